@@ -1,0 +1,29 @@
+"""Derived ids, written by kernel: '<topic id>-<partition>-<offset>'."""
+
+import numpy as np
+from numba import njit
+
+PLACE_MAX = 48  # bytes that the longest id needs: 8 + 1 + 10 + 1 + 19, rounded up
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def put_place(out, at, prefix, offset):  # type: ignore[no-untyped-def]
+    """Writes prefix and the decimal digits of offset (>= 0) at out[at:]; returns the end.
+
+    Needs PLACE_MAX bytes of room; returns -1, writing nothing, where there is less.
+    """
+    if at < 0 or offset < 0 or at + prefix.shape[0] + 20 > out.shape[0]:
+        return -1
+    for j in range(prefix.shape[0]):
+        out[at + j] = prefix[j]
+    at += prefix.shape[0]
+    digits = 1
+    rest = offset // 10
+    while rest > 0:
+        digits += 1
+        rest //= 10
+    rest = offset
+    for j in range(digits):
+        out[at + digits - 1 - j] = np.uint8(48 + rest % 10)
+        rest //= 10
+    return at + digits

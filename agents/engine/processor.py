@@ -1,0 +1,164 @@
+"""What a room declares to become a stream processor, and what its fold must offer.
+
+A fold is one partition's state and law. It is a pure, deterministic function of its input: no clock,
+no random numbers, no I/O, and no dependence on where batches are cut, on threads or on the order in
+which names were interned. The engine does all the rest: fetching, decoding, ordering, encoding,
+transactions, recovery.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from topics.columns import Buffer, Columns
+
+# Which buffer a span column points into (columns.Layout's `src`).
+SRC_BATCH = 0  # the work buffer of the batch: spans of the input records
+SRC_NAMES = 1  # the fold's interned names
+SRC_SCRATCH = 2  # bytes that the fold wrote itself: `Output.scratch`, `StateRows.scratch`
+
+ROOM_REASONS = 64  # status codes from here on index `Processor.reasons`
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a partition's records come from: the source of all derived ids.
+
+    `topic_id` is the first 8 hex digits of the source topic's Kafka id (a recreated topic has another).
+    """
+
+    topic_id: str
+    partition: int
+
+    @property
+    def prefix(self) -> bytes:
+        """What stands before the offset in the id of a record: b'<8 hex>-<partition>-'."""
+        return f"{self.topic_id}-{self.partition}-".encode()
+
+
+@dataclass(slots=True)
+class Batch:
+    """Decoded records of one partition, in log order.
+
+    `status[r]` is 0 for a record to fold; a fold refuses a record by writing
+    `ROOM_REASONS + index` into it (before touching its state), which makes it a dead letter.
+    """
+
+    buf: NDArray[np.uint8]  # what SRC_BATCH spans point into
+    columns: Columns  # the source schema's layout
+    offsets: NDArray[np.int64]
+    log_ms: NDArray[np.int64]  # the broker's timestamps, milliseconds
+    status: NDArray[np.uint8]
+
+
+@dataclass(slots=True)
+class Output:
+    """Records for one sink. `cause[k]` is the row of the batch that record k comes from.
+
+    The engine keys record k by the tenant of its cause, and sends it to the same partition.
+    """
+
+    columns: Columns
+    scratch: Buffer
+    cause: NDArray[np.int64]
+    n: int = 0
+
+    def reserve(self, rows: int, children: int = 0, scratch: int = 0) -> None:
+        """Make room for so many more rows, children of maps and arrays, and scratch bytes."""
+        need = self.n + rows
+        self.columns.reserve(need, self.columns.used + children)
+        if self.cause.shape[0] < need:
+            grown = np.empty(max(need, 2 * self.cause.shape[0]), np.int64)
+            grown[: self.n] = self.cause[: self.n]
+            self.cause = grown
+        self.scratch.reserve(scratch)
+
+
+@dataclass(slots=True)
+class StateRows:
+    """Rows of the state topic that a fold changed; keys point into the fold's names (SRC_NAMES).
+
+    `gone[k]` marks a tombstone (the row's columns are then ignored).
+    """
+
+    columns: Columns
+    scratch: Buffer
+    n: int
+    key_pos: NDArray[np.int64]
+    key_len: NDArray[np.int64]
+    gone: NDArray[np.uint8]
+
+
+@dataclass(frozen=True, slots=True)
+class Control:
+    """A control record, in its place in the order of the partition.
+
+    kind "setting": `tenant` ('*' = every tenant without a value of its own), `setting`, `value`
+    (text; '' takes the tenant's own value back). kind "tick": `ts` is the wall time in microseconds.
+    """
+
+    kind: str
+    tenant: str
+    setting: str
+    value: str
+    ts: int
+    offset: int
+    log_ms: int
+
+
+class Fold(Protocol):
+    """One partition's state and law; made anew by `Processor.make` for every assignment."""
+
+    @property
+    def names(self) -> NDArray[np.uint8]:
+        """The bytes that SRC_NAMES spans point into, as they are now."""
+
+    def fold(self, batch: Batch, lo: int, hi: int, outputs: tuple[Output, ...]) -> None:
+        """Fold records lo..hi-1 whose status is 0, appending to `outputs` (one per sink, in order)."""
+
+    def control(self, control: Control) -> str | None:
+        """Apply a control record; returns None, or why it is refused (it becomes a dead letter)."""
+
+    def changed(self, rows: StateRows) -> None:
+        """Write the rows changed since the last call into `rows` (emptied by the engine before), in the order of first change."""
+
+    def load(self, rows: Columns, lo: int, hi: int, buf: NDArray[np.uint8], key_pos: NDArray[np.int64], key_len: NDArray[np.int64], gone: NDArray[np.uint8]) -> None:
+        """Take in rows lo..hi-1 of the state topic, in log order (later ones replace earlier ones). Spans and keys point into `buf`."""
+
+    def deadline(self) -> int | None:
+        """Wall time in microseconds from which a tick would change something; None if none would."""
+
+    def tenants(self) -> int:
+        """How many tenants (or entities) the state holds."""
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """What a fold gets at birth: its place, and the deployment's values, which the epochs log records."""
+
+    place: Place
+    defaults: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Processor:
+    """A stream processor. Everything here but `make` is plain data."""
+
+    name: str
+    source: str  # topic, without namespace
+    sinks: tuple[str, ...]  # topics; their schema stands in the catalogue
+    state_schema: str  # schema of a state row
+    law: int  # version of the law: goes up whenever a fold would give other bytes
+    settings: Mapping[str, str]  # setting -> one line of help; those that control records may change
+    make: Callable[[Context], Fold]
+    reasons: tuple[str, ...] = ()  # the room's own dead letter reasons
+    sink_src: Mapping[str, Mapping[str, int]] = field(default_factory=dict)  # sink -> Layout src
+    state_src: Mapping[str, int] = field(default_factory=dict)
+
+    @property
+    def state_topic(self) -> str:
+        """Name of the compacted topic that holds this processor's state, without namespace."""
+        return f"soma.{self.name}.state"
