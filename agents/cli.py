@@ -1,0 +1,81 @@
+"""`soma`: one command whose verbs are loaded when they are used, so that each starts quickly."""
+
+import importlib
+import importlib.util
+from typing import Any, NamedTuple
+
+import click
+
+from agents.settings import SettingsError
+
+
+class Verb(NamedTuple):
+    """Where a verb's click command lives ("module:attribute") and its line in the help."""
+
+    target: str
+    help: str
+
+
+VERBS = {
+    "worker": Verb("agents.commands.worker:worker", "Run stream processors."),
+    "stack": Verb("agents.commands.stack:stack", "Start and stop the servers on this machine."),
+    "topics": Verb("agents.commands.topics:topics", "Compare the topics with the catalogue."),
+    "schema": Verb("agents.commands.schema:schema", "Check that schemas stay compatible."),
+    "publish": Verb("agents.commands.publish:publish", "Publish JSON lines to a topic."),
+    "watch": Verb("agents.commands.watch:watch", "Print a topic's decoded records."),
+    "observe": Verb("agents.commands.observe:observe", "Publish observations of this machine."),
+    "demo": Verb("agents.commands.demo:demo", "Watch a live stream become frames."),
+    "config": Verb("agents.commands.config:config", "Change a tenant's settings in band."),
+    "state": Verb("agents.commands.state:state", "Show what a processor's state holds."),
+    "bench": Verb("agents.commands.bench:bench", "Measure this engine beside its peers."),
+    "settings": Verb("agents.commands.settings:settings", "Show the settings in force."),
+    "doctor": Verb("agents.commands.doctor:doctor", "Say what is missing or wrong here."),
+}
+
+
+class LazyGroup(click.Group):
+    """A group that imports a verb's module when the verb is called, and not before."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return [name for name, verb in VERBS.items() if _installed(verb)]
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in self.list_commands(ctx):
+            return None
+        module, _, attribute = VERBS[cmd_name].target.partition(":")
+        command = getattr(importlib.import_module(module), attribute)
+        if not isinstance(command, click.Command):
+            raise TypeError(f"{VERBS[cmd_name].target} is no click command")
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        # click's own would import every verb for its line of help.
+        rows = [(name, VERBS[name].help) for name in self.list_commands(ctx)]
+        if rows:
+            with formatter.section("Verbs"):
+                formatter.write_dl(rows)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except SettingsError as error:
+            raise click.ClickException(str(error)) from error
+
+
+def _installed(verb: Verb) -> bool:
+    return importlib.util.find_spec(verb.target.partition(":")[0]) is not None
+
+
+@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="soma-stream", prog_name="soma")
+def main() -> None:
+    """Soma Stream: agents that perceive, predict and remember, on Kafka.
+
+    \b
+    Start here:
+      soma demo
+    """
+
+
+if __name__ == "__main__":
+    main()

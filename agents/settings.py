@@ -1,0 +1,297 @@
+"""The one settings tree: every knob of the deployment, read once, all errors shown at once.
+
+Values come from (first wins) arguments, environment variables `SOMA_<FIELD>` (`__` for nesting, as
+in `SOMA_INTEGRATOR__ALPHA`), and files of the same names in the folder `SOMA_SECRETS_DIR`.
+Addresses left empty are those of the local stack, which notes them in `SOMA_HOME/stack.json`.
+Nothing else in the project reads the environment. What differs per tenant isn't here: it comes in
+band.
+"""
+
+import json
+import os
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    PrivateAttr,
+    SecretStr,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+from pydantic_settings import SettingsError as SourceError
+
+PREFIX = "SOMA_"
+SECRETS_DIR = "SOMA_SECRETS_DIR"
+LOCAL_PARTITIONS = 4  # the local stack's common partition count
+ROOM_NAME = re.compile(r"[a-z][a-z0-9_]*")
+HIDDEN = "**********"
+
+Positive = Annotated[float, Field(gt=0.0, allow_inf_nan=False)]
+NotNegative = Annotated[float, Field(ge=0.0, allow_inf_nan=False)]
+Share = Annotated[float, Field(ge=0.0, le=1.0, allow_inf_nan=False)]
+
+
+class SettingsError(Exception):
+    """The settings can't be used; the text names every error and what to set instead."""
+
+
+class IntegratorDefaults(BaseModel):
+    """What the fusion law uses for tenants that set nothing else (times in event time)."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    fusion: Literal["hedge", "fixed_share", "softmax"] = "fixed_share"
+    alpha: NotNegative = 2.0
+    share: Share = 0.001
+    temperature: Positive = 1.0
+    entropy_cap: Share = 1.0
+    margin: NotNegative = 0.05
+    min_dwell_ms: NotNegative = 50.0
+    stale_after_ms: Positive = 10_000.0
+
+
+class PredictorDefaults(BaseModel):
+    """What the predictors use for tenants that set nothing else."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    predictor: Literal["heat", "persistence", "mahal"] = "heat"
+    alpha: NotNegative = 2.0
+    diffusion_time: NotNegative = 0.5
+    graph: Literal["path", "ring", "star", "none"] = "path"
+    forgetting: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.01
+
+
+class Settings(BaseSettings):
+    """The deployment's settings. Use `load()`; pass values by name in tests."""
+
+    model_config = SettingsConfigDict(
+        env_prefix=PREFIX,
+        env_nested_delimiter="__",
+        env_ignore_empty=True,
+        extra="forbid",
+        frozen=True,
+        hide_input_in_errors=True,
+    )
+
+    home: Path = Path("~/.soma")
+    namespace: Annotated[str, Field(pattern=r"^[a-z0-9-]{0,32}$")] = ""
+    agents: Annotated[tuple[str, ...], NoDecode] = ()
+    enable_cog_threads: bool = False
+
+    kafka_bootstrap: str = ""
+    kafka_properties: Annotated[dict[str, str], NoDecode] = Field(default={}, repr=False)
+    topics_partitions: Annotated[int, Field(ge=1, le=10_000)] | None = None
+    topics_replication: Annotated[int, Field(ge=1, le=9)] = 3
+    schema_registry_url: str = ""
+    redis_url: SecretStr = SecretStr("")
+    postgres_dsn: SecretStr = SecretStr("")
+
+    web_host: str = "127.0.0.1"
+    web_port: Annotated[int, Field(ge=0, le=65_535)] = 6066
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+
+    threads: Annotated[int, Field(ge=1, le=256)] = Field(
+        default_factory=lambda: os.cpu_count() or 1
+    )
+    session_timeout_s: Positive = 10.0
+    heartbeat_s: Positive = 2.0
+    rebalance_timeout_s: Positive = 20.0
+    fetch_bytes: Annotated[int, Field(ge=65_536, le=64 << 20)] = 1 << 20
+    batch_records_max: Annotated[int, Field(ge=1, le=1_000_000)] = 40_000
+    batch_unpacked_bytes_max: Annotated[int, Field(ge=2 << 20, le=1 << 30)] = 64 << 20
+    forget_after_s: Annotated[int, Field(ge=60)] = 30 * 86_400
+
+    integrator: IntegratorDefaults = IntegratorDefaults()
+    predictors: PredictorDefaults = PredictorDefaults()
+
+    _local: bool = PrivateAttr(default=False)
+
+    @field_validator("home")
+    @classmethod
+    def _expand(cls, home: Path) -> Path:
+        return home.expanduser().absolute()
+
+    @field_validator("agents", mode="before")
+    @classmethod
+    def _split(cls, value: object) -> object:
+        rooms = value.split(",") if isinstance(value, str) else value
+        if not isinstance(rooms, list | tuple):
+            return rooms
+        names = tuple(str(room).strip() for room in rooms if str(room).strip())
+        if wrong := [name for name in names if not ROOM_NAME.fullmatch(name)]:
+            raise ValueError(f"no room can be named {', '.join(wrong)}; give names such as a,b")
+        return names
+
+    @field_validator("kafka_properties", mode="before")
+    @classmethod
+    def _properties(cls, value: object) -> object:
+        if not isinstance(value, str):
+            return value
+        if value.lstrip().startswith("{"):
+            parsed: object = json.loads(value)
+            return parsed
+        pairs = [pair.partition("=") for pair in value.split(",") if pair.strip()]
+        if any(not equals for _, equals, _ in pairs):
+            raise ValueError('give a JSON object or "name=value,name=value"')
+        return {name.strip(): text.strip() for name, _, text in pairs}
+
+    @model_validator(mode="after")
+    def _timeouts(self) -> Self:
+        if self.heartbeat_s * 3 > self.session_timeout_s:
+            raise ValueError("heartbeat_s must be at most a third of session_timeout_s")
+        return self
+
+    @model_validator(mode="after")
+    def _local_stack(self) -> Self:
+        """Fill what was left empty from the local stack, if there is one."""
+        if self.kafka_bootstrap and self.redis_url and self.postgres_dsn:
+            return self
+        noted = stack_endpoints(self.home)
+        if not self.kafka_bootstrap and noted.get("kafka_bootstrap"):
+            self._fill("kafka_bootstrap", noted["kafka_bootstrap"])
+            self._local = True
+            if "topics_partitions" not in self.model_fields_set:
+                self._fill("topics_partitions", LOCAL_PARTITIONS)
+            if "topics_replication" not in self.model_fields_set:
+                self._fill("topics_replication", 1)
+        for name in ("redis_url", "postgres_dsn"):
+            if not getattr(self, name) and noted.get(name):
+                self._fill(name, SecretStr(noted[name]))
+        return self
+
+    def _fill(self, name: str, value: object) -> None:
+        self.__dict__[name] = value  # frozen to everybody else
+
+    @property
+    def local(self) -> bool:
+        """Whether the broker is the local stack's."""
+        return self._local
+
+    def topic(self, name: str) -> str:
+        """The topic's name on the broker: with the namespace before it, if there is one."""
+        return self.prefix(name)
+
+    def prefix(self, text: str) -> str:
+        """A topic's, group's or transactional id's name as this namespace's own."""
+        return f"{self.namespace}.{text}" if self.namespace else text
+
+    def redis_key(self, text: str) -> str:
+        """A Redis key as this namespace's own."""
+        return f"{self.namespace}:{text}" if self.namespace else text
+
+    def bootstrap(self) -> str:
+        """The broker's address; `SettingsError` if there is none."""
+        if not self.kafka_bootstrap:
+            raise _unset("broker", "SOMA_KAFKA_BOOTSTRAP=host:port", self.home)
+        return self.kafka_bootstrap
+
+    def redis(self) -> str:
+        """Redis' URL, secrets included; `SettingsError` if there is none."""
+        if not self.redis_url:
+            raise _unset("Redis", "SOMA_REDIS_URL=redis://host:port/0", self.home)
+        return self.redis_url.get_secret_value()
+
+    def postgres(self) -> str:
+        """PostgreSQL's DSN, secrets included; `SettingsError` if there is none."""
+        if not self.postgres_dsn:
+            raise _unset("PostgreSQL", "SOMA_POSTGRES_DSN=postgresql://…", self.home)
+        return self.postgres_dsn.get_secret_value()
+
+    def librdkafka(self, **more: Any) -> dict[str, Any]:
+        """A confluent client's configuration; `more` wins, `_` in its names stands for `.`.
+
+        Quiet by default (`log_level` 0): librdkafka writes to stderr what the client's own errors
+        say again. Pass a `logger` and another `log_level` where its log is wanted.
+        """
+        quiet: dict[str, Any] = {"bootstrap.servers": self.bootstrap(), "log_level": 0}
+        given = {_property(name): value for name, value in more.items()}
+        return quiet | self.kafka_properties | given
+
+    def shown(self) -> dict[str, Any]:
+        """All values as JSON data, secrets hidden."""
+        data = self.model_dump(mode="json")
+        data["kafka_properties"] = {
+            name: HIDDEN if re.search("password|secret|key|token|oauth", name) else value
+            for name, value in self.kafka_properties.items()
+        }
+        return data
+
+
+def load() -> Settings:
+    """Read the settings from the environment; `SettingsError` names everything that is wrong."""
+    errors = [f"{name}: there is no such setting" for name in _unknown(os.environ)]
+    secrets = os.environ.get(SECRETS_DIR) or None
+    if secrets and not Path(secrets).is_dir():
+        errors.append(f"{SECRETS_DIR}: {secrets} is no folder")
+        secrets = None
+    settings = None
+    try:
+        settings = Settings(_secrets_dir=secrets)
+    except ValidationError as error:
+        errors.extend(_described(error))
+    except SourceError as error:
+        errors.append(str(error.__cause__ or error))
+    if errors or settings is None:
+        raise SettingsError("\n".join(["The settings can't be used:", *errors]))
+    return settings
+
+
+def stack_endpoints(home: Path) -> dict[str, str]:
+    """What the local stack in `home` answers at; empty if it was never started there."""
+    try:
+        noted = json.loads((home / "stack.json").read_text())
+    except FileNotFoundError:
+        return {}
+    except (ValueError, OSError) as error:
+        raise ValueError(f"{home / 'stack.json'} can't be read ({error}): remove it") from error
+    return {name: str(text) for name, text in noted.get("endpoints", {}).items()}
+
+
+def _property(name: str) -> str:
+    """`enable_auto_commit` → `enable.auto.commit`; librdkafka's own names pass as they are."""
+    own = {
+        "log_level",
+        "error_cb",
+        "stats_cb",
+        "throttle_cb",
+        "oauth_cb",
+        "on_commit",
+        "on_delivery",
+    }
+    return name if name in own else name.replace("_", ".")
+
+
+def _unset(what: str, example: str, home: Path) -> SettingsError:
+    return SettingsError(
+        f"No {what} is set, and there is no local stack in {home}: "
+        f"start one with `soma stack up`, or set {example} to use one of your own."
+    )
+
+
+def _unknown(env: Mapping[str, str]) -> Iterator[str]:
+    """Variables with our prefix that set nothing: mistyped more often than not."""
+    nested = {"INTEGRATOR": IntegratorDefaults, "PREDICTORS": PredictorDefaults}
+    plain = {name.upper() for name in Settings.model_fields}
+    for variable in sorted(env):
+        if not variable.upper().startswith(PREFIX) or variable == SECRETS_DIR:
+            continue
+        name, _, rest = variable.upper().removeprefix(PREFIX).partition("__")
+        if name in nested and rest:
+            # Pydantic itself names a wrong field of a group.
+            continue
+        if rest or name not in plain:
+            yield variable
+
+
+def _described(error: ValidationError) -> Iterator[str]:
+    for one in error.errors(include_url=False, include_input=False, include_context=False):
+        path = "__".join(str(part) for part in one["loc"]).upper()
+        yield f"{PREFIX}{path}: {one['msg']}" if path else one["msg"]

@@ -1,0 +1,15 @@
+"""What holds for every test: nothing of the developer's own environment leaks in."""
+
+import os
+
+import pytest
+
+# Here and not in a fixture: modules may read the environment when they are imported.
+for _name in [name for name in os.environ if name.upper().startswith("SOMA_")]:
+    del os.environ[_name]
+
+
+@pytest.fixture(autouse=True)
+def _own_home(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> None:
+    """No test finds the developer's stack: SOMA_HOME is an empty folder."""
+    monkeypatch.setenv("SOMA_HOME", str(tmp_path_factory.getbasetemp() / "no-stack-here"))
