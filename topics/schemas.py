@@ -1,0 +1,150 @@
+"""The schemas of avro/: append-only files NAME.vN.avsc, and ids.json, which numbers them.
+
+An id stands in front of every value on the wire (contracts: Confluent wire format), so an id never
+changes its meaning. Ids from `RESERVED` on are control records, which rooms obey instead of folding.
+"""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from fastavro import parse_schema
+
+Schema = dict[str, Any]
+RESERVED = 900
+
+
+class SchemaError(Exception):
+    """The files in avro/ contradict each other or aren't there."""
+
+
+def folder() -> Path:
+    """Where the .avsc files are: inside the installed package, or beside it in a checkout."""
+    here = Path(__file__).resolve().parent
+    for place in (here / "avro", here.parent / "avro"):
+        if (place / "ids.json").is_file():
+            return place
+    raise SchemaError(f"no avro/ids.json in {here} or {here.parent}: the installation is broken")
+
+
+def split(stem: str) -> tuple[str, int]:
+    """'observation.v1' -> ('observation', 1)."""
+    name, dot, version = stem.rpartition(".v")
+    if not (name and dot and version.isdecimal() and int(version) > 0):
+        raise SchemaError(f"{stem!r} isn't NAME.vN with N >= 1")
+    return name, int(version)
+
+
+def plain(schema: Any) -> Any:
+    """The schema without logical types: times are plain integers (microseconds) in every dict."""
+    if isinstance(schema, list):
+        return [plain(part) for part in schema]
+    if isinstance(schema, dict):
+        return {key: plain(part) for key, part in schema.items() if key != "logicalType"}
+    return schema
+
+
+class Schemas:
+    """All schemas, by id and by name and version. Read-only after it is made."""
+
+    def __init__(self, place: Path | None = None) -> None:
+        self.place = place or folder()
+        table = _read(self.place / "ids.json")
+        self._stems: dict[int, str] = {int(number): stem for number, stem in table.items()}
+        self._ids: dict[tuple[str, int], int] = {}
+        self._raw: dict[tuple[str, int], Schema] = {}
+        self._parsed: dict[tuple[str, int], Schema] = {}
+        for number, stem in sorted(self._stems.items()):
+            key = split(stem)
+            if key in self._ids:
+                raise SchemaError(f"ids.json gives {stem} two ids: {self._ids[key]} and {number}")
+            self._ids[key] = number
+            self._raw[key] = _read(self.place / f"{stem}.avsc")
+            self._parsed[key] = _parse(self._raw[key], stem)
+
+    def names(self) -> list[str]:
+        """Every schema's name, in alphabetical order."""
+        return sorted({name for name, _ in self._ids})
+
+    def versions(self, name: str) -> list[int]:
+        """The versions of a schema, oldest first; empty if there is no such schema."""
+        return sorted(version for known, version in self._ids if known == name)
+
+    def ids(self) -> dict[int, tuple[str, int]]:
+        """id -> (name, version), all of them."""
+        return {number: key for key, number in self._ids.items()}
+
+    def schema_id(self, name: str, version: int | None = None) -> int:
+        """The id of a version (default: the newest). KeyError if there is none."""
+        return self._ids[name, self._newest(name) if version is None else version]
+
+    def by_id(self, schema_id: int) -> tuple[str, int, Schema]:
+        """(name, version, parsed schema) of an id. KeyError if it isn't known."""
+        name, version = split(self._stems[schema_id])
+        return name, version, self._parsed[name, version]
+
+    def newest(self, name: str) -> Schema:
+        """The newest version as fastavro wants it, without logical types. KeyError if unknown."""
+        return self._parsed[name, self._newest(name)]
+
+    def raw(self, name: str, version: int | None = None) -> Schema:
+        """A version as it stands in its file, logical types and all (default: the newest)."""
+        return self._raw[name, self._newest(name) if version is None else version]
+
+    def writers(self, name: str) -> Mapping[int, Schema]:
+        """id -> schema of every version of a schema: what columns.Reader compiles programs from."""
+        return {n: self._parsed[key] for key, n in self._ids.items() if key[0] == name}
+
+    def digest(self) -> str:
+        """Names this very set of schemas, 16 hex digits: the epochs log records it."""
+        text = json.dumps({str(n): fingerprint(self.raw(*key)) for n, key in self.ids().items()})
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+    def _newest(self, name: str) -> int:
+        versions = self.versions(name)
+        if not versions:
+            raise KeyError(name)
+        return versions[-1]
+
+
+def fingerprint(schema: Any) -> str:
+    """sha256 of what matters in a schema: all but the words for people (doc) and white space."""
+    text = json.dumps(_canonical(schema), sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+@cache
+def schemas() -> Schemas:
+    """The installed schemas, read once."""
+    return Schemas()
+
+
+def _canonical(schema: Any) -> Any:
+    if isinstance(schema, list):
+        return [_canonical(part) for part in schema]
+    if isinstance(schema, dict):
+        return {key: _canonical(part) for key, part in schema.items() if key != "doc"}
+    return schema
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise SchemaError(f"{path.name}: {error}") from error
+    if not isinstance(content, dict):
+        raise SchemaError(f"{path.name}: not a JSON object")
+    return content
+
+
+def _parse(raw: Schema, stem: str) -> Schema:
+    try:
+        parsed = parse_schema(plain(raw))
+    except Exception as error:  # fastavro raises many kinds; all mean: not a schema
+        raise SchemaError(f"{stem}.avsc isn't an Avro schema: {error}") from error
+    if not isinstance(parsed, dict) or parsed.get("type") != "record":
+        raise SchemaError(f"{stem}.avsc isn't a record")
+    return parsed
