@@ -1,8 +1,8 @@
 """The one catalogue of topics: what each holds, who writes and reads it, and how long it lives.
 
 Every topic has the same number of partitions and LogAppendTime (retention, replay ranges and "at
-time" mean the log's time; event time is a field). A processor's partition p reads partition p of its
-source and writes partition p of its sinks, its state and the epochs log.
+time" mean the log's time; event time is a field). A processor's partition p reads partition p of
+its source and writes partition p of its sinks, its state and the epochs log.
 """
 
 from collections.abc import Mapping

@@ -6,6 +6,7 @@ Source: `org.apache.kafka.common.utils.Utils.murmur2` (MurmurHash2 by Austin App
 
 import numpy as np
 from numba import njit
+from numpy.typing import NDArray
 
 POSITIVE = 0x7FFFFFFF  # Java drops the sign by this mask, not by abs()
 _SEED = 0x9747B28C
@@ -35,7 +36,7 @@ def partition_of(tenant: str | bytes, n: int) -> int:
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def murmur2_kernel(buf, pos, length):  # type: ignore[no-untyped-def]
+def murmur2_kernel(buf: NDArray[np.uint8], pos: int, length: int) -> int:
     """murmur2 of buf[pos : pos + length] as int64, sign dropped: `% n` gives the partition.
 
     The caller has checked that the span lies inside buf.

@@ -1,7 +1,7 @@
 """The schemas of avro/: append-only files NAME.vN.avsc, and ids.json, which numbers them.
 
-An id stands in front of every value on the wire (contracts: Confluent wire format), so an id never
-changes its meaning. Ids from `RESERVED` on are control records, which rooms obey instead of folding.
+An id stands in front of every value on the wire (Confluent wire format), so an id never changes its
+meaning. Ids from `RESERVED` on are control records, which rooms obey instead of folding them.
 """
 
 import hashlib
