@@ -1,0 +1,98 @@
+"""`soma watch`: a topic's committed records, decoded, as they come."""
+
+import contextlib
+import json
+import os
+import sys
+from collections.abc import Iterator
+from datetime import UTC, datetime
+
+import click
+from rich.console import Console
+from rich.json import JSON
+
+from agents.settings import load
+from agents.tools.known import topic_named
+from agents.tools.reader import Reader, Seen, seen
+
+
+class Start(click.ParamType):
+    """'beginning', 'end' or an offset."""
+
+    name = "beginning|end|OFFSET"
+
+    def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        if value in ("beginning", "end") or (value.isascii() and value.isdecimal()):
+            return value
+        raise click.BadParameter(
+            f"{value!r} is neither beginning nor end nor an offset", ctx, param
+        )
+
+
+@click.command()
+@click.argument("topic")
+@click.option("--from", "start", type=Start(), default="end", show_default=True)
+@click.option("--tenant", help="Only this tenant's records.")
+@click.option("--count", type=click.IntRange(min=1), help="Stop after so many records.")
+@click.option(
+    "--follow/--no-follow", default=True, help="Wait for more at the end [default], or stop."
+)
+@click.option("--pretty", is_flag=True, help="Several lines a record, with its place, in colour.")
+@click.option("--json", "as_json", is_flag=True, help="With place, key and headers around each.")
+def watch(
+    topic: str,
+    start: str,
+    tenant: str | None,
+    count: int | None,
+    follow: bool,
+    pretty: bool,
+    as_json: bool,
+) -> None:
+    """Print the committed records of TOPIC, decoded, one JSON object a line.
+
+    What can't be decoded is named with its place on standard error (with --json: as a line with an
+    "error"). A tombstone has a record of null.
+
+    \b
+    Examples:
+      soma watch cog.global.frame --tenant cpu
+      soma watch cog.observations --from beginning --no-follow | jq .domain
+    """
+    row = topic_named(topic)
+    reader = Reader(load(), row.name, start)
+    shown = 0
+    try:
+        with contextlib.suppress(KeyboardInterrupt):
+            for one in _wanted(reader, row.name, row.schema, tenant, follow):
+                _show(one, pretty, as_json)
+                shown += 1
+                if shown == count:
+                    break
+    except BrokenPipeError:
+        # The reader of our output has gone, as `head` does; Python would complain at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    finally:
+        reader.close()
+
+
+def _wanted(
+    reader: Reader, topic: str, schema: str | None, tenant: str | None, follow: bool
+) -> Iterator[Seen]:
+    for message in reader.records(follow):
+        one = seen(message, topic, schema)
+        if tenant is None or one.tenant == tenant:
+            yield one
+
+
+def _show(one: Seen, pretty: bool, as_json: bool) -> None:
+    if as_json:
+        print(json.dumps(one.envelope(), ensure_ascii=False), flush=True)
+    elif one.error is not None:
+        click.echo(f"{one.place}: {one.error}", err=True)
+    elif pretty:
+        when = datetime.fromtimestamp(one.log_ms / 1000, UTC).isoformat(timespec="milliseconds")
+        console = Console()
+        console.print(f"{one.place}  {when}  key {one.key}", style="dim", markup=False)
+        console.print(JSON.from_data(one.record))
+    else:
+        print(json.dumps(one.line(), ensure_ascii=False), flush=True)

@@ -1,0 +1,1 @@
+"""What the commands share: reading, publishing, this machine as tenants, the demo."""

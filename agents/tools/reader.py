@@ -1,0 +1,169 @@
+"""A topic's committed records, decoded for people; belongs to no consumer group."""
+
+import base64
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import Any
+
+import click
+from confluent_kafka import (
+    OFFSET_BEGINNING,
+    OFFSET_END,
+    Consumer,
+    KafkaError,
+    KafkaException,
+    Message,
+    TopicPartition,
+)
+
+from agents.settings import Settings
+from topics import codec
+
+ANSWER_S = 10.0
+POLL_S = 0.1
+POLL_MAX = 500
+SILENCE_S = 30.0  # a broker that is gone for so long is said
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """One record: where it stood, and what it says, or why it can't be read."""
+
+    topic: str
+    partition: int
+    offset: int
+    log_ms: int
+    key: str | None
+    headers: dict[str, str]
+    schema: str | None = None
+    record: dict[str, Any] | None = None
+    error: str | None = None
+
+    @property
+    def place(self) -> str:
+        """Where it stood, for people."""
+        return f"{self.topic} partition {self.partition} offset {self.offset}"
+
+    @property
+    def tenant(self) -> str | None:
+        """The tenant that the record names, else the part of its key that does."""
+        named = (self.record or {}).get("tenant")
+        return named if isinstance(named, str) else (self.key or "").partition("\x1f")[0] or None
+
+    def envelope(self) -> dict[str, Any]:
+        """All of it as JSON data."""
+        data: dict[str, Any] = {
+            "topic": self.topic,
+            "partition": self.partition,
+            "offset": self.offset,
+            "log_ms": self.log_ms,
+            "key": self.key,
+        }
+        if self.headers:
+            data["headers"] = self.headers
+        said = {"error": self.error} if self.error else {"schema": self.schema}
+        return data | said | ({} if self.error else {"record": self.record})
+
+    def line(self) -> dict[str, Any]:
+        """What it says; of dead letters and tombstones, which say nothing themselves, all of it."""
+        return self.envelope() if self.record is None or self.schema is None else self.record
+
+
+class Reader:
+    """Reads every partition of a topic, read_committed, from a start to the end or for ever."""
+
+    def __init__(self, settings: Settings, topic: str, start: str = "end") -> None:
+        """`start`: 'beginning', 'end' or an offset (of each partition)."""
+        self.topic = settings.topic(topic)
+        self._consumer = Consumer(
+            settings.librdkafka(
+                group_id=settings.prefix("watch"),  # never joined: partitions are assigned by hand
+                isolation_level="read_committed",
+                enable_auto_commit=False,
+                enable_partition_eof=True,
+                auto_offset_reset="earliest",
+                fetch_queue_backoff_ms=10,
+                queued_max_messages_kbytes=16_384,
+            )
+        )
+        self._open = self._partitions(settings, topic)
+        at = {"beginning": OFFSET_BEGINNING, "end": OFFSET_END}.get(start)
+        offset = int(start) if at is None else at
+        self._consumer.assign([TopicPartition(self.topic, p, offset) for p in self._open])
+
+    def records(self, follow: bool = True) -> Iterator[Message]:
+        """Messages in the order of each partition; without `follow` until the end is reached."""
+        heard = time.monotonic()
+        while follow or self._open:
+            messages = self._consumer.consume(POLL_MAX, POLL_S)
+            for message in messages:
+                error = message.error()
+                if error is None:
+                    yield message
+                elif error.code() == KafkaError._PARTITION_EOF:
+                    self._open.discard(message.partition())
+                elif not error.retriable() and error.code() != KafkaError._ALL_BROKERS_DOWN:
+                    raise click.ClickException(f"{self.topic}: {error.str()}")
+            if messages:
+                heard = time.monotonic()
+            elif self._open and time.monotonic() - heard > SILENCE_S:
+                raise click.ClickException(
+                    f"{self.topic}: the broker is silent for {SILENCE_S:g} s"
+                )
+
+    def close(self) -> None:
+        """Let the broker go."""
+        self._consumer.close()
+
+    def _partitions(self, settings: Settings, topic: str) -> set[int]:
+        try:
+            found = self._consumer.list_topics(self.topic, timeout=ANSWER_S).topics[self.topic]
+        except KafkaException as error:
+            raise click.ClickException(
+                f"Kafka at {settings.bootstrap()} doesn't answer: {error.args[0].str()}. "
+                "Start the local stack with `soma stack up`, or check SOMA_KAFKA_BOOTSTRAP."
+            ) from error
+        if found.error is not None or not found.partitions:
+            raise click.ClickException(
+                f"The broker has no topic {self.topic}: create the topics with `soma topics apply`."
+            )
+        return set(found.partitions)
+
+
+def seen(message: Message, topic: str, schema: str | None) -> Seen:
+    """Decode a message; `schema` is what a JSON value is checked against. Never raises on bytes."""
+    key = message.key()
+    base = Seen(
+        topic=topic,
+        partition=message.partition() or 0,  # the stubs allow None; a consumed record has both
+        offset=message.offset() or 0,
+        log_ms=message.timestamp()[1],
+        key=None if key is None else _text(key),
+        headers={
+            name: _text(value or b"") for name, value in dict(message.headers() or ()).items()
+        },
+    )
+    value = message.value()
+    if value is None:
+        return base
+    if schema is None:  # dead letters: other people's bytes
+        return replace(base, record={"value": _text(value)})
+    try:
+        if value.startswith(b"{"):
+            name, record = schema, codec.from_json(schema, value)
+        else:
+            name, record = codec.decode(value)
+        return replace(base, schema=name, record=codec.to_json(name, record))
+    except codec.BadRecord as error:
+        return replace(base, error=f"{error.reason}: {error.detail}")
+
+
+def _text(value: bytes | str) -> str:
+    """Text if it is UTF-8, else base64 with a mark."""
+    if isinstance(value, str):
+        return value
+    try:
+        return value.decode()
+    except UnicodeDecodeError:
+        return "base64:" + base64.b64encode(value).decode()

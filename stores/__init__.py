@@ -1,0 +1,1 @@
+"""The only modules that speak to stores. They know nothing of agents."""
