@@ -1,1 +1,1 @@
-"""What runs around the product: the local stack, benchmarks, proofs. Only commands and tests import it."""
+"""What runs around the product: the local stack, benchmarks, proofs. Commands and tests use it."""
