@@ -36,7 +36,7 @@ def partition_of(tenant: str | bytes, n: int) -> int:
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def murmur2_kernel(buf: NDArray[np.uint8], pos: int, length: int) -> int:
+def murmur2_kernel(buf: NDArray[np.uint8], pos: int, length: int) -> np.int64:
     """murmur2 of buf[pos : pos + length] as int64, sign dropped: `% n` gives the partition.
 
     The caller has checked that the span lies inside buf.

@@ -52,7 +52,7 @@ class Schemas:
 
     def __init__(self, place: Path | None = None) -> None:
         self.place = place or folder()
-        table = _read(self.place / "ids.json")
+        table = read(self.place / "ids.json")
         self._stems: dict[int, str] = {int(number): stem for number, stem in table.items()}
         self._ids: dict[tuple[str, int], int] = {}
         self._raw: dict[tuple[str, int], Schema] = {}
@@ -62,8 +62,8 @@ class Schemas:
             if key in self._ids:
                 raise SchemaError(f"ids.json gives {stem} two ids: {self._ids[key]} and {number}")
             self._ids[key] = number
-            self._raw[key] = _read(self.place / f"{stem}.avsc")
-            self._parsed[key] = _parse(self._raw[key], stem)
+            self._raw[key] = read(self.place / f"{stem}.avsc")
+            self._parsed[key] = parse(self._raw[key], stem)
 
     def names(self) -> list[str]:
         """Every schema's name, in alphabetical order."""
@@ -122,17 +122,10 @@ def schemas() -> Schemas:
     return Schemas()
 
 
-def _canonical(schema: Any) -> Any:
-    if isinstance(schema, list):
-        return [_canonical(part) for part in schema]
-    if isinstance(schema, dict):
-        return {key: _canonical(part) for key, part in schema.items() if key != "doc"}
-    return schema
-
-
-def _read(path: Path) -> dict[str, Any]:
+def read(path: Path) -> dict[str, Any]:
+    """A file's JSON object. `SchemaError` if it isn't one, or gives a name twice."""
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = json.loads(path.read_text(encoding="utf-8"), object_pairs_hook=_once)
     except (OSError, ValueError) as error:
         raise SchemaError(f"{path.name}: {error}") from error
     if not isinstance(content, dict):
@@ -140,11 +133,27 @@ def _read(path: Path) -> dict[str, Any]:
     return content
 
 
-def _parse(raw: Schema, stem: str) -> Schema:
+def parse(raw: Schema, stem: str) -> Schema:
+    """The schema as fastavro wants it, without logical types. `SchemaError` if it isn't one."""
     try:
         parsed = parse_schema(plain(raw))
     except Exception as error:  # fastavro raises many kinds; all mean: not a schema
-        raise SchemaError(f"{stem}.avsc isn't an Avro schema: {error}") from error
+        raise SchemaError(f"{stem}.avsc: not an Avro schema: {error}") from error
     if not isinstance(parsed, dict) or parsed.get("type") != "record":
-        raise SchemaError(f"{stem}.avsc isn't a record")
+        raise SchemaError(f"{stem}.avsc: not a record")
     return parsed
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    names = [name for name, _ in pairs]
+    if len(set(names)) < len(names):
+        raise ValueError(f"a name is given twice among {', '.join(names)}")
+    return dict(pairs)
+
+
+def _canonical(schema: Any) -> Any:
+    if isinstance(schema, list):
+        return [_canonical(part) for part in schema]
+    if isinstance(schema, dict):
+        return {key: _canonical(part) for key, part in schema.items() if key != "doc"}
+    return schema

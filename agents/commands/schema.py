@@ -1,0 +1,60 @@
+"""`soma schema`: whether the schemas in avro/ may be used together, for ever."""
+
+import json
+
+import click
+
+from topics.schemacheck import check as check_folder
+from topics.schemacheck import record as record_files
+from topics.schemas import SchemaError
+
+
+@click.group()
+def schema() -> None:
+    """Check and record the Avro schemas in avro/."""
+
+
+@schema.command()
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+def check(as_json: bool) -> None:
+    """Check every schema against all earlier versions of it (BACKWARD_TRANSITIVE).
+
+    Also: ids.json names exactly the files, shapes and defaults are right, and no recorded file
+    has changed. Every problem is named at once.
+
+    \b
+    Example:
+      soma schema check
+    """
+    try:
+        report = check_folder()
+    except SchemaError as error:
+        raise click.ClickException(str(error)) from error
+    if as_json:
+        click.echo(json.dumps({"schemas": report.schemas, "problems": report.problems}, indent=2))
+    else:
+        for number, stem in sorted(report.schemas.items()):
+            click.echo(f"{number:>4}  {stem}")
+    if report.problems:
+        text = "\n  ".join(report.problems)
+        raise click.ClickException(f"{len(report.problems)} problem(s):\n  {text}")
+    if not as_json:
+        click.echo(f"{len(report.schemas)} schemas, all compatible and unchanged.")
+
+
+@schema.command()
+@click.option("--replace", multiple=True, metavar="NAME.vN", help="Record a changed file anew.")
+def record(replace: tuple[str, ...]) -> None:
+    """Record the fingerprints of new schema files, so that no later change goes unseen.
+
+    A file may be recorded anew (--replace) only while nothing was ever written with it.
+
+    \b
+    Example:
+      soma schema record
+    """
+    try:
+        fresh = record_files(replace=replace)
+    except SchemaError as error:
+        raise click.ClickException(str(error)) from error
+    click.echo("\n".join(fresh) if fresh else "Nothing new.")
