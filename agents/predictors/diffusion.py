@@ -1,0 +1,242 @@
+"""Heat on a graph: y = exp(-t·L)·x, for the Laplacian L of a graph over a vector's components.
+
+Two methods, neither of which builds a matrix. Chebyshev expansion (Druskin and Knizhnerman 1989):
+with z = t·λmax/2 and X = 2·L/λmax - 1, whose spectrum lies in [-1, 1],
+exp(-t·L) = Σ_k c_k·T_k(X), c_0 = e^-z·I_0(z), c_k = 2·(-1)^k·e^-z·I_k(z). And Lanczos (Saad 1992):
+exp(-t·L)·x = |x|·V·exp(-t·T)·e_1 in the Krylov space of x, where T is tridiagonal;
+20 steps give 1e-10 up to z of about 1, or where L has few different eigenvalues (a star has three).
+
+All sums run in a fixed order, one vector at a time: the same bytes whatever stands around it.
+"""
+
+from functools import lru_cache
+from typing import NamedTuple
+
+import numpy as np
+from numba import njit
+from numpy.typing import NDArray
+from scipy.linalg import eigh_tridiagonal
+from scipy.special import ive
+
+NONE, PATH, RING, STAR, SPARSE = range(5)  # a star's centre is its first component
+
+TOLERANCE = 1e-12  # of the expansion, relative to the norm of x
+LANCZOS_STEPS = 20
+LANCZOS_WORK = 6  # arrays of that many numbers
+_EIGEN_STEPS = 30
+_BREAKDOWN = 1e-12  # a Krylov space is exhausted when its next vector is shorter, relative to |L|
+_SEED = 0x5EED
+
+
+class Graph(NamedTuple):
+    """A graph without weights. `start` and `neighbour` (CSR, symmetric) are those of SPARSE alone."""
+
+    kind: int
+    start: NDArray[np.int64]
+    neighbour: NDArray[np.int64]
+
+
+def named(kind: int) -> Graph:
+    """The path, ring or star over any number of components, or the graph without edges."""
+    return Graph(kind, np.zeros(1, np.int64), np.zeros(0, np.int64))
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def laplacian(graph, u, n, out):  # type: ignore[no-untyped-def]
+    """out[:n] = L·u[:n]."""
+    for i in range(n):
+        out[i] = 0.0
+    if graph.kind == SPARSE:
+        for i in range(n):
+            total = 0.0
+            for k in range(graph.start[i], graph.start[i + 1]):
+                total += u[i] - u[graph.neighbour[k]]
+            out[i] = total
+    elif graph.kind == STAR:
+        total = 0.0
+        for i in range(1, n):
+            out[i] = u[i] - u[0]
+            total += u[0] - u[i]
+        out[0] = total
+    elif graph.kind != NONE and n > 1:
+        out[0] = u[0] - u[1]
+        for i in range(1, n - 1):
+            out[i] = (u[i] - u[i - 1]) + (u[i] - u[i + 1])
+        out[n - 1] = u[n - 1] - u[n - 2]
+        if graph.kind == RING and n > 2:
+            out[0] += u[0] - u[n - 1]
+            out[n - 1] += u[n - 1] - u[0]
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def chebyshev(graph, coefficients, scale, x, n, y, a, b, c):  # type: ignore[no-untyped-def]
+    """y[:n] = Σ_k coefficients[k]·T_k(scale·L - 1)·x[:n]; a, b, c: room for n numbers each."""
+    for i in range(n):
+        a[i] = x[i]
+        y[i] = coefficients[0] * x[i]
+    if coefficients.shape[0] < 2:
+        return
+    laplacian(graph, a, n, c)
+    for i in range(n):
+        b[i] = scale * c[i] - a[i]
+        y[i] += coefficients[1] * b[i]
+    for k in range(2, coefficients.shape[0]):
+        laplacian(graph, b, n, c)
+        ck = coefficients[k]
+        for i in range(n):
+            a[i] = 2.0 * (scale * c[i] - b[i]) - a[i]
+            y[i] += ck * a[i]
+        a, b = b, a
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def krylov(graph, x, n, steps, basis, alpha, beta):  # type: ignore[no-untyped-def]
+    """Lanczos with full reorthogonalisation, from x[:n].
+
+    Fills basis[:m, :n] with orthonormal rows, and T's diagonal alpha[:m] and what stands beside it,
+    beta[:m] (beta[m-1]: the length of the vector that would come next). Returns (m, |x|); m = 0 for
+    a zero vector, m < steps when the space is exhausted.
+    """
+    norm = 0.0
+    for i in range(n):
+        norm += x[i] * x[i]
+    norm = np.sqrt(norm)
+    if norm == 0.0:
+        return 0, norm
+    for i in range(n):
+        basis[0, i] = x[i] / norm
+    size = 0.0
+    for m in range(min(steps, n)):
+        row = basis[m + 1]
+        laplacian(graph, basis[m], n, row)
+        alpha[m] = 0.0
+        for i in range(n):
+            alpha[m] += basis[m, i] * row[i]
+        for _ in range(2):
+            for j in range(m + 1):
+                dot = 0.0
+                for i in range(n):
+                    dot += basis[j, i] * row[i]
+                for i in range(n):
+                    row[i] -= dot * basis[j, i]
+        length = 0.0
+        for i in range(n):
+            length += row[i] * row[i]
+        beta[m] = np.sqrt(length)
+        size = max(size, abs(alpha[m]) + beta[m])
+        if beta[m] <= _BREAKDOWN * size:
+            return m + 1, norm
+        for i in range(n):
+            row[i] /= beta[m]
+    return min(steps, n), norm
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _tridiagonal(alpha, beta, u, m, out):  # type: ignore[no-untyped-def]
+    """out[:m] = T·u[:m]."""
+    for i in range(m):
+        out[i] = alpha[i] * u[i]
+        if i > 0:
+            out[i] += beta[i - 1] * u[i - 1]
+        if i + 1 < m:
+            out[i] += beta[i] * u[i + 1]
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _small_heat(alpha, beta, m, coefficients, scale, y, a, b, c):  # type: ignore[no-untyped-def]
+    """y[:m] = Σ_k coefficients[k]·T_k(scale·T - 1)·e_1, as `chebyshev` does it for L."""
+    for i in range(m):
+        a[i] = 1.0 if i == 0 else 0.0
+        y[i] = coefficients[0] * a[i]
+    if coefficients.shape[0] < 2:
+        return
+    _tridiagonal(alpha, beta, a, m, c)
+    for i in range(m):
+        b[i] = scale * c[i] - a[i]
+        y[i] += coefficients[1] * b[i]
+    for k in range(2, coefficients.shape[0]):
+        _tridiagonal(alpha, beta, b, m, c)
+        for i in range(m):
+            a[i] = 2.0 * (scale * c[i] - b[i]) - a[i]
+            y[i] += coefficients[k] * a[i]
+        a, b = b, a
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def lanczos(graph, coefficients, scale, x, n, y, basis, work):  # type: ignore[no-untyped-def]
+    """y[:n] = exp(-t·L)·x[:n] from the Krylov space of x; the small exponential by Chebyshev.
+
+    basis: room for [LANCZOS_STEPS + 1, n] numbers, work: for LANCZOS_WORK of LANCZOS_STEPS each.
+    """
+    alpha, beta, small = work[0], work[1], work[2]
+    m, norm = krylov(graph, x, n, LANCZOS_STEPS, basis, alpha, beta)
+    for i in range(n):
+        y[i] = 0.0
+    if m == 0:
+        return
+    _small_heat(alpha, beta, m, coefficients, scale, small, work[3], work[4], work[5])
+    for k in range(m):
+        for i in range(n):
+            y[i] += norm * small[k] * basis[k, i]
+
+
+def coefficients_of(t: float, largest: float) -> NDArray[np.float64]:
+    """The expansion's coefficients for time t >= 0 and spectrum [0, largest].
+
+    As many as it takes for the absolute sum of the rest to be at most TOLERANCE: the degree grows
+    with the root of z = t·largest/2. [1] when nothing diffuses.
+    """
+    z = 0.5 * t * largest
+    if z == 0.0:
+        return np.ones(1)
+    k = np.arange(24 + int(np.ceil(9.0 * np.sqrt(z))))
+    c = ive(k, z)
+    c[1:] *= 2.0
+    rest = np.cumsum(c[::-1])[::-1]
+    c[1::2] *= -1.0
+    return np.ascontiguousarray(c[: max(1, int(np.count_nonzero(rest > TOLERANCE)))])
+
+
+def largest_eigenvalue(graph: Graph, n: int) -> float:
+    """An upper bound of L's spectrum over n components, a few percent wide at most.
+
+    The largest Ritz value of a Lanczos run from a seeded start and its residual, with a margin,
+    rounded up so that the last bits of LAPACK don't matter; never beyond Gershgorin's bound.
+    """
+    edges = _degrees(graph, n)
+    if n < 2 or not edges.any():
+        return 0.0
+    gershgorin = 2.0 * float(edges.max())
+    steps = min(_EIGEN_STEPS, n)
+    basis = np.empty((steps + 1, n))
+    alpha, beta = np.empty(steps), np.empty(steps)
+    m, _ = krylov(graph, _start(n), n, steps, basis, alpha, beta)
+    ritz, vectors = eigh_tridiagonal(alpha[:m], beta[: m - 1])
+    bound = float(ritz[-1]) + float(beta[m - 1] * abs(vectors[-1, -1]))
+    return float(min(np.ceil(bound * 1.01 * 64.0) / 64.0, gershgorin))
+
+
+@lru_cache(maxsize=4096)
+def largest_of(kind: int, n: int) -> float:
+    """`largest_eigenvalue` of a named graph, remembered."""
+    return largest_eigenvalue(named(kind), n)
+
+
+def _degrees(graph: Graph, n: int) -> NDArray[np.int64]:
+    if graph.kind == SPARSE:
+        return np.diff(graph.start)
+    degrees = np.full(n, 0 if graph.kind == NONE else 2, np.int64)
+    if graph.kind == PATH or n < 3:
+        degrees[[0, -1]] = min(n - 1, 1) if graph.kind != NONE else 0
+    if graph.kind == STAR:
+        degrees[:] = min(n - 1, 1)
+        degrees[0] = n - 1
+    return degrees
+
+
+def _start(n: int) -> NDArray[np.float64]:
+    """n numbers of [-1/2, 1/2), always the same (splitmix64; Steele, Lea and Flood 2014)."""
+    x = (np.arange(1, n + 1, dtype=np.uint64) + np.uint64(_SEED)) * np.uint64(0x9E3779B97F4A7C15)
+    x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return ((x ^ (x >> np.uint64(31))) >> np.uint64(11)) * 2.0**-53 - 0.5

@@ -1,0 +1,70 @@
+"""The law of the predictors: what one observation makes of one (tenant, domain).
+
+State: the last vector x, and mean, m2 and weight W of all vectors so far, forgetting (Welford 1962;
+with weights West 1979). For an observation x' and forgetting f, in this order:
+
+1. ŷ from the state as it was: `heat` exp(-t·L)·x, `persistence` x, `mahal` mean.
+2. W ← (1-f)·W + 1; for every component δ = x'-mean, mean ← mean + δ/W,
+   m2 ← (1-f)·m2 + δ²·(1-1/W). So observation k of n counts (1-f)^(n-k), and var = m2/W.
+3. e = mean_i (x'_i - ŷ_i)² / (var_i + ε), at most ERROR_MAX: var knows x' itself, so that one jump
+   in a constant series is a large error, not an unbounded one.
+4. confidence = exp(-α·e), at least CONFIDENCE_MIN; x ← x'.
+
+A first observation, or one of another dimension, has no prediction: W ← 1, mean ← x', m2 ← 0,
+e = NEUTRAL_ERROR, what a prediction no better than the mean has on average.
+"""
+
+import math
+
+import numpy as np
+from numba import njit
+
+HEAT, PERSISTENCE, MAHAL = range(3)
+
+EPSILON = 1e-12  # added to each variance
+NEUTRAL_ERROR = 1.0
+ERROR_MAX = 3e38  # the wire's float32 holds it
+CONFIDENCE_MIN = 2.0**-126  # the smallest normal float32
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def begin(seen, mean, m2, n):  # type: ignore[no-untyped-def]
+    """The moments of a single observation. Returns its weight, 1."""
+    for i in range(n):
+        mean[i] = seen[i]
+        m2[i] = 0.0
+    return 1.0
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def remember(seen, mean, m2, weight, n, forgetting):  # type: ignore[no-untyped-def]
+    """Step 2: takes an observation into the moments. Returns the new weight."""
+    keep = 1.0 - forgetting
+    weight = keep * weight + 1.0
+    for i in range(n):
+        delta = seen[i] - mean[i]
+        mean[i] += delta / weight
+        m2[i] = keep * m2[i] + delta * delta * (1.0 - 1.0 / weight)
+    return weight
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def error_of(seen, predicted, m2, weight, n):  # type: ignore[no-untyped-def]
+    """Step 3: mean squared error in units of each component's variance; 0 <= e <= ERROR_MAX."""
+    total = 0.0
+    for i in range(n):
+        miss = seen[i] - predicted[i]
+        total += miss * miss / (m2[i] / weight + EPSILON)
+    return min(total / n, ERROR_MAX)
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def confidence_of(error, alpha):  # type: ignore[no-untyped-def]
+    """Step 4: in (0, 1], and still in it as a float32."""
+    return max(math.exp(-alpha * error), CONFIDENCE_MIN)
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def narrow(value):  # type: ignore[no-untyped-def]
+    """A value as the wire's float32 holds it."""
+    return np.float64(np.float32(value))
