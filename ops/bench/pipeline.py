@@ -1,0 +1,230 @@
+"""`soma bench pipeline`: the integrator's job by this engine and by its peers, alternating."""
+
+import json
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from agents.settings import Settings
+from ops.bench.broker import PARTITIONS, Broker
+from ops.bench.commits import follow
+from ops.bench.filling import fill, updates
+from ops.bench.job import Job
+from ops.bench.peers import kstreams
+from ops.bench.report import Report, spread
+from ops.bench.worker import ROOT, Worker, apply_topics
+
+SOURCE, SINK = "cog.predictor.updates", "cog.global.frame"
+OWN_TOPICS = (SINK, "soma.epochs", "soma.integrator.state", f"{SOURCE}.dlq")  # made anew for a run
+PEERS = ("bare", "faust", "quix", "quix-state", "kstreams", "soma")
+TITLES = {
+    "bare": "bare confluent loop, fastavro",
+    "faust": "Faust, naive (agent, table, send)",
+    "quix": "Quix Streams, without state",
+    "quix-state": "Quix Streams, with state",
+    "kstreams": "Kafka Streams 4.1, exactly once",
+    "kstreams-warm": "Kafka Streams 4.1, warm half",
+    "soma": "this engine, exactly once",
+}
+GOALS = {"bare": 8.0, "faust": 150.0, "quix-state": 30.0, "kstreams-warm": 2.5}
+EVENTS_MAX = {"bare": 200_000, "faust": 20_000, "quix": 60_000, "quix-state": 60_000}
+PEER_S = 600.0
+METHOD = (
+    "Every program reads the same topic ({events:,} predictor_update records, {tenants:,} tenants, "
+    "{partitions} partitions, compression {compression}) from its beginning on one broker, on the "
+    "same machine, in alternation, {runs} times each: median (min - max). All fold the full law "
+    "with default settings and write one global_frame per record. Peers: the clock runs from the "
+    "first record in hand to the last one folded. This engine: from the first commit seen on the "
+    "output topic to the last (last stable offsets, sampled every 20 ms; what the first commit "
+    "holds isn't counted), state, transactions and CRC checks on. CPU: the program's own process, "
+    "all threads, over the same span. Slow peers fold fewer records (column events)."
+)
+
+
+class PeerError(Exception):
+    """A peer failed; the text has the end of what it said."""
+
+
+@dataclass
+class Plan:
+    """What to run."""
+
+    events: int = 2_000_000
+    runs: int = 3
+    peers: tuple[str, ...] = PEERS
+    tenants: int = 300
+    compression: str = "none"
+    seed: int = 1
+    threads: int = 1  # of Kafka Streams
+
+    def share(self, peer: str) -> int:
+        """How many events a peer folds."""
+        return min(self.events, EVENTS_MAX.get(peer, self.events))
+
+
+@dataclass
+class Result:
+    """A peer's runs."""
+
+    events: int
+    rates: list[float] = field(default_factory=list)
+    cpu_us: list[float] = field(default_factory=list)
+
+
+Results = dict[str, Result]
+Say = Callable[[str], None]
+
+
+def quix_python() -> Path | None:
+    """A Python with quixstreams: this one, or that of .venv-bench (it pins an older client)."""
+    for python in (Path(sys.executable), ROOT / ".venv-bench/bin/python"):
+        if python.exists():
+            probe = [str(python), "-c", "import quixstreams, fastavro"]
+            if subprocess.run(probe, capture_output=True, check=False).returncode == 0:
+                return python
+    return None
+
+
+def absent(peer: str) -> str | None:
+    """Why a peer can't run here; None if it can."""
+    if peer == "kstreams":
+        return kstreams.absent()
+    if peer.startswith("quix") and quix_python() is None:
+        return "quixstreams isn't installed: `make bench` makes .venv-bench with it"
+    return None
+
+
+def command(job: Job, threads: int, cache: Path) -> list[str]:
+    """The command line of a peer's program."""
+    if job.peer == "kstreams":
+        return kstreams.command(job, kstreams.build(cache), threads)
+    if job.peer.startswith("quix"):
+        return [str(quix_python()), "-m", "ops.bench.peers.quix"]
+    module = "faust_naive" if job.peer == "faust" else job.peer
+    return [sys.executable, "-m", f"ops.bench.peers.{module}"]
+
+
+def run_peer(job: Job, threads: int, cache: Path) -> dict[str, float]:
+    """Run a peer's program to its end; returns the numbers of its JSON line."""
+    done = subprocess.run(
+        command(job, threads, cache), cwd=ROOT, env=job.env(), capture_output=True, text=True,
+        timeout=PEER_S, check=False,
+    )  # fmt: skip
+    lines = [line for line in done.stdout.splitlines() if line.startswith('{"peer"')]
+    if done.returncode or not lines:
+        said = (done.stdout + done.stderr)[-2000:]
+        raise PeerError(f"{job.peer} ended with {done.returncode}:\n{said}")
+    return {k: v for k, v in json.loads(lines[-1]).items() if k != "peer"}
+
+
+class Pipeline:
+    """One run set on one broker, in a namespace of its own."""
+
+    def __init__(self, settings: Settings, broker: Broker, plan: Plan, say: Say) -> None:
+        self.settings, self.broker, self.plan, self.say = settings, broker, plan, say
+        self.folder = Path(tempfile.mkdtemp(prefix="soma-bench-"))
+        self.source = settings.topic(SOURCE)
+
+    def run(self) -> Results:
+        """Fill the topic, and run every peer that is here, alternating."""
+        plan = self.plan
+        apply_topics(self.settings)
+        self.say(f"filling {self.source} with {plan.events:,} events")
+        records = updates(plan.events, plan.tenants, plan.seed)
+        fill(self.settings, self.source, records, plan.compression)
+        results = {p: Result(plan.share(p)) for p in plan.peers if absent(p) is None}
+        try:
+            for k in range(plan.runs):
+                for peer in list(results):
+                    if peer != "kstreams-warm":
+                        self._once(peer, k, results)
+        finally:
+            shutil.rmtree(self.folder, ignore_errors=True)
+        return {p: results[p] for p in TITLES if p in results}
+
+    def _once(self, peer: str, k: int, results: Results) -> None:
+        measured = self._engine(k) if peer == "soma" else self._peer(peer, k)
+        result = results[peer]
+        result.rates.append(measured["events_per_s"])
+        result.cpu_us.append(measured["cpu_us_per_event"])
+        if "warm_events_per_s" in measured:
+            warm = results.setdefault("kstreams-warm", Result(result.events // 2))
+            warm.rates.append(measured["warm_events_per_s"])
+            warm.cpu_us.append(measured["warm_cpu_us_per_event"])
+        self.say(
+            f"run {k + 1} {TITLES[peer]}: {measured['events_per_s']:,.0f} events/s, "
+            f"{measured['cpu_us_per_event']:.2f} µs CPU per event"
+        )
+
+    def _peer(self, peer: str, k: int) -> dict[str, float]:
+        name = f"{self.settings.namespace}-{peer}-{k}"
+        sink = f"{name}.out"
+        self.broker.create(sink)
+        job = Job(
+            peer, name, self.settings.bootstrap(), self.source, sink,
+            self.broker.id_prefix(self.source), self.plan.share(peer), PARTITIONS,
+            str(self.folder / name),
+        )  # fmt: skip
+        Path(job.folder).mkdir()
+        cache = self.settings.home / "bench"
+        return run_peer(job, self.plan.threads, cache)
+
+    def _engine(self, k: int) -> dict[str, float]:
+        if k:
+            # A fresh start on the same input: without state and without outputs.
+            self.broker.delete([self.settings.topic(name) for name in OWN_TOPICS])
+            apply_topics(self.settings)
+        with Worker(self.settings, "integrator", self.folder) as worker:
+            rate = follow(self.broker, self.settings.topic(SINK), worker, self.plan.events)
+        return {"events_per_s": rate.events_per_s, "cpu_us_per_event": rate.cpu_us_per_event}
+
+
+def ratio(results: Results, peer: str) -> float | None:
+    """The engine's median rate over a peer's; None if one of them is absent."""
+    if "soma" not in results or peer not in results:
+        return None
+    mine, other = (statistics.median(results[p].rates) for p in ("soma", peer))
+    return mine / other
+
+
+def report(plan: Plan, results: Results) -> Report:
+    """The table of a run set."""
+    rows = []
+    for peer, result in results.items():
+        times = ratio(results, peer)
+        goal = f"≥ {GOALS[peer]:g} ×" if peer in GOALS else ""
+        rows.append((
+            TITLES[peer], f"{result.events:,}", spread(result.rates), spread(result.cpu_us, 2),
+            f"{times:,.1f} ×" if times and peer != "soma" else "", goal,
+        ))  # fmt: skip
+    notes = [f"{TITLES[p]}: skipped, {why}" for p in plan.peers if (why := absent(p))]
+    if "kstreams" in results:
+        notes.append(f"Kafka Streams: {plan.threads} stream thread(s), commit every second")
+    return Report(
+        "pipeline" if plan.compression == "none" else f"pipeline ({plan.compression})",
+        ("program", "events", "events/s", "CPU µs/event", "this engine is", "wanted"),
+        rows,
+        METHOD.format(partitions=PARTITIONS, **vars(plan)),
+        notes,
+    )
+
+
+def as_json(results: Results) -> dict[str, object]:
+    """The results as JSON data."""
+    return {
+        peer: {**vars(result), "soma_times": ratio(results, peer)}
+        for peer, result in results.items()
+    }
+
+
+def parse_peers(text: str) -> tuple[str, ...]:
+    """'bare,soma' → peers in the order of `PEERS`; ValueError names what there isn't."""
+    asked: Sequence[str] = [name.strip() for name in text.split(",") if name.strip()]
+    if wrong := [name for name in asked if name not in PEERS]:
+        raise ValueError(f"no peer {', '.join(wrong)}; there are {', '.join(PEERS)}")
+    return tuple(name for name in PEERS if name in asked)

@@ -1,0 +1,129 @@
+"""A real worker of this engine in a process of its own, looked at from outside."""
+
+import os
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable
+from pathlib import Path
+
+import psutil
+
+from agents.settings import Settings
+
+READY_S = 180.0
+STOP_S = 30.0
+ROOT = Path(__file__).resolve().parents[2]
+
+
+class WorkerError(Exception):
+    """A worker ended or hung; the text has the end of its log."""
+
+
+def free_port() -> int:
+    """A TCP port that nobody listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def environment(settings: Settings, **more: str) -> dict[str, str]:
+    """The environment in which a process of ours sees these settings."""
+    given = {
+        "SOMA_KAFKA_BOOTSTRAP": settings.bootstrap(),
+        "SOMA_NAMESPACE": settings.namespace,
+        "SOMA_TOPICS_PARTITIONS": "4",
+        "SOMA_TOPICS_REPLICATION": "1",
+        "SOMA_HOME": str(settings.home),
+    }
+    return {**os.environ, **given, **more}
+
+
+def apply_topics(settings: Settings) -> None:
+    """Make what is missing of the catalogue's topics, as `soma topics apply` does."""
+    command = [sys.executable, "-m", "agents.cli", "topics", "apply"]
+    done = subprocess.run(
+        command, cwd=ROOT, env=environment(settings), capture_output=True, text=True, check=False
+    )
+    if done.returncode:
+        raise WorkerError(f"soma topics apply failed:\n{done.stdout}{done.stderr}")
+
+
+class Worker:
+    """`soma worker` with some rooms; a context manager that stops it by its id."""
+
+    def __init__(self, settings: Settings, rooms: str, folder: Path, **env: str) -> None:
+        self._port = free_port()
+        self.log = folder / f"worker-{self._port}.log"
+        self._env = environment(settings, SOMA_AGENTS=rooms, SOMA_WEB_PORT=str(self._port), **env)
+
+    def __enter__(self) -> "Worker":
+        with self.log.open("wb") as log:
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", "agents.cli", "worker"],
+                cwd=ROOT, env=self._env, stdout=log, stderr=subprocess.STDOUT,
+            )  # fmt: skip
+        self._ps = psutil.Process(self._process.pid)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._process.terminate()
+        try:
+            self._process.wait(STOP_S)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+
+    def check(self) -> None:
+        """Raise `WorkerError` if it has ended."""
+        if self._process.poll() is not None:
+            raise WorkerError(
+                f"the worker ended with {self._process.returncode}:\n{self.log_text()[-3000:]}"
+            )
+
+    def cpu_s(self) -> float:
+        """CPU seconds so far, user and system, all threads and ended children."""
+        self.check()
+        return float(sum(self._ps.cpu_times()[:4]))
+
+    def rss_mb(self) -> float:
+        """Resident memory."""
+        self.check()
+        return float(self._ps.memory_info().rss) / 2**20
+
+    def log_text(self) -> str:
+        """All that it wrote."""
+        return self.log.read_text(errors="replace")
+
+    def page(self, path: str) -> tuple[int, str]:
+        """HTTP status and text of a page of its web server; (0, "") if nobody answers."""
+        try:
+            with urllib.request.urlopen(f"http://127.0.0.1:{self._port}{path}", timeout=5) as page:
+                return page.status, page.read().decode()
+        except urllib.error.HTTPError as error:
+            return error.code, error.read().decode()
+        except OSError:
+            return 0, ""
+
+    def metrics(self) -> dict[str, float]:
+        """Its metrics, by name and labels as they stand on the page."""
+        lines = (line for line in self.page("/metrics")[1].splitlines() if line and line[0] != "#")
+        return {name: float(value) for name, _, value in (line.rpartition(" ") for line in lines)}
+
+    def wait(self, what: str, condition: Callable[[], bool], seconds: float = READY_S) -> float:
+        """Wait for a condition, 50 ms at a time; returns the seconds that it took."""
+        start = time.monotonic()
+        while not condition():
+            self.check()
+            if time.monotonic() - start > seconds:
+                tail = self.log_text()[-3000:]
+                raise WorkerError(f"{what} not seen in {seconds:.0f} s; the log ends:\n{tail}")
+            time.sleep(0.05)
+        return time.monotonic() - start
+
+    def ready(self) -> float:
+        """Wait until /ready answers 200; returns the seconds that it took."""
+        return self.wait("readiness", lambda: self.page("/ready")[0] == 200)
