@@ -43,6 +43,7 @@ class Topic:
         }
         if "delete" in self.cleanup:
             wanted["retention.ms"] = str(-1 if self.retention_ms is None else self.retention_ms)
+            wanted["retention.bytes"] = "-1"
         return wanted | dict(self.config)
 
 

@@ -1,0 +1,123 @@
+"""`soma topics`: the broker's topics beside the catalogue."""
+
+import json
+from collections.abc import Callable, Iterable
+from dataclasses import asdict
+
+import click
+
+from agents.settings import Settings, load
+from topics import preflight
+from topics.catalogue import CATALOGUE
+from topics.preflight import BrokerError, CannotApplyError, Difference
+
+Act = Callable[..., list[Difference]]
+
+_json = click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+_partitions = click.option(
+    "--partitions", type=click.IntRange(1, 10_000), help="Instead of SOMA_TOPICS_PARTITIONS."
+)
+
+
+@click.group()
+def topics() -> None:
+    """Compare the broker's topics with the catalogue, and make them so."""
+
+
+@topics.command()
+@_partitions
+@_json
+def plan(partitions: int | None, as_json: bool) -> None:
+    """Show what `soma topics apply` would do. Changes nothing.
+
+    \b
+    Example:
+      soma topics plan --partitions 24
+    """
+    settings = load()
+    differences = _asked(preflight.plan, settings, partitions)
+    if as_json:
+        _print_json(settings, differences)
+        return
+    for one in differences:
+        click.echo(f"{_verb(one):<7} {one}")
+    if not differences:
+        click.echo(f"Nothing to do: all {len(CATALOGUE)} topics are as wanted.")
+
+
+@topics.command()
+@_partitions
+@_json
+def apply(partitions: int | None, as_json: bool) -> None:
+    """Create what is missing and correct weaker settings. Never shrinks or deletes anything.
+
+    Changes all or nothing: if something can't be applied (another partition count, too few
+    replicas), it says so and leaves the broker alone. May be run as often as you like.
+
+    \b
+    Example:
+      soma topics apply --partitions 24
+    """
+    settings = load()
+    done = _asked(preflight.apply, settings, partitions)
+    if as_json:
+        _print_json(settings, done)
+        return
+    for one in done:
+        click.echo(f"{_done(one)} {one.topic}" + (f": {_set(one)}" if one.setting else ""))
+    click.echo(f"All {len(CATALOGUE)} topics are as wanted.")
+
+
+@topics.command()
+@_partitions
+@_json
+def check(partitions: int | None, as_json: bool) -> None:
+    """Fail unless every topic is as the catalogue wants it; names every difference at once.
+
+    \b
+    Example:
+      soma topics check
+    """
+    settings = load()
+    differences = _asked(preflight.plan, settings, partitions)
+    if as_json:
+        _print_json(settings, differences)
+    if differences:
+        lines = "\n  ".join(f"{_weight(one)} {one}" for one in differences)
+        hint = "See what can be done with `soma topics plan`."
+        raise click.ClickException(f"{len(differences)} difference(s):\n  {lines}\n{hint}")
+    if not as_json:
+        click.echo(f"All {len(CATALOGUE)} topics are as wanted.")
+
+
+def _asked(act: Act, settings: Settings, partitions: int | None) -> list[Difference]:
+    try:
+        return act(settings, partitions=partitions)
+    except (BrokerError, CannotApplyError, ValueError) as error:
+        raise click.ClickException(str(error)) from error
+
+
+def _print_json(settings: Settings, differences: Iterable[Difference]) -> None:
+    shown = {
+        "topics": [settings.topic(name) for name in CATALOGUE],
+        "differences": [asdict(one) for one in differences],
+    }
+    click.echo(json.dumps(shown, indent=2))
+
+
+def _verb(one: Difference) -> str:
+    if not one.fixable:
+        return "CAN'T"
+    return "create" if one.kind == "missing" else "set"
+
+
+def _done(one: Difference) -> str:
+    return "created" if one.kind == "missing" else "set"
+
+
+def _set(one: Difference) -> str:
+    return f"{one.setting}={one.want}"
+
+
+def _weight(one: Difference) -> str:
+    return "[a worker won't start]" if one.refused else "[weaker than wanted]"

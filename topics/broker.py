@@ -1,0 +1,134 @@
+"""What the broker says of topics, and the few changes we ask of it. No rules here."""
+
+import time
+from collections.abc import Iterable, Mapping
+from concurrent.futures import Future
+from dataclasses import dataclass
+from typing import Any
+
+from confluent_kafka import KafkaError, KafkaException, TopicCollection
+from confluent_kafka.admin import (  # type: ignore[attr-defined]
+    AdminClient,
+    AlterConfigOpType,
+    ConfigEntry,
+    ConfigResource,
+    NewTopic,
+)
+
+TIMEOUT_S = 15.0
+CONNECT_S = 10.0
+_MASK = (1 << 64) - 1
+
+
+class BrokerError(Exception):
+    """The broker can't be reached, or refuses; the text says what was asked of it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A topic as the broker has it. `replication` is that of its weakest partition."""
+
+    topic_id: str  # 32 hex digits; a recreated topic has another
+    partitions: int
+    replication: int
+    config: Mapping[str, str]
+
+
+def connect(config: Mapping[str, Any]) -> AdminClient:
+    """An admin client whose broker has answered. `BrokerError` says why none did."""
+    heard: list[str] = []
+    admin = AdminClient({**config, "error_cb": lambda error: heard.append(error.str())})
+    try:
+        admin.list_topics("__consumer_offsets", timeout=CONNECT_S)  # asking for all may be much
+    except KafkaException as error:
+        why = heard[-1] if heard else error.args[0].str()
+        where = config["bootstrap.servers"]
+        raise BrokerError(f"No Kafka broker answers at {where}: {why}") from error
+    return admin
+
+
+def look(admin: AdminClient, names: Iterable[str]) -> dict[str, Found]:
+    """The topics that exist among these, by their names on the broker."""
+    described = _describe(admin, list(names))
+    resources = [ConfigResource(ConfigResource.Type.TOPIC, name) for name in described]
+    asked = admin.describe_configs(resources, request_timeout=TIMEOUT_S) if resources else {}
+    configs = {
+        resource.name: {key: str(entry.value) for key, entry in answer.items()}
+        for resource, future in asked.items()
+        if (answer := _answer(future, f"the settings of {resource.name}")) is not None
+    }
+    return {
+        name: Found(
+            hex_id(topic.topic_id),
+            len(topic.partitions),
+            min(len(partition.replicas) for partition in topic.partitions),
+            configs[name],
+        )
+        for name, topic in described.items()
+        if name in configs
+    }
+
+
+def topic_ids(admin: AdminClient, names: Iterable[str]) -> dict[str, str]:
+    """Kafka's id, 32 hex digits, of each topic that exists (names as on the broker)."""
+    described = _describe(admin, list(names))
+    return {name: hex_id(topic.topic_id) for name, topic in described.items()}
+
+
+def hex_id(uuid: Any) -> str:
+    """A confluent Uuid as 32 hex digits, its bytes in order."""
+    high, low = uuid.get_most_significant_bits(), uuid.get_least_significant_bits()
+    return f"{high & _MASK:016x}{low & _MASK:016x}"
+
+
+def create(
+    admin: AdminClient, name: str, partitions: int, replication: int, config: Mapping[str, str]
+) -> None:
+    """Create a topic; that another has just created it is no error."""
+    topic = NewTopic(name, partitions, replication, config=dict(config))
+    for future in admin.create_topics([topic], operation_timeout=TIMEOUT_S).values():
+        _answer(future, f"to create {name}", KafkaError.TOPIC_ALREADY_EXISTS)
+
+
+def alter(admin: AdminClient, name: str, config: Mapping[str, str]) -> None:
+    """Set these settings of a topic and leave its others alone."""
+    entries = [
+        ConfigEntry(key, value, incremental_operation=AlterConfigOpType.SET)
+        for key, value in config.items()
+    ]
+    resource = ConfigResource(ConfigResource.Type.TOPIC, name, incremental_configs=entries)
+    asked = admin.incremental_alter_configs([resource], request_timeout=TIMEOUT_S)
+    for future in asked.values():
+        _answer(future, f"to change the settings of {name}")
+
+
+def wait_for(admin: AdminClient, names: Iterable[str]) -> None:
+    """Return once the broker shows all these topics: creation is acknowledged before that."""
+    deadline = time.monotonic() + TIMEOUT_S
+    wanted = set(names)
+    while missing := wanted - set(_describe(admin, sorted(wanted))):
+        if time.monotonic() > deadline:
+            raise BrokerError(f"created, but not to be seen: {', '.join(sorted(missing))}")
+        time.sleep(0.05)
+
+
+def _describe(admin: AdminClient, names: list[str]) -> dict[str, Any]:
+    if not names:
+        return {}
+    asked = admin.describe_topics(TopicCollection(names), request_timeout=TIMEOUT_S)
+    answers = {name: _answer(future, f"about {name}") for name, future in asked.items()}
+    return {name: topic for name, topic in answers.items() if topic is not None}
+
+
+def _answer(
+    future: "Future[Any]", what: str, fine: int = KafkaError.UNKNOWN_TOPIC_OR_PART
+) -> Any | None:
+    """The future's result; None if it failed with the code that is `fine`."""
+    try:
+        return future.result(TIMEOUT_S + 5)
+    except KafkaException as error:
+        if error.args[0].code() == fine:
+            return None
+        raise BrokerError(f"The broker was asked {what}: {error.args[0].str()}") from error
+    except TimeoutError as error:
+        raise BrokerError(f"The broker was asked {what} and didn't answer") from error
