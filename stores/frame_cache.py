@@ -17,7 +17,7 @@ import redis
 
 TTL_MS = 120_000
 PIPELINE_MAX = 500  # commands sent before their answers are read
-TIMEOUT_S = 5.0  # of connecting and of each answer
+TIMEOUT_S = 2.0  # of connecting and of each answer
 
 Result = Literal["written", "older", "expired"]
 RESULTS: tuple[Result, ...] = get_args(Result)

@@ -1,9 +1,6 @@
 """`soma watch`: a topic's committed records, decoded, as they come."""
 
-import contextlib
 import json
-import os
-import sys
 from collections.abc import Iterator
 from datetime import UTC, datetime
 
@@ -13,6 +10,7 @@ from rich.json import JSON
 
 from agents.settings import load
 from agents.tools.known import topic_named
+from agents.tools.output import until_interrupted
 from agents.tools.reader import Reader, Seen, seen
 
 
@@ -62,15 +60,12 @@ def watch(
     reader = Reader(load(), row.name, start)
     shown = 0
     try:
-        with contextlib.suppress(KeyboardInterrupt):
+        with until_interrupted():
             for one in _wanted(reader, row.name, row.schema, tenant, follow):
                 _show(one, pretty, as_json)
                 shown += 1
                 if shown == count:
                     break
-    except BrokenPipeError:
-        # The reader of our output has gone, as `head` does; Python would complain at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     finally:
         reader.close()
 

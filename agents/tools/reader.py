@@ -19,6 +19,7 @@ from confluent_kafka import (
 
 from agents.settings import Settings
 from topics import codec
+from topics.partition import partition_of
 
 ANSWER_S = 10.0
 POLL_S = 0.1
@@ -73,8 +74,10 @@ class Seen:
 class Reader:
     """Reads every partition of a topic, read_committed, from a start to the end or for ever."""
 
-    def __init__(self, settings: Settings, topic: str, start: str = "end") -> None:
-        """`start`: 'beginning', 'end' or an offset (of each partition)."""
+    def __init__(
+        self, settings: Settings, topic: str, start: str = "end", of: str | None = None
+    ) -> None:
+        """`start`: 'beginning', 'end' or an offset of each partition; `of`: only this tenant's."""
         self.topic = settings.topic(topic)
         self._consumer = Consumer(
             settings.librdkafka(
@@ -87,7 +90,9 @@ class Reader:
                 queued_max_messages_kbytes=16_384,
             )
         )
-        self._open = self._partitions(settings, topic)
+        self._open = self._partitions(settings)
+        if of is not None:
+            self._open = {partition_of(of, len(self._open))}
         at = {"beginning": OFFSET_BEGINNING, "end": OFFSET_END}.get(start)
         offset = int(start) if at is None else at
         self._consumer.assign([TopicPartition(self.topic, p, offset) for p in self._open])
@@ -116,7 +121,7 @@ class Reader:
         """Let the broker go."""
         self._consumer.close()
 
-    def _partitions(self, settings: Settings, topic: str) -> set[int]:
+    def _partitions(self, settings: Settings) -> set[int]:
         try:
             found = self._consumer.list_topics(self.topic, timeout=ANSWER_S).topics[self.topic]
         except KafkaException as error:

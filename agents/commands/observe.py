@@ -1,0 +1,99 @@
+"""`soma observe`: this machine, as observations."""
+
+import itertools
+import json
+import sys
+import time
+from collections.abc import Iterable
+
+import click
+
+from agents.settings import load
+from agents.tools.machine import TENANTS, Machine, Observation
+from agents.tools.output import until_interrupted
+from agents.tools.publisher import Publisher
+from topics import codec
+
+TOPIC = "cog.observations"
+
+
+def tenants_of(ctx: click.Context, param: click.Parameter, value: str) -> tuple[str, ...]:
+    """Comma-separated names of the machine's tenants; BadParameter names what isn't one."""
+    names = tuple(name.strip() for name in value.split(",") if name.strip())
+    unknown = [name for name in names if name not in TENANTS]
+    if unknown or not names:
+        wrong = ", ".join(unknown) or "nothing"
+        raise click.BadParameter(f"{wrong} is none of {', '.join(TENANTS)}", ctx, param)
+    return names
+
+
+def send(publisher: Publisher, seen: Iterable[Observation]) -> None:
+    """Publish observations, keyed by tenant."""
+    for one in seen:
+        value = codec.encode("observation", codec.from_json("observation", one.record()))
+        publisher.send(one.tenant.encode(), value)
+
+
+@click.command()
+@click.option(
+    "--interval",
+    type=click.FloatRange(min=0.01),
+    default=0.5,
+    show_default=True,
+    help="Seconds between samples.",
+)
+@click.option("--count", type=click.IntRange(min=1), help="Stop after so many samples.")
+@click.option(
+    "--tenants",
+    callback=tenants_of,
+    default=",".join(TENANTS),
+    show_default=True,
+    help="Which of them.",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print the observations instead.")
+def observe(interval: float, count: int | None, tenants: tuple[str, ...], as_json: bool) -> None:
+    """Publish observations of this machine to cog.observations until Ctrl-C.
+
+    Tenants are the processor, the memory, the disk and the network, each seen through three
+    domains of four numbers: state (how full or busy), agent (what processes ask of it) and action
+    (how its state has just changed).
+
+    \b
+    Examples:
+      soma observe
+      soma observe --interval 0.1 --tenants cpu,memory --count 100
+      soma observe --json --count 1
+    """
+    machine = Machine(tenants)
+    if as_json:
+        _print(machine, interval, count)
+        return
+    failed = 0
+
+    def fail(_: int, why: str) -> None:
+        nonlocal failed
+        failed += 1
+        click.echo(f"an observation was {why}", err=True)
+
+    with Publisher(load(), TOPIC, fail) as publisher:
+        click.echo(f"observing {', '.join(tenants)}: Ctrl-C ends it", err=True)
+        with until_interrupted():
+            for _ in _samples(count):
+                publisher.poll(interval)
+                send(publisher, machine.sample())
+        unanswered = publisher.close()
+    click.echo(f"{publisher.delivered} observations delivered", err=True)
+    if failed or unanswered:
+        sys.exit(1)
+
+
+def _print(machine: Machine, interval: float, count: int | None) -> None:
+    with until_interrupted():
+        for _ in _samples(count):
+            time.sleep(interval)
+            for one in machine.sample():
+                print(json.dumps(one.record()), flush=True)
+
+
+def _samples(count: int | None) -> Iterable[int]:
+    return itertools.count() if count is None else range(count)

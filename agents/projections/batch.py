@@ -1,0 +1,46 @@
+"""The last record of each tenant among those that wait for the store."""
+
+from dataclasses import dataclass, field
+
+from confluent_kafka import Message
+
+
+@dataclass(slots=True)
+class Waiting:
+    """Records read but not stored. What a later record of the same tenant replaced is counted."""
+
+    last: dict[bytes, Message] = field(default_factory=dict)
+    upto: dict[int, int] = field(default_factory=dict)  # partition -> next offset
+    replaced: int = 0
+    keyless: list[Message] = field(default_factory=list)
+
+    def add(self, message: Message) -> None:
+        """Take in one record; of a partition they come in order."""
+        partition, offset, key = message.partition(), message.offset(), message.key()
+        assert partition is not None and offset is not None  # a consumed record has both
+        self.upto[partition] = offset + 1
+        if key is None:
+            self.keyless.append(message)
+            return
+        name = key if isinstance(key, bytes) else key.encode()
+        self.replaced += name in self.last
+        self.last[name] = message
+
+    def drop(self, partitions: set[int]) -> None:
+        """Forget what is another owner's now."""
+        self.upto = {p: o for p, o in self.upto.items() if p not in partitions}
+        self.last = {k: m for k, m in self.last.items() if m.partition() not in partitions}
+        self.keyless = [m for m in self.keyless if m.partition() not in partitions]
+
+    def records(self) -> list[Message]:
+        """What is to be stored."""
+        return [*self.last.values(), *self.keyless]
+
+    def take(self) -> dict[int, int]:
+        """Empty it; returns the offsets up to which it held everything."""
+        upto = self.upto
+        self.last, self.upto, self.replaced, self.keyless = {}, {}, 0, []
+        return upto
+
+    def __bool__(self) -> bool:
+        return bool(self.upto)

@@ -1,0 +1,175 @@
+"""The Kafka side of a projection: a read_committed consumer that starts where it still matters."""
+
+import logging
+import time
+from collections.abc import Iterable
+
+from confluent_kafka import (
+    Consumer,
+    KafkaError,
+    KafkaException,
+    Message,
+    TopicPartition,
+)
+from confluent_kafka.admin import AdminClient
+
+from agents.projections.batch import Waiting
+from agents.settings import Settings
+from topics.preflight import topic_ids
+
+ANSWER_S = 5.0
+CLOCKS_MS = 60_000  # our clock may differ from the broker's by so much
+
+logger = logging.getLogger(__name__)
+
+
+class Log:
+    """One topic, read by the consumer group `projection.<name>` into `waiting`.
+
+    Records older than `keep_ms` are skipped: the store wouldn't keep them. To be used from one
+    thread, but for `lag`.
+    """
+
+    def __init__(self, settings: Settings, name: str, topic: str, keep_ms: int) -> None:
+        self.topic = settings.topic(topic)
+        self.topic_id = ""
+        self.waiting = Waiting()
+        self._keep_ms = keep_ms
+        self._paused = False
+        self._done: dict[int, int] = {}  # partition -> next offset that the store lacks
+        self._admin = AdminClient(settings.librdkafka())
+        self._consumer = Consumer(
+            settings.librdkafka(
+                group_id=settings.prefix(f"projection.{name}"),
+                isolation_level="read_committed",
+                auto_offset_reset="earliest",
+                enable_auto_offset_store=False,  # `done` does it; the client commits each second
+                auto_commit_interval_ms=1000,
+                enable_partition_eof=True,
+                session_timeout_ms=int(settings.session_timeout_s * 1000),
+                heartbeat_interval_ms=int(settings.heartbeat_s * 1000),
+                fetch_queue_backoff_ms=10,
+                queued_max_messages_kbytes=8192,
+            )
+        )
+        self._consumer.subscribe(
+            [self.topic], on_assign=self._assigned, on_revoke=self._revoked, on_lost=self._revoked
+        )
+
+    def read(self, most: int, seconds: float) -> None:
+        """Add what comes within so many seconds to `waiting`, at most so many records."""
+        if self.waiting and not self.topic_id:
+            self._name_topic()
+        for message in self._consumer.consume(most, seconds):
+            if message.error() is not None:
+                self._heard(message)
+                continue
+            offset = message.offset()
+            if offset is not None and offset < self._done.get(message.partition() or 0, 0):
+                self._name_topic()  # offsets start again: the topic was made anew
+            self.waiting.add(message)
+
+    def done(self, upto: dict[int, int]) -> None:
+        """The store has everything before these offsets."""
+        self._done.update(upto)
+        offsets = [TopicPartition(self.topic, p, offset) for p, offset in upto.items()]
+        try:
+            self._consumer.store_offsets(offsets=offsets)
+        except KafkaException as error:
+            # Another owner has a partition; that it writes the same again does no harm.
+            logger.info("%s: position not kept: %s", self.topic, error)
+
+    def pause(self) -> None:
+        """Read nothing more, but stay a member of the group."""
+        self._paused = True
+        self._consumer.pause(self._consumer.assignment())
+
+    def resume(self) -> None:
+        """Read on, from where it still matters."""
+        self._paused = False
+        held = self._consumer.assignment()
+        for partition, offset in self._floor(held).items():
+            if offset > self._done.get(partition, 0):
+                self._consumer.seek(TopicPartition(self.topic, partition, offset))
+                self._done[partition] = offset
+        self._consumer.resume(held)
+
+    def lag(self) -> dict[int, int]:
+        """Partition -> records that the store hasn't taken, of the partitions held. Any thread."""
+        lags: dict[int, int] = {}
+        for partition, done in list(self._done.items()):
+            place = TopicPartition(self.topic, partition)
+            try:
+                ends = self._consumer.get_watermark_offsets(place, cached=True)
+            except (KafkaException, RuntimeError):
+                continue  # the partition or the consumer has gone meanwhile: no lag of ours
+            if ends is not None and ends[1] >= 0:
+                lags[partition] = max(0, ends[1] - done)
+        return lags
+
+    def close(self) -> None:
+        """Commit what is done and leave the group."""
+        self._consumer.close()
+
+    def _heard(self, message: Message) -> None:
+        error, partition = message.error(), message.partition()
+        if error is None or partition is None:
+            return
+        if error.code() == KafkaError._PARTITION_EOF:
+            if partition in self._done and partition not in self.waiting.upto:
+                # Only transaction markers lie between the last record and the end.
+                self._done[partition] = message.offset() or 0
+        elif error.fatal():
+            raise KafkaException(error)
+        else:
+            logger.warning("%s: %s", self.topic, error.str())
+
+    def _assigned(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
+        self._name_topic()
+        try:
+            committed = consumer.committed(partitions, timeout=ANSWER_S)
+        except KafkaException as error:
+            logger.warning(
+                "%s: starting where the client finds its position: %s", self.topic, error
+            )
+            committed = partitions
+        floors = self._floor(partitions)
+        starts = [
+            TopicPartition(
+                tp.topic, tp.partition, max(tp.offset, floors.get(tp.partition, tp.offset))
+            )
+            for tp in committed
+        ]
+        self._done |= {tp.partition: tp.offset for tp in starts if tp.offset >= 0}
+        consumer.assign(starts)
+        if self._paused:
+            consumer.pause(starts)
+
+    def _revoked(self, _: Consumer, partitions: list[TopicPartition]) -> None:
+        gone = {tp.partition for tp in partitions}
+        self.waiting.drop(gone)
+        self._done = {p: offset for p, offset in self._done.items() if p not in gone}
+
+    def _floor(self, partitions: Iterable[TopicPartition]) -> dict[int, int]:
+        """Partition -> the first offset that the store would still keep; {} if nobody answers."""
+        since = int(time.time() * 1000) - self._keep_ms - CLOCKS_MS
+        floors: dict[int, int] = {}
+        try:
+            for tp in partitions:
+                # The end is asked for first: what is appended after this lies behind it.
+                end = self._consumer.get_watermark_offsets(tp, timeout=ANSWER_S)[1]
+                at = [TopicPartition(self.topic, tp.partition, since)]
+                found = self._consumer.offsets_for_times(at, timeout=ANSWER_S)[0].offset
+                floors[tp.partition] = found if found >= 0 else end
+        except KafkaException as error:
+            # Reading more than is needed does no harm: the store refuses what is too old.
+            logger.warning("%s: reading from the last position: %s", self.topic, error)
+            return {}
+        return floors
+
+    def _name_topic(self) -> None:
+        try:
+            self.topic_id = topic_ids(self._admin, [self.topic])[self.topic]
+        except (KafkaException, KeyError) as error:
+            logger.warning("%s: its id isn't known yet: %s", self.topic, error)
+            self.topic_id = ""

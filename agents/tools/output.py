@@ -1,0 +1,18 @@
+"""Standard output, as commands in a pipe should treat it."""
+
+import contextlib
+import os
+import sys
+from collections.abc import Iterator
+
+
+@contextlib.contextmanager
+def until_interrupted() -> Iterator[None]:
+    """End the block quietly on Ctrl-C, and when our output has no reader any more (`head`)."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        pass
+    except BrokenPipeError:
+        # Python flushes at exit, and would complain.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
