@@ -44,6 +44,9 @@ share.coordinator.state.topic.min.isr=1
 group.initial.rebalance.delay.ms=0
 group.min.session.timeout.ms=1000
 log.cleaner.backoff.ms=1000
+# After a kill the node waits for its own old session to end before it serves again.
+broker.session.timeout.ms=4000
+broker.heartbeat.interval.ms=500
 """
 
 

@@ -1,9 +1,15 @@
 """Ports on the loopback interface: kept from start to start, changed when somebody took them."""
 
+import secrets
 import socket
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from functools import partial
+
+from ops.stack.processes import StackError, wait_until
 
 HOST = "127.0.0.1"
+RANGE = range(20_000, 32_000)
+KEPT_S = 2.0
 
 
 def answers(port: int, timeout_s: float = 0.5) -> bool:
@@ -17,19 +23,21 @@ def answers(port: int, timeout_s: float = 0.5) -> bool:
 
 def choose(names: Iterable[str], kept: Mapping[str, int]) -> dict[str, int]:
     """A free port for each name: the kept one where it is still free."""
-    ports = {name: kept[name] for name in names if name in kept and _free(kept[name])}
-    with_sockets: list[socket.socket] = []
-    try:
-        for name in names:
-            if name not in ports:
-                # All are held until all are chosen: no port is given twice.
-                one = _bound(0)
-                with_sockets.append(one)
-                ports[name] = one.getsockname()[1]
-    finally:
-        for one in with_sockets:
-            one.close()
+    ports: dict[str, int] = {}
+    for name in names:
+        port = kept.get(name)
+        # A server that was killed a moment ago may still hold its own.
+        if port is None or not wait_until(partial(_free, port), KEPT_S):
+            port = next(one for one in _random() if one not in ports.values() and _free(one))
+        ports[name] = port
     return ports
+
+
+def _random() -> Iterator[int]:
+    """Ports that the system doesn't give to outgoing connections while the server is down."""
+    for _ in range(1000):
+        yield secrets.choice(RANGE)
+    raise StackError(f"no free port was found from {RANGE[0]} to {RANGE[-1]}")
 
 
 def _free(port: int) -> bool:

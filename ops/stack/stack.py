@@ -106,12 +106,19 @@ class Stack:
             with ThreadPoolExecutor(len(self.parts)) as pool:
                 list(pool.map(self.stop, self.parts))
             if self.ephemeral:
-                for part in self.parts.values():
-                    part.remove()
-                shutil.rmtree(self.home / "logs", ignore_errors=True)
-                for note in self._notes():
-                    note.unlink()
-                self.note.unlink(missing_ok=True)
+                self._remove()
+
+    def destroy(self) -> None:
+        """Stop every part and remove its data, kept or not (the jars stay)."""
+        self.ephemeral = True
+        self.down()
+
+    def _remove(self) -> None:
+        for part in self.parts.values():
+            part.remove()
+            self._note_of(part).unlink(missing_ok=True)
+        shutil.rmtree(self.home / "logs", ignore_errors=True)
+        self.note.unlink(missing_ok=True)
 
     def start(self, name: str) -> int:
         """Start one part and await that it answers; its pid."""
@@ -198,9 +205,6 @@ class Stack:
 
     def _note_of(self, part: Service) -> Path:
         return self.home / f"stack.{part.name}.json"
-
-    def _notes(self) -> list[Path]:
-        return [note for part in self.parts.values() if (note := self._note_of(part)).exists()]
 
     def _noted(self, pids: Mapping[str, int]) -> Endpoints:
         """Write what settings read: how to connect to each part."""
