@@ -65,8 +65,10 @@ class Template:
         return b"".join((self._before, error, self._between, varint(ts), self._after))
 
 
-def updates(events: int, tenants: int, seed: int) -> Iterator[tuple[bytes, bytes]]:
-    """(key, value) of `events` predictor updates, in rising event time up to now.
+def updates(
+    events: int, tenants: int, seed: int, start_us: int | None = None
+) -> Iterator[tuple[bytes, bytes]]:
+    """(key, value) of `events` predictor updates, in rising event time up to now (or from a start).
 
     Tenants come in random order; each domain has its own level of error, so that leaders exist.
     """
@@ -74,7 +76,7 @@ def updates(events: int, tenants: int, seed: int) -> Iterator[tuple[bytes, bytes
     templates = [Template(t, d) for t in tenant_names(tenants) for d in DOMAINS]
     levels = [rng.choice((0.1, 0.3, 0.6)) for _ in templates]
     step = max(1, min(1000, FRESH_SPAN_US // len(templates)))
-    ts = int(time.time() * 1e6) - events * step
+    ts = int(time.time() * 1e6) - events * step if start_us is None else start_us
     pack = struct.Struct("<f").pack
     done = 0
     while done < events:

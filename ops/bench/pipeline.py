@@ -1,26 +1,22 @@
 """`soma bench pipeline`: the integrator's job by this engine and by its peers, alternating."""
 
 import json
-import shutil
 import statistics
 import subprocess
 import sys
-import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from agents.settings import Settings
-from ops.bench.broker import PARTITIONS, Broker
-from ops.bench.commits import follow
+from ops.bench.broker import PARTITIONS
 from ops.bench.filling import fill, updates
 from ops.bench.job import Job
 from ops.bench.peers import kstreams
 from ops.bench.report import Report, spread
-from ops.bench.worker import ROOT, Worker, apply_topics
+from ops.bench.site import Site
+from ops.bench.worker import ROOT
 
 SOURCE, SINK = "cog.predictor.updates", "cog.global.frame"
-OWN_TOPICS = (SINK, "soma.epochs", "soma.integrator.state", f"{SOURCE}.dlq")  # made anew for a run
 PEERS = ("bare", "faust", "quix", "quix-state", "kstreams", "soma")
 TITLES = {
     "bare": "bare confluent loop, fastavro",
@@ -77,7 +73,6 @@ class Result:
 
 
 Results = dict[str, Result]
-Say = Callable[[str], None]
 
 
 def quix_python() -> Path | None:
@@ -123,29 +118,24 @@ def run_peer(job: Job, threads: int, cache: Path) -> dict[str, float]:
 
 
 class Pipeline:
-    """One run set on one broker, in a namespace of its own."""
+    """One run set on one broker."""
 
-    def __init__(self, settings: Settings, broker: Broker, plan: Plan, say: Say) -> None:
-        self.settings, self.broker, self.plan, self.say = settings, broker, plan, say
-        self.folder = Path(tempfile.mkdtemp(prefix="soma-bench-"))
-        self.source = settings.topic(SOURCE)
+    def __init__(self, site: Site, plan: Plan) -> None:
+        self.site, self.plan = site, plan
+        self.source = site.topic(SOURCE)
 
     def run(self) -> Results:
         """Fill the topic, and run every peer that is here, alternating."""
         plan = self.plan
-        apply_topics(self.settings)
-        self.say(f"filling {self.source} with {plan.events:,} events")
+        self.site.say(f"filling {self.source} with {plan.events:,} events")
         records = updates(plan.events, plan.tenants, plan.seed)
-        fill(self.settings, self.source, records, plan.compression)
-        results = {p: Result(plan.share(p)) for p in plan.peers if absent(p) is None}
-        try:
-            for k in range(plan.runs):
-                for peer in list(results):
-                    if peer != "kstreams-warm":
-                        self._once(peer, k, results)
-        finally:
-            shutil.rmtree(self.folder, ignore_errors=True)
-        return {p: results[p] for p in TITLES if p in results}
+        fill(self.site.settings, self.source, records, plan.compression)
+        here = [peer for peer in plan.peers if absent(peer) is None]
+        results = {peer: Result(plan.share(peer)) for peer in here}
+        for k in range(plan.runs):
+            for peer in here:
+                self._once(peer, k, results)
+        return {peer: results[peer] for peer in TITLES if peer in results}
 
     def _once(self, peer: str, k: int, results: Results) -> None:
         measured = self._engine(k) if peer == "soma" else self._peer(peer, k)
@@ -156,31 +146,28 @@ class Pipeline:
             warm = results.setdefault("kstreams-warm", Result(result.events // 2))
             warm.rates.append(measured["warm_events_per_s"])
             warm.cpu_us.append(measured["warm_cpu_us_per_event"])
-        self.say(
-            f"run {k + 1} {TITLES[peer]}: {measured['events_per_s']:,.0f} events/s, "
+        self.site.say(
+            f"run {k + 1}, {TITLES[peer]}: {measured['events_per_s']:,.0f} events/s, "
             f"{measured['cpu_us_per_event']:.2f} µs CPU per event"
         )
 
     def _peer(self, peer: str, k: int) -> dict[str, float]:
-        name = f"{self.settings.namespace}-{peer}-{k}"
+        site = self.site
+        name = f"{site.settings.namespace}-{peer}-{k}"
         sink = f"{name}.out"
-        self.broker.create(sink)
+        site.broker.create(sink)
         job = Job(
-            peer, name, self.settings.bootstrap(), self.source, sink,
-            self.broker.id_prefix(self.source), self.plan.share(peer), PARTITIONS,
-            str(self.folder / name),
+            peer, name, site.settings.bootstrap(), self.source, sink,
+            site.broker.id_prefix(self.source), self.plan.share(peer), PARTITIONS,
+            str(site.folder / name),
         )  # fmt: skip
         Path(job.folder).mkdir()
-        cache = self.settings.home / "bench"
-        return run_peer(job, self.plan.threads, cache)
+        return run_peer(job, self.plan.threads, site.settings.home / "bench")
 
     def _engine(self, k: int) -> dict[str, float]:
         if k:
-            # A fresh start on the same input: without state and without outputs.
-            self.broker.delete([self.settings.topic(name) for name in OWN_TOPICS])
-            apply_topics(self.settings)
-        with Worker(self.settings, "integrator", self.folder) as worker:
-            rate = follow(self.broker, self.settings.topic(SINK), worker, self.plan.events)
+            self.site.forget(SOURCE)
+        rate = self.site.measure("integrator", SINK, self.plan.events)
         return {"events_per_s": rate.events_per_s, "cpu_us_per_event": rate.cpu_us_per_event}
 
 

@@ -42,16 +42,6 @@ def environment(settings: Settings, **more: str) -> dict[str, str]:
     return {**os.environ, **given, **more}
 
 
-def apply_topics(settings: Settings) -> None:
-    """Make what is missing of the catalogue's topics, as `soma topics apply` does."""
-    command = [sys.executable, "-m", "agents.cli", "topics", "apply"]
-    done = subprocess.run(
-        command, cwd=ROOT, env=environment(settings), capture_output=True, text=True, check=False
-    )
-    if done.returncode:
-        raise WorkerError(f"soma topics apply failed:\n{done.stdout}{done.stderr}")
-
-
 class Worker:
     """`soma worker` with some rooms; a context manager that stops it by its id."""
 

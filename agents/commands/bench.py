@@ -1,0 +1,219 @@
+"""`soma bench`: measure this engine beside its peers. The verbs' work is in ops/bench."""
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from agents.settings import load
+
+if TYPE_CHECKING:
+    from ops.bench.report import Report
+
+
+_json = click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
+_seed = click.option("--seed", default=1, show_default=True, help="Of the generated input.")
+_runs = click.option("--runs", type=click.IntRange(1), default=3, show_default=True)
+_tenants = click.option("--tenants", type=click.IntRange(1), default=300, show_default=True)
+_COMPRESSIONS = ("none", "lz4", "zstd", "snappy", "gzip")
+
+
+def _events(default: int) -> Any:
+    return click.option(
+        "--events", type=click.IntRange(1000), default=default, show_default=True,
+        help="How many the topic is filled with.",
+    )  # fmt: skip
+
+
+@click.group()
+def bench() -> None:
+    """Measure this engine beside its peers, on the broker of the settings.
+
+    Each verb works in a namespace of its own, deletes its topics at the end, and rewrites its
+    section of ops/bench/RESULTS.md.
+    """
+
+
+@bench.command()
+@_events(2_000_000)
+@_runs
+@click.option("--peers", default="", help="Some of bare,faust,quix,quix-state,kstreams,soma.")
+@_tenants
+@click.option("--compression", type=click.Choice(_COMPRESSIONS), default="none", show_default=True)
+@click.option("--kstreams-threads", type=click.IntRange(1, 16), default=1, show_default=True)
+@_seed
+@_json
+def pipeline(
+    events: int, runs: int, peers: str, tenants: int, compression: str, kstreams_threads: int,
+    seed: int, as_json: bool,
+) -> None:  # fmt: skip
+    """Predictor updates to frames: this engine, and its peers on the same job.
+
+    Peers that aren't installed are skipped with a note. Slow ones fold fewer events.
+
+    \b
+    Example:
+      soma bench pipeline --events 600000 --runs 1 --peers bare,soma
+    """
+    from ops.bench import pipeline as bench_pipeline
+    from ops.bench.site import opened
+
+    try:
+        chosen = bench_pipeline.parse_peers(peers) if peers else bench_pipeline.PEERS
+    except ValueError as error:
+        raise click.BadParameter(str(error), param_hint="--peers") from error
+    plan = bench_pipeline.Plan(events, runs, chosen, tenants, compression, seed, kstreams_threads)
+    with _failures(), opened(load(), _say) as site:
+        results = bench_pipeline.Pipeline(site, plan).run()
+    _finish(bench_pipeline.report(plan, results), bench_pipeline.as_json(results), as_json)
+
+
+@bench.command()
+@click.option("--tenants", type=click.IntRange(1), default=100_000, show_default=True)
+@_runs
+@_seed
+@_json
+def recovery(tenants: int, runs: int, seed: int, as_json: bool) -> None:
+    """How quickly a fresh worker reads a large state back.
+
+    \b
+    Example:
+      soma bench recovery --tenants 100000
+    """
+    from ops.bench import recovery as bench_recovery
+    from ops.bench.site import opened
+
+    with _failures(), opened(load(), _say) as site:
+        result = bench_recovery.run(site, tenants, runs, seed)
+    data = {**vars(result), "runs": [{**vars(r), "rows_per_s": r.rows_per_s} for r in result.runs]}
+    _finish(bench_recovery.report(result), data, as_json)
+
+
+@bench.command()
+@click.option("--rates", default="50,1000,5000", show_default=True, help="Events per second.")
+@click.option("--seconds", type=click.FloatRange(1), default=20.0, show_default=True)
+@_json
+def latency(rates: str, seconds: float, as_json: bool) -> None:
+    """From produce to the committed frame, beside a bare transactional loop; and idle CPU.
+
+    \b
+    Example:
+      soma bench latency --rates 50,1000 --seconds 10
+    """
+    from ops.bench import latency as bench_latency
+    from ops.bench.site import opened
+
+    try:
+        chosen = [int(rate) for rate in rates.split(",")]
+    except ValueError as error:
+        raise click.BadParameter("give numbers such as 50,1000", param_hint="--rates") from error
+    with _failures(), opened(load(), _say) as site:
+        found, idle = bench_latency.run(site, chosen, seconds)
+    table = bench_latency.report(found, idle, seconds)
+    _finish(table, bench_latency.as_json(found, idle), as_json)
+
+
+@bench.command()
+@_events(1_000_000)
+@_runs
+@_tenants
+@click.option("--dim", type=click.IntRange(1, 4096), default=16, show_default=True)
+@_seed
+@_json
+def predictors(events: int, runs: int, tenants: int, dim: int, seed: int, as_json: bool) -> None:
+    """Observations to predictor updates.
+
+    \b
+    Example:
+      soma bench predictors --events 600000 --dim 16
+    """
+    from ops.bench import predictors as bench_predictors
+    from ops.bench.site import opened
+
+    with _failures(), opened(load(), _say) as site:
+        rates = bench_predictors.run(site, events, runs, tenants, dim, seed)
+    _finish(bench_predictors.report(rates, events, tenants, dim), _rates(rates), as_json)
+
+
+@bench.command()
+@_events(1_000_000)
+@_runs
+@_tenants
+@click.option("--cases", default="", help="Some of straight,json,bad,control,one-tenant,misrouted.")
+@_seed
+@_json
+def odd(events: int, runs: int, tenants: int, cases: str, seed: int, as_json: bool) -> None:
+    """What odd records, one tenant with all the traffic, and misrouting cost.
+
+    \b
+    Example:
+      soma bench odd --cases straight,json --runs 1
+    """
+    from ops.bench import odd as bench_odd
+
+    chosen = cases.split(",") if cases else list(bench_odd.CASES)
+    if wrong := sorted(set(chosen) - set(bench_odd.CASES)):
+        known = ", ".join(bench_odd.CASES)
+        raise click.BadParameter(f"no {', '.join(wrong)}; there are {known}", param_hint="--cases")
+    with _failures():
+        found = bench_odd.run(load(), _say, events, runs, tenants, chosen, seed)
+    data = {name: _rates(rates) for name, rates in found.items()}
+    _finish(bench_odd.report(found, events, tenants), data, as_json)
+
+
+@bench.command()
+@click.option("--tenants", type=click.IntRange(1), default=100_000, show_default=True)
+@click.option("--minutes", type=click.FloatRange(0.2), default=10.0, show_default=True)
+@_seed
+@_json
+def memory(tenants: int, minutes: float, seed: int, as_json: bool) -> None:
+    """A worker's resident memory under full load.
+
+    \b
+    Example:
+      soma bench memory --tenants 100000 --minutes 10
+    """
+    from ops.bench import memory as bench_memory
+    from ops.bench.site import opened
+
+    with _failures(), opened(load(), _say) as site:
+        samples = bench_memory.run(site, tenants, minutes, seed)
+    data = [vars(sample) for sample in samples]
+    _finish(bench_memory.report(samples, tenants, minutes), data, as_json)
+
+
+class _failures:  # noqa: N801 - used like a function
+    """Show what ended a benchmark as one message instead of a traceback."""
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, kind: type[BaseException] | None, error: object, _: object) -> None:
+        from ops.bench.peers.kstreams import BuildError
+        from ops.bench.pipeline import PeerError
+        from ops.bench.worker import WorkerError
+
+        if isinstance(error, BuildError | PeerError | WorkerError | TimeoutError):
+            raise click.ClickException(str(error)) from error
+
+
+def _say(text: str) -> None:
+    click.echo(text, err=True)
+
+
+def _rates(rates: list[Any]) -> list[dict[str, float]]:
+    return [
+        {"events_per_s": rate.events_per_s, "cpu_us_per_event": rate.cpu_us_per_event}
+        for rate in rates
+    ]
+
+
+def _finish(report: "Report", data: object, as_json: bool) -> None:
+    """Write the section of RESULTS.md, and print the table or the JSON."""
+    from ops.bench.report import show, write
+
+    machine = write(report)
+    if as_json:
+        click.echo(json.dumps({"machine": machine, "result": data}))
+    else:
+        show(report, machine)

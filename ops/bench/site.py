@@ -1,0 +1,65 @@
+"""Where a benchmark runs: a namespace of its own on the broker, removed at the end."""
+
+import shutil
+import tempfile
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from agents.settings import Settings
+from ops.bench.broker import Broker
+from ops.bench.commits import Rate, follow
+from ops.bench.worker import Worker
+from topics import preflight
+from topics.catalogue import CATALOGUE
+
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Site:
+    """The broker, a namespace and a folder; `say` tells the user how far it is."""
+
+    settings: Settings
+    broker: Broker
+    folder: Path
+    say: Say
+
+    def topic(self, name: str) -> str:
+        """A catalogue topic's name on the broker."""
+        return self.settings.topic(name)
+
+    def apply(self) -> None:
+        """Make what is missing of the catalogue's topics."""
+        preflight.apply(self.settings)
+
+    def forget(self, source: str) -> None:
+        """A fresh start on the same input: without state, outputs, epochs and dead letters."""
+        self.broker.delete([self.topic(name) for name in CATALOGUE if name != source])
+        self.apply()
+
+    def measure(self, room: str, sink: str, committed: int) -> Rate:
+        """Run a worker with one room until so many records are committed to its sink."""
+        with Worker(self.settings, room, self.folder) as worker:
+            return follow(self.broker, self.topic(sink), worker, committed)
+
+
+@contextmanager
+def opened(settings: Settings, say: Say) -> Iterator[Site]:
+    """A fresh namespace with all topics; they and the folder are gone afterwards."""
+    namespace = f"bench-{uuid.uuid4().hex[:8]}"
+    # Four partitions and one replica whatever the cluster: figures are to be comparable.
+    own = settings.model_copy(
+        update={"namespace": namespace, "topics_partitions": 4, "topics_replication": 1}
+    )
+    folder = Path(tempfile.mkdtemp(prefix="soma-bench-"))
+    broker = Broker(own)
+    try:
+        with broker.cleaned(namespace):
+            site = Site(own, broker, folder, say)
+            site.apply()
+            yield site
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
