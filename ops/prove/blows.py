@@ -1,0 +1,82 @@
+"""Strikes: what may happen to a worker or to the broker at any moment."""
+
+import time
+from collections.abc import Callable
+from random import Random
+from typing import Protocol
+
+from ops.prove.fleet import Fleet
+
+ROOMS = ("predictors", "integrator", "predictors,integrator")
+KINDS = ("kill", "stop", "broker", "broker9", "guest", "leave")
+
+
+class Broker(Protocol):
+    """A broker of the driver's own, which it may stop."""
+
+    def stop(self) -> None:
+        """SIGTERM, and wait until it is gone."""
+
+    def kill(self) -> None:
+        """SIGKILL, and wait until it is gone."""
+
+    def start(self) -> None:
+        """Start it again on the same data and wait until it answers."""
+
+
+class Blows:
+    """Chooses and deals blows from one seeded source of chance."""
+
+    def __init__(
+        self, random: Random, fleet: Fleet, broker: Broker | None, session_timeout_s: float
+    ) -> None:
+        self.random, self.fleet, self.broker = random, fleet, broker
+        self.freeze_s = session_timeout_s + 3.0
+        self.dealt: dict[str, int] = {}
+        self._guests = 0
+        self._deal: dict[str, Callable[[], None]] = {
+            "kill": self._kill,
+            "stop": self._stop,
+            "broker": lambda: self._strike(hard=False),
+            "broker9": lambda: self._strike(hard=True),
+            "guest": self._guest,
+            "leave": self._leave,
+        }
+
+    def deal(self, kind: str) -> None:
+        """One blow; raises ValueError for one that this set-up can't take."""
+        if kind not in self._deal or (kind.startswith("broker") and self.broker is None):
+            raise ValueError(f"can't deal {kind}: choose from {', '.join(KINDS)}; broker and "
+                             "broker9 need a broker of the driver's own")  # fmt: skip
+        self._deal[kind]()
+        self.dealt[kind] = self.dealt.get(kind, 0) + 1
+
+    def _kill(self) -> None:
+        self.fleet.kill(self.random.choice(self.fleet.crew + self.fleet.guests))
+
+    def _stop(self) -> None:
+        self.fleet.freeze(self.random.choice(self.fleet.crew), self.freeze_s)
+
+    def _strike(self, *, hard: bool) -> None:
+        assert self.broker is not None
+        if hard:
+            self.broker.kill()
+        else:
+            self.broker.stop()
+        until = time.monotonic() + self.random.uniform(0.0, 6.0)
+        while time.monotonic() < until:
+            self.fleet.tend()
+            time.sleep(0.05)
+        self.broker.start()
+
+    def _guest(self) -> None:
+        """A worker with rooms of its own choice joins; at most two of them at a time."""
+        if len(self.fleet.guests) >= 2:
+            self._leave()
+        self._guests += 1
+        rooms = self.random.choice(ROOMS)
+        self.fleet.guests.append(self.fleet.start(f"guest-{self._guests}", rooms))
+
+    def _leave(self) -> None:
+        if self.fleet.guests:
+            self.fleet.dismiss(self.random.choice(self.fleet.guests))

@@ -1,0 +1,322 @@
+"""The verifier's core: pure functions over lists of records.
+
+A stage is one processor: the records of its source, its outputs, its dead letters, its state rows.
+For each stage the source is folded again, record by record, by an independent law, and everything
+that the workers wrote is laid beside it.
+"""
+
+import re
+from abc import ABC, abstractmethod
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
+
+from ops.prove.compare import unequal_fields
+from ops.prove.partitions import home
+from ops.prove.wire import CONTROL_ID_MIN, Record, UnreadableError, Wire
+
+NAME = re.compile(r"[A-Za-z0-9._-]{1,128}\Z")
+TS_MIN = 946_684_800_000_000  # the year 2000, microseconds
+TS_AHEAD = 3_600_000_000  # how far an event time may lie beyond the log's, microseconds
+POSITION_KEY = b"@position"
+SAMPLES_MAX = 20
+
+
+class RefusedError(Exception):
+    """A record that the law doesn't take; it must be found among the dead letters."""
+
+
+class Law(ABC):
+    """A processor's law, written again from the text: state and one record at a time."""
+
+    source: ClassVar[str]  # schema of the records folded
+    sink: ClassVar[str]  # schema of the outputs
+    cause: ClassVar[str]  # field of an output that holds the place of its cause
+    state: ClassVar[str]  # schema of the state rows
+    tolerance: ClassVar[Mapping[str, float]]  # see compare.unequal_fields
+
+    @abstractmethod
+    def epoch(self, settings: Mapping[str, str]) -> None:
+        """The deployment's settings from here on."""
+
+    @abstractmethod
+    def control(self, tenant: str, setting: str, value: str) -> None:
+        """A setting changed in band; RefusedError where it can't be."""
+
+    @abstractmethod
+    def fold(
+        self, record: dict[str, Any], place: str, log_ms: int, written: Mapping[str, Any] | None
+    ) -> dict[str, Any]:
+        """The output expected for a record. `written` settles what lies within rounding only."""
+
+    @abstractmethod
+    def rows(self) -> dict[bytes, dict[str, Any]]:
+        """The state rows expected at the end, by key."""
+
+    @abstractmethod
+    def row(self, row: dict[str, Any]) -> dict[str, Any]:
+        """A row as it was written, in the form of `rows`."""
+
+
+@dataclass
+class Stage:
+    """All that belongs to one processor, as read from the topics in log order."""
+
+    law: type[Law]
+    topic_id: str  # first 8 hex digits of the source topic's Kafka id
+    partitions: int
+    source: Sequence[Record]
+    sink: Sequence[Record]
+    dead: Sequence[Record]
+    state: Sequence[Record]
+    epochs: Sequence[Record]
+    processor: str
+
+
+@dataclass
+class Findings:
+    """What is wrong; empty lists are a proof."""
+
+    lost: list[str] = field(default_factory=list)
+    doubled: list[str] = field(default_factory=list)
+    out_of_order: list[str] = field(default_factory=list)
+    wrong: list[str] = field(default_factory=list)
+    counts: dict[str, int] = field(default_factory=dict)
+
+    @property
+    def clean(self) -> bool:
+        """Nothing found."""
+        return not (self.lost or self.doubled or self.out_of_order or self.wrong)
+
+    def add(self, other: "Findings") -> None:
+        """Take in another stage's findings."""
+        for name in ("lost", "doubled", "out_of_order", "wrong"):
+            getattr(self, name).extend(getattr(other, name))
+        self.counts.update(other.counts)
+
+    def line(self) -> str:
+        """One line for people."""
+        counts = " ".join(f"{name} {n}" for name, n in self.counts.items())
+        return (
+            f"lost {len(self.lost)} doubled {len(self.doubled)} "
+            f"out_of_order {len(self.out_of_order)} wrong {len(self.wrong)} {counts}"
+        )
+
+    def as_json(self) -> dict[str, Any]:
+        """Numbers, and the first few of each kind in words."""
+        kinds = ("lost", "doubled", "out_of_order", "wrong")
+        return {
+            "clean": self.clean,
+            **{kind: len(getattr(self, kind)) for kind in kinds},
+            "counts": self.counts,
+            "samples": {kind: getattr(self, kind)[:SAMPLES_MAX] for kind in kinds},
+        }
+
+
+def by_partition(records: Iterable[Record]) -> dict[int, list[Record]]:
+    """Records of each partition by rising offset."""
+    parts: dict[int, list[Record]] = defaultdict(list)
+    for record in records:
+        parts[record.partition].append(record)
+    for part in parts.values():
+        part.sort(key=lambda r: r.offset)
+    return parts
+
+
+class _Partition:
+    """Folds one partition of a stage anew and compares as it goes."""
+
+    def __init__(self, stage: Stage, number: int, wire: Wire, findings: Findings) -> None:
+        self.stage, self.number, self.wire, self.findings = stage, number, wire, findings
+        self.law = stage.law()
+        self.prefix = f"{stage.topic_id}-{number}-"
+        self.want: dict[str, dict[str, Any]] = {}
+        self.forwarded: dict[bytes, Record] = {}
+        self.dead: dict[bytes, tuple[Record, str]] = {}
+        self.controls = 0
+
+    def run(self, source: Sequence[Record], sink: Sequence[Record]) -> None:
+        """Fold `source`; lay what was written to `sink` beside it."""
+        written = self._outputs(sink)
+        epochs = self._epochs()
+        for record in source:
+            while epochs and epochs[0][0] <= record.offset:
+                self.law.epoch(epochs.pop(0)[1])
+            origin = f"{record.topic}/{record.partition}/{record.offset}".encode()
+            try:
+                self._record(record, origin, written)
+            except (UnreadableError, RefusedError) as error:
+                self.dead[origin] = (record, str(error))
+        self._compare_outputs(written)
+
+    def _outputs(self, sink: Sequence[Record]) -> dict[str, list[dict[str, Any]]]:
+        """Outputs of this partition by their cause; also checks their order."""
+        found: dict[str, list[dict[str, Any]]] = defaultdict(list)
+        last = -1
+        for record in sink:
+            _, row = self.wire.decode(record.value, self.law.sink)
+            cause = row.get(self.law.cause, "")
+            if not cause.startswith(self.stage.topic_id + "-"):
+                continue  # not this processor's: users write here too
+            found[cause].append(row)
+            if not cause.startswith(self.prefix):
+                self.findings.wrong.append(f"{record.place} of {record.topic}: caused by {cause}")
+                continue
+            offset = int(cause.rsplit("-", 1)[1])
+            if offset < last:
+                self.findings.out_of_order.append(f"{cause} after offset {last}")
+            last = max(last, offset)
+            if record.key != str(row["tenant"]).encode():
+                self.findings.wrong.append(f"output of {cause} has key {record.key!r}")
+        return found
+
+    def _epochs(self) -> list[tuple[int, dict[str, str]]]:
+        rows = [self.wire.decode(r.value, "epoch")[1] for r in self.stage.epochs if r.value]
+        mine = [
+            (row["from_offset"], row["settings"])
+            for row in rows
+            if (row["processor"], row["partition"]) == (self.stage.processor, self.number)
+        ]
+        return sorted(mine, key=lambda e: e[0])
+
+    def _record(self, record: Record, origin: bytes, written: Mapping[str, Any]) -> None:
+        name, row = self.wire.decode(record.value, self.law.source)
+        control = self.wire.schema_id(name) >= CONTROL_ID_MIN
+        if not control and name != self.law.source:
+            raise RefusedError(f"a {name}")
+        if control:
+            self.controls += 1
+            if name == "control_setting":
+                self.law.control(row["tenant"], row["setting"], row["value"])
+            return
+        if not NAME.match(row["tenant"]) or not NAME.match(row["domain"]):
+            raise RefusedError("name")
+        if not TS_MIN <= row["ts"] <= record.log_ms * 1000 + TS_AHEAD:
+            raise RefusedError("ts_range")
+        at_home = home(row["tenant"], self.stage.partitions) == record.partition
+        if not at_home or record.key != row["tenant"].encode():
+            if record.header("soma-origin") is None:
+                self.forwarded[origin] = record
+                return
+            raise RefusedError("misrouted again")
+        cause = f"{self.prefix}{record.offset}"
+        got = written.get(cause)
+        self.want[cause] = self.law.fold(row, cause, record.log_ms, got[0] if got else None)
+
+    def _compare_outputs(self, written: Mapping[str, list[dict[str, Any]]]) -> None:
+        topic = self.law.sink
+        for cause, want in self.want.items():
+            got = written.get(cause, [])
+            if not got:
+                self.findings.lost.append(f"{topic} of {cause}")
+            if len(got) > 1:
+                self.findings.doubled.append(f"{topic} of {cause}: {len(got)} times")
+            for row in got[:1]:
+                unequal = unequal_fields(want, row, self.law.tolerance)
+                if unequal:
+                    self.findings.wrong.append(f"{topic} of {cause}: {'; '.join(unequal)}")
+        for cause in written:
+            if cause.startswith(self.prefix) and cause not in self.want:
+                self.findings.wrong.append(f"{topic} of {cause}: nothing should be there")
+
+
+def check_stage(stage: Stage, wire: Wire) -> Findings:
+    """Everything about one processor."""
+    findings = Findings()
+    source, sink = by_partition(stage.source), by_partition(stage.sink)
+    parts = [_Partition(stage, number, wire, findings) for number in range(stage.partitions)]
+    for part in parts:
+        part.run(source.get(part.number, []), sink.get(part.number, []))
+    _check_forwarded(stage, parts, wire, findings)
+    _check_dead(stage, parts, findings)
+    _check_state(stage, parts, source, wire, findings)
+    findings.counts = {
+        f"{stage.processor}_outputs": sum(len(part.want) for part in parts),
+        f"{stage.processor}_forwarded": sum(len(part.forwarded) for part in parts),
+        f"{stage.processor}_dead": sum(len(part.dead) for part in parts),
+        f"{stage.processor}_controls": sum(part.controls for part in parts),
+    }
+    return findings
+
+
+def _check_forwarded(
+    stage: Stage, parts: Sequence[_Partition], wire: Wire, findings: Findings
+) -> None:
+    """Each misrouted record has exactly one copy that says the same (JSON may have become Avro)."""
+    schema = stage.law.source
+    copies: dict[bytes, list[Record]] = defaultdict(list)
+    for record in stage.source:
+        origin = record.header("soma-origin")
+        if origin is not None:
+            copies[origin].append(record)
+    for part in parts:
+        for origin, record in part.forwarded.items():
+            got = copies.pop(origin, [])
+            if not got:
+                findings.lost.append(f"misrouted record {origin!r}")
+            if len(got) > 1:
+                findings.doubled.append(f"misrouted record {origin!r}: {len(got)} copies")
+            if got and wire.decode(got[0].value, schema) != wire.decode(record.value, schema):
+                findings.wrong.append(f"copy of {origin!r} has another value")
+    findings.wrong.extend(f"copy of {origin!r}, which wasn't misrouted" for origin in copies)
+
+
+def _check_dead(stage: Stage, parts: Sequence[_Partition], findings: Findings) -> None:
+    """Each bad record has exactly one dead letter with its key and value; no other has one."""
+    letters: dict[bytes, list[Record]] = defaultdict(list)
+    for record in stage.dead:
+        letters[record.header("soma-origin") or b""].append(record)
+    for part in parts:
+        for origin, (record, why) in part.dead.items():
+            got = letters.pop(origin, [])
+            if not got:
+                findings.lost.append(f"dead letter of {origin!r} ({why})")
+            if len(got) > 1:
+                findings.doubled.append(f"dead letter of {origin!r}: {len(got)} times")
+            if got and (got[0].key, got[0].value) != (record.key, record.value):
+                findings.wrong.append(f"dead letter of {origin!r} isn't the original")
+            if got and not got[0].header("soma-reason"):
+                findings.wrong.append(f"dead letter of {origin!r} gives no reason")
+    findings.wrong.extend(
+        f"dead letter of {origin!r} ({got[0].header('soma-reason')!r}), which is a good record"
+        for origin, got in letters.items()
+    )
+
+
+def _check_state(
+    stage: Stage,
+    parts: Sequence[_Partition],
+    source: Mapping[int, Sequence[Record]],
+    wire: Wire,
+    findings: Findings,
+) -> None:
+    """The newest row of each key is the folded state; the position is past the last record."""
+    rows: dict[int, dict[bytes, dict[str, Any]]] = defaultdict(dict)
+    for number, records in by_partition(stage.state).items():
+        for record in records:
+            if record.value is None:
+                rows[number].pop(record.key or b"", None)
+            else:
+                rows[number][record.key or b""] = wire.decode(record.value, "")[1]
+    for part in parts:
+        have = rows[part.number]
+        position = have.pop(POSITION_KEY, {}).get("next_offset", 0)
+        last = source[part.number][-1].offset if source.get(part.number) else -1
+        if position <= last:
+            findings.lost.append(
+                f"{stage.processor} {part.number}: position {position}, last record {last}"
+            )
+        want = part.law.rows()
+        for key, expected in want.items():
+            if key not in have:
+                findings.lost.append(f"{stage.processor} {part.number}: state row {key!r}")
+                continue
+            unequal = unequal_fields(expected, part.law.row(have[key]), part.law.tolerance)
+            if unequal:
+                findings.wrong.append(f"{stage.processor} state row {key!r}: {'; '.join(unequal)}")
+        findings.wrong.extend(
+            f"{stage.processor} {part.number}: state row {key!r} of nobody"
+            for key in have
+            if key not in want
+        )

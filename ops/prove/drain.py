@@ -1,0 +1,73 @@
+"""Waiting until the workers have folded everything: positions against the ends of the sources."""
+
+import time
+from collections.abc import Callable, Sequence
+
+from confluent_kafka import Message
+
+from ops.prove.check import POSITION_KEY
+from ops.prove.reader import consumer, physical
+from ops.prove.wire import Wire
+
+IDLE_S = 0.5  # a pass over the topics ends when nothing came for so long
+
+
+class Drain:
+    """Follows sources and state topics: each partition's last record and position."""
+
+    def __init__(
+        self, bootstrap: str, namespace: str, stages: Sequence[tuple[str, str]], wire: Wire
+    ) -> None:
+        """`stages`: pairs of processor and source topic."""
+        self.wire = wire
+        self.stages = [
+            (physical(namespace, source), physical(namespace, f"soma.{processor}.state"))
+            for processor, source in stages
+        ]
+        self.reader, places = consumer(bootstrap, [topic for pair in self.stages for topic in pair])
+        self.partitions = 1 + max(place.partition for place in places)
+        self.last: dict[tuple[str, int], int] = {}
+        self.position: dict[tuple[str, int], int] = {}
+
+    def wait(self, timeout_s: float, tend: Callable[[], None]) -> bool:
+        """Wait until all is folded, seen so in two passes running; False when time is over.
+
+        One pass isn't enough: it may see the first processor's new position and yet have read the
+        second one's source before the outputs of the same transaction were in it.
+        """
+        until, passes = time.monotonic() + timeout_s, 0
+        while time.monotonic() < until:
+            tend()
+            self._pass()
+            passes = passes + 1 if not self.behind() else 0
+            if passes == 2:
+                return True
+        return False
+
+    def behind(self) -> list[str]:
+        """The partitions that aren't folded to their end, in words."""
+        return [
+            f"{source} {number}: position {self.position.get((state, number), 0)}, last {last}"
+            for source, state in self.stages
+            for number in range(self.partitions)
+            if (last := self.last.get((source, number), -1))
+            >= self.position.get((state, number), 0)
+        ]
+
+    def close(self) -> None:
+        """Let the consumer go."""
+        self.reader.close()
+
+    def _pass(self) -> None:
+        while messages := self.reader.consume(5000, IDLE_S):
+            for message in messages:
+                if message.error() is None:
+                    self._take(message)
+
+    def _take(self, message: Message) -> None:
+        place = (message.topic() or "", message.partition() or 0)
+        if not any(place[0] == state for _, state in self.stages):
+            self.last[place] = message.offset() or 0
+        elif message.key() == POSITION_KEY and message.value() is not None:
+            _, row = self.wire.decode(bytes(message.value() or b""), "position")
+            self.position[place] = row["next_offset"]

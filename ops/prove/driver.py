@@ -1,0 +1,229 @@
+"""The driver: feeds a namespace, strikes workers and broker, waits, and calls the verifier.
+
+    python -m ops.prove.driver --kills 20 --seed 7
+
+Starts a stack of its own, unless `--bootstrap` names a broker (then only workers are struck).
+Exit status 0 means that the verifier found nothing.
+"""
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from random import Random
+from typing import Any
+
+from agents.settings import load
+from ops.prove.blows import KINDS, Blows, Broker
+from ops.prove.drain import Drain
+from ops.prove.feed import OBSERVATIONS, UPDATES, Feed
+from ops.prove.fleet import Fleet
+from ops.prove.publisher import Publisher, Waverer
+from ops.prove.wire import Wire
+from ops.stack.stack import Stack
+
+PARTITIONS = 4
+SESSION_TIMEOUT_S = 6.0
+DRAIN_TIMEOUT_S = 180.0
+ROOMS = "predictors,integrator"
+STAGES = (("predictors", OBSERVATIONS), ("integrator", UPDATES))
+
+
+@dataclass
+class Options:
+    """What to do; times in seconds, `rate` in records a second."""
+
+    kills: int
+    seed: int
+    rate: float = 3000.0
+    events_min: int = 20_000
+    workers: int = 2
+    blows: tuple[str, ...] = KINDS
+    pause: tuple[float, float] = (2.0, 9.0)  # between two blows
+
+
+@dataclass
+class Report:
+    """What was done and what the verifier said."""
+
+    sent: int = 0
+    seconds: float = 0.0
+    blows: dict[str, int] = field(default_factory=dict)
+    exits: list[str] = field(default_factory=list)
+    behind: list[str] = field(default_factory=list)
+    verdict: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def clean(self) -> bool:
+        """Drained, every worker ended well, and the verifier found nothing."""
+        return not self.behind and bool(self.verdict.get("clean"))
+
+
+def worker_env(bootstrap: str, namespace: str, home: Path) -> dict[str, str]:
+    """The environment of a worker under test: quick to notice a death."""
+    return {
+        "SOMA_KAFKA_BOOTSTRAP": bootstrap,
+        "SOMA_NAMESPACE": namespace,
+        "SOMA_HOME": str(home),
+        "SOMA_TOPICS_PARTITIONS": str(PARTITIONS),
+        "SOMA_TOPICS_REPLICATION": "1",
+        "SOMA_SESSION_TIMEOUT_S": str(SESSION_TIMEOUT_S),
+        "SOMA_HEARTBEAT_S": "1",
+        "SOMA_REBALANCE_TIMEOUT_S": "6",
+    }
+
+
+def apply_topics(env: dict[str, str]) -> None:
+    """Create the namespace's topics by the command line, as an operator would."""
+    done = subprocess.run(
+        [sys.executable, "-m", "agents.cli", "topics", "apply"],
+        env=os.environ | env, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    if done.returncode != 0:
+        raise RuntimeError(f"topics apply: {done.stdout}{done.stderr}")
+
+
+def run(options: Options, bootstrap: str, broker: Broker | None, folder: Path) -> Report:
+    """Feed, strike, drain, verify. Worker logs stay in `folder`."""
+    started, wire, namespace = time.monotonic(), Wire(), f"prove-{options.seed}-{int(time.time())}"
+    env = worker_env(bootstrap, namespace, folder)
+    apply_topics(env)
+    fleet = Fleet(folder, env)
+    fleet.enlist(options.workers, ROOMS)
+    report = Report()
+    drain = Drain(bootstrap, namespace, STAGES, wire)
+    try:
+        _strike(options, bootstrap, namespace, wire, fleet, broker, report)
+        if not drain.wait(DRAIN_TIMEOUT_S, fleet.tend):
+            report.behind = drain.behind() or ["the positions never stood still"]
+        report.exits = list(fleet.exits)
+        report.exits += [f"crew ended with {code} at SIGTERM" for code in fleet.close() if code]
+    finally:
+        drain.close()
+        fleet.close()
+    report.verdict = call_verifier(bootstrap, namespace)
+    report.seconds = round(time.monotonic() - started, 1)
+    return report
+
+
+def _strike(
+    options: Options, bootstrap: str, namespace: str, wire: Wire, fleet: Fleet,
+    broker: Broker | None, report: Report,
+) -> None:  # fmt: skip
+    """Publish and deal blows until both have been enough."""
+    chance = Random(options.seed)
+    feed = iter(Feed(options.seed, wire, PARTITIONS))
+    publisher = Publisher(bootstrap, namespace, feed, options.rate)
+    calm = not any(kind.startswith("broker") for kind in options.blows)
+    waverer = Waverer(bootstrap, namespace, feed, options.seed) if calm else None
+    blows = Blows(chance, fleet, broker, SESSION_TIMEOUT_S)
+    due = time.monotonic() + options.pause[1]
+    left = options.kills
+    while left or publisher.sent < options.events_min or fleet.frozen():
+        publisher.step()
+        fleet.tend()
+        if waverer is not None and chance.random() < 0.05:
+            waverer.step()
+        if left and time.monotonic() >= due:
+            blows.deal(chance.choice(options.blows))
+            left -= 1
+            due = time.monotonic() + chance.uniform(*options.pause)
+        time.sleep(0.02)
+    publisher.finish()
+    report.sent = publisher.sent + (waverer.committed if waverer else 0)
+    report.blows = blows.dealt
+
+
+def call_verifier(bootstrap: str, namespace: str) -> dict[str, Any]:
+    """Run the verifier as a program of its own; its verdict, with `clean` false if it failed."""
+    done = subprocess.run(
+        [sys.executable, "-m", "ops.prove.verify", "--bootstrap", bootstrap,
+         "--namespace", namespace, "--json"],
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    lines = done.stdout.strip().splitlines()
+    if not lines:
+        return {"clean": False, "failure": done.stderr[-2000:]}
+    verdict: dict[str, Any] = json.loads(lines[-1])
+    return verdict | {"clean": verdict["clean"] and done.returncode == 0}
+
+
+class StackBroker:
+    """The Kafka of a stack that belongs to the driver."""
+
+    def __init__(self, stack: Stack) -> None:
+        self._stack = stack
+
+    def stop(self) -> None:
+        """Stop it cleanly."""
+        self._stack.stop("kafka")
+
+    def kill(self) -> None:
+        """SIGKILL."""
+        self._stack.kill("kafka")
+
+    def start(self) -> None:
+        """Start it again on the same data."""
+        self._stack.start("kafka")
+
+
+def parse(arguments: list[str] | None = None) -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(
+        prog="python -m ops.prove.driver",
+        description="Prove that nothing is lost, doubled, out of order or wrong under blows.",
+        epilog="example: python -m ops.prove.driver --kills 20 --seed 7",
+    )
+    parser.add_argument("--kills", type=int, default=20, help="how many blows to deal")
+    parser.add_argument("--seed", type=int, default=7, help="seed of the records and the blows")
+    parser.add_argument("--rate", type=float, default=3000.0, help="records a second")
+    parser.add_argument("--events-min", type=int, default=20_000, help="publish at least so many")
+    parser.add_argument("--workers", type=int, default=2, help="workers beside the guests")
+    parser.add_argument("--blows", default="", help=f"which, of {','.join(KINDS)}; default all")
+    parser.add_argument("--bootstrap", default="", help="use this broker, and never strike it")
+    parser.add_argument("--logs", type=Path, help="keep the workers' logs in this folder")
+    parser.add_argument("--json", action="store_true", help="print JSON only")
+    return parser.parse_args(arguments)
+
+
+def prove(given: argparse.Namespace, folder: Path) -> Report:
+    """Run on the broker given, or on a stack of its own that goes afterwards."""
+    kinds = tuple(given.blows.split(",")) if given.blows else KINDS
+    if given.bootstrap and not given.blows:
+        kinds = tuple(kind for kind in KINDS if not kind.startswith("broker"))
+    options = Options(
+        given.kills, given.seed, given.rate, given.events_min, given.workers, kinds
+    )  # fmt: skip
+    if given.bootstrap:
+        return run(options, given.bootstrap, None, folder)
+    jars = load().home / "jars"
+    stack = Stack(folder / "stack", ephemeral=True, cache=jars, without=("postgres", "valkey"))
+    try:
+        return run(options, stack.up().kafka_bootstrap, StackBroker(stack), folder)
+    finally:
+        stack.down()
+
+
+def main() -> int:
+    """Prove, and print what came of it."""
+    given = parse()
+    with tempfile.TemporaryDirectory(prefix="soma-prove-") as scratch:
+        folder = given.logs or Path(scratch)
+        folder.mkdir(parents=True, exist_ok=True)
+        report = prove(given, folder)
+    verdict = report.verdict
+    if not given.json:
+        kinds = ("lost", "doubled", "out_of_order", "wrong")
+        print(" ".join(f"{kind} {verdict.get(kind, '?')}" for kind in kinds))
+        print(f"sent {report.sent} in {report.seconds} s, blows {report.blows}")
+    print(json.dumps(asdict(report) | {"clean": report.clean}))
+    return 0 if report.clean else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

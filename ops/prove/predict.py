@@ -1,0 +1,177 @@
+"""The predictors' law (laws.md section 1), written again for the verifier.
+
+Heat flows by the matrix exponential of SciPy here, so the workers' expansions have an oracle.
+"""
+
+import math
+import struct
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import lru_cache
+from typing import Any, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.linalg import expm
+
+from ops.prove.check import Law, RefusedError
+from ops.prove.overrides import Overrides, choice
+
+Floats = NDArray[np.float64]
+
+EPSILON = 1e-12
+NEUTRAL_ERROR = 1.0  # of an observation that nothing predicted
+ERROR_MAX = 3e38
+CONFIDENCE_MIN = 2.0**-126
+SEPARATOR = "\x1f"
+
+
+KINDS: dict[str, Callable[[str], Any]] = {
+    "predictor": choice("heat", "persistence", "mahal"),
+    "alpha": float,
+    "diffusion_time": float,
+    "graph": choice("none", "path", "ring", "star"),
+    "heat_method": choice("chebyshev", "lanczos"),
+    "forgetting": float,
+}
+
+
+@lru_cache(maxsize=256)
+def heat(graph: str, size: int, time: float) -> Floats:
+    """exp(-t·L) for the graph's Laplacian over `size` components, as a matrix."""
+    edges: set[tuple[int, int]] = set()
+    if graph == "star":
+        edges = {(0, other) for other in range(1, size)}
+    elif graph in ("path", "ring"):
+        edges = {(one, one + 1) for one in range(size - 1)}
+        if graph == "ring" and size > 2:
+            edges.add((0, size - 1))
+    laplacian = np.zeros((size, size))
+    for one, other in edges:
+        laplacian[[one, other], [one, other]] += 1.0
+        laplacian[[one, other], [other, one]] -= 1.0
+    return np.asarray(expm(-time * laplacian))
+
+
+@dataclass
+class Series:
+    """State of one domain of one tenant: last vector, moments, and their weight."""
+
+    x: Floats
+    mean: Floats
+    m2: Floats
+    weight: float = 1.0
+    n: int = 1
+    restarts: int = 0
+    ts: int = 0
+
+
+def begin(vector: Floats, restarts: int) -> Series:
+    """The state after a first observation, or one of another dimension."""
+    return Series(vector, vector.copy(), np.zeros_like(vector), restarts=restarts)
+
+
+def step(series: Series, vector: Floats, settings: Mapping[str, Any]) -> float:
+    """Take in one observation; its error. The moments are updated before the error is measured."""
+    if settings["predictor"] == "heat":
+        guess = heat(settings["graph"], len(vector), settings["diffusion_time"]) @ series.x
+    else:
+        guess = series.x if settings["predictor"] == "persistence" else series.mean
+    keep = 1.0 - settings["forgetting"]
+    series.weight = keep * series.weight + 1.0
+    delta = vector - series.mean
+    miss = vector - guess
+    series.mean = series.mean + delta / series.weight
+    series.m2 = keep * series.m2 + delta**2 * (1.0 - 1.0 / series.weight)
+    series.x = vector
+    series.n += 1
+    with np.errstate(over="ignore"):
+        error = float(np.mean(miss**2 / (series.m2 / series.weight + EPSILON)))
+    return min(error, ERROR_MAX)
+
+
+@dataclass
+class Prediction(Law):
+    """Folds observations; see check.Law."""
+
+    source = "observation"
+    sink = "predictor_update"
+    cause = "observation_id"
+    state = "predictors_state"
+    tolerance: ClassVar[Mapping[str, float]] = {"": 1e-6, "error_metric": 1e-5, "confidence": 1e-5}
+
+    series: dict[tuple[str, str], Series] = field(default_factory=dict)
+    settings: Overrides = field(default_factory=lambda: Overrides(KINDS))
+
+    def epoch(self, settings: Mapping[str, str]) -> None:
+        """See check.Law."""
+        self.settings.epoch(settings)
+
+    def control(self, tenant: str, setting: str, value: str) -> None:
+        """See check.Law."""
+        self.settings.change(tenant, setting, value)
+
+    def fold(
+        self, record: dict[str, Any], place: str, log_ms: int, written: Mapping[str, Any] | None
+    ) -> dict[str, Any]:
+        """See check.Law."""
+        raw = record["vector"]
+        if not raw or len(raw) % 4:
+            raise RefusedError("vector")
+        vector = np.frombuffer(raw, "<f4").astype(np.float64)
+        if not np.isfinite(vector).all():
+            raise RefusedError("not finite")
+        settings = self.settings.of(record["tenant"])
+        key = (record["tenant"], record["domain"])
+        series = self.series.get(key)
+        if series is None or len(series.x) != len(vector):
+            restarts = series.restarts + 1 if series else 0
+            self.series[key] = series = begin(vector, restarts)
+            error = NEUTRAL_ERROR
+        else:
+            error = step(series, vector, settings)
+        series.ts = max(series.ts, record["ts"])
+        confidence = max(math.exp(-settings["alpha"] * error), CONFIDENCE_MIN)
+        return {
+            "tenant": record["tenant"],
+            "domain": record["domain"],
+            "predictor_type": settings["predictor"],
+            "error_metric": error,
+            "prediction_latency_ms": log_ms - record["ts"] / 1000.0,
+            "model_version": "1.0",
+            "vector_dim": len(vector),
+            "confidence": confidence,
+            "observation_id": place,
+            "ts": record["ts"],
+        }
+
+    def rows(self) -> dict[bytes, dict[str, Any]]:
+        """See check.Law."""
+        settings = {
+            tenant.encode(): {"dim": 0, "n": 0, "settings": self.settings.numbers(tenant)}
+            for tenant, own in self.settings.own.items()
+            if own
+        }
+        return settings | {
+            f"{tenant}{SEPARATOR}{domain}".encode(): {
+                "dim": len(series.x),
+                "n": series.n,
+                "weight": series.weight,
+                "x": series.x.tolist(),
+                "mean": series.mean.tolist(),
+                "m2": series.m2.tolist(),
+                "restarts": series.restarts,
+                "ts": series.ts,
+            }
+            for (tenant, domain), series in self.series.items()
+        }
+
+    def row(self, row: dict[str, Any]) -> dict[str, Any]:
+        """See check.Law."""
+        texts = {"x": "f", "mean": "d", "m2": "d"}
+        return row | {
+            name: list(
+                struct.unpack(f"<{len(row[name]) // struct.calcsize(kind)}{kind}", row[name])
+            )
+            for name, kind in texts.items()
+        }
