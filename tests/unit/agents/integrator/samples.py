@@ -1,0 +1,63 @@
+"""Records and settings that the contract suite feeds the integrator with."""
+
+from typing import Any
+
+import numpy as np
+
+START = 1_700_000_000_000_000  # µs
+TENANTS = ("alpha", "beta", "g-3", "*nobody"[1:])
+DOMAINS = ("state", "agent", "action", "zeta", "eta.2")
+SECOND = 1_000_000
+
+
+def records(rng: np.random.Generator, n: int) -> list[dict[str, Any]]:
+    """Valid predictor updates: event times rise, some come late, some domains fall silent."""
+    clock = START
+    out: list[dict[str, Any]] = []
+    quiet: dict[tuple[str, str], int] = {}
+    for k in range(n):
+        clock += int(rng.integers(0, SECOND // 2))
+        if rng.random() < 0.01:
+            clock += 12 * SECOND
+        tenant = str(rng.choice(TENANTS))
+        domain = str(rng.choice(DOMAINS))
+        if rng.random() < 0.02:
+            quiet[tenant, domain] = clock + 20 * SECOND
+        if quiet.get((tenant, domain), 0) > clock:
+            domain = "state"
+        late = rng.random() < 0.05
+        ts = clock - int(rng.integers(1, 30 * SECOND)) if late else clock
+        error = 0.0 if rng.random() < 0.1 else float(np.float32(rng.exponential(0.4)))
+        out.append(
+            {
+                "tenant": tenant,
+                "domain": domain,
+                "predictor_type": "heat",
+                "error_metric": error,
+                "prediction_latency_ms": 1.5,
+                "model_version": "1.0",
+                "vector_dim": 3,
+                "confidence": 0.5,
+                "observation_id": f"0123abcd-0-{k}" if k % 3 else "",
+                "ts": ts,
+            }
+        )
+    return out
+
+
+def settings() -> list[tuple[str, str]]:
+    """Valid per-tenant settings."""
+    return [
+        ("fusion", "hedge"),
+        ("fusion", "fixed_share"),
+        ("fusion", "softmax"),
+        ("alpha", "1.25"),
+        ("share", "0.01"),
+        ("temperature", "0.5"),
+        ("entropy_cap", "0.6"),
+        ("margin", "0.0"),
+        ("min_dwell_ms", "2000"),
+        ("stale_after_ms", "1500.5"),
+        ("forget_after_s", "45"),
+        ("alpha", ""),
+    ]
