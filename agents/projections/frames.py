@@ -46,6 +46,7 @@ class FramesToRedis:
         self._cache = FrameCache(settings.redis(), settings.redis_key)
         self._log: Log | None = None
         self._backoff = Backoff()
+        self._lag: dict[int, int] = {}  # replaced whole by the thread, never changed
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="projection.frames", daemon=True)
 
@@ -62,7 +63,7 @@ class FramesToRedis:
 
     def lag(self) -> dict[int, int]:
         """Partition -> records that the store hasn't taken, of the partitions held."""
-        return self._log.lag() if self._log is not None else {}
+        return dict(self._lag)
 
     @property
     def down(self) -> bool:
@@ -78,8 +79,7 @@ class FramesToRedis:
                 log.read(READ_MAX, STORE_EVERY_S)
                 if self._backoff.due or (len(log.waiting.last) >= TENANTS_MAX and not self.down):
                     self._store(log)
-                for partition, lag in log.lag().items():
-                    self.metrics.lag.labels(NAME, str(partition)).set(lag)
+                self._note_lag(log)
             if not self.down:
                 self._store(log)
         except Exception as error:
@@ -88,8 +88,16 @@ class FramesToRedis:
             if self._failed is not None:
                 self._failed(error)
         finally:
+            self._lag = {}
             log.close()
             self._cache.close()
+
+    def _note_lag(self, log: Log) -> None:
+        before, self._lag = self._lag, log.lag()
+        for partition in before.keys() - self._lag.keys():
+            self.metrics.lag.remove(NAME, str(partition))
+        for partition, lag in self._lag.items():
+            self.metrics.lag.labels(NAME, str(partition)).set(lag)
 
     def _store(self, log: Log) -> None:
         """Give the store what waits; if it is away, keep all and come back later."""

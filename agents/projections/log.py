@@ -5,6 +5,7 @@ import time
 from collections.abc import Iterable
 
 from confluent_kafka import (
+    OFFSET_INVALID,
     Consumer,
     KafkaError,
     KafkaException,
@@ -15,9 +16,10 @@ from confluent_kafka.admin import AdminClient
 
 from agents.projections.batch import Waiting
 from agents.settings import Settings
-from topics.preflight import topic_ids
+from topics.broker import BrokerError, topic_ids
 
 ANSWER_S = 5.0
+NOWHERE = OFFSET_INVALID  # less than every offset: the client then starts by its own rules
 CLOCKS_MS = 60_000  # our clock may differ from the broker's by so much
 
 logger = logging.getLogger(__name__)
@@ -26,8 +28,8 @@ logger = logging.getLogger(__name__)
 class Log:
     """One topic, read by the consumer group `projection.<name>` into `waiting`.
 
-    Records older than `keep_ms` are skipped: the store wouldn't keep them. To be used from one
-    thread, but for `lag`.
+    Records older than `keep_ms` are skipped: the store wouldn't keep them. For one thread only:
+    the client's calls block each other.
     """
 
     def __init__(self, settings: Settings, name: str, topic: str, keep_ms: int) -> None:
@@ -95,14 +97,11 @@ class Log:
         self._consumer.resume(held)
 
     def lag(self) -> dict[int, int]:
-        """Partition -> records that the store hasn't taken, of the partitions held. Any thread."""
+        """Partition -> records that the store hasn't taken, of the partitions held."""
         lags: dict[int, int] = {}
-        for partition, done in list(self._done.items()):
+        for partition, done in self._done.items():
             place = TopicPartition(self.topic, partition)
-            try:
-                ends = self._consumer.get_watermark_offsets(place, cached=True)
-            except (KafkaException, RuntimeError):
-                continue  # the partition or the consumer has gone meanwhile: no lag of ours
+            ends = self._consumer.get_watermark_offsets(place, cached=True)
             if ends is not None and ends[1] >= 0:
                 lags[partition] = max(0, ends[1] - done)
         return lags
@@ -136,7 +135,7 @@ class Log:
         floors = self._floor(partitions)
         starts = [
             TopicPartition(
-                tp.topic, tp.partition, max(tp.offset, floors.get(tp.partition, tp.offset))
+                self.topic, tp.partition, max(tp.offset, floors.get(tp.partition, NOWHERE))
             )
             for tp in committed
         ]
@@ -170,6 +169,6 @@ class Log:
     def _name_topic(self) -> None:
         try:
             self.topic_id = topic_ids(self._admin, [self.topic])[self.topic]
-        except (KafkaException, KeyError) as error:
+        except (BrokerError, KeyError) as error:
             logger.warning("%s: its id isn't known yet: %s", self.topic, error)
             self.topic_id = ""
