@@ -37,11 +37,14 @@ class Found:
 def connect(config: Mapping[str, Any]) -> AdminClient:
     """An admin client whose broker has answered. `BrokerError` says why none did."""
     heard: list[str] = []
-    admin = AdminClient({**config, "error_cb": lambda error: heard.append(error.str())})
+    listening: dict[str, Any] = {**config, "error_cb": lambda error: heard.append(error.str())}
+    admin = AdminClient(listening)
+    asked = admin.describe_cluster(request_timeout=CONNECT_S)
     try:
-        admin.list_topics("__consumer_offsets", timeout=CONNECT_S)  # asking for all may be much
+        asked.result(CONNECT_S + 5)
     except KafkaException as error:
-        why = heard[-1] if heard else error.args[0].str()
+        admin.poll(0)  # serves error_cb
+        why = heard[0] if heard else error.args[0].str()
         where = config["bootstrap.servers"]
         raise BrokerError(f"No Kafka broker answers at {where}: {why}") from error
     return admin

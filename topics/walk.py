@@ -37,12 +37,12 @@ class Walk:
             except BadRecord as error:
                 raise BadRecord(error.reason, f"{field['name']}: {error.detail}") from None
         if self.at != len(self.data):
-            raise _bad(f"{len(self.data) - self.at} bytes too many")
+            raise _bad(f"{len(self.data) - self.at} byte(s) too many")
 
     def value(self, schema: Any) -> None:
         """Walk one value of any type that a flat schema has."""
         if isinstance(schema, list):
-            self.value(schema[self._index(len(schema), "union")])
+            self.value(schema[self._index(len(schema), "a union")])
             return
         kind = schema["type"] if isinstance(schema, dict) else schema
         if kind == "string":
@@ -56,7 +56,7 @@ class Walk:
         elif kind == "boolean":
             self._boolean()
         elif kind == "enum":
-            self._index(len(schema["symbols"]), "enum")
+            self._index(len(schema["symbols"]), "an enum")
         elif kind == "map":
             self._blocks(schema["values"], keyed=True)
         elif kind == "array":
@@ -103,7 +103,7 @@ class Walk:
     def _index(self, count: int, what: str) -> int:
         index = self._long()
         if not 0 <= index < count:
-            raise _bad(f"index {index} of a {what} with {count}")
+            raise _bad(f"index {index} of {what} with {count}")
         return index
 
     def _blocks(self, item: Any, *, keyed: bool) -> None:
