@@ -98,7 +98,8 @@ class _Maker:
                     if name in VECTORS else value
                     for name, value in row.items()
                 }  # fmt: skip
-                value = self.wire.encode(law.state, packed)
+                empty = dict.fromkeys(VECTORS, b"") if law.state == "predictors_state" else {}
+                value = self.wire.encode(law.state, empty | packed)
                 self._put(self.stage.state, number, key, value)
             end = sum(record.partition == number for record in self.stage.source)
             position = {"next_offset": end, "seen": end, "topic_id": "", "epoch": 1}
