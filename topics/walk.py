@@ -12,7 +12,7 @@ from typing import Any
 CHILDREN_MAX = 65_536  # items of all maps and arrays of one record
 
 
-class BadRecord(Exception):  # noqa: N818 - it is the record that is bad, not the program
+class BadRecord(Exception):
     """A value that can't be taken. `reason` is a code for dead letters, `detail` is for people."""
 
     def __init__(self, reason: str, detail: str) -> None:
