@@ -24,6 +24,7 @@ KINDS: dict[str, Callable[[str], Any]] = {
     "margin": float,
     "min_dwell_ms": float,
     "stale_after_ms": float,
+    "forget_after_s": float,
 }
 
 
@@ -52,8 +53,13 @@ class Tenant:
     since: int = 0
     late: int = 0
 
-    def place(self, name: str, ts: int, stale_us: float) -> Domain:
-        """The domain's own place, a new one, or that of the stalest stale domain."""
+    def place(self, name: str, ts: int, stale_us: float, forget_us: float) -> Domain:
+        """The domain's own place, a new one, or that of the stalest stale domain.
+
+        Domains that were silent for too long leave first.
+        """
+        for silent in [n for n, d in self.domains.items() if ts - d.seen > forget_us]:
+            del self.domains[silent]
         if name in self.domains:
             return self.domains[name]
         if len(self.domains) == SLOTS:
@@ -172,7 +178,7 @@ class Fusion(Law):
         settings = self.settings.of(record["tenant"])
         stale_us = settings["stale_after_ms"] * 1000.0
         tenant = self.tenants.get(record["tenant"]) or Tenant()
-        domain = tenant.place(name, ts, stale_us)
+        domain = tenant.place(name, ts, stale_us, settings["forget_after_s"] * 1e6)
         self.tenants[record["tenant"]] = tenant
         tenant.late += ts < domain.seen
         domain.seen = max(domain.seen, ts)

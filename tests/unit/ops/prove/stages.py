@@ -22,7 +22,7 @@ DEFAULTS: dict[str, dict[str, str]] = {
     "integrator": {
         "fusion": "fixed_share", "alpha": "2.0", "share": "0.001", "temperature": "1.0",
         "entropy_cap": "1.0", "margin": "0.05", "min_dwell_ms": "50.0",
-        "stale_after_ms": "10000.0",
+        "stale_after_ms": "10000.0", "forget_after_s": "2592000",
     },
 }  # fmt: skip
 LAWS: dict[str, type[Law]] = {"predictors": Prediction, "integrator": Fusion}
