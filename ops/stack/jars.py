@@ -5,6 +5,7 @@ import os
 import re
 import shutil
 import subprocess
+import sys
 from importlib.resources import as_file, files
 from pathlib import Path
 from xml.etree import ElementTree
@@ -14,6 +15,7 @@ from ops.stack.processes import StackError
 from ops.stack.service import Say
 
 JAVA_MIN = 17
+SHARED = Path("~/.soma/jars").expanduser()  # of the default home; test stacks use it too
 DOWNLOAD_S = 900.0
 OWN_BROKER = "or set SOMA_KAFKA_BOOTSTRAP=host:port to use a broker of your own"
 
@@ -86,3 +88,15 @@ def executable(name: str, what: str, package: str) -> str:
             f"Install it (on Debian or Ubuntu: apt-get install {package}), {OWN_BROKER}."
         )
     return found
+
+
+def main() -> None:
+    """Fetch the jars into the cache that the tests share; a set-up step of `make`."""
+    try:
+        jars(SHARED, lambda text: print(text, file=sys.stderr))
+    except StackError as error:
+        sys.exit(str(error))
+
+
+if __name__ == "__main__":
+    main()

@@ -18,10 +18,10 @@ from pydantic import SecretStr
 
 from agents.settings import LOCAL_PARTITIONS, Settings
 from ops.stack import Endpoints, Stack
+from ops.stack.jars import SHARED
 from tests.live.helpers import Worker
 from topics import preflight
 
-JARS = Path("~/.soma/jars").expanduser()  # shared with the developer's own stack: nothing but jars
 HOMES = Path(tempfile.gettempdir()) / f"soma-tests-{os.getuid()}"
 
 
@@ -71,7 +71,7 @@ def new_home(homes: Path) -> Iterator[Callable[[], Path]]:
 @pytest.fixture(scope="session")
 def stack(new_home: Callable[[], Path]) -> Endpoints:
     """Kafka, PostgreSQL and Valkey of this run."""
-    return Stack(new_home(), ephemeral=True, cache=JARS).up()
+    return Stack(new_home(), ephemeral=True, cache=SHARED).up()
 
 
 @pytest.fixture
@@ -153,7 +153,7 @@ class Broker:
 @pytest.fixture
 def broker(new_home: Callable[[], Path], namespace: str, tmp_path: Path) -> Iterator[Broker]:
     """A Kafka to treat badly; `broker.settings` are for it alone (all topics made)."""
-    own = Stack(new_home(), ephemeral=True, cache=JARS, without=("postgres", "valkey"))
+    own = Stack(new_home(), ephemeral=True, cache=SHARED, without=("postgres", "valkey"))
     try:
         one = Broker(own, lambda ends: settings_of(ends, namespace, tmp_path))
         with_topics(one.settings)

@@ -17,8 +17,7 @@ from confluent_kafka.admin import AdminClient, NewTopic
 
 from ops.stack import Endpoints, Stack, StackError
 from ops.stack.files import read_json
-from ops.stack.jars import executable, jars
-from tests.live.conftest import JARS
+from ops.stack.jars import SHARED, executable, jars
 from tests.live.helpers import REPO, eventually, soma
 
 PARTS = ("kafka", "postgres", "valkey")
@@ -28,7 +27,7 @@ NewHome = Callable[[], Path]
 @pytest.fixture(scope="module")
 def kept(new_home: NewHome) -> Iterator[Stack]:
     """A stack whose data is kept, up."""
-    one = Stack(new_home(), cache=JARS)
+    one = Stack(new_home(), cache=SHARED)
     one.up()
     yield one
     one.down()
@@ -80,7 +79,7 @@ def command(home: Path, *words: str, **env: str) -> "subprocess.Popen[str]":
 def test_a_second_up_finds_the_first(kept: Stack) -> None:
     first = kept.up()
     said: list[str] = []
-    second = Stack(kept.home, cache=JARS, say=said.append).up()
+    second = Stack(kept.home, cache=SHARED, say=said.append).up()
     assert second == first
     assert said == []  # nothing was started, nothing waited for
 
@@ -153,7 +152,7 @@ def test_a_pid_that_now_is_another_process_is_left_alone(kept: Stack) -> None:
 
 def test_two_at_once_start_one(new_home: NewHome) -> None:
     home = new_home()
-    (home / "jars").symlink_to(JARS)
+    (home / "jars").symlink_to(SHARED)
     runs = [command(home, "up", "--ephemeral", "--json") for _ in range(2)]
     ended = [run.communicate(timeout=120) for run in runs]
     assert [run.returncode for run in runs] == [0, 0], ended
@@ -173,11 +172,11 @@ def test_two_at_once_start_one(new_home: NewHome) -> None:
 def test_an_ephemeral_stack_is_refused_where_data_is_kept(kept: Stack) -> None:
     kept.up()
     with pytest.raises(StackError, match="data is kept"):
-        Stack(kept.home, ephemeral=True, cache=JARS).up()
+        Stack(kept.home, ephemeral=True, cache=SHARED).up()
 
 
 def test_jars_half_fetched_are_fetched_anew(tmp_path: Path) -> None:
-    whole = jars(JARS, lambda _: None)
+    whole = jars(SHARED, lambda _: None)
     part = tmp_path / f"{whole.name}.part"
     part.mkdir()
     (part / "half.jar").write_bytes(b"PK")

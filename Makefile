@@ -1,0 +1,64 @@
+# Every verb sets up what it needs; a second call finds it done. `make help` lists them.
+PYTHON ?= python3
+KILLS ?= 20
+SEED ?= 7
+BIN := .venv/bin
+# Kernels compiled with bounds checks: a cache of their own, for cached kernels ignore the flag.
+BOUNDS := NUMBA_BOUNDSCHECK=1 NUMBA_CACHE_DIR=$(CURDIR)/.make/numba-boundscheck
+LOCK := $(BIN)/pip-compile --quiet --generate-hashes --no-emit-index-url --no-emit-find-links \
+	--no-emit-trusted-host --allow-unsafe --strip-extras --no-header
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test check bench prove lock clean setup
+
+help: ## Show this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-6s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+demo: setup ## Watch this machine become predictions and fused frames (Ctrl-C ends it)
+	$(BIN)/soma demo
+
+test: check jars ## All checks and tests, on real servers
+	$(BOUNDS) $(BIN)/pytest tests/unit/topics tests/unit/agents -p no:cacheprovider
+	$(BIN)/pytest
+
+check: setup ## Style, types, schemas
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/soma schema check
+
+bench: setup .venv-bench/.done ## Measure this engine beside its peers; writes ops/bench/RESULTS.md
+	$(BIN)/soma bench pipeline
+	$(BIN)/soma bench recovery
+	$(BIN)/soma bench latency
+	$(BIN)/soma bench fusion
+
+prove: setup jars ## Kill workers and verify what they wrote: make prove KILLS=20 SEED=7
+	$(BIN)/python -m ops.prove.driver --kills $(KILLS) --seed $(SEED)
+
+lock: setup ## Pin the newest versions that pyproject.toml allows
+	$(LOCK) --upgrade --extra stack --extra dev -o requirements.txt pyproject.toml
+	$(LOCK) --upgrade --extra bench -o requirements-bench.txt pyproject.toml
+
+clean: ## Remove what was built here (data of the local stack stays in ~/.soma)
+	rm -rf .venv .venv-bench .make build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# What the verbs need.
+.PHONY: jars
+setup: .venv/.done
+
+jars: setup
+	@$(BIN)/python -m ops.stack.jars
+
+.venv/.done: requirements.txt pyproject.toml
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --require-hashes -r requirements.txt
+	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation -e .
+	@touch $@
+
+# The peers pin older clients than this project: an environment of their own.
+.venv-bench/.done: requirements-bench.txt
+	$(PYTHON) -m venv .venv-bench
+	.venv-bench/bin/python -m pip install --quiet --require-hashes -r requirements-bench.txt
+	@touch $@

@@ -1,0 +1,119 @@
+"""`soma doctor`: looks at everything the project needs here, and names what is wrong."""
+
+import asyncio
+import json
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+
+import asyncpg
+import click
+import redis
+from confluent_kafka import KafkaException
+from confluent_kafka.admin import AdminClient
+
+from agents.settings import Settings, SettingsError, load
+from ops.stack import StackError
+from ops.stack.jars import executable, java
+from topics import preflight
+from topics.broker import BrokerError
+
+ANSWER_S = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing that was looked at; `detail` says what is there, or what is wrong."""
+
+    what: str
+    well: bool
+    detail: str
+
+
+@click.command()
+@click.option("--json", "json_", is_flag=True, help="Print one JSON object.")
+def doctor(json_: bool) -> None:
+    """Look at programs, servers and topics; fails when something is wrong.
+
+    \b
+    Example:
+      soma doctor
+    """
+    findings = examine(load())
+    if json_:
+        click.echo(json.dumps([asdict(one) for one in findings]))
+    for one in findings if not json_ else ():
+        mark = click.style("well ", fg="green") if one.well else click.style("WRONG", fg="red")
+        click.echo(f"{mark} {one.what:9} {one.detail}")
+    if not all(one.well for one in findings):
+        raise click.exceptions.Exit(1)
+
+
+def examine(settings: Settings) -> list[Finding]:
+    """Every finding, in the order in which it makes sense to mend them."""
+    checks: list[tuple[str, Callable[[], str]]] = [
+        ("kafka", lambda: _kafka(settings)),
+        ("topics", lambda: _topics(settings)),
+        ("redis", lambda: _redis(settings)),
+        ("postgres", lambda: _postgres(settings)),
+    ]
+    if settings.local or not settings.kafka_bootstrap:
+        programs: list[tuple[str, Callable[[], str]]] = [
+            ("java", java),
+            ("maven", lambda: executable("mvn", "Maven", "maven")),
+        ]
+        checks = programs + checks
+    found = {what: _examined(what, check) for what, check in checks}
+    if not found["kafka"].well:
+        found["topics"] = Finding("topics", False, "not looked at, since no broker answers")
+    return list(found.values())
+
+
+def _examined(what: str, check: Callable[[], str]) -> Finding:
+    try:
+        return Finding(what, True, check())
+    except (SettingsError, StackError, BrokerError) as error:
+        return Finding(what, False, str(error))
+
+
+def _kafka(settings: Settings) -> str:
+    try:
+        found = AdminClient(settings.librdkafka()).list_topics(timeout=ANSWER_S)
+    except KafkaException as error:
+        raise _silent("Kafka", settings.bootstrap(), error.args[0].str()) from error
+    return f"{settings.bootstrap()}, {len(found.brokers)} broker(s)"
+
+
+def _topics(settings: Settings) -> str:
+    differences = preflight.plan(settings)
+    if differences:
+        lines = "\n".join(f"      {one}" for one in differences)
+        raise SettingsError(f"differ from the catalogue; `soma topics apply` mends:\n{lines}")
+    return "as the catalogue wants them"
+
+
+def _redis(settings: Settings) -> str:
+    try:
+        with redis.Redis.from_url(settings.redis(), socket_timeout=ANSWER_S) as client:
+            return f"version {client.info('server')['redis_version']}"
+    except (redis.RedisError, ValueError) as error:
+        raise _silent("Redis", "SOMA_REDIS_URL", error) from error
+
+
+def _postgres(settings: Settings) -> str:
+    async def version() -> str:
+        connection = await asyncpg.connect(settings.postgres(), timeout=ANSWER_S)
+        try:
+            return str(await connection.fetchval("SHOW server_version"))
+        finally:
+            await connection.close()
+
+    try:
+        return f"version {asyncio.run(version())}"
+    except (OSError, TimeoutError, ValueError, asyncpg.PostgresError) as error:
+        raise _silent("PostgreSQL", "SOMA_POSTGRES_DSN", error) from error
+
+
+def _silent(what: str, where: str, error: object) -> SettingsError:
+    return SettingsError(
+        f"{what} ({where}) doesn't answer: {error}\n      `soma stack up` starts a local one."
+    )

@@ -1,0 +1,147 @@
+"""Settings: where values come from, that every error is told at once, that secrets stay hidden."""
+
+import json
+from pathlib import Path
+
+import pytest
+from pydantic import SecretStr, ValidationError
+
+from agents.settings import HIDDEN, Settings, SettingsError, load
+
+Env = pytest.MonkeyPatch
+
+
+def note_stack(home: Path) -> None:
+    home.mkdir(exist_ok=True)
+    ends = {
+        "kafka_bootstrap": "127.0.0.1:1",
+        "redis_url": "redis://127.0.0.1:2/0",
+        "postgres_dsn": "postgresql://soma:secret@127.0.0.1:3/soma",
+    }
+    (home / "stack.json").write_text(json.dumps({"version": 1, "endpoints": ends}))
+
+
+def test_the_environment_sets_values(monkeypatch: Env) -> None:
+    monkeypatch.setenv("SOMA_NAMESPACE", "red")
+    monkeypatch.setenv("SOMA_AGENTS", " integrator, predictors ")
+    monkeypatch.setenv("SOMA_INTEGRATOR__ALPHA", "3.5")
+    monkeypatch.setenv("SOMA_PREDICTORS__GRAPH", "ring")
+    monkeypatch.setenv("SOMA_WEB_PORT", "")  # empty is as good as not set
+    settings = load()
+    assert settings.agents == ("integrator", "predictors")
+    assert settings.integrator.alpha == 3.5
+    assert settings.predictors.graph == "ring"
+    assert settings.web_port == 6066
+    assert settings.topic("cog.observations") == "red.cog.observations"
+    assert settings.redis_key("cog:x") == "red:cog:x"
+
+
+def test_without_a_namespace_names_are_plain() -> None:
+    settings = load()
+    assert settings.topic("cog.observations") == "cog.observations"
+    assert settings.redis_key("cog:x") == "cog:x"
+
+
+@pytest.mark.parametrize(
+    "text", ['{"sasl.password": "geheim", "client.id": "x"}', "sasl.password=geheim,client.id=x"]
+)
+def test_kafka_properties_reach_the_client_and_stay_hidden(monkeypatch: Env, text: str) -> None:
+    monkeypatch.setenv("SOMA_KAFKA_BOOTSTRAP", "broker:9092")
+    monkeypatch.setenv("SOMA_KAFKA_PROPERTIES", text)
+    settings = load()
+    config = settings.librdkafka(enable_auto_commit=False, **{"client.id": "y"})
+    assert config == {
+        "bootstrap.servers": "broker:9092",
+        "log_level": 0,
+        "sasl.password": "geheim",
+        "client.id": "y",
+        "enable.auto.commit": False,
+    }
+    assert settings.shown()["kafka_properties"] == {"sasl.password": HIDDEN, "client.id": "x"}
+    assert "geheim" not in repr(settings)
+
+
+def test_every_error_is_told_at_once(monkeypatch: Env) -> None:
+    wrong = {
+        "SOMA_NAMESPACE": "Not A Name",
+        "SOMA_WEB_PORT": "70000",
+        "SOMA_INTEGRATOR__FUSION": "vote",
+        "SOMA_INTEGRATOR__ALHPA": "1",
+        "SOMA_AGENTS": "integrator,../x",
+        "SOMA_NAMESPCAE": "x",
+        "SOMA_KAFKA_PROPERTIES": "no equals sign",
+        "SOMA_SECRETS_DIR": "/nowhere/at/all",
+    }
+    for name, text in wrong.items():
+        monkeypatch.setenv(name, text)
+    with pytest.raises(SettingsError) as caught:
+        load()
+    for name in wrong:
+        assert name in str(caught.value), name
+
+
+def test_an_error_never_shows_the_value(monkeypatch: Env) -> None:
+    monkeypatch.setenv("SOMA_KAFKA_PROPERTIES", '{"sasl.password": "geheim"')
+    with pytest.raises(SettingsError) as caught:
+        load()
+    assert "geheim" not in str(caught.value)
+
+
+def test_heartbeats_must_fit_the_session() -> None:
+    with pytest.raises(ValidationError, match="third"):
+        Settings(session_timeout_s=6, heartbeat_s=3)
+
+
+def test_secrets_come_from_files(monkeypatch: Env, tmp_path: Path) -> None:
+    (tmp_path / "SOMA_POSTGRES_DSN").write_text("postgresql://u:geheim@db/x\n")
+    monkeypatch.setenv("SOMA_SECRETS_DIR", str(tmp_path))
+    settings = load()
+    assert settings.postgres() == "postgresql://u:geheim@db/x"
+    assert "geheim" not in json.dumps(settings.shown())
+    assert "geheim" not in repr(settings)
+
+
+def test_the_local_stack_fills_what_is_empty(monkeypatch: Env, tmp_path: Path) -> None:
+    note_stack(tmp_path)
+    monkeypatch.setenv("SOMA_HOME", str(tmp_path))
+    settings = load()
+    assert settings.local
+    assert settings.bootstrap() == "127.0.0.1:1"
+    assert settings.redis() == "redis://127.0.0.1:2/0"
+    assert "secret" in settings.postgres()
+    assert (settings.topics_partitions, settings.topics_replication) == (4, 1)
+
+
+def test_what_is_set_wins_over_the_local_stack(monkeypatch: Env, tmp_path: Path) -> None:
+    note_stack(tmp_path)
+    monkeypatch.setenv("SOMA_HOME", str(tmp_path))
+    monkeypatch.setenv("SOMA_KAFKA_BOOTSTRAP", "broker:9092")
+    settings = load()
+    assert not settings.local
+    assert settings.bootstrap() == "broker:9092"
+    assert (settings.topics_partitions, settings.topics_replication) == (None, 3)
+
+
+def test_without_any_server_both_ways_are_named() -> None:
+    settings = load()
+    for ask, variable in (
+        (settings.bootstrap, "SOMA_KAFKA_BOOTSTRAP"),
+        (settings.redis, "SOMA_REDIS_URL"),
+        (settings.postgres, "SOMA_POSTGRES_DSN"),
+    ):
+        with pytest.raises(SettingsError, match=r"soma stack up") as caught:
+            ask()
+        assert variable in str(caught.value)
+
+
+def test_a_broken_note_of_the_stack_is_named(monkeypatch: Env, tmp_path: Path) -> None:
+    (tmp_path / "stack.json").write_text('{"version": 1, "endp')
+    monkeypatch.setenv("SOMA_HOME", str(tmp_path))
+    with pytest.raises(SettingsError, match=r"stack\.json"):
+        load()
+
+
+def test_settings_never_change() -> None:
+    with pytest.raises(ValidationError):
+        load().web_port = 1
+    assert Settings(redis_url=SecretStr("x")).redis() == "x"
