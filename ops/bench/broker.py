@@ -16,6 +16,7 @@ from agents.settings import Settings
 
 PARTITIONS = 4
 DEADLINE_S = 60.0
+NOT_YET = ("UNKNOWN_TOPIC_OR_PART", "NOT_LEADER_FOR_PARTITION", "LEADER_NOT_AVAILABLE")
 
 
 class Broker:
@@ -35,6 +36,21 @@ class Broker:
         new = [NewTopic(name, PARTITIONS, 1, config=config) for name in topics]
         for made in self.admin.create_topics(new).values():
             made.result(30)
+        self.wait(*topics)
+
+    def wait(self, *topics: str) -> None:
+        """Wait until topics just made are known everywhere, and their partitions have leaders."""
+        deadline = time.monotonic() + DEADLINE_S
+        for topic in topics:
+            while True:
+                try:
+                    self.id_prefix(topic)
+                    self.ends(topic)
+                    break
+                except KafkaException as error:
+                    if error.args[0].name() not in NOT_YET or time.monotonic() > deadline:
+                        raise
+                    time.sleep(0.05)
 
     def delete(self, topics: list[str]) -> None:
         """Delete topics, and wait until they are gone."""

@@ -141,11 +141,13 @@ def idle_cpu(worker: Worker, seconds: float = 20.0) -> float:
 def run(site: Site, rates: list[int], seconds: float) -> tuple[list[Latencies], float]:
     """Both programs at each rate, alternating; and a worker's idle CPU in percent of a core."""
     found = []
-    bare_source, bare_sink = (f"{site.settings.namespace}-bare.{end}" for end in ("in", "out"))
-    site.broker.create(bare_source, bare_sink)
     source, sink = site.topic(SOURCE), site.topic(SINK)
     for rate in rates:
         found.append(Latencies("bare", rate))
+        bare_source, bare_sink = (
+            f"{site.settings.namespace}-{rate}.{end}" for end in ("in", "out")
+        )
+        site.broker.create(bare_source, bare_sink)
         with bare_loop(site, bare_source, bare_sink):
             _probed(site, bare_source, bare_sink, found[-1], seconds)
         found.append(Latencies("soma", rate))

@@ -34,6 +34,7 @@ class Site:
     def apply(self) -> None:
         """Make what is missing of the catalogue's topics."""
         preflight.apply(self.settings)
+        self.broker.wait(*map(self.topic, CATALOGUE))
 
     def forget(self, source: str) -> None:
         """A fresh start on the same input: without state, outputs, epochs and dead letters."""
