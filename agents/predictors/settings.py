@@ -17,7 +17,7 @@ SETTINGS: dict[str, str] = {
     "diffusion_time": "how long heat spreads before it is compared; 0 to 10",
     "graph": "what heat spreads over: path, ring, star or none",
     "heat_method": "chebyshev (to 1e-10 always), or lanczos (faster on large stars)",
-    "forgetting": "weight that the mean and variance lose per observation; 0 (never) to 0.9",
+    "forgetting": "weight that the mean and variance lose per observation; 0 (never) to 0.999",
     "forget_after_s": "silence after which a domain is forgotten, in seconds; 1 to 10 years",
 }
 NAMES = tuple(SETTINGS)
@@ -30,7 +30,7 @@ CHOICES: dict[str, tuple[str, ...]] = {
 _RANGES: dict[str, tuple[float, float]] = {
     "alpha": (0.0, 1000.0),
     "diffusion_time": (0.0, 10.0),
-    "forgetting": (0.0, 0.9),
+    "forgetting": (0.0, 0.999),
     "forget_after_s": (1.0, 315_360_000.0),
 }
 _DEFAULTS = {
@@ -44,10 +44,15 @@ _DEFAULTS = {
 }
 
 
+def known(setting: str) -> None:
+    """Raises ValueError, naming those there are, if there is no such setting."""
+    if setting not in SETTINGS:
+        raise ValueError(f"no setting {setting[:40]!r}; there are {', '.join(NAMES)}")
+
+
 def parse(setting: str, text: str) -> float:
     """The number that stands for a setting's value. Raises ValueError, saying what is allowed."""
-    if setting not in SETTINGS:
-        raise ValueError(f"no setting {setting!r}; there are {', '.join(NAMES)}")
+    known(setting)
     words = CHOICES.get(setting)
     if words is not None:
         if text not in words:
@@ -103,6 +108,10 @@ class Book:
         """What the tenant set itself, in the order of SETTINGS."""
         mine = self._own.get(tenant, {})
         return {name: mine[name] for name in NAMES if name in mine}
+
+    def tenants(self) -> list[str]:
+        """Those that set something themselves."""
+        return list(self._own)
 
     def change(self, tenant: str, setting: str, value: float | None) -> None:
         """Set one value, or (None) take it back."""

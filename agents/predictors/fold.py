@@ -1,0 +1,231 @@
+"""One partition's predictors: the law over batches, settings and ticks, and the state's rows."""
+
+import sys
+
+import numpy as np
+from numpy.typing import NDArray
+
+from agents.engine.places import PLACE_MAX
+from agents.engine.processor import Batch, Context, Control, Output, StateRows
+from agents.predictors import rows as forms
+from agents.predictors import state as st
+from agents.predictors.diffusion import LANCZOS_STEPS, LANCZOS_WORK, named
+from agents.predictors.kernels import (
+    DIM_MAX, DONE, NEED_PLAN, NEED_POOL, Sink, Source, Work, fold_rows, inspect, join,
+)  # fmt: skip
+from agents.predictors.plans import PlanBook
+from agents.predictors.settings import (
+    CHOICES, FORGET_AFTER, GRAPH, TIME, Book, checked, known, parse,
+)  # fmt: skip
+from topics.columns import Columns, Layout
+
+MODEL_VERSION = "1.0"
+_WORDS = (*CHOICES["predictor"], MODEL_VERSION)
+
+if sys.byteorder != "little":
+    raise ImportError("vectors are little-endian on the wire, and so must this machine be")
+
+
+class PredictorFold:
+    """The predictors' `processor.Fold`."""
+
+    def __init__(self, context: Context) -> None:
+        self._prefix = np.frombuffer(bytearray(context.place.prefix), np.uint8)
+        self._book = Book(context.defaults)
+        self._plans = PlanBook()
+        self._state = st.State()
+        self._spans = np.zeros((4, 0), np.int64)  # per record: entity; key's place, size, tenant's
+        self._keys = np.empty(0, np.uint8)
+        self._work = _work(16)
+        self._slots: dict[Layout, forms.Slots] = {}
+
+    @property
+    def names(self) -> NDArray[np.uint8]:
+        return self._state.names.pool
+
+    def fold(self, batch: Batch, lo: int, hi: int, outputs: tuple[Output, ...]) -> None:
+        self._state.sweep()
+        source = _source(batch)
+        good, size, longest = inspect(source, lo, hi)
+        if good < 0:
+            raise ValueError(f"record {size} of the batch points outside the batch's buffer")
+        if not good:
+            return
+        self._reserve(hi, size, longest)
+        ids, pos, length, tenant = self._spans
+        join(source, lo, hi, self._keys, pos, length, tenant)
+        self._state.name_entities(self._keys, pos, length, batch.status, tenant, ids, lo, hi)
+        (output,) = outputs
+        words = _words(output)
+        output.reserve(good, 0, good * PLACE_MAX)
+        sink = _sink(output, words, self._prefix)
+        while lo < hi:
+            state = self._state
+            lo, why, output.n, output.scratch.used = fold_rows(
+                source, lo, hi, ids, state.e, state.pool, self._book.table, self._plans.plans,
+                self._work, sink, output.n, output.scratch.used,
+            )  # fmt: skip
+            if why != DONE:
+                self._provide(source, lo, why, ids)
+
+    def control(self, control: Control) -> str | None:
+        self._state.sweep()
+        if control.kind == "tick":
+            state = self._state
+            st.forget(state.e, state.names.count, self._forget_after(), control.ts)
+            return None
+        if control.kind != "setting":
+            return f"the predictors know no control record of kind {control.kind!r}"
+        try:
+            known(control.setting)
+            value = parse(control.setting, control.value) if control.value else None
+        except ValueError as error:
+            return str(error)
+        self._book.change(control.tenant, control.setting, value)
+        k = self._settle(control.tenant)
+        st.mark(self._state.e, k)
+        return None
+
+    def changed(self, rows: StateRows) -> None:
+        e = self._state.e
+        ids = e.changed[: e.counts[st.CHANGED]].copy()
+        self._write(rows, ids)
+        e.dirty[ids] = 0
+        e.counts[st.CHANGED] = 0
+
+    def rows_all(self, rows: StateRows) -> None:
+        """Write every row of the state, changed or not, in no particular order."""
+        names, e = self._state.names, self._state.e
+        keep = e.live[: names.count] != 0
+        for tenant in self._book.tenants():
+            keep[self._state.tenant(tenant)] = True
+        self._write(rows, np.flatnonzero(keep))
+
+    def load(
+        self,
+        rows: Columns,
+        lo: int,
+        hi: int,
+        buf: NDArray[np.uint8],
+        key_pos: NDArray[np.int64],
+        key_len: NDArray[np.int64],
+        gone: NDArray[np.uint8],
+    ) -> None:
+        self._reserve(hi, 0, 0)
+        ids, tenant = self._spans[0], self._spans[3]
+        if (bad := forms.tenant_sizes(buf, key_pos, key_len, lo, hi, tenant)) < hi:
+            raise ValueError(f"the key of state row {bad} lies outside its buffer")
+        self._state.name_entities(
+            buf, key_pos, key_len, np.zeros(hi, np.uint8), tenant, ids, lo, hi
+        )
+        slots, single = self._slots_of(rows.layout), np.empty(DIM_MAX, np.float32)
+        while lo < hi:
+            state = self._state
+            lo, why = forms.take(
+                state.e, state.pool, ids, key_len, tenant, gone, buf, rows.cols, slots, lo, hi,
+                DIM_MAX, single,
+            )  # fmt: skip
+            if why == forms.FULL:
+                state.grow_pool(3 * int(rows.cols.i[slots.dim, lo]))
+            elif why == forms.SETTINGS:
+                self._take_settings(rows, lo, buf, int(ids[lo]), bool(gone[lo]))
+                lo += 1
+            elif why == forms.BAD:
+                key = buf[key_pos[lo] : key_pos[lo] + key_len[lo]].tobytes()
+                raise ValueError(f"the state row {key!r} contradicts itself")
+
+    def deadline(self) -> int | None:
+        state = self._state
+        first = st.first_expiry(state.e, state.names.count, self._forget_after())
+        return None if first < 0 else int(first)
+
+    def tenants(self) -> int:
+        """How many (tenant, domain) are remembered."""
+        return int(self._state.e.counts[st.LIVE])
+
+    def _forget_after(self) -> NDArray[np.float64]:
+        return np.ascontiguousarray(self._book.table[:, FORGET_AFTER])
+
+    def _settle(self, tenant: str) -> int:
+        """Let a tenant's entities look up their settings where they now stand; returns its name."""
+        k = self._state.tenant(tenant)
+        self._state.e.slot[k] = self._book.slot(tenant)
+        return k
+
+    def _take_settings(
+        self, rows: Columns, row: int, buf: NDArray[np.uint8], k: int, gone: bool
+    ) -> None:
+        tenant = self._state.names.name(k).decode()
+        found = {} if gone else rows.get(row, (buf, buf, buf))["settings"]
+        self._book.replace(tenant, {name: checked(name, value) for name, value in found.items()})
+        self._settle(tenant)
+
+    def _write(self, rows: StateRows, ids: NDArray[np.int64]) -> None:
+        state, slots = self._state, self._slots_of(rows.columns.layout)
+        forms.write(rows, state.e, state.names, state.pool, ids, slots)
+        for r in np.flatnonzero(state.e.owner[ids] == ids):
+            own = self._book.own(state.names.name(int(ids[r])).decode())
+            rows.gone[r] = not own
+            rows.columns.put(int(r), _BLANK | {"settings": own}, rows.scratch)
+
+    def _provide(self, source: Source, r: int, why: int, ids: NDArray[np.int64]) -> None:
+        """Give the fold of record r what it lacks."""
+        n = int(source.cols.len[source.vector, r]) // 4
+        if why == NEED_POOL:
+            self._state.grow_pool(3 * n)
+        elif why == NEED_PLAN:
+            e = self._state.e
+            settings = self._book.table[e.slot[e.owner[ids[r]]]]
+            self._plans.make(int(settings[GRAPH]), float(settings[TIME]), n)
+        else:
+            raise ValueError(f"record {r}: no room for its id")
+
+    def _reserve(self, records: int, key_bytes: int, longest: int) -> None:
+        if self._spans.shape[1] < records:
+            self._spans = np.zeros((4, max(records, 2 * self._spans.shape[1])), np.int64)
+        if self._keys.shape[0] < key_bytes:
+            self._keys = np.empty(2 * key_bytes, np.uint8)
+        if self._work.single.shape[0] < longest:
+            self._work = _work(longest)
+
+    def _slots_of(self, layout: Layout) -> forms.Slots:
+        if layout not in self._slots:
+            self._slots[layout] = forms.slots_of(layout)
+        return self._slots[layout]
+
+
+_BLANK = {
+    "dim": 0, "n": 0, "weight": 0.0, "x": b"", "mean": b"", "m2": b"", "restarts": 0, "ts": 0,
+    "touched": 0,
+}  # fmt: skip
+
+
+def _work(longest: int) -> Work:
+    return Work(
+        np.zeros(longest, np.float32),
+        np.zeros((5, longest)),
+        np.zeros((LANCZOS_STEPS + 1, longest)),
+        np.zeros((LANCZOS_WORK, LANCZOS_STEPS)),
+        (named(0), named(1), named(2), named(3)),
+    )
+
+
+def _source(batch: Batch) -> Source:
+    slots = batch.columns.layout.slots
+    return Source(
+        batch.buf, batch.status, batch.offsets, batch.log_ms, batch.columns.cols,
+        slots["tenant"], slots["domain"], slots["vector"], slots["ts"],
+    )  # fmt: skip
+
+
+def _words(output: Output) -> NDArray[np.int64]:
+    at = output.scratch.append("".join(_WORDS).encode())
+    size = np.array([len(word) for word in _WORDS], np.int64)
+    return np.stack((at + np.cumsum(size) - size, size))
+
+
+def _sink(output: Output, words: NDArray[np.int64], prefix: NDArray[np.uint8]) -> Sink:
+    fields = (output.columns.layout.slots[name] for name in Sink._fields[5:])
+    return Sink(
+        output.columns.cols, output.cause, output.scratch.data, words, prefix, *fields
+    )

@@ -1,0 +1,234 @@
+"""What a partition's predictors remember: one entity for each (tenant, domain), as arrays.
+
+Entities and tenants share one set of names (`names.Names`): "tenant 0x1f domain" and "tenant". A
+name's int indexes every array of `Entities`. Vectors live in `pool`: entity k has three runs of
+room[k] numbers from at[k] on, the last vector, mean and m2, of which dim[k] are in use.
+An entity costs about 110 bytes, its key and 24 bytes a number.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+from numba import njit
+from numpy.typing import NDArray
+
+from agents.engine.names import Names
+
+SEPARATOR = 0x1F  # between tenant and domain; no name of either may contain it
+
+POOL_USED, POOL_WASTED, CHANGED, LIVE, DROPPED = range(5)  # Entities.counts
+
+_POOL_MIN = 4096  # numbers; below this, nothing is compacted
+_SWEEP_MIN = 1024  # names
+
+Bytes = NDArray[np.uint8]
+Ints = NDArray[np.int64]
+Floats = NDArray[np.float64]
+
+
+class Entities(NamedTuple):
+    """Arrays by name. A name that isn't `live` is a tenant, or an entity that left: dim and n are 0."""
+
+    owner: Ints  # the entity's tenant; a tenant is its own, -1: not known yet
+    slot: Ints  # a tenant's row in settings.Book.table
+    dim: Ints
+    room: Ints
+    at: Ints
+    n: Ints
+    weight: Floats
+    restarts: Ints
+    ts: Ints  # microseconds, event time
+    touched: Ints  # milliseconds, log time
+    live: Bytes
+    dirty: Bytes  # 1: stands in `changed`
+    changed: Ints  # names in the order of their first change; counts[CHANGED] of them
+    counts: Ints
+
+
+def _empty(capacity: int) -> Entities:
+    ints = [np.zeros(capacity, np.int64) for _ in range(9)]
+    ints[0][:] = -1
+    owner, slot, dim, room, at, n, restarts, ts, touched = ints
+    return Entities(
+        owner, slot, dim, room, at, n, np.zeros(capacity), restarts, ts, touched,
+        np.zeros(capacity, np.uint8), np.zeros(capacity, np.uint8), np.zeros(capacity, np.int64),
+        np.zeros(5, np.int64),
+    )  # fmt: skip
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def mark(e: Entities, k: int) -> None:
+    """Note that name k's row changed."""
+    if e.dirty[k] == 0:
+        e.dirty[k] = 1
+        e.changed[e.counts[CHANGED]] = k
+        e.counts[CHANGED] += 1
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def place(e: Entities, pool_size: int, k: int, dim: int) -> bool:
+    """Give entity k room for vectors of so many numbers; False where the pool is too small."""
+    if e.room[k] < dim:
+        if e.counts[POOL_USED] + 3 * dim > pool_size:
+            return False
+        e.counts[POOL_WASTED] += 3 * e.room[k]
+        e.at[k] = e.counts[POOL_USED]
+        e.room[k] = dim
+        e.counts[POOL_USED] += 3 * dim
+    e.dim[k] = dim
+    return True
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def drop(e: Entities, k: int) -> None:
+    """Entity k leaves; its room is wasted, its name stays until the next sweep."""
+    e.counts[POOL_WASTED] += 3 * e.room[k]
+    e.counts[LIVE] -= e.live[k]
+    e.counts[DROPPED] += 1
+    e.live[k] = 0
+    e.dim[k] = 0
+    e.room[k] = 0
+    e.n[k] = 0
+    e.weight[k] = 0.0
+    e.restarts[k] = 0
+    e.ts[k] = 0
+    e.touched[k] = 0
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def expires(e: Entities, k: int, forget_after_s: Floats) -> int:
+    """Wall time in microseconds at which entity k has been silent for too long."""
+    after = forget_after_s[e.slot[e.owner[k]]]
+    return int(e.touched[k] * 1000 + np.int64(after * 1e6))
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def first_expiry(e: Entities, count: int, forget_after_s: Floats) -> int:
+    """The least `expires` of all entities; -1 when there is none."""
+    least = -1
+    for k in range(count):
+        if e.live[k]:
+            at = expires(e, k, forget_after_s)
+            if least < 0 or at < least:
+                least = at
+    return least
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def forget(e: Entities, count: int, forget_after_s: Floats, now: int) -> None:
+    """Drop the entities that have been silent for too long."""
+    for k in range(count):
+        if e.live[k] and expires(e, k, forget_after_s) <= now:
+            drop(e, k)
+            mark(e, k)
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _compact(e: Entities, count: int, pool: Floats, fresh: Floats) -> None:
+    """Copy the vectors in use to `fresh`, which has room for them."""
+    used = 0
+    for k in range(count):
+        dim = e.dim[k]
+        for part in range(3):
+            source = e.at[k] + part * e.room[k]
+            for i in range(dim):
+                fresh[used + part * dim + i] = pool[source + i]
+        e.at[k] = used
+        e.room[k] = dim
+        used += 3 * dim
+    e.counts[POOL_USED] = used
+    e.counts[POOL_WASTED] = 0
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _first_rows(ids: Ints, lo: int, hi: int, known: int, row: Ints) -> None:
+    """row[k - known] = a row among lo..hi-1 that names k, for every k >= known."""
+    for r in range(hi - 1, lo - 1, -1):
+        if ids[r] >= known:
+            row[ids[r] - known] = r
+
+
+class State:
+    """The entities of one partition, and their growing and shrinking."""
+
+    def __init__(self) -> None:
+        self.names = Names()
+        self.e = _empty(256)
+        self.pool: Floats = np.empty(_POOL_MIN)
+
+    def name_entities(
+        self, buf: Bytes, pos: Ints, size: Ints, skip: Bytes, tenant_size: Ints, ids: Ints,
+        lo: int, hi: int,
+    ) -> None:  # fmt: skip
+        """ids[lo:hi] = the entities named by the spans, new ones with their owner.
+
+        tenant_size[r] is the length of the tenant at the beginning of span r.
+        """
+        known = self.names.count
+        self.names.intern(buf, pos, size, skip, ids, lo, hi)
+        self._reach(self.names.count)
+        new = self.names.count - known
+        if not new:
+            return
+        row = np.empty(new, np.int64)
+        _first_rows(ids, lo, hi, known, row)
+        owner = np.empty(new, np.int64)
+        self.names.intern(buf, pos[row], tenant_size[row], np.zeros(new, np.uint8), owner)
+        self._reach(self.names.count)
+        self.e.owner[known : known + new] = owner
+        self.e.owner[owner] = owner
+
+    def tenant(self, name: str) -> int:
+        """The int of a tenant, named now if it wasn't."""
+        k = self.names.code(name.encode())
+        self._reach(self.names.count)
+        self.e.owner[k] = k
+        return k
+
+    def grow_pool(self, more: int) -> None:
+        """Make room for so many more numbers, by compaction if much is wasted."""
+        e, count = self.e, self.names.count
+        used = int(e.counts[POOL_USED] - e.counts[POOL_WASTED])
+        if self._wasteful():
+            fresh = np.empty(max(2 * used, used + more, _POOL_MIN))
+            _compact(e, count, self.pool, fresh)
+        else:
+            used = int(e.counts[POOL_USED])
+            fresh = np.empty(max(2 * self.pool.shape[0], used + more))
+            fresh[:used] = self.pool[:used]
+        self.pool = fresh
+
+    def sweep(self) -> None:
+        """Give back the names of entities that left, once they are many and their rows written.
+
+        The ints of the others change; nothing that a law computes depends on them.
+        """
+        e, count = self.e, self.names.count
+        if e.counts[CHANGED] or e.counts[DROPPED] < max(_SWEEP_MIN, count // 2):
+            return
+        live = e.live[:count] != 0
+        live[e.owner[:count][live]] = True
+        live |= e.slot[:count] != 0
+        moved = self.names.keep(live)
+        kept = np.flatnonzero(live)
+        fresh = _empty(max(256, kept.shape[0]))
+        for name, old, new in zip(e._fields, e, fresh, strict=True):
+            if name not in ("changed", "counts"):
+                new[: kept.shape[0]] = old[kept]
+        fresh.owner[: kept.shape[0]] = moved[fresh.owner[: kept.shape[0]]]
+        fresh.counts[:] = e.counts
+        fresh.counts[DROPPED] = 0
+        self.e = fresh
+        if fresh.counts[POOL_USED] > _POOL_MIN and self._wasteful():
+            self.grow_pool(0)
+
+    def _wasteful(self) -> bool:
+        return bool(2 * self.e.counts[POOL_WASTED] > self.e.counts[POOL_USED])
+
+    def _reach(self, count: int) -> None:
+        if count > self.e.owner.shape[0]:
+            held = self.e.owner.shape[0]
+            fresh = _empty(max(count, 2 * held))
+            for old, new in zip(self.e, fresh, strict=True):
+                new[: old.shape[0]] = old
+            self.e = fresh
