@@ -5,46 +5,22 @@ by a small program compiled from the schema. `Columns.put` and `Columns.get` are
 and out. fastavro is the oracle of all of it.
 """
 
-from collections.abc import Sequence
-from typing import Any, NamedTuple
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from topics.layout import (
-    BOOLEAN, BYTES, ENUM, FLOAT, FLOATS, INT, INTS, LISTS, MAP, NAMES, SPANS, STRING,
-    Field, Layout, Type, UnsupportedSchema,
+ BAD_AVRO, BAD_UTF8, BAD_WIRE, BOOLEAN, BYTES, CHILDREN_MAX, ENUM, FLOAT, FLOATS, I64, INT, LISTS,
+    MAP, NAMES, OK, SPANS, STRING, U8, UNKNOWN_SCHEMA,
+    Cols, Field, Layout, Type, UnsupportedSchema,
 )  # fmt: skip
+from topics.programs import reading, writing
+from topics.read_kernels import decode
+from topics.write_kernels import BAD_ROW, DONE, GROW, encode
 
-# Status of a record: 0 is well; the engine dead-letters the rest by these.
-OK, BAD_WIRE, UNKNOWN_SCHEMA, BAD_AVRO, BAD_UTF8 = range(5)
-
-CHILDREN_MAX = 65_536  # children of all maps and arrays of one record
-
-Bytes = NDArray[np.uint8]
-Ints = NDArray[np.int64]
-Floats = NDArray[np.float64]
-
-
-class Cols(NamedTuple):
-    """The arrays that kernels take, all C-contiguous; column r of each is record r.
-
-    A null has null = 1 and, in its value's place, 0, NaN, an empty span or an empty list.
-    """
-
-    i: Ints  # [ints, cap] booleans (0, 1), ints, longs, indexes into an enum's symbols
-    f: Floats  # [floats, cap]
-    pos: Ints  # [spans, cap] where a span begins in its buffer
-    len: Ints  # [spans, cap] bytes
-    null: Bytes  # [nulls, cap] 1 = null
-    at: Ints  # [lists, cap] the first child
-    cnt: Ints  # [lists, cap] children
-    kpos: Ints  # [ccap] a child's key (maps)
-    klen: Ints  # [ccap]
-    vi: Ints  # [ccap] a child's value, in the array of its kind
-    vf: Floats  # [ccap]
-    vpos: Ints  # [ccap]
-    vlen: Ints  # [ccap]
+CHILDREN_MIN = 256  # room for children to begin with
 
 
 class Buffer:
@@ -53,7 +29,7 @@ class Buffer:
     __slots__ = ("data", "used")
 
     def __init__(self, capacity: int = 0) -> None:
-        self.data: Bytes = np.empty(capacity, np.uint8)
+        self.data: U8 = np.empty(capacity, np.uint8)
         self.used = 0
 
     def reserve(self, more: int) -> None:
@@ -140,7 +116,7 @@ class Columns:
         before = self.used
         for field in self.layout.fields:
             try:
-                self._put(row, field, record[field.name], scratch)
+                self.put_field(row, field, record[field.name], scratch)
             except KeyError:
                 self.used = before
                 raise ValueError(f"{field.name}: lacking") from None
@@ -148,7 +124,8 @@ class Columns:
                 self.used = before
                 raise ValueError(f"{field.name}: {error}") from error
 
-    def _put(self, row: int, field: Field, value: Any, scratch: Buffer) -> None:
+    def put_field(self, row: int, field: Field, value: Any, scratch: Buffer) -> None:
+        """Write one field's value into a row that is there."""
         cols, kind, slot = self.cols, field.type.kind, field.slot
         if field.null_slot >= 0:
             cols.null[field.null_slot, row] = value is None
@@ -189,23 +166,47 @@ class Columns:
         cols.cnt[field.slot, row] = count
         self.used = at + count
 
-    def get(self, row: int, bufs: Sequence[Bytes]) -> dict[str, Any]:
+    def copy_field(self, rows: NDArray[np.intp], field: Field, other: "Columns", base: int) -> None:
+        """Set a field of many rows to that of row 0 of `other`, whose spans lie `base` further on."""
+        cols, one, slot = self.cols, other.cols, field.slot
+        if field.null_slot >= 0:
+            cols.null[field.null_slot, rows] = one.null[field.null_slot, 0]
+        if field.type.kind in FLOATS:
+            cols.f[slot, rows] = one.f[slot, 0]
+        elif field.type.kind in SPANS:
+            cols.pos[slot, rows] = one.pos[slot, 0] + base
+            cols.len[slot, rows] = one.len[slot, 0]
+        elif field.type.kind in LISTS:
+            at, count = int(one.at[slot, 0]), int(one.cnt[slot, 0])
+            self.reserve(0, self.used + count)
+            for new, old in zip(self.cols[7:], one[7:], strict=True):
+                new[self.used : self.used + count] = old[at : at + count]
+            for spans in (self.cols.kpos, self.cols.vpos):
+                spans[self.used : self.used + count] += base
+            self.cols.at[slot, rows], self.cols.cnt[slot, rows] = self.used, count
+            self.used += count
+        else:
+            cols.i[slot, rows] = one.i[slot, 0]
+
+    def get(self, row: int, bufs: Sequence[U8]) -> dict[str, Any]:
         """A row as a record, values as topics.codec gives them. `bufs` are the span buffers, by src."""
         return {field.name: self._get(row, field, bufs) for field in self.layout.fields}
 
-    def _get(self, row: int, field: Field, bufs: Sequence[Bytes]) -> Any:
+    def _get(self, row: int, field: Field, bufs: Sequence[U8]) -> Any:
         cols, kind, slot = self.cols, field.type.kind, field.slot
         if field.null_slot >= 0 and cols.null[field.null_slot, row]:
             return None
         if kind in LISTS:
-            return self._get_children(field, int(cols.at[slot, row]), int(cols.cnt[slot, row]), bufs)
+            return self._get_children(
+                field, int(cols.at[slot, row]), int(cols.cnt[slot, row]), bufs
+            )
         if kind in FLOATS:
             return float(cols.f[slot, row])
         if kind in SPANS:
             return _text(kind, bufs[field.src], int(cols.pos[slot, row]), int(cols.len[slot, row]))
         return _scalar(field.type, int(cols.i[slot, row]))
 
-    def _get_children(self, field: Field, at: int, count: int, bufs: Sequence[Bytes]) -> Any:
+    def _get_children(self, field: Field, at: int, count: int, bufs: Sequence[U8]) -> Any:
         item, cols, children = field.type.item, self.cols, range(at, at + count)
         assert item is not None
         values: list[Any]
@@ -256,7 +257,7 @@ def _content(kind: int, value: Any) -> bytes:
     return value.encode()
 
 
-def _text(kind: int, buf: Bytes, pos: int, size: int) -> str | bytes:
+def _text(kind: int, buf: U8, pos: int, size: int) -> str | bytes:
     if pos < 0 or size < 0 or pos + size > buf.shape[0]:
         raise ValueError("a span lies outside its buffer")
     content = buf[pos : pos + size].tobytes()
@@ -269,7 +270,122 @@ def _scalar(type_: Type, value: int) -> Any:
     return bool(value) if type_.kind == BOOLEAN else value
 
 
+class Reader:
+    """Decodes records of any known schema into the columns of one layout. Safe to share by threads.
+
+    A field that a writer lacks takes its default; defaults of strings are in `constants`, which the
+    caller puts into the buffer once if they aren't empty (`decode`'s `constants_at`).
+    """
+
+    def __init__(self, layout: Layout, writers: Mapping[int, Any]) -> None:
+        self.layout = layout
+        self._program = reading(layout, writers)
+        scratch = Buffer()
+        self._defaults = Columns(layout)
+        self._defaults.reserve(1)
+        for field in {field for lacking in self._program.lacking for field in lacking}:
+            self._defaults.put_field(0, field, _default(field), scratch)
+        self.constants = scratch.data[: scratch.used].tobytes()
+
+    def decode(
+        self, buf: U8, vpos: I64, vlen: I64, status: U8, columns: Columns, constants_at: int = 0
+    ) -> None:
+        """Decode record r, buf[vpos[r]:][:vlen[r]], into row r of columns, for status[r] == 0.
+
+        Sets status[r] to BAD_WIRE (no zero byte, too short, outside buf), UNKNOWN_SCHEMA, BAD_AVRO
+        or BAD_UTF8 when it can't; the row's content is void then. Rows of another status aren't
+        touched. Children are added to those in use: `columns.clear()` first when none are needed.
+        """
+        n = status.shape[0]
+        if vpos.shape[0] != n or vlen.shape[0] != n:
+            raise ValueError(f"{n} status, {vpos.shape[0]} positions, {vlen.shape[0]} lengths")
+        buf = _writable(buf)
+        defaults = any(self._program.lacking)
+        if self.constants:
+            self._check_constants(buf, constants_at)
+        columns.reserve(n, columns.used)
+        ran = np.zeros(n if defaults else 0, np.uint8)
+        program, row = self._program, 0
+        while row < n:
+            row, columns.used = decode(
+                buf, vpos, vlen, status, row, program.ids, program.starts, program.ends,
+                program.ops, program.symbols, ran, columns.cols, columns.used,
+            )  # fmt: skip
+            if row < n:
+                columns.reserve(n, max(2 * columns.ccap, columns.used + CHILDREN_MIN))
+        if defaults:
+            self._fill(columns, ran, status, constants_at)
+
+    def _check_constants(self, buf: U8, at: int) -> None:
+        size = len(self.constants)
+        if at < 0 or buf[at : at + size].tobytes() != self.constants:
+            raise ValueError("the buffer doesn't hold Reader.constants at constants_at")
+
+    def _fill(self, columns: Columns, ran: U8, status: U8, base: int) -> None:
+        """Give fields that a record's writer lacks their defaults."""
+        for k, lacking in enumerate(self._program.lacking):
+            rows = np.flatnonzero((ran == k + 1) & (status == OK)) if lacking else ()
+            if len(rows):
+                for field in lacking:
+                    columns.copy_field(rows, field, self._defaults, base)
+
+
+def _default(field: Field) -> Any:
+    """A field's default as a value: Avro writes that of bytes as text, a byte a code point."""
+    value = field.default
+    if field.type.kind == BYTES and isinstance(value, str):
+        return value.encode("latin-1")
+    return value
+
+
+def _writable(buf: U8) -> U8:
+    """Kernels are compiled for writable arrays; one that isn't is copied."""
+    return buf if buf.flags.writeable else buf.copy()
+
+
+class Writer:
+    """Encodes columns as Avro, behind the five bytes of a schema id unless that is None.
+
+    Safe to share by threads. Text isn't checked to be UTF-8: it comes out as it came in.
+    """
+
+    def __init__(self, layout: Layout, schema_id: int | None) -> None:
+        self.layout = layout
+        self._ops = writing(layout)
+        header = b"" if schema_id is None else b"\0" + schema_id.to_bytes(4, "big")
+        self._header = np.array(list(header), np.uint8)
+
+    def encode(
+        self, columns: Columns, rows: I64, bufs: tuple[U8, U8, U8], out: Buffer, off: I64
+    ) -> None:
+        """Append record k, from row rows[k], to out: it is out.data[off[k] : off[k + 1]].
+
+        `off` has one place more than `rows`; `bufs` are what spans point into, by `src`. Raises
+        ValueError, and appends nothing, when a row is out of range, a number isn't of its field's
+        kind, or a span or a child lies outside its buffer.
+        """
+        m = rows.shape[0]
+        if off.shape[0] != m + 1:
+            raise ValueError(f"{off.shape[0]} offsets for {m} records")
+        b0, b1, b2 = (_writable(buf) for buf in bufs)
+        begun, record, end = out.used, 0, GROW
+        while end == GROW:
+            record, out.used, end, detail = encode(
+                rows, record, columns.cap, self._ops, self._header, columns.cols,
+                b0, b1, b2, out.data, out.used, off,
+            )  # fmt: skip
+            if end == GROW:
+                out.reserve(detail)
+        if end != DONE:
+            out.used = begun
+            if end == BAD_ROW:
+                raise ValueError(f"record {record}: row {rows[record]} of {columns.cap}")
+            name = self.layout.fields[detail].name
+            raise ValueError(f"record {record}, {name}: not of its kind or outside its buffer")
+        off[m] = out.used
+
+
 __all__ = [
     "BAD_AVRO", "BAD_UTF8", "BAD_WIRE", "CHILDREN_MAX", "OK", "UNKNOWN_SCHEMA",
-    "Buffer", "Cols", "Columns", "Layout", "UnsupportedSchema",
+    "Buffer", "Cols", "Columns", "Layout", "Reader", "UnsupportedSchema", "Writer",
 ]  # fmt: skip

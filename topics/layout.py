@@ -7,9 +7,20 @@ one of them. Anything else (nested records, fixed, other unions) is refused when
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
+import numpy as np
 from fastavro import parse_schema
+from numpy.typing import NDArray
+
+U8 = NDArray[np.uint8]
+I64 = NDArray[np.int64]
+F64 = NDArray[np.float64]
+
+# Status of a record: 0 is well; the engine dead-letters the rest by these.
+OK, BAD_WIRE, UNKNOWN_SCHEMA, BAD_AVRO, BAD_UTF8 = range(5)
+
+CHILDREN_MAX = 65_536  # children of all maps and arrays of one record
 
 BOOLEAN, INT, LONG, ENUM, FLOAT, DOUBLE, BYTES, STRING, MAP, ARRAY = range(10)
 KINDS = {
@@ -34,6 +45,27 @@ SPANS = (BYTES, STRING)
 LISTS = (MAP, ARRAY)
 
 
+class Cols(NamedTuple):
+    """The arrays that kernels take, all C-contiguous; column r of each is record r.
+
+    A null has null = 1 and, in its value's place, 0, NaN, an empty span or an empty list.
+    """
+
+    i: I64  # [ints, cap] booleans (0, 1), ints, longs, indexes into an enum's symbols
+    f: F64  # [floats, cap]
+    pos: I64  # [spans, cap] where a span begins in its buffer
+    len: I64  # [spans, cap] bytes
+    null: U8  # [nulls, cap] 1 = null
+    at: I64  # [lists, cap] the first child
+    cnt: I64  # [lists, cap] children
+    kpos: I64  # [ccap] a child's key (maps)
+    klen: I64  # [ccap]
+    vi: I64  # [ccap] a child's value, in the array of its kind
+    vf: F64  # [ccap]
+    vpos: I64  # [ccap]
+    vlen: I64  # [ccap]
+
+
 class UnsupportedSchema(ValueError):
     """A schema has something that columns don't hold."""
 
@@ -51,6 +83,11 @@ class Type:
     aliases: tuple[str, ...] = ()
     default: str = ""  # of an enum: what an unknown symbol is read as; "" = refused
 
+    @property
+    def kind_name(self) -> str:
+        """The kind as schemas call it."""
+        return NAMES[self.kind]
+
 
 @dataclass(frozen=True, slots=True)
 class Field:
@@ -62,6 +99,9 @@ class Field:
     null_slot: int  # -1: not nullable
     src: int  # the buffer of its spans; of an item's spans if it is a map or an array
     key_src: int  # the buffer of a map's keys
+    has_default: bool = False
+    default: Any = None
+    aliases: tuple[str, ...] = ()
 
 
 def parse_type(schema: Any, named: Mapping[str, Any], where: str, depth: int = 0) -> Type:
@@ -128,7 +168,7 @@ class Layout:
         counts = {"i": 0, "f": 0, "s": 0, "l": 0, "n": 0}
         fields = []
         for raw, kind in parse_fields(schema):
-            fields.append(_place(raw["name"], kind, counts, given))
+            fields.append(_place(raw, kind, counts, given))
         if given:
             raise ValueError(f"src names no string, map or array of the schema: {sorted(given)}")
         self.fields: tuple[Field, ...] = tuple(fields)
@@ -141,8 +181,11 @@ class Layout:
         self.spans, self.lists, self.nulls = counts["s"], counts["l"], counts["n"]
 
 
-def _place(name: str, kind: Type, counts: dict[str, int], src: dict[str, int]) -> Field:
+def _place(
+    raw: dict[str, Any], kind: Type, counts: dict[str, int], src: dict[str, int]
+) -> Field:
     """Give a field the next slot of its kind, and take what `src` says of it."""
+    name = raw["name"]
     array = "i" if kind.kind in INTS else "f" if kind.kind in FLOATS else "l"
     own = keys = 0
     if kind.kind in SPANS:
@@ -159,4 +202,7 @@ def _place(name: str, kind: Type, counts: dict[str, int], src: dict[str, int]) -
     if kind.nullable:
         null_slot = counts["n"]
         counts["n"] += 1
-    return Field(name, kind, slot, null_slot, own, keys)
+    return Field(
+        name, kind, slot, null_slot, own, keys,
+        "default" in raw, raw.get("default"), tuple(raw.get("aliases", ())),
+    )  # fmt: skip
