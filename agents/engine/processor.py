@@ -123,10 +123,25 @@ class Fold(Protocol):
         """Apply a control record; returns None, or why it is refused (it becomes a dead letter)."""
 
     def changed(self, rows: StateRows) -> None:
-        """Write the rows changed since the last call into `rows` (emptied by the engine before), in the order of first change."""
+        """Write the rows changed since the last call into `rows` (emptied by the engine before)."""
 
-    def load(self, rows: Columns, lo: int, hi: int, buf: NDArray[np.uint8], key_pos: NDArray[np.int64], key_len: NDArray[np.int64], gone: NDArray[np.uint8]) -> None:
-        """Take in rows lo..hi-1 of the state topic, in log order (later ones replace earlier ones). Spans and keys point into `buf`."""
+    def load(
+        self,
+        rows: Columns,
+        lo: int,
+        hi: int,
+        buf: NDArray[np.uint8],
+        key_pos: NDArray[np.int64],
+        key_len: NDArray[np.int64],
+        gone: NDArray[np.uint8],
+    ) -> None:
+        """Take in rows lo..hi-1 of the state topic, later ones replacing earlier ones.
+
+        Spans and keys point into `buf`; `gone[k]` marks a tombstone.
+        """
+
+    def rows_all(self, rows: StateRows) -> None:
+        """Write every row into `rows`, in any order: what a digest and a snapshot are made of."""
 
     def deadline(self) -> int | None:
         """Wall time in microseconds from which a tick would change something; None if none would."""
@@ -152,7 +167,7 @@ class Processor:
     sinks: tuple[str, ...]  # topics; their schema stands in the catalogue
     state_schema: str  # schema of a state row
     law: int  # version of the law: goes up whenever a fold would give other bytes
-    settings: Mapping[str, str]  # setting -> one line of help; those that control records may change
+    settings: Mapping[str, str]  # what control records may set -> one line of help
     make: Callable[[Context], Fold]
     reasons: tuple[str, ...] = ()  # the room's own dead letter reasons
     sink_src: Mapping[str, Mapping[str, int]] = field(default_factory=dict)  # sink -> Layout src

@@ -1,0 +1,171 @@
+"""The Faust app: `faust -A agents.app worker -l info`, or `soma worker`.
+
+Rooms are chosen by SOMA_AGENTS. Faust runs the command line, membership, assignment, agents and the
+web server; what an agent does with a batch is the engine's.
+"""
+
+import asyncio
+import gc
+import logging
+import sys
+from typing import Any
+
+import faust
+import uvloop
+from faust.types import TP
+from mode import CrashingSupervisor
+
+from agents.engine import pages
+from agents.engine.engine import Engine
+from agents.engine.processor import Processor
+from agents.engine.registry import PROJECTIONS, processors
+from agents.engine.transport import BatchSchema, BatchTransport
+from agents.engine.warm import warm
+from agents.projections.frames import FramesToRedis
+from agents.settings import Settings, SettingsError, load
+from topics.broker import BrokerError, connect, look
+from topics.catalogue import dlq_of
+from topics.preflight import check_topics
+
+log = logging.getLogger(__name__)
+
+EPOCHS = "soma.epochs"
+BUFFER = 256  # events that a stream holds; a partition pauses itself long before
+
+
+def needs(processor: Processor) -> list[str]:
+    """The topics that a processor reads and writes, without namespace."""
+    return [
+        processor.source,
+        *processor.sinks,
+        processor.state_topic,
+        dlq_of(processor.source),
+        EPOCHS,
+    ]
+
+
+def checked(settings: Settings, chosen: dict[str, Processor]) -> int:
+    """The common partition count of the topics. Raises SettingsError naming every difference."""
+    topics = sorted({name for processor in chosen.values() for name in needs(processor)})
+    if not topics:
+        return 0
+    if differences := check_topics(settings, topics):
+        lines = "\n  ".join(map(str, differences))
+        raise SettingsError(
+            f"the topics aren't as they must be; `soma topics apply` settles what can be:\n  {lines}"
+        )
+    name = settings.topic(topics[0])
+    return look(connect(settings.librdkafka()), [name])[name].partitions
+
+
+def build(settings: Settings) -> faust.App:
+    """A bare app with this deployment's settings."""
+    scratch = settings.home / "worker"  # Faust wants a folder; nothing of ours is in it
+    scratch.mkdir(parents=True, exist_ok=True)
+    bootstrap = ";".join(f"kafka://{server}" for server in settings.bootstrap().split(","))
+    app = faust.App(
+        settings.prefix("soma"),
+        broker=bootstrap,
+        store="memory://",
+        autodiscover=False,
+        topic_allow_declare=False,
+        topic_disable_leader=True,
+        table_standby_replicas=0,
+        worker_redirect_stdouts=False,
+        web_tables_enabled=False,
+        web_router_enabled=False,
+        web_bind=settings.web_host,
+        web_host=settings.web_host,
+        web_port=settings.web_port or 6066,
+        web_enabled=settings.web_port != 0,
+        stream_wait_empty=False,
+        stream_buffer_maxsize=BUFFER,
+        broker_session_timeout=settings.session_timeout_s,
+        broker_heartbeat_interval=settings.heartbeat_s,
+        broker_rebalance_timeout=settings.rebalance_timeout_s,
+        broker_request_timeout=90.0,
+        broker_max_poll_records=500,  # batches, not records
+        consumer_max_fetch_size=settings.fetch_bytes,
+        consumer_auto_offset_reset="none",  # positions come from the state, never from a policy
+        datadir=str(scratch),
+    )
+    app.transport = BatchTransport(app.conf.broker_consumer, app)
+    return app
+
+
+def register(app: faust.App, engine: Engine) -> None:
+    """One agent per processor, and the signals that tell the engine what it owns."""
+
+    def agent(name: str, topic: str) -> None:
+        @app.agent(
+            app.topic(topic, schema=BatchSchema(allow_empty=False), acks=False),
+            name=name,
+            supervisor_strategy=CrashingSupervisor,
+        )
+        async def hand_over(stream: Any) -> None:
+            async for event in stream.events():
+                engine.offer(TP(event.message.topic, event.message.partition), event.value)
+
+    for plan in engine.plans.values():
+        agent(plan.processor.name, plan.source)
+
+    @app.on_partitions_assigned.connect
+    async def assigned(sender: Any, assigned: set[TP], **_: Any) -> None:
+        await engine.assign(app.consumer, assigned)
+
+    @app.on_partitions_revoked.connect
+    async def revoked(sender: Any, revoked: set[TP], **_: Any) -> None:
+        await engine.revoke(revoked)
+
+    @app.on_before_shutdown.connect
+    async def stopping(sender: Any, **_: Any) -> None:
+        await engine.close()
+
+    @app.task
+    async def watch() -> None:
+        await engine.watch()
+
+
+def add_projections(app: faust.App, settings: Settings, engine: Engine) -> None:
+    """Frames into Redis, beside the processors; without a Redis a worker of all rooms goes without."""
+    if not settings.agents and not settings.redis_url.get_secret_value():
+        log.warning("no Redis is set (SOMA_REDIS_URL): frames aren't projected")
+        return
+    projection = FramesToRedis(settings, failed=engine.end)
+
+    @app.task
+    async def start_projections() -> None:
+        projection.start()
+
+    @app.on_before_shutdown.connect
+    async def stop_projections(sender: Any, **_: Any) -> None:
+        await asyncio.get_running_loop().run_in_executor(None, projection.stop, 2.0)
+
+
+def make() -> tuple[faust.App, Engine]:
+    """The app of this process. Exits, naming everything that is wrong, if it can't be."""
+    try:
+        settings = load()
+        chosen = processors(settings.agents)
+        engine = Engine(settings, chosen, checked(settings, chosen))
+    except (SettingsError, BrokerError, ValueError) as error:
+        sys.exit(f"soma worker: {error}")
+    made = build(settings)
+    register(made, engine)
+    pages.register(made, engine)
+    if not settings.agents or PROJECTIONS in settings.agents:
+        add_projections(made, settings, engine)
+
+    @made.on_worker_init.connect
+    def prepare(sender: Any, **_: Any) -> None:
+        for plan in engine.plans.values():
+            warm(plan, settings)
+        gc.collect()
+        gc.freeze()  # what is loaded by now stays: don't look at it again
+        gc.set_threshold(100_000, 20, 100)
+
+    return made, engine
+
+
+uvloop.install()
+app, engine = make()

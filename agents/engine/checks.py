@@ -1,0 +1,128 @@
+"""Kernels that tell what a record is, and whether it may be folded here."""
+
+import numpy as np
+from numba import njit
+
+from agents.engine import reasons
+from topics.partition import murmur2_kernel
+
+NAME_MAX = 128  # bytes of a tenant or domain
+STRING_MAX = 1024  # bytes of any other string: outputs carry them on, and must stay small
+TS_MIN = 946_684_800_000_000  # 2000-01-01, microseconds
+TS_AHEAD = 3_600_000_000  # one hour
+JSON_START = 123  # '{'
+
+_OK = reasons.OK
+_NULL = reasons.NULL_VALUE
+_JSON = reasons.JSON
+_CONTROL = reasons.CONTROL
+_TENANT = reasons.TENANT
+_DOMAIN = reasons.DOMAIN
+_TS = reasons.TS_RANGE
+_MISROUTED = reasons.MISROUTED
+_LONG = reasons.LONG_STRING
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def classify(b, vpos, vlen, n, reserved, status):  # type: ignore[no-untyped-def]
+    """status[:n]: 0, NULL_VALUE, JSON, or CONTROL (a schema id of `reserved`). Returns how many aren't 0."""
+    odd = 0
+    for i in range(n):
+        s = _OK
+        p = vpos[i]
+        if vlen[i] < 0:
+            s = _NULL
+        elif vlen[i] > 0 and p >= 0 and p + vlen[i] <= b.shape[0]:
+            if b[p] == JSON_START:
+                s = _JSON
+            elif b[p] == 0 and vlen[i] >= 5:
+                code = (
+                    np.int64(b[p + 1]) << 24
+                    | np.int64(b[p + 2]) << 16
+                    | np.int64(b[p + 3]) << 8
+                    | np.int64(b[p + 4])
+                )
+                for k in range(reserved.shape[0]):
+                    if reserved[k] == code:
+                        s = _CONTROL
+        status[i] = s
+        if s != _OK:
+            odd += 1
+    return odd
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _name_ok(b, p, n):  # type: ignore[no-untyped-def]
+    """1 to 128 of [A-Za-z0-9._-]."""
+    if n < 1 or n > NAME_MAX:
+        return False
+    for j in range(n):
+        c = b[p + j]
+        letter = (c >= 97 and c <= 122) or (c >= 65 and c <= 90) or (c >= 48 and c <= 57)
+        if not (letter or c == 46 or c == 95 or c == 45):
+            return False
+    return True
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def admit(
+    b,
+    n,
+    pos,
+    size,
+    strings,
+    tenant,
+    domain,
+    ts,
+    ms,
+    kpos,
+    klen,
+    partition,
+    partitions,
+    status,
+    dest,
+):  # type: ignore[no-untyped-def]
+    """Checks strings and event time of the records with status 0, and that they belong here.
+
+    `pos` and `size` are the spans of all strings (rows `strings`, `tenant` and `domain` of them).
+
+    A record whose key isn't its tenant, or whose tenant lives in another partition, becomes
+    MISROUTED with its place in `dest`. Spans lie in b (the reader has checked them). Returns
+    (records still 0, misrouted).
+    """
+    good = 0
+    astray = 0
+    for i in range(n):
+        if status[i] != _OK:
+            continue
+        p = pos[tenant, i]
+        m = size[tenant, i]
+        if not _name_ok(b, p, m):
+            status[i] = _TENANT
+            continue
+        if not _name_ok(b, pos[domain, i], size[domain, i]):
+            status[i] = _DOMAIN
+            continue
+        for j in range(strings.shape[0]):
+            if size[strings[j], i] > STRING_MAX:
+                status[i] = _LONG
+        if status[i] != _OK:
+            continue
+        if ts[i] < TS_MIN or ts[i] > ms[i] * 1000 + TS_AHEAD:
+            status[i] = _TS
+            continue
+        home = murmur2_kernel(b, p, m) % partitions
+        same = klen[i] == m and home == partition
+        if same:
+            k = kpos[i]
+            for j in range(m):
+                if b[k + j] != b[p + j]:
+                    same = False
+                    break
+        if same:
+            good += 1
+        else:
+            status[i] = _MISROUTED
+            dest[i] = home
+            astray += 1
+    return good, astray

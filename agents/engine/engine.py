@@ -1,0 +1,254 @@
+"""The engine: owns the partitions that Faust's group assigns, and what they share.
+
+Shared are the threads, the workspaces (one per thread and processor, whatever the number of
+partitions) and a watch over the broker's topics.
+"""
+
+import asyncio
+import logging
+import os
+import queue
+import time
+from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+from aiokafka.errors import KafkaError
+from confluent_kafka import Consumer, KafkaException, TopicPartition
+from confluent_kafka.admin import AdminClient
+from faust.types import TP
+
+from agents.engine import metrics
+from agents.engine.partition import Input, Partition
+from agents.engine.plan import Plan, defaults_of
+from agents.engine.processor import Fold, Processor
+from agents.engine.producer import Transactions
+from agents.engine.recovery import Recovered, recover
+from agents.engine.transport import BatchConsumer, Fetched
+from agents.engine.work import Outcome, Workspace
+from agents.settings import Settings
+from topics.broker import BrokerError, topic_ids
+from topics.schemas import schemas
+
+log = logging.getLogger(__name__)
+
+WATCH_S = 1.0
+HINT_S = 5.0
+CLOSE_S = 3.0  # a partition's time to finish its transaction: SIGTERM must end within 5 s
+EXIT_FAILURE = 70  # EX_SOFTWARE
+
+
+class Engine:
+    """Runs the chosen processors on the partitions that this worker owns."""
+
+    def __init__(
+        self, settings: Settings, processors: Mapping[str, Processor], partitions: int
+    ) -> None:
+        self.settings = settings
+        self.schema_digest = schemas().digest()
+        self.plans = {
+            settings.topic(p.source): Plan(p, settings, partitions) for p in processors.values()
+        }
+        self.partitions: dict[TP, Partition] = {}
+        self.consumer: BatchConsumer | None = None
+        self.assigned = False
+        self._pool = ThreadPoolExecutor(settings.threads, "fold")
+        self._blocking = ThreadPoolExecutor(max(4, 2 * settings.threads), "broker")
+        self._spaces: dict[str, queue.LifoQueue[Workspace]] = {}
+        for plan in self.plans.values():
+            self._spaces[plan.processor.name] = queue.LifoQueue()
+            for _ in range(settings.threads):
+                self._spaces[plan.processor.name].put(Workspace(plan))
+        self._admin = AdminClient(settings.librdkafka())
+        self._hinted: dict[TP, int] = {}
+        self._security = security(settings)
+
+    # --- assignment -----------------------------------------------------------------------
+
+    async def assign(self, consumer: BatchConsumer, tps: Iterable[TP]) -> None:
+        """Own these partitions: nothing of them is read before their state is back."""
+        self.consumer = consumer
+        self.assigned = True
+        for tp in tps:
+            plan = self.plans.get(tp.topic)
+            if plan is not None and tp not in self.partitions:
+                consumer.held.add(tp)
+                self.partitions[tp] = Partition(self, plan, tp.partition)
+
+    async def revoke(self, tps: Iterable[TP]) -> None:
+        """Let these partitions go, each after the transaction at hand."""
+        gone = [self.partitions.pop(tp) for tp in list(tps) if tp in self.partitions]
+        await asyncio.gather(*(partition.close(CLOSE_S) for partition in gone))
+
+    async def close(self) -> None:
+        """Let everything go."""
+        await self.revoke(list(self.partitions))
+        self._pool.shutdown(wait=False)
+        self._blocking.shutdown(wait=False)
+
+    def offer(self, tp: TP, fetched: Fetched) -> None:
+        """Hand a fetch to the partition it belongs to; what isn't ours any more is dropped."""
+        partition = self.partitions.get(tp)
+        if partition is not None:
+            partition.offer(fetched)
+
+    # --- what partitions need (Host) ------------------------------------------------------
+
+    def defaults_of(self, plan: Plan) -> dict[str, str]:
+        """The deployment's values that folds of this processor depend on."""
+        return defaults_of(plan.processor, self.settings)
+
+    def producer(self, transactional_id: str) -> Transactions:
+        """A transactional producer, not started yet."""
+        return Transactions(self.settings.bootstrap(), transactional_id, self._security)
+
+    async def inspect(self, tp: TP) -> Input:
+        """The source topic's id and the partition's offsets, from the broker."""
+        return await asyncio.get_running_loop().run_in_executor(self._blocking, self._inspect, tp)
+
+    def _inspect(self, tp: TP) -> Input:
+        found = topic_ids(self._admin, [tp.topic])
+        if tp.topic not in found:
+            raise BrokerError(f"topic {tp.topic} doesn't exist; `soma topics apply` creates it")
+        client = Consumer(
+            self.settings.librdkafka(**{"group.id": self.settings.prefix("soma-inspect")})
+        )
+        try:
+            low, high = client.get_watermark_offsets(
+                TopicPartition(tp.topic, tp.partition), timeout=10.0
+            )
+        finally:
+            client.close()
+        return Input(found[tp.topic], low, high)
+
+    async def recover(self, plan: Plan, partition: int, fold: Fold) -> Recovered:
+        """Read a partition's state back, in a thread."""
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(
+            self._blocking, recover, self.settings, plan, partition, fold
+        )
+
+    async def work(self, plan: Plan, job: Callable[[Workspace], Outcome]) -> Outcome:
+        """Run a job in a thread with a workspace of its own."""
+        return await asyncio.get_running_loop().run_in_executor(
+            self._pool, self._with_space, plan, job
+        )
+
+    def _with_space(self, plan: Plan, job: Callable[[Workspace], Outcome]) -> Outcome:
+        spaces = self._spaces[plan.processor.name]
+        space = spaces.get()
+        try:
+            return job(space)
+        finally:
+            spaces.put(space)
+
+    async def read_from(self, tp: TP, offset: int) -> int:
+        """Start delivering a partition from this offset; returns the tag of what comes."""
+        assert self.consumer is not None
+        return await self.consumer.read_from(tp, offset)
+
+    def hold(self, tp: TP) -> None:
+        """Deliver nothing of a partition for now."""
+        if self.consumer is not None:
+            self.consumer.held.add(tp)
+
+    def release(self, tp: TP) -> None:
+        """Deliver a held partition again, from where it was."""
+        if self.consumer is not None:
+            self.consumer.held.discard(tp)
+
+    def fail(self, tp: TP, error: BaseException) -> None:
+        """A defect: say so and end the process. A restart resumes where the state says."""
+        log.critical(
+            "%s/%d met a defect; the worker ends, nothing uncommitted counts", *tp, exc_info=error
+        )
+        self.end(error)
+
+    @staticmethod
+    def end(error: BaseException) -> None:
+        """End the process at once, with a status that tells a supervisor to start it again."""
+        log.critical("soma worker ends: %r", error)
+        logging.shutdown()
+        os._exit(EXIT_FAILURE)
+
+    # --- watching -------------------------------------------------------------------------
+
+    async def watch(self) -> None:
+        """Once a second: were topics recreated, did a log move under us? And hint our offsets."""
+        hinted = 0.0
+        while True:
+            await asyncio.sleep(WATCH_S)
+            for tp in list(self.consumer.lost) if self.consumer is not None else []:
+                self._taken_anew(tp, "its offset isn't in the log")
+            await self._watch_ids()
+            running = [p for p in self.partitions.values() if p.phase == "running"]
+            metrics.RECOVERY.set(len(running) / len(self.partitions) if self.partitions else 1.0)
+            if time.monotonic() - hinted > HINT_S:
+                hinted = time.monotonic()
+                await self._hint()
+
+    def _taken_anew(self, tp: TP, why: str) -> None:
+        assert self.consumer is not None
+        self.consumer.lost.discard(tp)
+        partition = self.partitions.get(tp)
+        if partition is not None and partition.phase == "running":
+            partition.take_anew(why)
+
+    async def _watch_ids(self) -> None:
+        if not self.partitions:
+            return
+        names = sorted({tp.topic for tp in self.partitions})
+        loop = asyncio.get_running_loop()
+        try:
+            found = await loop.run_in_executor(self._blocking, topic_ids, self._admin, names)
+        except (BrokerError, KafkaException) as error:
+            log.info("the broker doesn't say its topics' ids just now: %r", error)
+            return
+        for tp, partition in list(self.partitions.items()):
+            known = found.get(tp.topic)
+            if known is not None and partition.phase == "running" and partition.topic_id != known:
+                partition.take_anew("its topic was recreated")
+
+    async def _hint(self) -> None:
+        """Commit offsets to the group for lag tools. Nothing relies on them, so errors only show."""
+        current = {tp: p.committed for tp, p in self.partitions.items() if p.committed >= 0}
+        news = {tp: offset for tp, offset in current.items() if self._hinted.get(tp) != offset}
+        if not news or self.consumer is None:
+            return
+        try:
+            await self.consumer.hint(news)
+            self._hinted = current
+        except (KafkaError, TimeoutError) as error:
+            log.info("offsets weren't noted in the group: %r", error)
+
+    def ready(self) -> tuple[bool, dict[str, Any]]:
+        """Whether all owned partitions run, and what each does."""
+        state = {
+            f"{tp.topic}/{tp.partition}": p.stopped.name if p.stopped else p.phase
+            for tp, p in self.partitions.items()
+        }
+        joined = self.assigned or not self.plans
+        return joined and all(phase == "running" for phase in state.values()), state
+
+
+def security(settings: Settings) -> dict[str, Any]:
+    """aiokafka's arguments for the librdkafka properties that secure a connection."""
+    given = settings.kafka_properties
+    names = {
+        "security.protocol": "security_protocol", "sasl.mechanism": "sasl_mechanism", "sasl.mechanisms": "sasl_mechanism",
+        "sasl.username": "sasl_plain_username", "sasl.password": "sasl_plain_password",
+    }  # fmt: skip
+    found: dict[str, Any] = {names[key]: value for key, value in given.items() if key in names}
+    if "security_protocol" in found:
+        found["security_protocol"] = found["security_protocol"].upper()
+    if (
+        found.get("security_protocol", "").endswith("SSL")
+        and found["security_protocol"] != "SASL_PLAINTEXT"
+    ):
+        from aiokafka.helpers import create_ssl_context
+
+        found["ssl_context"] = create_ssl_context(
+            cafile=given.get("ssl.ca.location"), certfile=given.get("ssl.certificate.location"),
+            keyfile=given.get("ssl.key.location"), password=given.get("ssl.key.password"),
+        )  # fmt: skip
+    return found

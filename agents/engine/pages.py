@@ -1,0 +1,29 @@
+"""The worker's web pages: / (alive), /ready (every owned partition recovered), /metrics."""
+
+from typing import Any
+
+import faust
+from faust.web import Request, Response, View
+from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+
+from agents.engine.engine import Engine
+
+
+def register(app: faust.App, engine: Engine) -> None:
+    """Add the pages to the worker's web server."""
+
+    @app.page("/ready")
+    async def ready(self: View, request: Request) -> Response:
+        """200 when all owned partitions run; 503 with each one's phase until then."""
+        good, partitions = engine.ready()
+        answer: dict[str, Any] = {
+            "ready": good,
+            "assigned": engine.assigned,
+            "partitions": partitions,
+        }
+        return self.json(answer, status=200 if good else 503)
+
+    @app.page("/metrics")
+    async def metrics(self: View, request: Request) -> Response:
+        """Prometheus' text format."""
+        return self.bytes(generate_latest(), headers={"Content-Type": CONTENT_TYPE_LATEST})

@@ -1,0 +1,387 @@
+"""The life of one owned partition: fence, recover, fold and commit, let go.
+
+Batches wait here until the task takes all of them into one transaction (group commit): high load
+makes large transactions, low load quick ones. While one commits, the next is folded.
+"""
+
+import asyncio
+import logging
+import random
+import time
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+from aiokafka.errors import KafkaError
+from confluent_kafka import KafkaException
+from faust.types import TP
+
+from agents.engine import metrics
+from agents.engine.batches import RawBatch
+from agents.engine.builder import RawBuilder
+from agents.engine.errors import RecordsGone, StateLost, Stopped, UnknownVersion
+from agents.engine.plan import Plan
+from agents.engine.processor import Context, Fold, Place
+from agents.engine.producer import Transactions
+from agents.engine.records import frame_one
+from agents.engine.recovery import Position, Recovered, epoch_key
+from agents.engine.transport import Fetched
+from agents.engine.work import Outcome, UnknownSchema, Worker, Workspace
+from topics import codec
+from topics.broker import BrokerError
+
+log = logging.getLogger(__name__)
+
+OVERLAP_RECORDS = 5_000  # from here on the next transaction is folded while the last one commits
+WAITING_BYTES_MAX = 8 << 20  # as fetched; beyond, the partition isn't fetched until half is folded
+RETRY_S_MAX = 5.0
+TICK_S = 1.0
+_GAUGES = (metrics.LAG, metrics.RECOVERY_SECONDS, metrics.TENANTS)
+
+
+@dataclass(frozen=True, slots=True)
+class Input:
+    """What the broker says of the source partition."""
+
+    topic_id: str  # 32 hex digits
+    low: int
+    high: int
+
+
+class Host(Protocol):
+    """What a partition needs of the engine around it."""
+
+    defaults: dict[str, str]
+    schema_digest: str
+
+    async def inspect(self, tp: TP) -> Input: ...
+    async def recover(self, plan: Plan, partition: int, fold: Fold) -> Recovered: ...
+    def producer(self, transactional_id: str) -> Transactions: ...
+    async def work(self, plan: Plan, job: Callable[[Workspace], Outcome]) -> Outcome: ...
+    async def read_from(self, tp: TP, offset: int) -> int: ...
+    def hold(self, tp: TP) -> None: ...
+    def release(self, tp: TP) -> None: ...
+    def defaults_of(self, plan: Plan) -> dict[str, str]: ...
+    def fail(self, tp: TP, error: BaseException) -> None: ...
+
+
+class Partition:
+    """One partition of one processor, owned by this worker until it is closed."""
+
+    def __init__(self, host: Host, plan: Plan, partition: int) -> None:
+        self.host = host
+        self.plan = plan
+        self.tp = TP(plan.source, partition)
+        self.phase = "recovering"  # recovering, running, stopped, closed
+        self.stopped: Stopped | None = None
+        self.committed = -1  # next offset, as committed
+        self.topic_id = ""
+        self._labels = (plan.processor.name, str(partition))
+        self._waiting: deque[RawBatch] = deque()
+        self._records = self._bytes = 0
+        self._seen = self._stable = 0
+        self._tag = -1
+        self._next = 0  # first offset not folded yet
+        self._wake = asyncio.Event()
+        self._closing = False
+        self._anew = False
+        self._producer: Transactions | None = None
+        self._ticked = 0.0
+        for gauge in _GAUGES:
+            gauge.labels(*self._labels)
+        self._task = asyncio.create_task(self._run(), name=f"{plan.processor.name}/{partition}")
+
+    # --- called by the engine -------------------------------------------------------------
+
+    def offer(self, fetched: Fetched) -> None:
+        """Take in what a fetch brought; ignored if it was fetched before the last recovery."""
+        if fetched.tag != self._tag or self._closing:
+            return
+        self._waiting.extend(fetched.batches)
+        self._records += sum(batch.count for batch in fetched.batches)
+        self._bytes += sum(len(batch.data) for batch in fetched.batches)
+        self._seen = max(self._seen, fetched.seen)
+        self._stable = fetched.stable
+        if self._bytes > WAITING_BYTES_MAX:
+            self.host.hold(self.tp)
+        self._wake.set()
+
+    def take_anew(self, why: str) -> None:
+        """The log under us changed: recover and look again."""
+        log.warning("%s/%d is taken anew: %s", *self.tp, why)
+        self._anew = True
+        self._wake.set()
+
+    async def close(self, patience_s: float) -> None:
+        """Finish the transaction at hand, then let go. Given up after `patience_s`."""
+        self._closing = True
+        self._wake.set()
+        if self.phase != "running":
+            self._task.cancel()
+        _, late = await asyncio.wait([self._task], timeout=patience_s)
+        for task in late:
+            log.warning(
+                "%s/%d didn't finish in %.1f s: its transaction is left to the next owner",
+                *self.tp,
+                patience_s,
+            )
+            task.cancel()
+        await self._drop()
+        self.phase = "closed"
+        for gauge in _GAUGES:
+            gauge.remove(*self._labels)
+        if self.stopped is not None:
+            metrics.STOPPED.remove(*self._labels, self.stopped.name)
+
+    # --- the task -------------------------------------------------------------------------
+
+    async def _run(self) -> None:
+        failures = 0
+        while not self._closing:
+            try:
+                await self._take()
+                failures = 0
+                await self._process()
+            except Stopped as error:
+                await self._stop(error)
+                return
+            except UnknownSchema as error:
+                await self._stop(
+                    UnknownVersion(
+                        f"unknown schema at {error}: a newer version wrote it? Update this worker"
+                    )
+                )
+                return
+            except (KafkaError, KafkaException, BrokerError, TimeoutError, OSError) as error:
+                failures += 1
+                self.phase = "recovering"
+                metrics.RETRIES.labels(self._labels[0]).inc()
+                pause = min(RETRY_S_MAX, 0.2 * 2**failures) * random.uniform(0.5, 1.0)
+                log.warning("%s/%d: %r; taken anew in %.1f s", *self.tp, error, pause)
+                await self._drop()
+                await asyncio.sleep(pause)
+            except asyncio.CancelledError:
+                raise
+            except BaseException as error:
+                self.host.fail(self.tp, error)
+                raise
+
+    async def _stop(self, error: Stopped) -> None:
+        self.phase, self.stopped = "stopped", error
+        metrics.STOPPED.labels(*self._labels, error.name).set(1)
+        log.error("%s/%d stopped: %s: %s", *self.tp, error.name, error)
+        await self._drop()
+
+    async def _drop(self) -> None:
+        """Forget everything that isn't in Kafka."""
+        self.host.hold(self.tp)
+        self._tag = -1
+        self._waiting.clear()
+        self._records = self._bytes = 0
+        producer, self._producer = self._producer, None
+        if producer is not None:
+            await producer.stop()
+
+    async def _take(self) -> None:
+        """Fence, recover, compare with the log, and start reading at the position."""
+        self.phase, self._anew = "recovering", False
+        plan, partition = self.plan, self.tp.partition
+        await self._drop()
+        producer = self.host.producer(f"{plan.transactional_id}-{partition}")
+        self._producer = producer
+        await producer.start()
+        found = await self.host.inspect(self.tp)
+        self.topic_id = found.topic_id
+        place = Place(found.topic_id[:8], partition)
+        fold = plan.processor.make(Context(place, self.host.defaults_of(plan)))
+        recovered = await self.host.recover(plan, partition, fold)
+        position = start_at(self.tp, found, recovered)
+        self._worker = Worker(plan, place, fold)
+        self._next, self._seen, self._saved_seen = (
+            position.next_offset,
+            position.seen,
+            position.seen,
+        )
+        self._enter_epoch(recovered, position)
+        self.committed = position.next_offset
+        self._tag = await self.host.read_from(self.tp, position.next_offset)
+        self._report(recovered, fold)
+        self.phase = "running"
+
+    def _report(self, recovered: Recovered, fold: Fold) -> None:
+        name, partition = self._labels
+        metrics.RECOVERY_ROWS.labels(name).inc(recovered.rows)
+        metrics.RECOVERY_SECONDS.labels(name, partition).set(recovered.seconds)
+        metrics.TENANTS.labels(name, partition).set(fold.tenants())
+        log.info(
+            "recovered processor=%s partition=%s rows=%d seconds=%.3f position=%d",
+            name, partition, recovered.rows, recovered.seconds, self._next,
+        )  # fmt: skip
+
+    def _enter_epoch(self, recovered: Recovered, position: Position) -> None:
+        """A new epoch begins with the first transaction under other values than the last one's."""
+        last = recovered.epoch
+        values = {
+            "law": self.plan.processor.law, "settings": self.host.defaults_of(self.plan),
+            "policy": "", "schemas": self.host.schema_digest,
+        }  # fmt: skip
+        same = last is not None and all(last[name] == value for name, value in values.items())
+        self._epoch = (
+            last["number"] if last is not None and same else (last["number"] if last else 0) + 1
+        )
+        self._epoch_record = None if same else {
+            "processor": self.plan.processor.name, "partition": self.tp.partition, "number": self._epoch,
+            "from_offset": position.next_offset, "ts": time.time_ns() // 1000, **values,
+        }  # fmt: skip
+
+    async def _process(self) -> None:
+        commit: asyncio.Task[None] | None = None
+        try:
+            while True:
+                if commit is not None and (self._records < OVERLAP_RECORDS or self._closing):
+                    await commit
+                    commit = None
+                if self._closing or self._anew:
+                    return
+                if not await self._arrival():
+                    continue
+                outcome, began = await self._fold()
+                if commit is not None:
+                    await commit
+                commit = asyncio.create_task(self._commit(outcome, began))
+        finally:
+            if commit is not None and not commit.done():
+                commit.cancel()
+                await asyncio.gather(commit, return_exceptions=True)
+
+    async def _arrival(self) -> bool:
+        """Wait for something to fold, or to note; False when it is time to look around instead."""
+        if not self._waiting and not self._wake.is_set():
+            try:
+                await asyncio.wait_for(self._wake.wait(), TICK_S)
+            except TimeoutError:
+                await self._maybe_tick()
+                return False
+        self._wake.clear()
+        return bool(self._waiting) or self._seen > max(self._saved_seen, self._next)
+
+    async def _fold(self) -> tuple[Outcome, float]:
+        """Fold what waits, up to a workspace's size, in a thread."""
+        batches: list[RawBatch] = []
+        count = 0
+        while self._waiting and (
+            not batches or count + self._waiting[0].count <= self.plan.batch_max
+        ):
+            batch = self._waiting.popleft()
+            batches.append(batch)
+            count += batch.count
+        drained = not self._waiting
+        seen = self._seen
+        began = time.monotonic()
+
+        def position(next_offset: int) -> bytes:
+            known = (
+                seen
+                if drained and (not batches or next_offset >= batches[-1].next_offset)
+                else next_offset
+            )
+            self._saved_seen = max(known, next_offset)
+            return Position(next_offset, self._saved_seen, self.topic_id, self._epoch).encode()
+
+        first = self._next
+        outcome = await self.host.work(
+            self.plan, lambda space: self._worker.run(space, batches, first, position)
+        )
+        self._next = outcome.next_offset
+        self._put_back(batches)
+        return outcome, began
+
+    def _put_back(self, batches: list[RawBatch]) -> None:
+        """What didn't fit into the workspace waits on; what did makes room for more."""
+        for batch in reversed(batches):
+            if batch.next_offset > self._next:
+                self._waiting.appendleft(batch)
+        self._records = sum(batch.count for batch in self._waiting)
+        self._bytes = sum(len(batch.data) for batch in self._waiting)
+        if self._waiting:
+            self._wake.set()
+        if self._bytes <= WAITING_BYTES_MAX // 2:
+            self.host.release(self.tp)
+
+    async def _commit(self, outcome: Outcome, began: float) -> None:
+        assert self._producer is not None
+        sends = outcome.sends
+        if self._epoch_record is not None:
+            value = codec.encode("epoch", self._epoch_record)
+            record = frame_one(0, epoch_key(self.plan, self.tp.partition), value, [])
+            sends = [*sends, (self.plan.epochs, self.tp.partition, RawBuilder(record, 1))]
+        await self._producer.commit(sends)
+        self._epoch_record = None
+        self.committed = outcome.next_offset
+        self._count(outcome, time.monotonic() - began)
+
+    def _count(self, outcome: Outcome, seconds: float) -> None:
+        """After the commit, never before."""
+        name, partition = self._labels
+        for result, n in outcome.results.items():
+            metrics.RECORDS.labels(name, result).inc(n)
+        for why, n in outcome.dead.items():
+            metrics.DEAD.labels(self.plan.processor.source, why).inc(n)
+        metrics.MISROUTED.labels(name).inc(outcome.results["misrouted"])
+        metrics.OUTPUTS.labels(name).inc(outcome.outputs)
+        metrics.ROWS.labels(name).inc(outcome.rows)
+        metrics.TRANSACTIONS.labels(name).inc()
+        metrics.BATCH_SECONDS.labels(name).observe(seconds)
+        if outcome.newest_ts:
+            metrics.END_TO_END.labels(name).observe(max(0.0, time.time() - outcome.newest_ts / 1e6))
+        behind = (
+            0
+            if not self._waiting and self._seen >= self._stable
+            else self._stable - outcome.next_offset
+        )
+        metrics.LAG.labels(name, partition).set(max(0, behind))
+        metrics.TENANTS.labels(name, partition).set(self._worker.fold.tenants())
+
+    async def _maybe_tick(self) -> None:
+        """Append the wall time to the input when some state has a deadline: time, too, is an event."""
+        deadline = self._worker.fold.deadline()
+        now = time.time_ns() // 1000
+        if deadline is None or deadline > now or time.monotonic() - self._ticked < TICK_S:
+            return
+        assert self._producer is not None
+        self._ticked = time.monotonic()
+        tick = frame_one(0, None, codec.encode("control_tick", {"ts": now}), [])
+        await self._producer.commit([(self.plan.source, self.tp.partition, RawBuilder(tick, 1))])
+
+
+def start_at(tp: TP, found: Input, recovered: Recovered) -> Position:
+    """Where to read on. Raises StateLost and RecordsGone: never a silent start from nothing."""
+    position = recovered.position
+    where = f"{tp.topic}/{tp.partition}"
+    if position is None:
+        if recovered.epoch is not None:
+            raise StateLost(
+                f"{where}: the epochs log says this partition was worked on, yet its state topic is empty. "
+                "Restore the state topic, or rebuild; starting over would write every output a second time"
+            )
+        return Position(found.low, found.low, found.topic_id, 0)
+    if position.topic_id != found.topic_id:
+        log.warning(
+            "%s was recreated: starting at offset %d of the new topic, with the state as it is",
+            where,
+            found.low,
+        )
+        return Position(found.low, found.low, found.topic_id, position.epoch)
+    if found.low > max(position.next_offset, position.seen):
+        raise RecordsGone(
+            f"{where}: offsets {position.seen} to {found.low - 1} were deleted before they were read. "
+            "Nothing was folded past them"
+        )
+    if found.high < position.next_offset:
+        raise RecordsGone(
+            f"{where}: the log ends at {found.high}, before the position {position.next_offset}"
+        )
+    return Position(
+        max(position.next_offset, found.low), position.seen, position.topic_id, position.epoch
+    )

@@ -1,0 +1,88 @@
+"""A processor's programs and topic names: compiled once per process, shared by its partitions."""
+
+import json
+from dataclasses import dataclass
+
+import numpy as np
+
+from agents.engine.processor import Output, Processor, StateRows
+from agents.settings import Settings
+from topics.catalogue import CATALOGUE, dlq_of
+from topics.columns import Buffer, Columns, Layout, Reader, Writer
+from topics.layout import STRING as STRING_KIND
+from topics.schemas import RESERVED, schemas
+
+EPOCHS = "soma.epochs"
+
+
+@dataclass(frozen=True, slots=True)
+class Sink:
+    """Where outputs go: the topic as the broker knows it, and how a record is encoded."""
+
+    topic: str
+    layout: Layout
+    writer: Writer
+
+
+class Plan:
+    """What a processor is made of, ready to run on any of its partitions."""
+
+    def __init__(self, processor: Processor, settings: Settings, partitions: int) -> None:
+        known = schemas()
+        source = CATALOGUE[processor.source]
+        if source.schema is None:
+            raise ValueError(f"{processor.name}: {processor.source} has no schema to fold")
+        self.processor = processor
+        self.partitions = partitions
+        self.schema = source.schema
+        self.public = source.public
+        self.source = settings.topic(processor.source)
+        self.state = settings.topic(processor.state_topic)
+        self.dlq = settings.topic(dlq_of(processor.source))
+        self.epochs = settings.topic(EPOCHS)
+        self.transactional_id = settings.prefix(processor.name)
+        self.layout = Layout(known.newest(source.schema))
+        self.reader = Reader(self.layout, known.writers(source.schema))
+        self.sinks = tuple(self._sink(name, settings) for name in processor.sinks)
+        self.state_layout = Layout(known.newest(processor.state_schema), processor.state_src)
+        self.state_writer = Writer(self.state_layout, known.schema_id(processor.state_schema))
+        self.row_layout = Layout(known.newest(processor.state_schema))
+        self.state_reader = Reader(self.row_layout, known.writers(processor.state_schema))
+        self.reserved = np.array(sorted(n for n in known.ids() if n >= RESERVED), np.int64)
+        self.batch_max = settings.batch_records_max
+        self.unpacked_max = settings.batch_unpacked_bytes_max
+        slots = self.layout.slots
+        self.tenant, self.domain, self.ts = slots["tenant"], slots["domain"], slots["ts"]
+        self.strings = np.array(
+            [f.slot for f in self.layout.fields if f.type.kind == STRING_KIND], np.int64
+        )
+
+    def _sink(self, name: str, settings: Settings) -> Sink:
+        known = schemas()
+        schema = CATALOGUE[name].schema
+        if schema is None:
+            raise ValueError(f"{self.processor.name}: sink {name} has no schema")
+        layout = Layout(known.newest(schema), self.processor.sink_src.get(name, {}))
+        return Sink(settings.topic(name), layout, Writer(layout, known.schema_id(schema)))
+
+    def output(self, sink: Sink) -> Output:
+        """An empty output for one sink."""
+        return Output(Columns(sink.layout), Buffer(), np.empty(0, np.int64))
+
+    def state_rows(self) -> StateRows:
+        """Empty state rows."""
+        none = np.empty(0, np.int64)
+        return StateRows(
+            Columns(self.state_layout), Buffer(), 0, none, none.copy(), np.empty(0, np.uint8)
+        )
+
+
+def defaults_of(processor: Processor, settings: Settings) -> dict[str, str]:
+    """The deployment's values that a processor's folds depend on, as text (the epochs log keeps them)."""
+    tree = getattr(settings, processor.name, None)
+    values = tree.model_dump() if tree is not None else {}
+    values["forget_after_s"] = settings.forget_after_s
+    return {
+        name: value if isinstance(value, str) else json.dumps(value)
+        for name, value in sorted(values.items())
+    }

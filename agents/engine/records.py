@@ -1,0 +1,283 @@
+"""Kernels over the records of a v2 record batch: parse them into spans, frame new ones.
+
+Format: Kafka protocol guide, "Record" (magic 2). Every length is checked against its enclosing span
+before it is used, whatever the bytes.
+"""
+
+import numpy as np
+from numba import njit
+
+from topics.read_kernels import varint as read_varint
+
+ORIGIN = b"soma-origin"
+HOPS = b"soma-hops"
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def varint_size(value):  # type: ignore[no-untyped-def]
+    """Bytes that `put_varint` writes."""
+    z = (np.uint64(value) << np.uint64(1)) ^ np.uint64(value >> 63)
+    n = 1
+    while z > np.uint64(127):
+        z >>= np.uint64(7)
+        n += 1
+    return n
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def put_varint(out, p, value):  # type: ignore[no-untyped-def]
+    """Writes a zigzag varint at out[p]; the caller has made room. Returns the end."""
+    z = (np.uint64(value) << np.uint64(1)) ^ np.uint64(value >> 63)
+    while z > np.uint64(127):
+        out[p] = np.uint8(z & np.uint64(127)) | np.uint8(128)
+        z >>= np.uint64(7)
+        p += 1
+    out[p] = np.uint8(z)
+    return p + 1
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def parse(
+    b,
+    p,
+    end,
+    count,
+    base,
+    limit,
+    stamp,
+    first,
+    offs,
+    ms,
+    kpos,
+    klen,
+    vpos,
+    vlen,
+    hpos,
+    hlen,
+    hcnt,
+    at,
+):  # type: ignore[no-untyped-def]
+    """Spans of the `count` records in b[p:end], into the arrays from index `at` on.
+
+    `limit` is the batch's next offset; `stamp` (first, max, log append time) its times; records
+    before offset `first` are passed over. Where the arrays are full the rest is checked and not
+    stored. Returns how many were stored, or -1 for a batch that lies: a length beyond its span,
+    offsets that don't rise within the batch, bytes left over.
+    """
+    last = np.int64(-1)
+    r = at
+    room = offs.shape[0]
+    for _ in range(count):
+        size, p = read_varint(b, p, end)
+        if p < 0 or size < 1 or size > end - p:
+            return -1
+        stop = p + size
+        delta_ms, p = read_varint(b, p + 1, stop)  # behind the attributes, which nothing uses
+        if p < 0:
+            return -1
+        delta, p = read_varint(b, p, stop)
+        if p < 0 or delta <= last or delta >= limit - base:
+            return -1
+        last = delta
+        kn, p = read_varint(b, p, stop)
+        if p < 0 or kn > stop - p:
+            return -1
+        kp = p
+        p += max(kn, 0)
+        vn, p = read_varint(b, p, stop)
+        if p < 0 or vn > stop - p:
+            return -1
+        vp = p
+        p += max(vn, 0)
+        hn, p = read_varint(b, p, stop)
+        if p < 0 or hn < 0 or hn > stop - p:
+            return -1
+        hp = p
+        p = _skip_headers(b, p, stop, hn)
+        if p != stop:
+            return -1
+        if base + delta >= first and r < room:
+            offs[r] = base + delta
+            ms[r] = stamp[1] if stamp[2] else stamp[0] + delta_ms
+            kpos[r] = kp
+            klen[r] = max(kn, -1)
+            vpos[r] = vp
+            vlen[r] = max(vn, -1)
+            hpos[r] = hp
+            hlen[r] = p - hp
+            hcnt[r] = hn
+            r += 1
+    return r - at if p == end else -1
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _skip_headers(b, p, stop, count):  # type: ignore[no-untyped-def]
+    """The end of `count` headers, or -1 if one reaches beyond the record."""
+    for _ in range(count):
+        size, p = read_varint(b, p, stop)
+        if p < 0 or size < 0 or size > stop - p:
+            return -1
+        p += size
+        size, p = read_varint(b, p, stop)
+        if p < 0 or size > stop - p:
+            return -1
+        p += max(size, 0)
+    return p
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def frame(out, p, limit, rows, lo, hi, keys, kpos, klen, values, off, gone):  # type: ignore[no-untyped-def]
+    """Frames records rows[lo:hi] without headers into out[p:], up to `limit` bytes (the first: beyond).
+
+    Record k has the key keys[kpos[r]:][:klen[r]] (r = rows[k], klen -1: null) and the value
+    values[off[k]:off[k+1]] (gone[k] != 0: null). Returns (next record, end); (lo, p) if none fits.
+    """
+    for k in range(lo, hi):
+        r = rows[k]
+        kl = klen[r]
+        vl = off[k + 1] - off[k] if gone[k] == 0 else np.int64(-1)
+        ks = kpos[r]
+        vs = off[k]
+        if kl > 0 and (ks < 0 or ks + kl > keys.shape[0]):
+            return -1, p
+        if vl > 0 and (vs < 0 or vs + vl > values.shape[0]):
+            return -1, p
+        body = 3 + varint_size(k - lo) + varint_size(kl) + max(kl, 0) + varint_size(vl) + max(vl, 0)
+        if p + body + 10 > (out.shape[0] if k == lo else limit):
+            return k, p
+        p = put_varint(out, p, body)
+        out[p] = 0
+        out[p + 1] = 0
+        p = put_varint(out, p + 2, k - lo)
+        p = put_varint(out, p, kl)
+        for j in range(kl):
+            out[p + j] = keys[ks + j]
+        p = put_varint(out, p + max(kl, 0), vl)
+        for j in range(vl):
+            out[p + j] = values[vs + j]
+        p += max(vl, 0)
+        out[p] = 0
+        p += 1
+    return hi, p
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _put(out, p, data, at, n):  # type: ignore[no-untyped-def]
+    for j in range(n):
+        out[p + j] = data[at + j]
+    return p + n
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _digits(n):  # type: ignore[no-untyped-def]
+    d = 1
+    while n >= 10:
+        n //= 10
+        d += 1
+    return d
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def frame_forwarded(
+    out,
+    p,
+    limit,
+    rows,
+    lo,
+    hi,
+    b,
+    tpos,
+    tlen,
+    vpos,
+    vlen,
+    hpos,
+    hlen,
+    hcnt,
+    offs,
+    origin_key,
+    origin,
+    hops,
+):  # type: ignore[no-untyped-def]
+    """Frames misrouted records: key = tenant, the value and headers as they came, and two headers more.
+
+    `origin_key` and `hops` are framed header parts; `origin` is b"topic/partition/", to which the
+    record's offset is written. All spans lie in b (checked by parse and the reader before).
+    Returns (next record, end).
+    """
+    for k in range(lo, hi):
+        r = rows[k]
+        d = _digits(offs[r])
+        n = origin.shape[0] + d
+        extra = origin_key.shape[0] + varint_size(n) + n + hops.shape[0]
+        body = (
+            2
+            + varint_size(k - lo)
+            + varint_size(tlen[r])
+            + tlen[r]
+            + varint_size(vlen[r])
+            + vlen[r]
+        )
+        body += varint_size(hcnt[r] + 2) + hlen[r] + extra
+        if p + body + 10 > (out.shape[0] if k == lo else limit):
+            return k, p
+        p = put_varint(out, p, body)
+        out[p] = 0
+        out[p + 1] = 0
+        p = put_varint(out, p + 2, k - lo)
+        p = put_varint(out, p, tlen[r])
+        p = _put(out, p, b, tpos[r], tlen[r])
+        p = put_varint(out, p, vlen[r])
+        p = _put(out, p, b, vpos[r], vlen[r])
+        p = put_varint(out, p, hcnt[r] + 2)
+        p = _put(out, p, b, hpos[r], hlen[r])
+        p = _put(out, p, origin_key, 0, origin_key.shape[0])
+        p = put_varint(out, p, n)
+        p = _put(out, p, origin, 0, origin.shape[0])
+        rest = offs[r]
+        for j in range(d):
+            out[p + d - 1 - j] = np.uint8(48 + rest % 10)
+            rest //= 10
+        p = _put(out, p + d, hops, 0, hops.shape[0])
+    return hi, p
+
+
+def varint(value: int) -> bytes:
+    """Zigzag varint of one number, as the record format wants it."""
+    z = (value << 1) ^ (value >> 63)
+    out = bytearray()
+    while z > 127:
+        out.append(z & 127 | 128)
+        z >>= 7
+    out.append(z)
+    return bytes(out)
+
+
+def framed(text: bytes | None) -> bytes:
+    """Length and bytes; None as length -1."""
+    return varint(-1) if text is None else varint(len(text)) + text
+
+
+def read_headers(data: bytes, count: int) -> list[tuple[str, bytes | None]]:
+    """The headers of one record, from the span that `parse` found (so the lengths are sound)."""
+    b = np.frombuffer(data, np.uint8)
+    found: list[tuple[str, bytes | None]] = []
+    at = 0
+    for _ in range(count):
+        n, at = read_varint(b, at, len(data))
+        key = data[at : at + n].decode("utf-8", "replace")
+        at += n
+        n, at = read_varint(b, at, len(data))
+        found.append((key, data[at : at + n] if n >= 0 else None))
+        at += max(n, 0)
+    return found
+
+
+def frame_one(
+    delta: int, key: bytes | None, value: bytes | None, headers: list[tuple[str, bytes | None]]
+) -> bytes:
+    """One framed record, for the few that are written in Python (dead letters, position rows)."""
+    parts = [b"\0\0", varint(delta), framed(key), framed(value), varint(len(headers))]
+    for name, text in headers:
+        parts += [framed(name.encode()), framed(text)]
+    body = b"".join(parts)
+    return varint(len(body)) + body

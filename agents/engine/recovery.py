@@ -1,0 +1,192 @@
+"""Reading a partition's state back from its compacted topic, and its position with it."""
+
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from confluent_kafka import (
+    OFFSET_BEGINNING,
+    Consumer,
+    KafkaError,
+    KafkaException,
+    Message,
+    TopicPartition,
+)
+from numpy.typing import NDArray
+
+from agents.engine.errors import UnknownVersion
+from agents.engine.plan import Plan
+from agents.engine.processor import Fold
+from agents.engine.work import POSITION_KEY
+from agents.settings import Settings
+from topics import codec
+from topics.columns import UNKNOWN_SCHEMA, Columns
+
+CHUNK = 20_000  # rows decoded at a time
+_SILENCE_S = 30.0  # without any answer: the broker is gone
+
+
+@dataclass(frozen=True, slots=True)
+class Position:
+    """How far a partition is folded (schema `position`)."""
+
+    next_offset: int
+    seen: int
+    topic_id: str
+    epoch: int
+
+    def encode(self) -> bytes:
+        """The row's value on the wire."""
+        return codec.encode("position", {
+            "next_offset": self.next_offset, "seen": self.seen,
+            "topic_id": self.topic_id, "epoch": self.epoch, "version": 1,
+        })  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Recovered:
+    """What the state topic held: its rows are in the fold."""
+
+    position: Position | None
+    epoch: dict[str, Any] | None  # the last one of this processor and partition
+    rows: int
+    seconds: float
+
+
+def reader(settings: Settings, group: str, topics: list[tuple[str, int]]) -> Consumer:
+    """A consumer of these partitions from their beginning, committed records only, that reports their ends."""
+    consumer = Consumer(
+        settings.librdkafka(
+            **{
+                "group.id": settings.prefix(group),
+                "enable.auto.commit": False,
+                "auto.offset.reset": "earliest",
+                "isolation.level": "read_committed",
+                "enable.partition.eof": True,
+                "fetch.queue.backoff.ms": 10,
+                "queued.max.messages.kbytes": 32 * 1024,
+            }
+        )  # fmt: skip
+    )
+    consumer.assign(
+        [TopicPartition(topic, partition, OFFSET_BEGINNING) for topic, partition in topics]
+    )
+    return consumer
+
+
+def read_to_end(consumer: Consumer, partitions: int, chunk: int = CHUNK) -> Iterator[list[Message]]:
+    """Lists of messages, until each of the consumer's partitions has been read to its end."""
+    heard = time.monotonic()
+    ends: set[tuple[str, int]] = set()
+    while len(ends) < partitions:
+        found: list[Message] = []
+        for message in consumer.consume(chunk, 0.05):
+            error = message.error()
+            if error is None:
+                found.append(message)
+            elif error.code() == KafkaError._PARTITION_EOF:
+                ends.add((message.topic(), message.partition()))
+            elif error.code() not in _PASSING:
+                raise KafkaException(error)
+        if found:
+            heard = time.monotonic()
+            yield found
+        elif time.monotonic() - heard > _SILENCE_S:
+            raise KafkaException(KafkaError(KafkaError._TIMED_OUT, "no answer while reading state"))
+
+
+_PASSING = (KafkaError._ALL_BROKERS_DOWN, KafkaError._TRANSPORT, KafkaError._RESOLVE)
+
+
+def recover(settings: Settings, plan: Plan, partition: int, fold: Fold) -> Recovered:
+    """Load the state of one partition into a fresh fold, and find its last epoch.
+
+    Raises UnknownVersion for a row that this version can't read, KafkaException when the broker fails.
+    """
+    began = time.monotonic()
+    consumer = reader(
+        settings, "soma-recovery", [(plan.state, partition), (plan.epochs, partition)]
+    )
+    loader = Loader(plan, partition, fold)
+    key, epoch = epoch_key(plan, partition), None
+    try:
+        for messages in read_to_end(consumer, 2):
+            loader.take([message for message in messages if message.topic() == plan.state])
+            for message in messages:
+                if message.topic() == plan.epochs and message.key() == key:
+                    epoch = codec.decode(message.value() or b"")[1]
+    except codec.BadRecord as error:
+        raise UnknownVersion(f"{plan.epochs}/{partition}: {error.detail}") from error
+    finally:
+        consumer.close()
+    return Recovered(loader.position, epoch, loader.rows, time.monotonic() - began)
+
+
+class Loader:
+    """Turns messages of a state topic into columns, chunk by chunk."""
+
+    def __init__(self, plan: Plan, partition: int, fold: Fold) -> None:
+        self._plan = plan
+        self._partition = partition
+        self._fold = fold
+        self.columns = Columns(plan.row_layout)
+        self.position: Position | None = None
+        self.rows = 0
+
+    def take(self, messages: list[Message]) -> None:
+        """Decode and load one chunk, in order."""
+        keys, values, gone = [], [], []
+        for message in messages:
+            key, value = message.key(), message.value()
+            if key == POSITION_KEY:
+                self.position = read_position(value, self._plan.state)
+                continue
+            keys.append(key or b"")
+            values.append(value or b"")
+            gone.append(value is None)
+        if keys:
+            self.load(keys, values, np.array(gone, np.uint8))
+
+    def load(self, keys: list[bytes], values: list[bytes], gone: NDArray[np.uint8]) -> None:
+        """Load rows: parallel lists of keys and wire values, in log order."""
+        n = len(keys)
+        constants = self._plan.state_reader.constants
+        buf = np.frombuffer(bytearray(b"".join([*keys, *values, constants])), np.uint8)
+        size = np.fromiter((len(part) for part in keys + values), np.int64, 2 * n)
+        at = np.concatenate((np.zeros(1, np.int64), np.cumsum(size)[:-1]))
+        status = gone.copy()  # tombstones aren't decoded
+        self.columns.clear()
+        reader = self._plan.state_reader
+        reader.decode(buf, at[n:], size[n:], status, self.columns, buf.shape[0] - len(constants))
+        bad = np.flatnonzero((status != 0) & (gone == 0))
+        if bad.shape[0]:
+            why = (
+                "an unknown schema (a newer version wrote it?)"
+                if status[bad[0]] == UNKNOWN_SCHEMA
+                else "bad Avro"
+            )
+            raise UnknownVersion(
+                f"{self._plan.state}/{self._partition}: row {keys[int(bad[0])]!r} has {why}"
+            )
+        self._fold.load(self.columns, 0, n, buf, at[:n], size[:n], gone)
+        self.rows += n
+
+
+def read_position(value: bytes | None, topic: str) -> Position:
+    """The position row. Raises UnknownVersion if it can't be read."""
+    try:
+        name, row = codec.decode(value or b"")
+    except codec.BadRecord as error:
+        raise UnknownVersion(f"{topic}: the position row can't be read: {error.detail}") from error
+    if name != "position" or row["version"] != 1:
+        raise UnknownVersion(
+            f"{topic}: the position row has version {row.get('version')} of {name!r}"
+        )
+    return Position(row["next_offset"], row["seen"], row["topic_id"], row["epoch"])
+
+
+def epoch_key(plan: Plan, partition: int) -> bytes:
+    """Key of a processor's records in the epochs log."""
+    return f"{plan.processor.name}/{partition}".encode()

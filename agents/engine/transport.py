@@ -1,0 +1,169 @@
+"""A Faust transport that delivers whole record batches: one event per partition and fetch.
+
+Faust keeps what it is good at (command line, membership, assignment, agents, web server). Its own
+offsets, acks and seeks are not used: a partition's position lives with its state, so the engine
+says where to read from, and batches that were fetched before that are told apart by a tag.
+Every use of Faust's and aiokafka's private parts stands here and in batches.py and builder.py.
+"""
+
+import asyncio
+import time
+from collections import defaultdict
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import faust
+from aiokafka.errors import IllegalStateError, NoOffsetForPartitionError, OffsetOutOfRangeError
+from aiokafka.structs import TopicPartition
+from faust.transport.drivers import aiokafka as driver
+from faust.types import TP
+from faust.types.tuples import ConsumerMessage
+
+from agents.engine.batches import RawBatch, install
+
+FETCH_WAIT_MS = 250  # a partition that joins a long poll waits for its end
+QUIET_S = 5.0  # an idle partition says how far it has seen at this rate
+POLL_S = 0.2  # and a partition that is released waits for the end of the poll
+
+
+@dataclass(frozen=True, slots=True)
+class Fetched:
+    """What one fetch brought from a partition, in an event's value."""
+
+    tag: int  # which `read_from` it belongs to
+    batches: list[RawBatch]  # none: the position moved over markers only
+    seen: int  # everything before this offset has been delivered
+    stable: int  # last stable offset: the end of what can be read
+
+
+class BatchSchema(faust.Schema):
+    """Hands whole batches through untouched."""
+
+    def loads_key(
+        self, app: Any, message: Any, *, loads: Any = None, serializer: Any = None
+    ) -> Any:
+        """Batches have no key."""
+        return None
+
+    def loads_value(
+        self, app: Any, message: Any, *, loads: Any = None, serializer: Any = None
+    ) -> Any:
+        """The `Fetched` that `BatchConsumer` put there."""
+        return message.value
+
+
+class BatchThread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]
+    """The consumer's thread: reads committed records only, and never skips or rewinds by itself."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.tags: dict[TP, int] = defaultdict(int)
+        self.told: dict[TP, float] = {}  # when a partition last had something to say
+
+    def _create_worker_consumer(self, transport: Any) -> Any:
+        consumer = super()._create_worker_consumer(transport)
+        consumer._isolation_level = "read_committed"
+        consumer._fetch_max_wait_ms = FETCH_WAIT_MS
+        return consumer
+
+    async def _fetch_records(
+        self,
+        consumer: Any,
+        active_partitions: Any,
+        timeout: float | None = None,
+        max_records: int | None = None,
+    ) -> Any:
+        try:
+            records = await super()._fetch_records(
+                consumer, active_partitions, timeout, max_records
+            )
+        except NoOffsetForPartitionError:
+            return {}  # nothing is read before the engine has said from where
+        except OffsetOutOfRangeError as error:
+            self.consumer.lost.update(TP(tp.topic, tp.partition) for tp in error.args[0])
+            return {}
+        except IllegalStateError:
+            return {}  # a rebalance met the fetch: the next assignment is on its way
+        return self._fetched(consumer, active_partitions, records)
+
+    def _fetched(self, consumer: Any, active: Any, records: Any) -> dict[TP, Fetched]:
+        """Nothing may be awaited between the fetch and this: tag and position belong to the records."""
+        found = {TP(tp.topic, tp.partition): batches for tp, batches in records.items()}
+        states = consumer._subscription.subscription.assignment
+        now = time.monotonic()
+        result = {}
+        for tp in active or found:
+            batches = found.get(tp, [])
+            if not batches and now - self.told.get(tp, 0.0) < QUIET_S:
+                continue
+            state = states.state_value(TopicPartition(tp.topic, tp.partition)) if states else None
+            if state is None or not state.has_valid_position:
+                continue
+            self.told[tp] = now
+            result[tp] = Fetched(self.tags[tp], batches, state.position, state.lso or 0)
+        return result
+
+    async def seek_tagged(self, tp: TP, offset: int) -> int:
+        """Read from offset on; batches fetched from there carry the tag that is returned."""
+        return await self.call_thread(self._seek_tagged, tp, offset)
+
+    async def _seek_tagged(self, tp: TP, offset: int) -> int:
+        self._ensure_consumer().seek(TopicPartition(tp.topic, tp.partition), offset)
+        self.tags[tp] += 1
+        return self.tags[tp]
+
+
+class BatchConsumer(driver.Consumer):  # type: ignore[misc]
+    """Delivers one `Fetched` per partition and fetch. `held` partitions are not delivered."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        self.held: set[TP] = set()
+        self.lost: set[TP] = set()  # whose position the log no longer (or not yet) has
+        super().__init__(*args, **kwargs)
+
+    def _new_consumer_thread(self) -> BatchThread:
+        return BatchThread(self, loop=self.loop, beacon=self.beacon)
+
+    async def perform_seek(self) -> None:
+        """Faust would seek to the group's offsets; the engine seeks to the state's position."""
+
+    async def getmany(self, timeout: float) -> AsyncIterator[tuple[TP, ConsumerMessage]]:
+        """One message per partition and fetch; its value is a `Fetched`."""
+        if not self.flow_active:
+            await self.wait(self.can_resume_flow)
+        wanted = self._get_active_partitions() - self.held
+        if not wanted:
+            await self.sleep(POLL_S)
+            return
+        records: Mapping[TP, Fetched] = await self._getmany(wanted, min(timeout, POLL_S))
+        generation = self.app.consumer_generation_id
+        for tp, fetched in records.items():
+            if self.should_stop or self.app.consumer_generation_id != generation:
+                break
+            stamp = fetched.batches[-1].max_ms / 1000.0 if fetched.batches else 0.0
+            yield tp, ConsumerMessage(
+                tp.topic, tp.partition, fetched.seen, stamp, 0, (), None, fetched,
+                None, None, None, tp, generation_id=generation,
+            )  # fmt: skip
+
+    async def read_from(self, tp: TP, offset: int) -> int:
+        """Start delivering a held partition from offset on; returns the tag of what comes."""
+        self._read_offset[tp] = None
+        tag: int = await self._thread.seek_tagged(tp, offset)
+        self.lost.discard(tp)
+        self.held.discard(tp)
+        return tag
+
+    async def hint(self, offsets: Mapping[TP, int]) -> None:
+        """Tell the group how far we are: for lag tools only, nothing relies on it."""
+        await asyncio.wait_for(self._thread.commit(offsets), timeout=5.0)
+
+
+class BatchTransport(driver.Transport):  # type: ignore[misc]
+    """Faust's aiokafka transport with the consumer above."""
+
+    Consumer = BatchConsumer
+
+
+install()
