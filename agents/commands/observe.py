@@ -9,12 +9,10 @@ from collections.abc import Iterable
 import click
 
 from agents.settings import load
-from agents.tools.machine import TENANTS, Machine, Observation
+from agents.tools.feeds import TOPIC, send
+from agents.tools.machine import TENANTS, Machine
 from agents.tools.output import until_interrupted
 from agents.tools.publisher import Publisher
-from topics import codec
-
-TOPIC = "cog.observations"
 
 
 def tenants_of(ctx: click.Context, param: click.Parameter, value: str) -> tuple[str, ...]:
@@ -25,13 +23,6 @@ def tenants_of(ctx: click.Context, param: click.Parameter, value: str) -> tuple[
         wrong = ", ".join(unknown) or "nothing"
         raise click.BadParameter(f"{wrong} is none of {', '.join(TENANTS)}", ctx, param)
     return names
-
-
-def send(publisher: Publisher, seen: Iterable[Observation]) -> None:
-    """Publish observations, keyed by tenant."""
-    for one in seen:
-        value = codec.encode("observation", codec.from_json("observation", one.record()))
-        publisher.send(one.tenant.encode(), value)
 
 
 @click.command()

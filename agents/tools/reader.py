@@ -88,6 +88,7 @@ class Reader:
                 auto_offset_reset="earliest",
                 fetch_queue_backoff_ms=10,
                 queued_max_messages_kbytes=16_384,
+                error_cb=_say_if_away,
             )
         )
         self._open = self._partitions(settings)
@@ -101,21 +102,25 @@ class Reader:
         """Messages in the order of each partition; without `follow` until the end is reached."""
         heard = time.monotonic()
         while follow or self._open:
-            messages = self._consumer.consume(POLL_MAX, POLL_S)
-            for message in messages:
-                error = message.error()
-                if error is None:
-                    yield message
-                elif error.code() == KafkaError._PARTITION_EOF:
-                    self._open.discard(message.partition())
-                elif not error.retriable() and error.code() != KafkaError._ALL_BROKERS_DOWN:
-                    raise click.ClickException(f"{self.topic}: {error.str()}")
+            messages = self.read()
+            yield from messages
             if messages:
                 heard = time.monotonic()
             elif self._open and time.monotonic() - heard > SILENCE_S:
-                raise click.ClickException(
-                    f"{self.topic}: the broker is silent for {SILENCE_S:g} s"
-                )
+                raise click.ClickException(f"{self.topic}: nothing heard for {SILENCE_S:g} s")
+
+    def read(self) -> list[Message]:
+        """What comes within POLL_S, at most POLL_MAX messages."""
+        good: list[Message] = []
+        for message in self._consumer.consume(POLL_MAX, POLL_S):
+            error = message.error()
+            if error is None:
+                good.append(message)
+            elif error.code() == KafkaError._PARTITION_EOF:
+                self._open.discard(message.partition() or 0)
+            elif not error.retriable():
+                raise click.ClickException(f"{self.topic}: {error.str()}")
+        return good
 
     def close(self) -> None:
         """Let the broker go."""
@@ -134,6 +139,11 @@ class Reader:
                 f"The broker has no topic {self.topic}: create the topics with `soma topics apply`."
             )
         return set(found.partitions)
+
+
+def _say_if_away(error: KafkaError) -> None:
+    if error.code() == KafkaError._ALL_BROKERS_DOWN:
+        click.echo("Kafka doesn't answer; waiting for it", err=True)
 
 
 def seen(message: Message, topic: str, schema: str | None) -> Seen:

@@ -58,7 +58,7 @@ def write(path: Path, samples: Iterable[tuple[float, list[Observation]]]) -> int
         for second, seen in samples:
             for one in seen:
                 numbers = (f"{x:.4g}" for x in one.vector)
-                out.writerow([f"{second:.2f}", one.tenant, one.domain, *numbers])
+                out.writerow([f"{second:g}", one.tenant, one.domain, *numbers])
                 count += 1
             file.flush()
     return count

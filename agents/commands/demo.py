@@ -1,0 +1,165 @@
+"""`soma demo`: the whole of it on this machine, live."""
+
+import json
+import signal
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+
+import click
+from rich.console import Console
+from rich.live import Live
+
+from agents.commands.observe import tenants_of
+from agents.commands.stack import local
+from agents.settings import load
+from agents.tools.machine import TENANTS
+from agents.tools.screen import screen
+from agents.tools.show import Plan, Show, hints, how_to_call_soma
+from ops.stack import StackError
+from topics import preflight
+from topics.broker import BrokerError
+
+PICTURES_PER_S = 4
+SAY_EVERY_S = 5.0
+
+
+@click.command()
+@click.option("--seconds", type=click.FloatRange(min=0, min_open=True), help="End after so long.")
+@click.option("--headless", is_flag=True, help="No screen; a line now and then.")
+@click.option(
+    "--tenants",
+    callback=tenants_of,
+    default=",".join(TENANTS),
+    show_default=True,
+    help="What of the machine is observed.",
+)
+@click.option(
+    "--interval",
+    type=click.FloatRange(min=0.01),
+    default=0.25,
+    show_default=True,
+    help="Seconds between samples of this machine.",
+)
+@click.option(
+    "--speed",
+    type=click.FloatRange(min=0.1, max=10_000),
+    default=20.0,
+    show_default=True,
+    help="How much faster than life the recorded series is played.",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print a summary as JSON at the end.")
+def demo(
+    seconds: float | None,
+    headless: bool,
+    tenants: tuple[str, ...],
+    interval: float,
+    speed: float,
+    as_json: bool,
+) -> None:
+    """Watch a live stream become predictions and fused frames.
+
+    Starts the local stack and a worker, observes this machine, plays a recorded one beside it, and
+    shows who leads, with what weight, how fast and how late. Ctrl-C stops all that it started; a
+    stack that ran before goes on. The status is non-zero when no frame came.
+
+    \b
+    Examples:
+      soma demo
+      soma demo --headless --seconds 10 --json
+    """
+    plan = Plan(tenants, interval, speed)
+    with _interruptible(), _stack_up():
+        settings = load()
+        try:
+            preflight.apply(settings)
+        except (BrokerError, preflight.CannotApplyError, ValueError) as error:
+            raise click.ClickException(str(error)) from error
+        show = Show(settings, plan)
+        try:
+            show.open(_say)
+            with suppress(KeyboardInterrupt):
+                _run(show, seconds, headless or not sys.stdout.isatty())
+            summary = show.summary()
+        finally:
+            with _deaf():
+                _say("stopping")
+                status = show.close()
+    _report(summary | {"worker_status": status}, as_json)
+
+
+def _run(show: Show, seconds: float | None, headless: bool) -> None:
+    """Show it until the time is over or something broke."""
+    if headless:
+        said = 0.0
+        while not _over(show, seconds):
+            time.sleep(0.1)
+            if show.seconds - said > SAY_EVERY_S:
+                said = show.seconds
+                _say(f"{said:.0f} s: {show.observations} observations, {show.frames} frames")
+        return
+    tips = hints(how_to_call_soma(sys.argv[0], sys.executable))
+    with Live(screen(show.moment(tips)), auto_refresh=False, screen=True) as live:
+        while not _over(show, seconds):
+            live.update(screen(show.moment(tips)), refresh=True)
+            time.sleep(1 / PICTURES_PER_S)
+    # The screen is gone with what it showed: leave the last picture in the terminal.
+    Console().print(screen(show.moment(tips)))
+
+
+def _over(show: Show, seconds: float | None) -> bool:
+    return bool(show.trouble()) or (seconds is not None and show.seconds >= seconds)
+
+
+def _report(summary: dict[str, object], as_json: bool) -> None:
+    if as_json:
+        click.echo(json.dumps(summary))
+    else:
+        _say(f"{summary['observations']} observations became {summary['frames']} frames")
+    if summary["trouble"]:
+        raise click.ClickException(str(summary["trouble"]))
+    if not summary["frames"]:
+        raise click.ClickException("no frame came: the worker's log is in SOMA_HOME/logs")
+    if summary["worker_status"]:
+        raise click.ClickException(f"the worker ended with status {summary['worker_status']}")
+
+
+def _say(text: str) -> None:
+    click.echo(text, err=True)
+
+
+@contextmanager
+def _stack_up() -> Iterator[None]:
+    """The local stack for as long as the block runs; one that ran before stays up."""
+    one = local(load())
+    ours = not any(part.running for part in one.status())
+    try:
+        one.up()
+        yield
+    except StackError as error:
+        raise click.ClickException(str(error)) from error
+    finally:
+        if ours:
+            with _deaf():
+                one.down()
+
+
+@contextmanager
+def _interruptible() -> Iterator[None]:
+    """SIGTERM and a closed terminal end the demo as Ctrl-C does."""
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.default_int_handler)
+    yield
+
+
+@contextmanager
+def _deaf() -> Iterator[None]:
+    """No signal breaks off a clean stop."""
+    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    before = [signal.signal(number, signal.SIG_IGN) for number in numbers]
+    try:
+        yield
+    finally:
+        for number, handler in zip(numbers, before, strict=True):
+            signal.signal(number, handler)

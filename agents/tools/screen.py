@@ -1,0 +1,120 @@
+"""The demo's screen: one moment of it as a rich renderable."""
+
+import socket
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from rich import box
+from rich.console import Group, RenderableType
+from rich.panel import Panel
+from rich.table import Table
+from rich.text import Text
+
+BAR = 30  # characters of a bar of weights
+ROWS_MAX = 24
+COLOURS = {"state": "cyan", "agent": "magenta", "action": "yellow"}
+OTHERS = ("green", "blue", "red", "white")
+
+
+@dataclass(frozen=True)
+class Moment:
+    """What the screen shows."""
+
+    seconds: float
+    frames: Mapping[str, Mapping[str, Any]]  # tenant -> its last frame
+    tenant_rates: Mapping[str, float] = field(default_factory=dict)
+    observation_rate: float = 0.0
+    frame_rate: float = 0.0
+    delays_ms: tuple[float, float] | None = None
+    lags: Mapping[str, int] = field(default_factory=dict)
+    trouble: str = ""
+    hints: Sequence[tuple[str, str]] = ()
+
+
+def screen(moment: Moment) -> Group:
+    """All of it."""
+    parts: list[RenderableType] = [_head(moment), _table(moment), _numbers(moment)]
+    if moment.trouble:
+        parts.append(Panel(Text(moment.trouble), title="trouble", border_style="red"))
+    parts.append(_hints(moment))
+    return Group(*parts)
+
+
+def _head(moment: Moment) -> Text:
+    minutes, seconds = divmod(int(moment.seconds), 60)
+    head = Text(f" Soma Stream · {socket.gethostname()} · {minutes}:{seconds:02d}   ", style="bold")
+    for domain, colour in COLOURS.items():
+        head.append("█ ", style=colour)
+        head.append(f"{domain}  ", style="dim")
+    return head
+
+
+def _table(moment: Moment) -> Table:
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1))
+    table.add_column("tenant", no_wrap=True)
+    table.add_column("leader", no_wrap=True)
+    table.add_column("weights", no_wrap=True, width=BAR)
+    for name in ("confidence", "entropy", "dwell", "frames/s"):
+        table.add_column(name, justify="right", no_wrap=True)
+    tenants = sorted(moment.frames, key=lambda name: ("." in name, name))
+    for tenant in tenants[:ROWS_MAX]:
+        frame = moment.frames[tenant]
+        table.add_row(
+            Text(tenant),
+            Text(frame["leader"] or "none", style=_colour(frame["leader"])),
+            bar(frame["weights"]),
+            f"{frame['confidence']:.2f}",
+            f"{frame['entropy']:.2f}",
+            _duration(frame["dwell_ms"]),
+            f"{moment.tenant_rates.get(tenant, 0.0):.1f}",
+        )
+    if not tenants:
+        table.add_row("…", "waiting for the first frame", "", "", "", "", "")
+    if len(tenants) > ROWS_MAX:
+        table.add_row(f"and {len(tenants) - ROWS_MAX} more", "", "", "", "", "", "")
+    return table
+
+
+def bar(weights: Mapping[str, float], width: int = BAR) -> Text:
+    """Weights as one stacked bar of `width` cells, in the order state, agent, action, names."""
+    order = [*COLOURS, *sorted(set(weights) - set(COLOURS))]
+    shown = [(name, weights[name]) for name in order if weights.get(name, 0.0) > 0.0]
+    total = sum(weight for _, weight in shown)
+    text, done, sum_ = Text(), 0, 0.0
+    for name, weight in shown:
+        sum_ += weight
+        end = round(width * sum_ / total)
+        text.append("█" * (end - done), style=_colour(name))
+        done = end
+    return text
+
+
+def _colour(domain: str) -> str:
+    return COLOURS.get(domain) or OTHERS[sum(domain.encode()) % len(OTHERS)]
+
+
+def _duration(ms: float) -> str:
+    if ms < 1_000:
+        return f"{ms:.0f} ms"
+    return f"{ms / 1000:.1f} s" if ms < 60_000 else f"{ms / 60_000:.1f} min"
+
+
+def _numbers(moment: Moment) -> Text:
+    text = Text(" ")
+    text.append(f"{moment.observation_rate:,.0f} observations/s → ")
+    text.append(f"{moment.frame_rate:,.0f} frames/s", style="bold")
+    if moment.delays_ms is not None:
+        text.append(" · from one to the other ")
+        text.append(f"{moment.delays_ms[0]:.0f} ms (median), {moment.delays_ms[1]:.0f} ms (p99)")
+    if moment.lags:
+        waiting = ", ".join(f"{name} {count}" for name, count in sorted(moment.lags.items()))
+        text.append(f"\n lag: {waiting}")
+    return text
+
+
+def _hints(moment: Moment) -> Panel:
+    grid = Table.grid(padding=(0, 2))
+    for what, command in moment.hints:
+        grid.add_row(Text(what, style="dim"), Text(command, style="bold"))
+    return Panel(grid, title="now type, in another terminal", border_style="dim", expand=False)

@@ -1,0 +1,197 @@
+"""The running demo: a worker, the feeds, and the one who watches; started and stopped together."""
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import click
+
+from agents.settings import Settings
+from agents.tools.audience import Audience, Rate
+from agents.tools.feeds import PREFIX, MachineFeed, SeriesFeed
+from agents.tools.screen import Moment
+from agents.tools.subworker import SubWorker
+from stores.frame_cache import FrameCache, StoreDownError
+
+READY_S = 180.0  # the first start compiles every kernel
+DRAIN_S = 10.0
+LAGS_EVERY_S = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What is played: tenants of the machine, seconds between samples, speed of the recording."""
+
+    tenants: Sequence[str]
+    interval: float
+    speed: float
+
+
+class Show:
+    """Use `open`, `moment` as often as you like, `close`."""
+
+    def __init__(self, settings: Settings, plan: Plan) -> None:
+        self.settings = settings
+        self.worker = SubWorker(settings.home / "logs" / "demo-worker.log")
+        self._plan = plan
+        self._feeds: list[MachineFeed | SeriesFeed] = []
+        self._audience: Audience | None = None
+        self._start = time.monotonic()
+        self._rates = (Rate(), Rate())
+        self._tenant_rates: dict[str, Rate] = {}
+        self._lags: tuple[float, dict[str, int]] = (0.0, {})
+
+    def open(self, say: Callable[[str], None]) -> None:
+        """Wait for the worker, then start the feeds."""
+        say(f"starting a worker (log: {self.worker.log}); the first start compiles kernels")
+        deadline = time.monotonic() + READY_S
+        while not self.worker.ready():
+            if self.worker.status is not None:
+                raise click.ClickException(self._worker_gone())
+            if time.monotonic() > deadline:
+                raise click.ClickException(
+                    f"the worker isn't ready after {READY_S:.0f} s. Its log ends:\n"
+                    + self.worker.tail()
+                )
+            time.sleep(0.1)
+        self._audience = Audience(self.settings)
+        self._audience.start()
+        plan = self._plan
+        self._feeds = [
+            MachineFeed(self.settings, plan.tenants, plan.interval),
+            SeriesFeed(self.settings, plan.tenants, plan.speed),
+        ]
+        self._start = time.monotonic()
+        for feed in self._feeds:
+            feed.start()
+
+    @property
+    def seconds(self) -> float:
+        """Since the feeds started."""
+        return time.monotonic() - self._start
+
+    @property
+    def observations(self) -> int:
+        """Delivered so far."""
+        return sum(feed.delivered for feed in self._feeds)
+
+    @property
+    def frames(self) -> int:
+        """Committed frames seen so far."""
+        return self._audience.frames if self._audience else 0
+
+    def trouble(self) -> str:
+        """Everything that went wrong, for people; empty if nothing did."""
+        found = [feed.error for feed in self._feeds if feed.error]
+        if self.worker.status is not None:
+            found.append(self._worker_gone())
+        if self._audience is not None:
+            if self._audience.error:
+                found.append(self._audience.error)
+            if self._audience.unreadable:
+                found.append(f"{self._audience.unreadable} records of the frames' topic aren't any")
+        return "\n".join(found)
+
+    def moment(self, hints: Sequence[tuple[str, str]]) -> Moment:
+        """What the screen shows now."""
+        audience = self._audience
+        assert audience is not None  # `open` made it
+        frames = dict(audience.last)
+        for tenant in frames:
+            self._tenant_rates.setdefault(tenant, Rate())
+        counts = dict(audience.counts)
+        return Moment(
+            seconds=self.seconds,
+            frames=frames,
+            tenant_rates={
+                t: rate.per_second(counts.get(t, 0)) for t, rate in self._tenant_rates.items()
+            },
+            observation_rate=self._rates[0].per_second(self.observations),
+            frame_rate=self._rates[1].per_second(self.frames),
+            delays_ms=audience.delays_ms(),
+            lags=self._lags_now(),
+            trouble=self.trouble(),
+            hints=hints,
+        )
+
+    def summary(self) -> dict[str, Any]:
+        """What happened, as JSON data; the feeds are stopped and the frames awaited first."""
+        seconds = self.seconds
+        for feed in self._feeds:
+            feed.stop()
+        deadline = time.monotonic() + DRAIN_S
+        while self.frames < self.observations and time.monotonic() < deadline:
+            if self.worker.status is not None:
+                break
+            time.sleep(0.05)
+        audience = self._audience
+        frames = dict(audience.last) if audience else {}
+        delays = audience.delays_ms() if audience else None
+        return {
+            "seconds": round(seconds, 1),
+            "observations": self.observations,
+            "frames": self.frames,
+            "frames_per_second": round(self.frames / max(seconds, 1e-3), 1),
+            "delay_ms": {"p50": round(delays[0], 1), "p99": round(delays[1], 1)} if delays else {},
+            "leaders": {tenant: frames[tenant]["leader"] for tenant in sorted(frames)},
+            "shown_by_redis": self._shown_by_redis(list(frames)),
+            "lag": self.worker.lags(),
+            "trouble": self.trouble(),
+        }
+
+    def close(self) -> int:
+        """Stop all of it; returns the worker's exit status."""
+        for feed in self._feeds:
+            feed.stop()
+        status = self.worker.stop()
+        if self._audience is not None:
+            self._audience.stop()
+        return status
+
+    def _worker_gone(self) -> str:
+        return (
+            f"the worker ended with status {self.worker.status}. Its log ends:\n"
+            + self.worker.tail()
+        )
+
+    def _lags_now(self) -> dict[str, int]:
+        if time.monotonic() - self._lags[0] > LAGS_EVERY_S:
+            self._lags = (time.monotonic(), self.worker.lags())
+        return self._lags[1]
+
+    def _shown_by_redis(self, tenants: list[str]) -> int | None:
+        """How many of these tenants Redis shows a frame of; None without a Redis."""
+        if not self.settings.redis_url.get_secret_value():
+            return None
+        cache = FrameCache(self.settings.redis(), self.settings.redis_key)
+        try:
+            return sum(cache.get(tenant) is not None for tenant in tenants)
+        except StoreDownError:
+            return 0
+        finally:
+            cache.close()
+
+
+def hints(soma: str) -> list[tuple[str, str]]:
+    """What to try beside the running demo."""
+    return [
+        ("every frame of one tenant", f"{soma} watch cog.global.frame --tenant cpu"),
+        ("change the law for it", f"{soma} config set cpu fusion hedge"),
+        ("what goes in", f"{soma} watch cog.observations --tenant {PREFIX}memory --pretty"),
+        (
+            "a tenant of your own",
+            'echo \'{"tenant":"me","domain":"state","vector":[1,2,3]}\' | '
+            f"{soma} publish cog.observations --now",
+        ),
+    ]
+
+
+def how_to_call_soma(program: str, python: str) -> str:
+    """The shortest words that run `soma` from here."""
+    if Path(program).name != "soma":
+        return f"{python} -m agents.cli"
+    here = Path.cwd()
+    path = Path(program).absolute()
+    return str(path.relative_to(here)) if path.is_relative_to(here) else str(path)
