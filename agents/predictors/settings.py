@@ -132,7 +132,8 @@ class Book:
             for other, slot in self._slot.items():
                 self.table[slot] = self._row(other)
         elif values:
-            self.table[self._take(tenant)] = self._row(tenant)
+            slot = self._take(tenant)  # may replace the table: so not inside the index below
+            self.table[slot] = self._row(tenant)
         elif tenant in self._slot:
             self._free.append(self._slot.pop(tenant))
 
