@@ -2,7 +2,7 @@
 
 Every length is checked against what is left of its record before it is used, and no index is ever
 negative: numba wraps those silently, with or without bounds checking. A position below 0 is the
-negative of a failed status. Run as plain Python with NUMBA_DISABLE_JIT=1, the functions are the same.
+negative of a failed status. With NUMBA_DISABLE_JIT=1 the same functions run as plain Python.
 
 Where fastavro is laxer, this is what is refused: a varint of more than 64 bits, an int beyond 32, a
 boolean that is neither 0 nor 1, an enum's or a union's index out of range (negative ones too), a
@@ -10,21 +10,26 @@ negative length, a block that isn't as long as it says, more than CHILDREN_MAX c
 and bytes left over behind the record.
 """
 
+from typing import Any
+
 import numpy as np
 from numba import njit
 
-from topics.layout import BAD_AVRO, BAD_UTF8, BOOLEAN, FLOAT, I64, INT, LONG, U8
+from topics.layout import BAD_AVRO, BAD_UTF8, BOOLEAN, FLOAT, I64, INT, LONG, U8, Num
 
-# Without reference counts (`_nrt`): an array handed to a function in an inner loop otherwise costs two
-# atomic operations, more than reading a field. These kernels make no arrays. A private option of
-# numba's: were it gone, the decorator would raise.
-inner = njit(cache=True, nogil=True, error_model="numpy", forceinline=True, _nrt=False)
-kernel = njit(cache=True, nogil=True, error_model="numpy", _nrt=False)
-glue = njit(cache=True, nogil=True, error_model="numpy")  # calls kernels with slices of arrays
+# Without reference counts (`_nrt`): an array handed to a function in an inner loop otherwise costs
+# two atomic operations, more than reading a field does. These kernels make no arrays. A private
+# option of numba's: were it gone, the decorator would raise.
+_glue: dict[str, Any] = {"cache": True, "nogil": True, "error_model": "numpy"}
+_kernel: dict[str, Any] = {**_glue, "_nrt": False}
+_inner: dict[str, Any] = {**_kernel, "forceinline": True}
+inner: Any = njit(**_inner)
+kernel: Any = njit(**_kernel)
+glue: Any = njit(**_glue)  # calls kernels with slices of arrays
 
 
 @kernel
-def _long_varint(b: U8, p: int, e: int) -> tuple[int, int]:
+def _long_varint(b: U8, p: Num, e: Num) -> tuple[Num, Num]:
     """A varint of any length: at most 64 bits, so at most ten bytes, the tenth 0 or 1."""
     v = np.uint64(0)
     shift = np.uint64(0)
@@ -41,18 +46,19 @@ def _long_varint(b: U8, p: int, e: int) -> tuple[int, int]:
 
 
 @inner
-def varint(b: U8, p: int, e: int) -> tuple[int, int]:
-    """The zigzag number at p, and the position behind it, or -BAD_AVRO when it doesn't end before e."""
+def varint(b: U8, p: Num, e: Num) -> tuple[Num, Num]:
+    """The zigzag number at p and the position behind it, -BAD_AVRO when it doesn't end before e."""
     if p < e:
         x = np.int64(b[np.uint64(p)])
         if x < 128:
             return (x >> 1) ^ -(x & 1), p + 1
-    return _long_varint(b, p, e)
+    v, p = _long_varint(b, p, e)
+    return v, p
 
 
 @kernel
-def _lead(c: int) -> tuple[int, int, int]:
-    """Of a UTF-8 sequence's first byte: bytes that follow (0: invalid), bounds of the next byte."""
+def _lead(c: Num) -> tuple[Num, Num, Num]:
+    """Of a UTF-8 sequence's first byte: how many follow (0: invalid), bounds of the next byte."""
     if 0xC2 <= c <= 0xDF:
         return 1, 0x80, 0xBF
     if 0xE0 <= c <= 0xEF:
@@ -63,7 +69,7 @@ def _lead(c: int) -> tuple[int, int, int]:
 
 
 @kernel
-def utf8(b: U8, p: int, e: int) -> bool:
+def utf8(b: U8, p: Num, e: Num) -> Num:
     """Whether b[p:e] is UTF-8 (Unicode 15, table 3-7: shortest forms, no surrogates)."""
     while p < e:
         c = np.int64(b[p])
@@ -81,8 +87,8 @@ def utf8(b: U8, p: int, e: int) -> bool:
 
 
 @inner
-def word32(b: U8, p: int) -> int:
-    """The four bytes at p, little-endian; the caller knows them to be there. Compiled: one load."""
+def word32(b: U8, p: Num) -> Num:
+    """The four bytes at p, little-endian; the caller knows them to be there. One load."""
     q, word = np.uint64(p), np.uint64(0)
     for j in range(4):
         word |= np.uint64(b[q + np.uint64(j)]) << np.uint64(8 * j)
@@ -90,8 +96,8 @@ def word32(b: U8, p: int) -> int:
 
 
 @inner
-def word64(b: U8, p: int) -> int:
-    """The eight bytes at p, little-endian; the caller knows them to be there. Compiled: one load."""
+def word64(b: U8, p: Num) -> Num:
+    """The eight bytes at p, little-endian, as `word32`."""
     q, word = np.uint64(p), np.uint64(0)
     for j in range(8):
         word |= np.uint64(b[q + np.uint64(j)]) << np.uint64(8 * j)
@@ -99,7 +105,7 @@ def word64(b: U8, p: int) -> int:
 
 
 @inner
-def ascii_only(b: U8, p: int, n: int) -> bool:
+def ascii_only(b: U8, p: Num, n: Num) -> Num:
     """Whether no byte of b[p : p + n] is above 127; the caller knows them to be there."""
     seen = np.uint64(0)
     while n >= 8:
@@ -115,7 +121,7 @@ def ascii_only(b: U8, p: int, n: int) -> bool:
 
 
 @inner
-def read_span(b: U8, p: int, e: int, check: int) -> tuple[int, int, int]:
+def read_span(b: U8, p: Num, e: Num, check: Num) -> tuple[Num, Num, Num]:
     """A length and so many bytes: (position behind, where they begin, how many)."""
     n, p = varint(b, p, e)
     if p < 0:
@@ -128,7 +134,7 @@ def read_span(b: U8, p: int, e: int, check: int) -> tuple[int, int, int]:
 
 
 @inner
-def read_int(b: U8, p: int, e: int, wire: int, symbols: I64) -> tuple[int, int]:
+def read_int(b: U8, p: Num, e: Num, wire: Num, symbols: I64) -> tuple[Num, Num]:
     """A boolean, int, long or enum: (position behind, value). `symbols` is the reader's index of
     each of the writer's symbols, -1 where it has none."""
     if wire == BOOLEAN:
@@ -148,7 +154,7 @@ def read_int(b: U8, p: int, e: int, wire: int, symbols: I64) -> tuple[int, int]:
 
 
 @inner
-def read_float(b: U8, p: int, e: int, wire: int) -> tuple[int, float]:
+def read_float(b: U8, p: Num, e: Num, wire: Num) -> tuple[Num, Num]:
     """A float or double: (position behind, value)."""
     if wire == FLOAT:
         if e - p < 4:

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 U8 = NDArray[np.uint8]
 I64 = NDArray[np.int64]
 F64 = NDArray[np.float64]
+Num = Any  # a kernel's scalar: a machine number, compiled; a Python or NumPy number otherwise
 
 # Status of a record: 0 is well; the engine dead-letters the rest by these.
 OK, BAD_WIRE, UNKNOWN_SCHEMA, BAD_AVRO, BAD_UTF8 = range(5)
@@ -181,9 +182,7 @@ class Layout:
         self.spans, self.lists, self.nulls = counts["s"], counts["l"], counts["n"]
 
 
-def _place(
-    raw: dict[str, Any], kind: Type, counts: dict[str, int], src: dict[str, int]
-) -> Field:
+def _place(raw: dict[str, Any], kind: Type, counts: dict[str, int], src: dict[str, int]) -> Field:
     """Give a field the next slot of its kind, and take what `src` says of it."""
     name = raw["name"]
     array = "i" if kind.kind in INTS else "f" if kind.kind in FLOATS else "l"

@@ -1,10 +1,11 @@
-"""From schemas to the programs of the kernels: Avro's schema resolution, done once per known schema.
+"""From schemas to the kernels' programs: Avro's schema resolution, done once per known schema.
 
-Resolution follows the specification as fastavro does it: fields by name or the reader's alias; fields
-the reader lacks are stepped over; fields the writer lacks take their default; int → long → float →
-double, string ↔ bytes, enums by symbol (an unknown one becomes the enum's default, else is refused);
-a nullable field may lose its null, and a null is refused then. A whole number read as a float keeps
-its 64 bits, as in fastavro. What never resolves is refused here, before any record comes.
+Resolution follows the specification as fastavro does it: fields by name or the reader's alias;
+fields the reader lacks are stepped over; fields the writer lacks take their default; int → long →
+float → double, string ↔ bytes, enums by symbol (an unknown one becomes the enum's default, else is
+refused); a nullable field may lose its null, and a null is refused then. A whole number read as a
+float keeps its 64 bits, as in fastavro. What never resolves is refused here, before any record
+comes.
 """
 
 from collections.abc import Mapping
@@ -16,8 +17,19 @@ import numpy as np
 from topics import read_kernels as read
 from topics import write_kernels as write
 from topics.layout import (
-    BYTES, DOUBLE, ENUM, FLOAT, I64, INT, LONG, SPANS, STRING,
-    Field, Layout, Type, parse_fields,
+    BYTES,
+    DOUBLE,
+    ENUM,
+    FLOAT,
+    I64,
+    INT,
+    LONG,
+    SPANS,
+    STRING,
+    Field,
+    Layout,
+    Type,
+    parse_fields,
 )  # fmt: skip
 
 PROMOTIONS = {

@@ -1,8 +1,9 @@
 """Compiled loops from Avro bytes to columns; `topics.columns` holds their arrays and programs.
 
-A batch is read in blocks of rows, field by field: a kernel reads one field of all rows of a block, with
-a cursor per row. So each kernel is one small loop, neighbouring rows are independent work for the
-processor, and what a call costs is paid once per block. All loops are bounded by a record's bytes.
+A batch is read in blocks of rows, field by field: a kernel reads one field of all rows of a block,
+with a cursor per row. So each kernel is one small loop, neighbouring rows are independent work for
+the processor, and what a call costs is paid once per block. All loops are bounded by a record's
+bytes.
 """
 
 from typing import Any
@@ -12,7 +13,19 @@ from numpy.typing import NDArray
 
 from topics.kernels import glue, inner, kernel, read_float, read_int, read_span, varint
 from topics.layout import (
-    BAD_AVRO, BAD_WIRE, BYTES, CHILDREN_MAX, F64, FLOAT, I64, MAP, OK, U8, UNKNOWN_SCHEMA, Cols,
+    BAD_AVRO,
+    BAD_WIRE,
+    BYTES,
+    CHILDREN_MAX,
+    F64,
+    FLOAT,
+    I64,
+    MAP,
+    OK,
+    U8,
+    UNKNOWN_SCHEMA,
+    Cols,
+    Num,
 )  # fmt: skip
 
 FULL = -100  # instead of a position: no room for so many children; grow and come again
@@ -32,9 +45,7 @@ DEAD, LIVE, IS_NULL = range(3)  # of a row in a block: out, to read, null in the
 
 
 @kernel
-def open_rows(
-    b: U8, vpos: I64, vlen: I64, status: U8, ids: I64, which: U8, p: I64, e: I64
-) -> None:
+def open_rows(b: U8, vpos: I64, vlen: I64, status: U8, ids: I64, which: U8, p: I64, e: I64) -> None:
     """The headers of the rows with status 0: which[j] = program + 1 (else 0), and the cursors."""
     k = np.int64(0)
     for j in range(status.shape[0]):
@@ -59,7 +70,7 @@ def open_rows(
 
 
 @kernel
-def read_branches(b: U8, p: I64, e: I64, live: U8, status: U8, null_at: int, null: U8) -> None:
+def read_branches(b: U8, p: I64, e: I64, live: U8, status: U8, null_at: Num, null: U8) -> None:
     """The branch of a union of null and another: live[j] becomes IS_NULL where it is null."""
     for j in range(live.shape[0]):
         if live[j] != LIVE:
@@ -87,7 +98,7 @@ def end_nulls(live: U8, status: U8, refuse: bool) -> None:
 
 @kernel
 def read_spans(
-    b: U8, p: I64, e: I64, live: U8, status: U8, check: int, pos: I64, length: I64
+    b: U8, p: I64, e: I64, live: U8, status: U8, check: Num, pos: I64, length: I64
 ) -> None:
     """A bytes or string field of the live rows (empty where null)."""
     for j in range(live.shape[0]):
@@ -104,7 +115,7 @@ def read_spans(
 
 @kernel
 def read_ints(
-    b: U8, p: I64, e: I64, live: U8, status: U8, wire: int, symbols: I64, out: I64
+    b: U8, p: I64, e: I64, live: U8, status: U8, wire: Num, symbols: I64, out: I64
 ) -> None:
     """A boolean, int, long or enum field of the live rows (0 where null)."""
     for j in range(live.shape[0]):
@@ -121,7 +132,7 @@ def read_ints(
 
 @kernel
 def read_floats(
-    b: U8, p: I64, e: I64, live: U8, status: U8, wire: int, symbols: I64, out: F64
+    b: U8, p: I64, e: I64, live: U8, status: U8, wire: Num, symbols: I64, out: F64
 ) -> None:
     """A float or double field, or a whole number read as one, of the live rows (NaN where null)."""
     for j in range(live.shape[0]):
@@ -141,7 +152,7 @@ def read_floats(
 
 
 @inner
-def _block(b: U8, p: int, e: int, least: int) -> tuple[int, int, int]:
+def _block(b: U8, p: Num, e: Num, least: Num) -> tuple[Num, Num, Num]:
     """A block's head: (position behind, children, where the block ends or -1 if it doesn't say).
     A child takes at least `least` bytes, so that a count can't exceed what is left."""
     n, p = varint(b, p, e)
@@ -158,10 +169,10 @@ def _block(b: U8, p: int, e: int, least: int) -> tuple[int, int, int]:
 
 @inner
 def _child(
-    b: U8, p: int, e: int, wire: int, floats: int, check: int, symbols: I64,
-    vi: I64, vf: F64, vpos: I64, vlen: I64, c: int,
-) -> int:  # fmt: skip
-    """A map's value or an array's item into child c (c < 0: nowhere); returns the position behind."""
+    b: U8, p: Num, e: Num, wire: Num, floats: Num, check: Num, symbols: I64,
+    vi: I64, vf: F64, vpos: I64, vlen: I64, c: Num,
+) -> Num:  # fmt: skip
+    """A map's value or an array's item into child c (c < 0: nowhere); returns where it ends."""
     if wire >= BYTES:
         q, s, n = read_span(b, p, e, check)
         if q >= 0 and c >= 0:
@@ -182,10 +193,10 @@ def _child(
 
 @kernel
 def read_list(
-    b: U8, p: int, e: int, is_map: bool, keep: bool, left: int,
-    wire: int, floats: int, check: int, symbols: I64,
-    kpos: I64, klen: I64, vi: I64, vf: F64, vpos: I64, vlen: I64, used: int,
-) -> tuple[int, int]:  # fmt: skip
+    b: U8, p: Num, e: Num, is_map: bool, keep: bool, left: Num,
+    wire: Num, floats: Num, check: Num, symbols: I64,
+    kpos: I64, klen: I64, vi: I64, vf: F64, vpos: I64, vlen: I64, used: Num,
+) -> tuple[Num, Num]:  # fmt: skip
     """A map or array of at most `left` children into children used, used + 1, …: (position behind,
     how many). A block that says how many bytes it takes must take so many."""
     total = np.int64(0)
@@ -216,10 +227,10 @@ def read_list(
 @kernel
 def read_lists(
     b: U8, p: I64, e: I64, live: U8, status: U8, left: I64, is_map: bool, keep: bool,
-    wire: int, floats: int, check: int, symbols: I64, at: I64, cnt: I64,
-    kpos: I64, klen: I64, vi: I64, vf: F64, vpos: I64, vlen: I64, used: int,
-) -> int:  # fmt: skip
-    """A map or array of the live rows (empty where null). Returns the children used then, or FULL."""
+    wire: Num, floats: Num, check: Num, symbols: I64, at: I64, cnt: I64,
+    kpos: I64, klen: I64, vi: I64, vf: F64, vpos: I64, vlen: I64, used: Num,
+) -> Num:  # fmt: skip
+    """A map or array of the live rows (empty where null); returns the children used, or FULL."""
     for j in range(live.shape[0]):
         if live[j] == DEAD:
             continue
@@ -243,7 +254,7 @@ def read_lists(
 
 
 @kernel
-def begin(which: U8, program: int, live: U8, left: I64) -> int:
+def begin(which: U8, program: Num, live: U8, left: I64) -> Num:
     """Choose the rows that a program reads; returns how many they are."""
     rows = 0
     for j in range(live.shape[0]):
@@ -262,16 +273,16 @@ def finish(p: I64, e: I64, live: U8, status: U8) -> None:
 
 
 @glue
-def window(rows: NDArray[Any], slot: int, r0: int, r1: int, spare: NDArray[Any]) -> NDArray[Any]:
+def window(rows: NDArray[Any], slot: Num, r0: Num, r1: Num, spare: NDArray[Any]) -> NDArray[Any]:
     """Rows r0..r1-1 of a slot's array; a spare of that size for a field that is stepped over."""
     return rows[slot][r0:r1] if slot >= 0 else spare[: r1 - r0]
 
 
 @glue
 def read_field(
-    b: U8, p: I64, e: I64, live: U8, status: U8, left: I64, r0: int, ops: I64, o: int, symbols: I64,
-    cols: Cols, spare_i: I64, spare_f: F64, used: int,
-) -> int:  # fmt: skip
+    b: U8, p: I64, e: I64, live: U8, status: U8, left: I64, r0: Num, ops: I64, o: Num, symbols: I64,
+    cols: Cols, spare_i: I64, spare_f: F64, used: Num,
+) -> Num:  # fmt: skip
     """One field of the live rows of a block; returns the children used then, or FULL."""
     r1 = r0 + live.shape[0]
     wire, slot, arg = ops[o, WIRE], ops[o, SLOT], ops[o, ARG]
@@ -298,9 +309,9 @@ def read_field(
 
 @glue
 def read_block(
-    b: U8, p: I64, e: I64, live: U8, status: U8, left: I64, r0: int, ops: I64, lo: int, hi: int,
-    symbols: I64, cols: Cols, spare_i: I64, spare_f: F64, spare_u: U8, used: int,
-) -> int:  # fmt: skip
+    b: U8, p: I64, e: I64, live: U8, status: U8, left: I64, r0: Num, ops: I64, lo: Num, hi: Num,
+    symbols: I64, cols: Cols, spare_i: I64, spare_f: F64, spare_u: U8, used: Num,
+) -> Num:  # fmt: skip
     """Fields lo..hi-1 of a program, for the live rows of a block; returns as `read_field`."""
     for o in range(lo, hi):
         slot, null_slot, union = ops[o, SLOT], ops[o, NULL], ops[o, NULL_AT] >= 0
@@ -324,9 +335,9 @@ def read_block(
 
 @glue
 def decode(
-    buf: U8, vpos: I64, vlen: I64, status: U8, lo: int,
-    ids: I64, starts: I64, ends: I64, ops: I64, symbols: I64, ran: U8, cols: Cols, used: int,
-) -> tuple[int, int]:  # fmt: skip
+    buf: U8, vpos: I64, vlen: I64, status: U8, lo: Num,
+    ids: I64, starts: I64, ends: I64, ops: I64, symbols: I64, ran: U8, cols: Cols, used: Num,
+) -> tuple[Num, Num]:  # fmt: skip
     """Rows lo, lo + 1, … whose status is 0: the bytes at vpos, vlen into columns, or a status.
 
     `starts[k]..ends[k] - 1` is the program of schema ids[k] in `ops`; where `ran` isn't empty,

@@ -7,11 +7,21 @@ from. The bytes are fastavro's: one block per map or array, no block when it is 
 """
 
 import numpy as np
-from numpy.typing import NDArray
 
 from topics.kernels import glue, inner, kernel
 from topics.layout import (
-    ARRAY, BOOLEAN, BYTES, CHILDREN_MAX, ENUM, F64, FLOAT, I64, INT, LONG, MAP, U8, Cols,
+    BOOLEAN,
+    BYTES,
+    CHILDREN_MAX,
+    F64,
+    FLOAT,
+    I64,
+    INT,
+    LONG,
+    MAP,
+    U8,
+    Cols,
+    Num,
 )  # fmt: skip
 
 # Columns of a writing program: a row per field.
@@ -24,7 +34,7 @@ DONE, GROW, BAD_ROW, BAD_VALUE = range(4)
 
 
 @inner
-def varint_size(v: int) -> int:
+def varint_size(v: Num) -> Num:
     """Bytes that a zigzag varint takes."""
     z = (np.uint64(v) << np.uint64(1)) ^ np.uint64(v >> 63)
     size = np.int64(1)
@@ -35,7 +45,7 @@ def varint_size(v: int) -> int:
 
 
 @inner
-def put_varint(o: U8, p: int, v: int) -> int:
+def put_varint(o: U8, p: Num, v: Num) -> Num:
     """Write a zigzag varint at p; returns the position behind."""
     z = (np.uint64(v) << np.uint64(1)) ^ np.uint64(v >> 63)
     q = np.uint64(p)
@@ -48,7 +58,7 @@ def put_varint(o: U8, p: int, v: int) -> int:
 
 
 @inner
-def put_word(o: U8, p: int, word: int, size: int) -> int:
+def put_word(o: U8, p: Num, word: Num, size: Num) -> Num:
     """Write the low bytes of a word, little-endian; returns the position behind."""
     q = np.uint64(p)
     for j in range(size):
@@ -57,7 +67,7 @@ def put_word(o: U8, p: int, word: int, size: int) -> int:
 
 
 @inner
-def put_float(o: U8, p: int, x: float, kind: int) -> int:
+def put_float(o: U8, p: Num, x: Num, kind: Num) -> Num:
     """Write a float (narrowed to 32 bits, beyond their range to infinity) or a double."""
     if kind == FLOAT:
         return put_word(o, p, np.uint64(np.float32(x).view(np.uint32)), 4)
@@ -65,7 +75,7 @@ def put_float(o: U8, p: int, x: float, kind: int) -> int:
 
 
 @inner
-def put_bytes(o: U8, p: int, b: U8, s: int, n: int) -> int:
+def put_bytes(o: U8, p: Num, b: U8, s: Num, n: Num) -> Num:
     """Write a length and n bytes of b at s; returns the position behind."""
     p = put_varint(o, p, n)
     q, from_ = np.uint64(p), np.uint64(s)
@@ -75,7 +85,7 @@ def put_bytes(o: U8, p: int, b: U8, s: int, n: int) -> int:
 
 
 @inner
-def fits(v: int, kind: int, symbols: int) -> bool:
+def fits(v: Num, kind: Num, symbols: Num) -> Num:
     """Whether a number is one of its kind."""
     if kind == LONG:
         return True
@@ -85,14 +95,14 @@ def fits(v: int, kind: int, symbols: int) -> bool:
 
 
 @inner
-def inside(s: int, n: int, size: int) -> bool:
+def inside(s: Num, n: Num, size: Num) -> Num:
     """Whether a span lies in a buffer of `size` bytes."""
     return s >= 0 and 0 <= n <= size and s <= size - n
 
 
 @kernel
-def measure_ints(rows: I64, null: U8, col: I64, kind: int, symbols: int, size: I64) -> int:
-    """Add what a boolean, int, long or enum takes; returns the first record with a bad one, or -1."""
+def measure_ints(rows: I64, null: U8, col: I64, kind: Num, symbols: Num, size: I64) -> Num:
+    """Add what a boolean, int, long or enum takes; returns the first bad record, or -1."""
     for j in range(rows.shape[0]):
         r = rows[j]
         if null.shape[0] > 0 and null[r] != 0:
@@ -105,7 +115,7 @@ def measure_ints(rows: I64, null: U8, col: I64, kind: int, symbols: int, size: I
 
 
 @kernel
-def measure_floats(rows: I64, null: U8, kind: int, size: I64) -> None:
+def measure_floats(rows: I64, null: U8, kind: Num, size: I64) -> None:
     """Add what a float or double takes."""
     for j in range(rows.shape[0]):
         if null.shape[0] == 0 or null[rows[j]] == 0:
@@ -113,7 +123,7 @@ def measure_floats(rows: I64, null: U8, kind: int, size: I64) -> None:
 
 
 @kernel
-def measure_spans(rows: I64, null: U8, pos: I64, length: I64, b: U8, size: I64) -> int:
+def measure_spans(rows: I64, null: U8, pos: I64, length: I64, b: U8, size: I64) -> Num:
     """Add what bytes or a string take; returns the first record whose span leaves b, or -1."""
     for j in range(rows.shape[0]):
         r = rows[j]
@@ -127,7 +137,7 @@ def measure_spans(rows: I64, null: U8, pos: I64, length: I64, b: U8, size: I64) 
 
 
 @inner
-def measure_child(c: int, kind: int, symbols: int, cols: Cols, b: U8) -> int:
+def measure_child(c: Num, kind: Num, symbols: Num, cols: Cols, b: U8) -> Num:
     """Bytes that a value of a map or item of an array takes; -1 if it is bad."""
     if kind >= BYTES:
         n = cols.vlen[c]
@@ -142,9 +152,9 @@ def measure_child(c: int, kind: int, symbols: int, cols: Cols, b: U8) -> int:
 
 @kernel
 def measure_lists(
-    rows: I64, null: U8, at: I64, cnt: I64, is_map: bool, kind: int, symbols: int,
+    rows: I64, null: U8, at: I64, cnt: I64, is_map: bool, kind: Num, symbols: Num,
     cols: Cols, keys: U8, b: U8, size: I64,
-) -> int:  # fmt: skip
+) -> Num:  # fmt: skip
     """Add what a map or an array takes; returns the first record with a bad child, or -1."""
     for j in range(rows.shape[0]):
         r = rows[j]
@@ -172,7 +182,7 @@ def measure_lists(
 
 
 @kernel
-def write_branches(rows: I64, null: U8, null_at: int, o: U8, p: I64) -> None:
+def write_branches(rows: I64, null: U8, null_at: Num, o: U8, p: I64) -> None:
     """The branch of a union of null and another type."""
     for j in range(rows.shape[0]):
         o[p[j]] = np.uint8(2 * null_at if null[rows[j]] != 0 else 2 * (1 - null_at))
@@ -180,7 +190,7 @@ def write_branches(rows: I64, null: U8, null_at: int, o: U8, p: I64) -> None:
 
 
 @kernel
-def write_ints(rows: I64, null: U8, col: I64, kind: int, o: U8, p: I64) -> None:
+def write_ints(rows: I64, null: U8, col: I64, kind: Num, o: U8, p: I64) -> None:
     """A boolean, int, long or enum of each record."""
     for j in range(rows.shape[0]):
         r = rows[j]
@@ -194,7 +204,7 @@ def write_ints(rows: I64, null: U8, col: I64, kind: int, o: U8, p: I64) -> None:
 
 
 @kernel
-def write_floats(rows: I64, null: U8, col: F64, kind: int, o: U8, p: I64) -> None:
+def write_floats(rows: I64, null: U8, col: F64, kind: Num, o: U8, p: I64) -> None:
     """A float or double of each record."""
     for j in range(rows.shape[0]):
         r = rows[j]
@@ -213,7 +223,7 @@ def write_spans(rows: I64, null: U8, pos: I64, length: I64, b: U8, o: U8, p: I64
 
 @kernel
 def write_lists(
-    rows: I64, null: U8, at: I64, cnt: I64, is_map: bool, kind: int,
+    rows: I64, null: U8, at: I64, cnt: I64, is_map: bool, kind: Num,
     cols: Cols, keys: U8, b: U8, o: U8, p: I64,
 ) -> None:  # fmt: skip
     """A map or array of each record."""
@@ -241,7 +251,7 @@ def write_lists(
 
 
 @glue
-def source(src: int, b0: U8, b1: U8, b2: U8) -> U8:
+def source(src: Num, b0: U8, b1: U8, b2: U8) -> U8:
     """The buffer that spans point into."""
     if src == 0:
         return b0
@@ -251,7 +261,7 @@ def source(src: int, b0: U8, b1: U8, b2: U8) -> U8:
 @glue
 def measure_block(
     rows: I64, ops: I64, cols: Cols, b0: U8, b1: U8, b2: U8, no_null: U8, size: I64
-) -> tuple[int, int]:
+) -> tuple[Num, Num]:
     """Add up each record's bytes; returns (record, field) of the first bad value, or (-1, -1)."""
     for o in range(ops.shape[0]):
         kind, slot, symbols = ops[o, KIND], ops[o, SLOT], ops[o, SYMBOLS]
@@ -304,7 +314,7 @@ def write_block(
 
 
 @kernel
-def place(size: I64, header: U8, out: U8, p: int, off: I64, at: I64) -> None:
+def place(size: I64, header: U8, out: U8, p: Num, off: I64, at: I64) -> None:
     """Where each record begins; writes its header and sets its cursor behind that."""
     for j in range(size.shape[0]):
         off[j] = p
@@ -316,9 +326,9 @@ def place(size: I64, header: U8, out: U8, p: int, off: I64, at: I64) -> None:
 
 @glue
 def encode(
-    rows: I64, lo: int, cap: int, ops: I64, header: U8, cols: Cols,
-    b0: U8, b1: U8, b2: U8, out: U8, p: int, off: I64,
-) -> tuple[int, int, int, int]:  # fmt: skip
+    rows: I64, lo: Num, cap: Num, ops: I64, header: U8, cols: Cols,
+    b0: U8, b1: U8, b2: U8, out: U8, p: Num, off: I64,
+) -> tuple[Num, Num, Num, Num]:  # fmt: skip
     """Records lo, lo + 1, … from p on. Returns (record, position, how it ended, what of it).
 
     DONE; GROW: from `record` on, so many bytes more are needed; BAD_ROW: its row isn't below `cap`;
