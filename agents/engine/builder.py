@@ -30,7 +30,7 @@ class RawBuilder:
     def __init__(self, records: bytes | NDArray[np.uint8], count: int) -> None:
         size = len(records)
         self._codec = _LZ4 if size >= COMPRESS_FROM else 0
-        body = cramjam.lz4.compress(records, level=_LZ4_LEVEL) if self._codec else records
+        body = _lz4(records) if self._codec else records
         self._data = bytearray(HEADER.size + len(body))
         self._data[HEADER.size :] = memoryview(body)
         self._count = count
@@ -79,3 +79,10 @@ class RawBuilder:
         crc = calc_crc32c(memoryview(self._data)[_ATTRIBUTES_AT:])
         _CRC.pack_into(self._data, _CRC_AT, crc)
         return bytes(self._data)
+
+
+def _lz4(records: bytes | NDArray[np.uint8]) -> memoryview:
+    """An LZ4 frame of independent blocks: Kafka refuses linked ones, which are cramjam's default."""
+    compressor = cramjam.lz4.Compressor(level=_LZ4_LEVEL, block_linked=False)
+    compressor.compress(bytes(records))
+    return memoryview(compressor.finish())
