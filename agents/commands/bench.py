@@ -1,6 +1,8 @@
 """`soma bench`: measure this engine beside its peers. The verbs' work is in ops/bench."""
 
 import json
+import signal
+import sys
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -32,6 +34,8 @@ def bench() -> None:
     Each verb works in a namespace of its own, deletes its topics at the end, and rewrites its
     section of ops/bench/RESULTS.md.
     """
+    # Stopped like any other command that has something to put away.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
 
 
 @bench.command()

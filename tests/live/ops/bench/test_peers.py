@@ -13,7 +13,9 @@ from ops.bench.filling import fill, updates
 from ops.bench.job import Job
 from ops.bench.law import State, fold, new_state
 from ops.bench.pipeline import absent, run_peer
+from ops.bench.site import opened
 from ops.bench.wire import decode_frame, decode_update
+from ops.bench.worker import Worker
 
 EVENTS = 2000
 QUIET_POLLS = 5
@@ -87,3 +89,16 @@ def test_a_peer_gives_the_frames_of_the_law(peer: str, settings: Settings, tmp_p
     assert got.keys() == wanted.keys()
     for frame_id, frame in got.items():
         assert_same(frame, wanted[frame_id])
+
+
+def test_this_engine_gives_the_frames_of_the_law(settings: Settings) -> None:
+    with opened(settings, print) as site:
+        source, sink = site.topic("cog.predictor.updates"), site.topic("cog.global.frame")
+        fill(site.settings, source, updates(EVENTS, tenants=20, seed=5), "zstd")
+        wanted = expected(site.settings, source, site.broker.id_prefix(source))
+        with Worker(site.settings, "integrator", site.folder) as worker:
+            worker.wait("all frames", lambda: sum(site.broker.ends(sink)) >= EVENTS, 60)
+        got = {f["frame_id"]: f for f in map(decode_frame, read(site.settings, sink).values())}
+    assert got.keys() == wanted.keys()
+    for frame_id, frame in got.items():
+        assert_same(frame, wanted[frame_id] | {"rationale": frame["rationale"]})
