@@ -5,22 +5,19 @@ import sys
 import numpy as np
 from numpy.typing import NDArray
 
-from agents.engine.places import PLACE_MAX
 from agents.engine.processor import Batch, Context, Control, Output, StateRows
 from agents.predictors import rows as forms
 from agents.predictors import state as st
-from agents.predictors.diffusion import LANCZOS_STEPS, LANCZOS_WORK, named
+from agents.predictors import updates
+from agents.predictors.diffusion import LANCZOS_STEPS, LANCZOS_WORK, NONE, named
 from agents.predictors.kernels import (
-    DIM_MAX, DONE, NEED_PLAN, NEED_POOL, Sink, Source, Work, fold_rows, inspect, join,
+    DIM_MAX, DONE, NEED_POOL, Found, Source, Work, fold_rows, inspect, join,
 )  # fmt: skip
 from agents.predictors.plans import PlanBook
 from agents.predictors.settings import (
-    CHOICES, FORGET_AFTER, GRAPH, TIME, Book, checked, known, parse,
+    FORGET_AFTER, GRAPH, TIME, Book, checked, known, parse,
 )  # fmt: skip
 from topics.columns import Columns, Layout
-
-MODEL_VERSION = "1.0"
-_WORDS = (*CHOICES["predictor"], MODEL_VERSION)
 
 if sys.byteorder != "little":
     raise ImportError("vectors are little-endian on the wire, and so must this machine be")
@@ -37,6 +34,7 @@ class PredictorFold:
         self._spans = np.zeros((4, 0), np.int64)  # per record: entity; key's place, size, tenant's
         self._keys = np.empty(0, np.uint8)
         self._work = _work(16)
+        self._found = _found(0)
         self._slots: dict[Layout, forms.Slots] = {}
 
     @property
@@ -55,18 +53,16 @@ class PredictorFold:
         ids, pos, length, tenant = self._spans
         join(source, lo, hi, self._keys, pos, length, tenant)
         self._state.name_entities(self._keys, pos, length, batch.status, tenant, ids, lo, hi)
-        (output,) = outputs
-        words = _words(output)
-        output.reserve(good, 0, good * PLACE_MAX)
-        sink = _sink(output, words, self._prefix)
+        records = lo + np.flatnonzero(batch.status[lo:hi] == 0)
         while lo < hi:
             state = self._state
-            lo, why, output.n, output.scratch.used = fold_rows(
+            lo, why = fold_rows(
                 source, lo, hi, ids, state.e, state.pool, self._book.table, self._plans.plans,
-                self._work, sink, output.n, output.scratch.used,
+                self._work, self._found,
             )  # fmt: skip
             if why != DONE:
                 self._provide(source, lo, why, ids)
+        updates.append(outputs[0], source, records, self._found, self._prefix)
 
     def control(self, control: Control) -> str | None:
         self._state.sweep()
@@ -173,16 +169,15 @@ class PredictorFold:
         n = int(source.cols.len[source.vector, r]) // 4
         if why == NEED_POOL:
             self._state.grow_pool(3 * n)
-        elif why == NEED_PLAN:
+        else:
             e = self._state.e
             settings = self._book.table[e.slot[e.owner[ids[r]]]]
             self._plans.make(int(settings[GRAPH]), float(settings[TIME]), n)
-        else:
-            raise ValueError(f"record {r}: no room for its id")
 
     def _reserve(self, records: int, key_bytes: int, longest: int) -> None:
         if self._spans.shape[1] < records:
-            self._spans = np.zeros((4, max(records, 2 * self._spans.shape[1])), np.int64)
+            size = max(records, 2 * self._spans.shape[1])
+            self._spans, self._found = np.zeros((4, size), np.int64), _found(size)
         if self._keys.shape[0] < key_bytes:
             self._keys = np.empty(2 * key_bytes, np.uint8)
         if self._work.single.shape[0] < longest:
@@ -201,13 +196,15 @@ _BLANK = {
 
 
 def _work(longest: int) -> Work:
-    return Work(
-        np.zeros(longest, np.float32),
-        np.zeros((5, longest)),
-        np.zeros((LANCZOS_STEPS + 1, longest)),
-        np.zeros((LANCZOS_WORK, LANCZOS_STEPS)),
-        (named(0), named(1), named(2), named(3)),
-    )
+    lines = [np.zeros(longest) for _ in range(5)]
+    basis = np.zeros((LANCZOS_STEPS + 1, longest))
+    small = np.zeros((LANCZOS_WORK, LANCZOS_STEPS))
+    graph = named(NONE)
+    return Work(np.zeros(longest, np.float32), *lines, basis, small, graph.start, graph.neighbour)
+
+
+def _found(records: int) -> Found:
+    return Found(np.zeros(records), np.zeros(records), np.zeros(records, np.int64))
 
 
 def _source(batch: Batch) -> Source:
@@ -216,16 +213,3 @@ def _source(batch: Batch) -> Source:
         batch.buf, batch.status, batch.offsets, batch.log_ms, batch.columns.cols,
         slots["tenant"], slots["domain"], slots["vector"], slots["ts"],
     )  # fmt: skip
-
-
-def _words(output: Output) -> NDArray[np.int64]:
-    at = output.scratch.append("".join(_WORDS).encode())
-    size = np.array([len(word) for word in _WORDS], np.int64)
-    return np.stack((at + np.cumsum(size) - size, size))
-
-
-def _sink(output: Output, words: NDArray[np.int64], prefix: NDArray[np.uint8]) -> Sink:
-    fields = (output.columns.layout.slots[name] for name in Sink._fields[5:])
-    return Sink(
-        output.columns.cols, output.cause, output.scratch.data, words, prefix, *fields
-    )

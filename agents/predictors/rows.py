@@ -50,36 +50,26 @@ def bytes_of(e: Entities, ids: Ints) -> int:
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _put(cols: Cols, slot: int, row: int, numbers: Floats, out: Bytes, used: int) -> int:
-    size = 8 * numbers.shape[0]
-    out[used : used + size] = numbers.view(np.uint8)
-    cols.pos[slot, row] = used
-    cols.len[slot, row] = size
-    return used + size
-
-
-@njit(cache=True, nogil=True, error_model="numpy")
 def _write(e: Entities, ids: Ints, pool: Floats, cols: Cols, s: Slots, out: Bytes, used: int, single: NDArray[np.float32]) -> int:
-    """Row r of cols = the entity ids[r]; vectors go to out[used:]. Returns the end of them."""
+    """The vectors of the entities ids, to out[used:] and their spans. Returns the end of them."""
+    # Arrays leave their tuples before a loop: inside it each would cost a count of references.
+    dims, ats, rooms = e.dim, e.at, e.room
+    x_pos, x_len, mean_pos, mean_len = cols.pos[s.x], cols.len[s.x], cols.pos[s.mean], cols.len[s.mean]
+    m2_pos, m2_len = cols.pos[s.m2], cols.len[s.m2]
     for r in range(ids.shape[0]):
         k = ids[r]
-        dim, at, room = e.dim[k], e.at[k], e.room[k]
-        cols.i[s.dim, r] = dim
-        cols.i[s.n, r] = e.n[k]
-        cols.f[s.weight, r] = e.weight[k]
-        cols.i[s.restarts, r] = e.restarts[k]
-        cols.i[s.ts, r] = e.ts[k]
-        cols.i[s.touched, r] = e.touched[k]
-        cols.at[s.settings, r] = 0
-        cols.cnt[s.settings, r] = 0
-        for i in range(dim):
+        n, at, room = dims[k], ats[k], rooms[k]
+        for i in range(n):
             single[i] = np.float32(pool[at + i])
-        out[used : used + 4 * dim] = single[:dim].view(np.uint8)
-        cols.pos[s.x, r] = used
-        cols.len[s.x, r] = 4 * dim
-        used += 4 * dim
-        used = _put(cols, s.mean, r, pool[at + room : at + room + dim], out, used)
-        used = _put(cols, s.m2, r, pool[at + 2 * room : at + 2 * room + dim], out, used)
+        x_pos[r], x_len[r] = used, 4 * n
+        out[used : used + 4 * n] = single[:n].view(np.uint8)
+        used += 4 * n
+        mean_pos[r], mean_len[r] = used, 8 * n
+        out[used : used + 8 * n] = pool[at + room : at + room + n].view(np.uint8)
+        used += 8 * n
+        m2_pos[r], m2_len[r] = used, 8 * n
+        out[used : used + 8 * n] = pool[at + 2 * room : at + 2 * room + n].view(np.uint8)
+        used += 8 * n
     return used
 
 
@@ -92,9 +82,15 @@ def write(rows: StateRows, e: Entities, names: Names, pool: Floats, ids: Ints, s
     rows.columns.reserve(n, rows.columns.used)
     rows.scratch.reserve(bytes_of(e, ids))
     single = np.empty(int(e.dim[ids].max(initial=0)), np.float32)
+    cols = rows.columns.cols
     rows.scratch.used = _write(
-        e, ids, pool, rows.columns.cols, s, rows.scratch.data, rows.scratch.used, single
+        e, ids, pool, cols, s, rows.scratch.data, rows.scratch.used, single
     )
+    for slot, numbers in ((s.dim, e.dim), (s.n, e.n), (s.restarts, e.restarts), (s.ts, e.ts), (s.touched, e.touched)):
+        cols.i[slot, :n] = numbers[ids]
+    cols.f[s.weight, :n] = e.weight[ids]
+    cols.at[s.settings, :n] = 0
+    cols.cnt[s.settings, :n] = 0
     if rows.key_pos.shape[0] < n:
         size = max(n, 2 * rows.key_pos.shape[0])
         rows.key_pos, rows.key_len = np.empty(size, np.int64), np.empty(size, np.int64)
@@ -124,26 +120,8 @@ def tenant_sizes(buf: Bytes, pos: Ints, size: Ints, lo: int, hi: int, out: Ints)
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _get(buf: Bytes, pos: int, out: Floats) -> None:
-    """out = the float64s at buf[pos:], which has been checked to hold them."""
-    size = 8 * out.shape[0]
-    out.view(np.uint8)[:] = buf[pos : pos + size]
-
-
-@njit(cache=True, nogil=True, error_model="numpy")
-def _holds(buf: Bytes, cols: Cols, slot: int, row: int, size: int) -> bool:
-    p = cols.pos[slot, row]
-    return bool(cols.len[slot, row] == size and p >= 0 and p + size <= buf.shape[0])
-
-
-@njit(cache=True, nogil=True, error_model="numpy")
-def _sound(buf: Bytes, cols: Cols, s: Slots, r: int, dim_max: int) -> bool:
-    """Whether a row can be one of ours."""
-    dim = cols.i[s.dim, r]
-    if dim < 1 or dim > dim_max or cols.i[s.n, r] < 1 or not cols.f[s.weight, r] >= 1.0:
-        return False
-    lengths = _holds(buf, cols, s.x, r, 4 * dim) and _holds(buf, cols, s.mean, r, 8 * dim)
-    return lengths and _holds(buf, cols, s.m2, r, 8 * dim)
+def _holds(buf: Bytes, pos: int, length: int, size: int) -> bool:
+    return length == size and pos >= 0 and pos + size <= buf.shape[0]
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
@@ -153,8 +131,12 @@ def take(e: Entities, pool: Floats, ids: Ints, key_size: Ints, tenant_size: Ints
     Returns (row, why): (hi, TAKEN), a row of SETTINGS, one that is BAD, or FULL: the pool has no
     room for 3·dim numbers more. `single` has room for dim_max numbers.
     """
+    dims, counts, weights = cols.i[s.dim], cols.i[s.n], cols.f[s.weight]
+    x, x_size, mean, mean_size = cols.pos[s.x], cols.len[s.x], cols.pos[s.mean], cols.len[s.mean]
+    m2, m2_size = cols.pos[s.m2], cols.len[s.m2]
+    ats, rooms = e.at, e.room
     for r in range(lo, hi):
-        k = ids[r]
+        k, n = ids[r], dims[r]
         if k < 0:
             return r, BAD
         if tenant_size[r] == key_size[r]:
@@ -162,23 +144,30 @@ def take(e: Entities, pool: Floats, ids: Ints, key_size: Ints, tenant_size: Ints
         if gone[r]:
             drop(e, k)
             continue
-        if not _sound(buf, cols, s, r, dim_max):
+        if n < 1 or n > dim_max or counts[r] < 1 or not weights[r] >= 1.0:
             return r, BAD
-        dim = cols.i[s.dim, r]
-        if not place(e, pool.shape[0], k, dim):
+        vectors = _holds(buf, x[r], x_size[r], 4 * n) and _holds(buf, mean[r], mean_size[r], 8 * n)
+        if not (vectors and _holds(buf, m2[r], m2_size[r], 8 * n)):
+            return r, BAD
+        if not place(e, pool.shape[0], k, n):
             return r, FULL
-        e.counts[LIVE] += 1 - e.live[k]
-        e.live[k] = 1
-        e.n[k] = cols.i[s.n, r]
-        e.weight[k] = cols.f[s.weight, r]
-        e.restarts[k] = cols.i[s.restarts, r]
-        e.ts[k] = cols.i[s.ts, r]
-        e.touched[k] = cols.i[s.touched, r]
-        at, room, p = e.at[k], e.room[k], cols.pos[s.x, r]
-        single[:dim].view(np.uint8)[:] = buf[p : p + 4 * dim]
-        for i in range(dim):
+        at, room = ats[k], rooms[k]
+        single[:n].view(np.uint8)[:] = buf[x[r] : x[r] + 4 * n]
+        for i in range(n):
             pool[at + i] = np.float64(single[i])
-        _get(buf, cols.pos[s.mean, r], pool[at + room : at + room + dim])
-        _get(buf, cols.pos[s.m2, r], pool[at + 2 * room : at + 2 * room + dim])
+        pool[at + room : at + room + n].view(np.uint8)[:] = buf[mean[r] : mean[r] + 8 * n]
+        pool[at + 2 * room : at + 2 * room + n].view(np.uint8)[:] = buf[m2[r] : m2[r] + 8 * n]
+        _assume(e, k, cols, s, r)
     return hi, TAKEN
 
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _assume(e: Entities, k: int, cols: Cols, s: Slots, r: int) -> None:
+    """Entity k's numbers, but for its vectors, are those of row r."""
+    e.counts[LIVE] += 1 - e.live[k]
+    e.live[k] = 1
+    e.n[k] = cols.i[s.n, r]
+    e.weight[k] = cols.f[s.weight, r]
+    e.restarts[k] = cols.i[s.restarts, r]
+    e.ts[k] = cols.i[s.ts, r]
+    e.touched[k] = cols.i[s.touched, r]
