@@ -3,6 +3,11 @@
 import os
 
 import pytest
+from hypothesis import HealthCheck, settings
+
+# Kernels compile in the first example: a time limit for each example says nothing.
+settings.register_profile("soma", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("soma")
 
 # Here and not in a fixture: modules may read the environment when they are imported.
 for _name in [name for name in os.environ if name.upper().startswith("SOMA_")]:
