@@ -239,4 +239,5 @@ def _start(n: int) -> NDArray[np.float64]:
     x = (np.arange(1, n + 1, dtype=np.uint64) + np.uint64(_SEED)) * np.uint64(0x9E3779B97F4A7C15)
     x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return ((x ^ (x >> np.uint64(31))) >> np.uint64(11)) * 2.0**-53 - 0.5
+    bits = (x ^ (x >> np.uint64(31))) >> np.uint64(11)
+    return bits.astype(np.float64) * 2.0**-53 - 0.5

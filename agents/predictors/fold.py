@@ -11,13 +11,27 @@ from agents.predictors import state as st
 from agents.predictors import updates
 from agents.predictors.diffusion import LANCZOS_STEPS, LANCZOS_WORK, NONE, named
 from agents.predictors.kernels import (
-    DIM_MAX, DONE, NEED_POOL, Found, Source, Work, fold_rows, inspect, join,
+    DIM_MAX,
+    DONE,
+    NEED_POOL,
+    Found,
+    Source,
+    Work,
+    fold_rows,
+    inspect,
+    join,
 )  # fmt: skip
 from agents.predictors.plans import PlanBook
 from agents.predictors.settings import (
-    FORGET_AFTER, GRAPH, TIME, Book, checked, known, parse,
+    FORGET_AFTER,
+    GRAPH,
+    TIME,
+    Book,
+    checked,
+    known,
+    parse,
 )  # fmt: skip
-from topics.columns import Columns, Layout
+from topics.columns import Columns
 
 if sys.byteorder != "little":
     raise ImportError("vectors are little-endian on the wire, and so must this machine be")
@@ -35,7 +49,6 @@ class PredictorFold:
         self._keys = np.empty(0, np.uint8)
         self._work = _work(16)
         self._found = _found(0)
-        self._slots: dict[Layout, forms.Slots] = {}
 
     @property
     def names(self) -> NDArray[np.uint8]:
@@ -114,7 +127,7 @@ class PredictorFold:
         self._state.name_entities(
             buf, key_pos, key_len, np.zeros(hi, np.uint8), tenant, ids, lo, hi
         )
-        slots, single = self._slots_of(rows.layout), np.empty(DIM_MAX, np.float32)
+        slots, single = forms.slots_of(rows.layout), np.empty(DIM_MAX, np.float32)
         while lo < hi:
             state = self._state
             lo, why = forms.take(
@@ -157,7 +170,7 @@ class PredictorFold:
         self._settle(tenant)
 
     def _write(self, rows: StateRows, ids: NDArray[np.int64]) -> None:
-        state, slots = self._state, self._slots_of(rows.columns.layout)
+        state, slots = self._state, forms.slots_of(rows.columns.layout)
         forms.write(rows, state.e, state.names, state.pool, ids, slots)
         for r in np.flatnonzero(state.e.owner[ids] == ids):
             own = self._book.own(state.names.name(int(ids[r])).decode())
@@ -183,11 +196,6 @@ class PredictorFold:
         if self._work.single.shape[0] < longest:
             self._work = _work(longest)
 
-    def _slots_of(self, layout: Layout) -> forms.Slots:
-        if layout not in self._slots:
-            self._slots[layout] = forms.slots_of(layout)
-        return self._slots[layout]
-
 
 _BLANK = {
     "dim": 0, "n": 0, "weight": 0.0, "x": b"", "mean": b"", "m2": b"", "restarts": 0, "ts": 0,
@@ -196,11 +204,13 @@ _BLANK = {
 
 
 def _work(longest: int) -> Work:
-    lines = [np.zeros(longest) for _ in range(5)]
+    seen, predicted, a, b, c = (np.zeros(longest) for _ in range(5))
     basis = np.zeros((LANCZOS_STEPS + 1, longest))
     small = np.zeros((LANCZOS_WORK, LANCZOS_STEPS))
-    graph = named(NONE)
-    return Work(np.zeros(longest, np.float32), *lines, basis, small, graph.start, graph.neighbour)
+    single, graph = np.zeros(longest, np.float32), named(NONE)
+    return Work(
+        single, seen, predicted, a, b, c, basis, small, graph.start, graph.neighbour
+    )  # fmt: skip
 
 
 def _found(records: int) -> Found:

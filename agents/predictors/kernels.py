@@ -10,7 +10,14 @@ from agents.engine.processor import ROOM_REASONS
 from agents.predictors.diffusion import Graph, chebyshev, lanczos
 from agents.predictors.plans import Plans, find
 from agents.predictors.rule import (
-    HEAT, MAHAL, NEUTRAL_ERROR, begin, confidence_of, error_of, narrow, remember,
+    HEAT,
+    MAHAL,
+    NEUTRAL_ERROR,
+    begin,
+    confidence_of,
+    error_of,
+    narrow,
+    remember,
 )  # fmt: skip
 from agents.predictors.settings import ALPHA, FORGETTING, GRAPH, METHOD, PREDICTOR, TIME
 from agents.predictors.state import LIVE, SEPARATOR, Entities, mark, place
@@ -124,8 +131,10 @@ def _copy(buf: Bytes, pos: int, size: int, out: Bytes, at: int) -> int:
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def join(src: Source, lo: int, hi: int, keys: Bytes, pos: Ints, size: Ints, tenant_size: Ints) -> None:
-    """Write the keys "tenant 0x1f domain" of the records with status 0; `inspect` gave their bytes."""
+def join(
+    src: Source, lo: int, hi: int, keys: Bytes, pos: Ints, size: Ints, tenant_size: Ints
+) -> None:
+    """Write the keys "tenant 0x1f domain" of the records with status 0; `inspect` said how long."""
     buf, status = src.buf, src.status
     tpos, tlen = src.cols.pos[src.tenant], src.cols.len[src.tenant]
     dpos, dlen = src.cols.pos[src.domain], src.cols.len[src.domain]
@@ -142,7 +151,9 @@ def join(src: Source, lo: int, hi: int, keys: Bytes, pos: Ints, size: Ints, tena
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _predict(settings: Floats, last: Floats, mean: Floats, plans: Plans, plan: int, work: Work, n: int) -> None:
+def _predict(
+    settings: Floats, last: Floats, mean: Floats, plans: Plans, plan: int, work: Work, n: int
+) -> None:
     """work.predicted = the prediction from the state before the observation."""
     predicted = work.predicted
     if plan >= 0:
@@ -163,7 +174,18 @@ def _predict(settings: Floats, last: Floats, mean: Floats, plans: Plans, plan: i
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def fold_rows(src: Source, lo: int, hi: int, ids: Ints, e: Entities, pool: Floats, table: Floats, plans: Plans, work: Work, found: Found) -> tuple[int, int]:
+def fold_rows(
+    src: Source,
+    lo: int,
+    hi: int,
+    ids: Ints,
+    e: Entities,
+    pool: Floats,
+    table: Floats,
+    plans: Plans,
+    work: Work,
+    found: Found,
+) -> tuple[int, int]:
     """Fold records lo..hi-1 with status 0. Returns (next record, why it stopped there)."""
     buf, status, log_ms = src.buf, src.status, src.log_ms
     pos, length, stamp = src.cols.pos[src.vector], src.cols.len[src.vector], src.cols.i[src.ts]

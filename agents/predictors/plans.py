@@ -1,4 +1,4 @@
-"""Expansions of heat that are in use, kept for the kernels: pure numbers, made anew when lacking."""
+"""Expansions of heat that are in use, kept for the kernels; made anew when lacking."""
 
 from typing import NamedTuple
 

@@ -50,11 +50,25 @@ def bytes_of(e: Entities, ids: Ints) -> int:
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _write(e: Entities, ids: Ints, pool: Floats, cols: Cols, s: Slots, out: Bytes, used: int, single: NDArray[np.float32]) -> int:
+def _write(
+    e: Entities,
+    ids: Ints,
+    pool: Floats,
+    cols: Cols,
+    s: Slots,
+    out: Bytes,
+    used: int,
+    single: NDArray[np.float32],
+) -> int:
     """The vectors of the entities ids, to out[used:] and their spans. Returns the end of them."""
     # Arrays leave their tuples before a loop: inside it each would cost a count of references.
     dims, ats, rooms = e.dim, e.at, e.room
-    x_pos, x_len, mean_pos, mean_len = cols.pos[s.x], cols.len[s.x], cols.pos[s.mean], cols.len[s.mean]
+    x_pos, x_len, mean_pos, mean_len = (
+        cols.pos[s.x],
+        cols.len[s.x],
+        cols.pos[s.mean],
+        cols.len[s.mean],
+    )
     m2_pos, m2_len = cols.pos[s.m2], cols.len[s.m2]
     for r in range(ids.shape[0]):
         k = ids[r]
@@ -83,10 +97,14 @@ def write(rows: StateRows, e: Entities, names: Names, pool: Floats, ids: Ints, s
     rows.scratch.reserve(bytes_of(e, ids))
     single = np.empty(int(e.dim[ids].max(initial=0)), np.float32)
     cols = rows.columns.cols
-    rows.scratch.used = _write(
-        e, ids, pool, cols, s, rows.scratch.data, rows.scratch.used, single
-    )
-    for slot, numbers in ((s.dim, e.dim), (s.n, e.n), (s.restarts, e.restarts), (s.ts, e.ts), (s.touched, e.touched)):
+    rows.scratch.used = _write(e, ids, pool, cols, s, rows.scratch.data, rows.scratch.used, single)
+    for slot, numbers in (
+        (s.dim, e.dim),
+        (s.n, e.n),
+        (s.restarts, e.restarts),
+        (s.ts, e.ts),
+        (s.touched, e.touched),
+    ):
         cols.i[slot, :n] = numbers[ids]
     cols.f[s.weight, :n] = e.weight[ids]
     cols.at[s.settings, :n] = 0
@@ -125,7 +143,21 @@ def _holds(buf: Bytes, pos: int, length: int, size: int) -> bool:
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def take(e: Entities, pool: Floats, ids: Ints, key_size: Ints, tenant_size: Ints, gone: Bytes, buf: Bytes, cols: Cols, s: Slots, lo: int, hi: int, dim_max: int, single: NDArray[np.float32]) -> tuple[int, int]:
+def take(
+    e: Entities,
+    pool: Floats,
+    ids: Ints,
+    key_size: Ints,
+    tenant_size: Ints,
+    gone: Bytes,
+    buf: Bytes,
+    cols: Cols,
+    s: Slots,
+    lo: int,
+    hi: int,
+    dim_max: int,
+    single: NDArray[np.float32],
+) -> tuple[int, int]:
     """Take in entities' rows lo..hi-1, until one needs something else.
 
     Returns (row, why): (hi, TAKEN), a row of SETTINGS, one that is BAD, or FULL: the pool has no

@@ -27,7 +27,7 @@ Floats = NDArray[np.float64]
 
 
 class Entities(NamedTuple):
-    """Arrays by name. A name that isn't `live` is a tenant, or an entity that left: dim and n are 0."""
+    """Arrays by name. One that isn't `live` is a tenant, or an entity that left: dim, n are 0."""
 
     owner: Ints  # the entity's tenant; a tenant is its own, -1: not known yet
     slot: Ints  # a tenant's row in settings.Book.table
@@ -43,6 +43,9 @@ class Entities(NamedTuple):
     dirty: Bytes  # 1: stands in `changed`
     changed: Ints  # names in the order of their first change; counts[CHANGED] of them
     counts: Ints
+
+
+_BY_NAME = tuple(name for name in Entities._fields if name not in ("changed", "counts"))
 
 
 def _empty(capacity: int) -> Entities:
@@ -212,9 +215,8 @@ class State:
         moved = self.names.keep(live)
         kept = np.flatnonzero(live)
         fresh = _empty(max(256, kept.shape[0]))
-        for name, old, new in zip(e._fields, e, fresh, strict=True):
-            if name not in ("changed", "counts"):
-                new[: kept.shape[0]] = old[kept]
+        for name in _BY_NAME:
+            getattr(fresh, name)[: kept.shape[0]] = getattr(e, name)[kept]
         fresh.owner[: kept.shape[0]] = moved[fresh.owner[: kept.shape[0]]]
         fresh.counts[:] = e.counts
         fresh.counts[DROPPED] = 0
@@ -229,6 +231,7 @@ class State:
         if count > self.e.owner.shape[0]:
             held = self.e.owner.shape[0]
             fresh = _empty(max(count, 2 * held))
-            for old, new in zip(self.e, fresh, strict=True):
-                new[: old.shape[0]] = old
+            for name in (*_BY_NAME, "changed"):
+                getattr(fresh, name)[:held] = getattr(self.e, name)
+            fresh.counts[:] = self.e.counts
             self.e = fresh

@@ -18,7 +18,9 @@ Ints = NDArray[np.int64]
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _put_ids(out: Bytes, used: int, prefix: Bytes, offsets: Ints, records: Ints, pos: Ints, size: Ints) -> int:
+def _put_ids(
+    out: Bytes, used: int, prefix: Bytes, offsets: Ints, records: Ints, pos: Ints, size: Ints
+) -> int:
     """Writes the place of each record to out[used:]; returns the end, -1 where there is no room."""
     for k in range(records.shape[0]):
         end = put_place(out, used, prefix, offsets[records[k]])
@@ -31,7 +33,7 @@ def _put_ids(out: Bytes, used: int, prefix: Bytes, offsets: Ints, records: Ints,
 
 
 def append(output: Output, source: Source, records: Ints, found: Found, prefix: Bytes) -> None:
-    """Add the update of each of these records; `prefix` is what stands before an offset in an id."""
+    """Add the update of each of these records; `prefix` stands before the offset in an id."""
     m, at = records.shape[0], output.n
     text = output.scratch.append("".join(_WORDS).encode())
     output.reserve(m, 0, m * PLACE_MAX)

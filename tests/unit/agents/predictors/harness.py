@@ -1,6 +1,7 @@
 """A fold outside the engine: records in, records and rows out, as Python objects."""
 
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -21,7 +22,7 @@ STORED = Layout(schemas().newest(PROCESSOR.state_schema))
 PLACE = Place("0a1b2c3d", 3)
 
 
-class Bench:
+class Harness:
     """One partition's predictors."""
 
     def __init__(self, **defaults: str) -> None:
@@ -34,7 +35,7 @@ class Bench:
         batch = self.batch(records)
         output = Output(Columns(SINK), Buffer(), np.empty(0, np.int64))
         edges = [0, *sorted(cuts), len(records)]
-        for lo, hi in zip(edges, edges[1:], strict=False):
+        for lo, hi in pairwise(edges):
             self.fold.fold(batch, lo, hi, (output,))
         bufs = (batch.buf, self.fold.names, output.scratch.data)
         self.reasons = [PROCESSOR.reasons[s - 64] for s in batch.status if s]
