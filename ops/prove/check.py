@@ -155,8 +155,7 @@ class _Partition:
         found: dict[str, list[dict[str, Any]]] = defaultdict(list)
         last = -1
         for record in sink:
-            _, row = self.wire.decode(record.value, self.law.sink)
-            cause = row.get(self.law.cause, "")
+            cause, row = self._written(record)
             if not cause.startswith(self.stage.topic_id + "-"):
                 continue  # not this processor's: users write here too
             found[cause].append(row)
@@ -170,6 +169,14 @@ class _Partition:
             if record.key != str(row["tenant"]).encode():
                 self.findings.wrong.append(f"output of {cause} has key {record.key!r}")
         return found
+
+    def _written(self, record: Record) -> tuple[str, dict[str, Any]]:
+        """An output's cause and content; no cause for what can't be read (a user's bad record)."""
+        try:
+            _, row = self.wire.decode(record.value, self.law.sink)
+        except UnreadableError:
+            return "", {}
+        return row.get(self.law.cause, ""), row
 
     def _epochs(self) -> list[tuple[int, dict[str, str]]]:
         rows = [self.wire.decode(r.value, "epoch")[1] for r in self.stage.epochs if r.value]

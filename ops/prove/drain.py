@@ -44,6 +44,14 @@ class Drain:
                 return True
         return False
 
+    def begun(self) -> bool:
+        """Whether every processor has committed something; looks once."""
+        self._pass(0.0)
+        return all(
+            any((state, number) in self.position for number in range(self.partitions))
+            for _, state in self.stages
+        )
+
     def behind(self) -> list[str]:
         """The partitions that aren't folded to their end, in words."""
         return [
@@ -58,8 +66,8 @@ class Drain:
         """Let the consumer go."""
         self.reader.close()
 
-    def _pass(self) -> None:
-        while messages := self.reader.consume(5000, IDLE_S):
+    def _pass(self, idle_s: float = IDLE_S) -> None:
+        while messages := self.reader.consume(5000, idle_s):
             for message in messages:
                 if message.error() is None:
                     self._take(message)

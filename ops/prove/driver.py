@@ -22,10 +22,10 @@ from agents.settings import load
 from ops.prove.blows import KINDS, Blows, Broker
 from ops.prove.drain import Drain
 from ops.prove.feed import OBSERVATIONS, UPDATES, Feed
-from ops.prove.fleet import Fleet
+from ops.prove.fleet import ROOT, Fleet
 from ops.prove.publisher import Publisher, Waverer
 from ops.prove.wire import Wire
-from ops.stack.stack import Stack
+from ops.stack import Stack
 
 PARTITIONS = 4
 SESSION_TIMEOUT_S = 6.0
@@ -45,6 +45,12 @@ class Options:
     workers: int = 2
     blows: tuple[str, ...] = KINDS
     pause: tuple[float, float] = (2.0, 9.0)  # between two blows
+    script: tuple[str, ...] = ()  # these blows in this order, instead of `kills` random ones
+
+    def sequence(self) -> list[str]:
+        """The blows to deal."""
+        chance = Random(self.seed)
+        return list(self.script) or [chance.choice(self.blows) for _ in range(self.kills)]
 
 
 @dataclass
@@ -82,7 +88,7 @@ def apply_topics(env: dict[str, str]) -> None:
     """Create the namespace's topics by the command line, as an operator would."""
     done = subprocess.run(
         [sys.executable, "-m", "agents.cli", "topics", "apply"],
-        env=os.environ | env, capture_output=True, text=True, check=False,
+        env=os.environ | env, cwd=ROOT, capture_output=True, text=True, check=False,
     )  # fmt: skip
     if done.returncode != 0:
         raise RuntimeError(f"topics apply: {done.stdout}{done.stderr}")
@@ -98,7 +104,7 @@ def run(options: Options, bootstrap: str, broker: Broker | None, folder: Path) -
     report = Report()
     drain = Drain(bootstrap, namespace, STAGES, wire)
     try:
-        _strike(options, bootstrap, namespace, wire, fleet, broker, report)
+        _strike(options, bootstrap, namespace, wire, fleet, broker, report, drain)
         if not drain.wait(DRAIN_TIMEOUT_S, fleet.tend):
             report.behind = drain.behind() or ["the positions never stood still"]
         report.exits = list(fleet.exits)
@@ -113,25 +119,27 @@ def run(options: Options, bootstrap: str, broker: Broker | None, folder: Path) -
 
 def _strike(
     options: Options, bootstrap: str, namespace: str, wire: Wire, fleet: Fleet,
-    broker: Broker | None, report: Report,
+    broker: Broker | None, report: Report, drain: Drain,
 ) -> None:  # fmt: skip
-    """Publish and deal blows until both have been enough."""
+    """Publish and, once the workers are at work, deal blows, until both have been enough."""
     chance = Random(options.seed)
     feed = iter(Feed(options.seed, wire, PARTITIONS))
     publisher = Publisher(bootstrap, namespace, feed, options.rate)
-    calm = not any(kind.startswith("broker") for kind in options.blows)
+    left = options.sequence()
+    calm = not any(kind.startswith("broker") for kind in left)
     waverer = Waverer(bootstrap, namespace, feed, options.seed) if calm else None
     blows = Blows(chance, fleet, broker, SESSION_TIMEOUT_S)
-    due = time.monotonic() + options.pause[1]
-    left = options.kills
+    due, began = 0.0, False
     while left or publisher.sent < options.events_min or fleet.frozen():
         publisher.step()
         fleet.tend()
         if waverer is not None and chance.random() < 0.05:
             waverer.step()
-        if left and time.monotonic() >= due:
-            blows.deal(chance.choice(options.blows))
-            left -= 1
+        if not began:
+            began = drain.begun()
+            due = time.monotonic() + options.pause[0]
+        elif left and time.monotonic() >= due:
+            blows.deal(left.pop(0))
             due = time.monotonic() + chance.uniform(*options.pause)
         time.sleep(0.02)
     publisher.finish()
@@ -144,7 +152,7 @@ def call_verifier(bootstrap: str, namespace: str) -> dict[str, Any]:
     done = subprocess.run(
         [sys.executable, "-m", "ops.prove.verify", "--bootstrap", bootstrap,
          "--namespace", namespace, "--json"],
-        capture_output=True, text=True, check=False,
+        cwd=ROOT, capture_output=True, text=True, check=False,
     )  # fmt: skip
     lines = done.stdout.strip().splitlines()
     if not lines:
