@@ -3,6 +3,7 @@ PYTHON ?= python3
 KILLS ?= 20
 SEED ?= 7
 BIN := .venv/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check
 # Kernels compiled with bounds checks: a cache of their own, for cached kernels ignore the flag.
 BOUNDS := NUMBA_BOUNDSCHECK=1 NUMBA_CACHE_DIR=$(CURDIR)/.make/numba-boundscheck
 LOCK := $(BIN)/pip-compile --quiet --generate-hashes --no-emit-index-url --no-emit-find-links \
@@ -52,13 +53,16 @@ jars: setup
 	@$(BIN)/python -m ops.stack.jars
 
 .venv/.done: requirements.txt pyproject.toml
-	$(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --require-hashes -r requirements.txt
-	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation -e .
+	@echo "Setting up .venv from requirements.txt (the first time only, a few minutes)"
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info[:2] < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=...")'
+	@$(PYTHON) -m venv .venv
+	@$(PIP) install --quiet --require-hashes -r requirements.txt
+	@PYTHONWARNINGS=ignore $(PIP) install --quiet --no-deps --no-build-isolation -e .
 	@touch $@
 
 # The peers pin older clients than this project: an environment of their own.
 .venv-bench/.done: requirements-bench.txt
-	$(PYTHON) -m venv .venv-bench
-	.venv-bench/bin/python -m pip install --quiet --require-hashes -r requirements-bench.txt
+	@echo "Setting up .venv-bench from requirements-bench.txt (the first time only)"
+	@$(PYTHON) -m venv .venv-bench
+	@.venv-bench/bin/python -m pip install --quiet --require-hashes -r requirements-bench.txt
 	@touch $@
