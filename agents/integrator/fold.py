@@ -9,7 +9,6 @@ import re
 from typing import NamedTuple
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
 from agents.engine.places import PLACE_MAX, put_place
@@ -17,9 +16,19 @@ from agents.engine.processor import ROOM_REASONS, Batch, Context, Control, Outpu
 from agents.integrator import rows as form
 from agents.integrator import rule
 from agents.integrator.round import Round, find, play
+from agents.integrator.rule import entry, kernel
 from agents.integrator.settings import FORGET, HEDGE, STALE, Table, parse
 from agents.integrator.state import (
-    ALL, DIRTY, ROOM, SLOTS, TENANTS, Arrays, State, admit, has_room, touch,
+    ALL,
+    DIRTY,
+    ROOM,
+    SLOTS,
+    TENANTS,
+    Arrays,
+    State,
+    admit,
+    has_room,
+    touch,
 )  # fmt: skip
 from topics.columns import Cols, Columns, Layout
 
@@ -30,7 +39,6 @@ TENANT_NAME = re.compile(r"\*|[A-Za-z0-9._-]{1,128}")
 
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]
-kernel = njit(cache=True, nogil=True, error_model="numpy")
 
 
 class Into(NamedTuple):
@@ -129,15 +137,15 @@ def copy_span(source: Cols, s: int, i: int, out: Cols, d: int, o: int) -> None:
     out.len[d, o] = source.len[s, i]
 
 
-@kernel
+@entry
 def fold(
     a: Arrays, source: Source, sink: Sink, f: Into, w: Round, lo: int, hi: int,
     o: int, child: int, text: int,
 ) -> tuple[int, int, int, int]:  # fmt: skip
     """Fold records lo..hi-1; stops where an array is full.
 
-    o, child and text say how much of rows, children and scratch is in use. Returns (the next record,
-    and these three as they are then).
+    o, child and text say how much of rows, children and scratch is in use. Returns the next record,
+    and these three as they are then.
     """
     out = sink.cols
     for i in range(lo, hi):
@@ -222,7 +230,8 @@ class Integrator:
             pos, size = source.cols.pos[slot], source.cols.len[slot]
             state.names.intern(batch.buf, pos, size, batch.status, codes, lo, hi)
         state.cover()
-        given = Source(source.cols, *self.codes, batch.offsets, batch.log_ms, batch.status)
+        given = Source(source.cols, self.codes[0], self.codes[1],
+            batch.offsets, batch.log_ms, batch.status)  # fmt: skip
         while lo < hi:
             out.reserve(hi - lo, max(6 * (hi - lo), 2 * SLOTS), (hi - lo) * PLACE_MAX)
             state.grow()
@@ -273,6 +282,7 @@ class Integrator:
         """When each tenant is to be forgotten, in microseconds; infinite for '*' and the dead."""
         state = self.state
         tenants = state.tenants[: state.counts[TENANTS]]
+        due: NDArray[np.float64]
         due = tenants["touched"] * 1e3 + state.table.effective[tenants["settings"], FORGET] * 1e6
         due[tenants["alive"] == 0] = np.inf
         due[0] = np.inf

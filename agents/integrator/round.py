@@ -1,10 +1,10 @@
 """One round of one tenant: its domains that take part, what they learn, who leads.
 
-A record gives its domain a new loss and time. Fresh is that domain, and every other whose time is at
-most `stale_after` before the record's. Only fresh domains learn, weigh and lead. A domain that wasn't
-in the last round enters neither favoured nor ruined. All time is the record's event time, so a record
-that comes late speaks of its own moment: it moves no clock back, and a dwell is never negative. A
-domain silent for `forget_after` of event time leaves.
+A record gives its domain a new loss and time. Fresh is that domain, and every other whose time is
+at most `stale_after` before the record's. Only fresh domains learn, weigh and lead. A domain that
+wasn't in the last round enters neither favoured nor ruined. All time is the record's event time, so
+a record that comes late speaks of its own moment: it moves no clock back, and a dwell is never
+negative. A domain silent for `forget_after` of event time leaves.
 
 When `fusion` changes, the learner starts anew at the tenant's next record: weights, cumulative
 losses, Δ, regret and rounds of one law mean nothing to another. Losses, leader and dwell stay.
@@ -13,19 +13,26 @@ losses, Δ, regret and rounds of one law mean nothing to another. Losses, leader
 from typing import NamedTuple
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
 from agents.integrator import rule
+from agents.integrator.rule import kernel
 from agents.integrator.settings import (
-    ALPHA, CAP, DWELL, FUSION, HEDGE, MARGIN, SHARE, SOFTMAX, STALE, TEMPERATURE,
+    ALPHA,
+    CAP,
+    DWELL,
+    FUSION,
+    HEDGE,
+    MARGIN,
+    SHARE,
+    SOFTMAX,
+    STALE,
+    TEMPERATURE,
 )  # fmt: skip
 from agents.integrator.state import ROOM, SLOTS, Arrays, rank, widen
 
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]
-
-kernel = njit(cache=True, nogil=True, error_model="numpy")
 
 
 class Round(NamedTuple):
@@ -43,7 +50,7 @@ class Round(NamedTuple):
 
 @kernel
 def drop_silent(a: Arrays, r: int, domain: int, t: int, forget: float) -> int:
-    """Take out the domains silent for longer than `forget` µs; returns the cell of `domain`, or -1."""
+    """Drop the domains silent for longer than `forget` µs; returns the cell of `domain`, or -1."""
     tenant = a.tenants[r]
     first = tenant["cells"]
     kept = 0
@@ -167,7 +174,7 @@ def lead(a: Arrays, r: int, n: int, t: int, values: Floats, w: Round) -> int:
 
 @kernel
 def play(a: Arrays, r: int, k: int, t: int, error: float, w: Round) -> tuple[int, int, float]:
-    """One round of a tenant whose cell k moved. Returns (fresh domains, the leader's place, H/ln N)."""
+    """One round of a tenant whose cell k moved: (fresh domains, the leader's place, H/ln N)."""
     tenant = a.tenants[r]
     values = a.effective[tenant["settings"]]
     cell = a.cells[k]

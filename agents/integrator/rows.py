@@ -8,20 +8,29 @@ in it.
 from typing import NamedTuple
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
 from agents.engine.processor import StateRows
 from agents.integrator import settings
+from agents.integrator.rule import entry, kernel
 from agents.integrator.state import (
-    DEAD, ROOM, SLOTS, TABLE, Arrays, State, admit, clear, has_room, rank, widen,
+    DEAD,
+    ROOM,
+    SLOTS,
+    TABLE,
+    Arrays,
+    State,
+    admit,
+    clear,
+    has_room,
+    rank,
+    widen,
 )  # fmt: skip
 from topics.columns import Cols, Columns, Layout
 
 Ints = NDArray[np.int64]
 Bytes = NDArray[np.uint8]
 
-kernel = njit(cache=True, nogil=True, error_model="numpy")
 
 PER_DOMAIN = 7  # lists with a child for each domain
 SETTING_NAMES = np.frombuffer(settings.NAMES, np.uint8)
@@ -107,11 +116,11 @@ def put_settings(a: Arrays, r: int, c: Cols, s: Slots, k: int, child: int, text:
     return put_list(c, s.settings, k, start, child - start)
 
 
-@kernel
+@entry
 def put_rows(
     a: Arrays, codes: Ints, c: Cols, s: Slots, text: int, key_pos: Ints, key_len: Ints, gone: Bytes
 ) -> int:
-    """Write the row of each name, a tombstone where it is no tenant; returns the children in use."""
+    """Write the row of each name, a tombstone where it is no tenant; returns children in use."""
     child = 0
     for k in range(codes.shape[0]):
         key_pos[k] = a.at[codes[k]]
@@ -137,7 +146,7 @@ def put_rows(
     return child
 
 
-@kernel
+@entry
 def children(a: Arrays, codes: Ints) -> int:
     """How many children the rows of these names need."""
     total = 0
@@ -165,7 +174,7 @@ def write(state: State, codes: Ints, rows: StateRows) -> None:
     rows.n = count
 
 
-@kernel
+@entry
 def mark_names(c: Cols, s: Slots, lo: int, hi: int, gone: Bytes, skip: Bytes) -> bool:
     """skip[child] = 0 for each domain's name; False: a list lies outside the children."""
     for k in range(lo, hi):
@@ -258,12 +267,12 @@ def let_go(a: Arrays, code: int) -> None:
         a.own[0] = np.nan
 
 
-@kernel
+@entry
 def take_rows(
     a: Arrays, c: Cols, s: Slots, lo: int, hi: int, used: int,
     keys: Ints, leaders: Ints, names: Ints, buf: Bytes, gone: Bytes,
 ) -> tuple[int, int]:  # fmt: skip
-    """Take in rows lo..hi-1. Returns (the next, 0), where there is no room, or (the bad, its fault)."""
+    """Take in rows lo..hi-1: (the next, 0) where there is no room, or (a bad one, its fault)."""
     for k in range(lo, hi):
         if keys[k] < 0:
             return k, BAD_NAME
@@ -295,7 +304,8 @@ def take_rows(
 
 
 def load(
-    state: State, rows: Columns, lo: int, hi: int, buf: Bytes, key_pos: Ints, key_len: Ints, gone: Bytes
+    state: State, rows: Columns, lo: int, hi: int,
+    buf: Bytes, key_pos: Ints, key_len: Ints, gone: Bytes,
 ) -> None:  # fmt: skip
     """Take in rows lo..hi-1; spans and keys point into `buf`. Raises ValueError for a bad row."""
     c, s = rows.cols, slots(rows.layout)

@@ -10,6 +10,8 @@ has a unit. Functions that end in `_round` change their arrays in place and retu
 """
 
 import math
+from collections.abc import Callable
+from typing import Any, TypeVar, cast
 
 import numpy as np
 from numba import njit
@@ -17,9 +19,23 @@ from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
-Bytes = NDArray[np.uint8]
 
-kernel = njit(cache=True, nogil=True, error_model="numpy")
+# Kernels borrow their arrays from the caller: counting references to every view of them (numba's
+# default) takes half of a record's time. Without it (`_nrt`) the compiler refuses a kernel that
+# would allocate. What one round calls is inlined into the loop over a batch.
+OPTIONS: dict[str, Any] = {"cache": True, "nogil": True, "error_model": "numpy", "_nrt": False}
+Law = TypeVar("Law", bound=Callable[..., Any])
+
+
+def entry(law: Law) -> Law:
+    """Compile a function that Python calls."""
+    return cast(Law, njit(**OPTIONS)(law))
+
+
+def kernel(law: Law) -> Law:
+    """Compile a function that kernels call, to be inlined."""
+    return cast(Law, njit(**OPTIONS, forceinline=True)(law))
+
 
 CAP_TOLERANCE = 1e-9  # how far below the entropy cap the bisection may stop
 
@@ -53,7 +69,7 @@ def lowest(x: Floats) -> float:
     low = x[0]
     for k in range(1, x.shape[0]):
         low = min(low, x[k])
-    return low
+    return float(low)
 
 
 @kernel
@@ -184,7 +200,7 @@ def softmax_round(losses: Floats, w: Floats) -> None:
 
 @kernel
 def enter_hedge(excess: Floats, published: Floats) -> None:
-    """Domains that weren't in the last round (published < 0) get the lowest L of those that were."""
+    """Domains that weren't in the last round (published < 0) get the least L of those that were."""
     low = math.inf
     for k in range(excess.shape[0]):
         if published[k] >= 0.0:
@@ -196,7 +212,7 @@ def enter_hedge(excess: Floats, published: Floats) -> None:
 
 @kernel
 def enter_share(w: Floats, published: Floats, share: float) -> None:
-    """Domains that weren't in the last round (published < 0) get share/N each, the others the rest."""
+    """Domains that weren't in the last round (published < 0) get share/N, the others the rest."""
     n = w.shape[0]
     new = 0
     kept = 0.0
@@ -276,7 +292,7 @@ def sharpen(logs: Floats, power: float, p: Floats) -> float:
 
 @kernel
 def tilt(logs: Floats, first: int, part: float, p: Floats) -> float:
-    """The domains that tie for the top share 1 - part, `first` gets part more; returns the entropy."""
+    """Those that tie for the top share 1 - part, `first` gets part more; returns the entropy."""
     ties = 0
     for k in range(p.shape[0]):
         ties += logs[k] == 0.0
@@ -323,7 +339,7 @@ def cap_entropy(p: Floats, cap: float, first: int, logs: Floats) -> float:
 
 @kernel
 def top(p: Floats, rank: Ints) -> int:
-    """The domain with the most weight; of equals the one whose rank in the order of ties is lower."""
+    """The domain with the most weight; of equals the one that comes first in the order of ties."""
     best = 0
     for k in range(1, p.shape[0]):
         if p[k] > p[best] or (p[k] == p[best] and rank[k] < rank[best]):
@@ -333,7 +349,7 @@ def top(p: Floats, rank: Ints) -> int:
 
 @kernel
 def elect(p: Floats, rank: Ints, leader: int, margin: float, dwelt: bool) -> int:
-    """Who leads now. `leader` led so far (-1: none, or stale); `dwelt`: for long enough to change."""
+    """Who leads now. `leader` led so far (-1: none, or stale), `dwelt`: long enough to change."""
     challenger = top(p, rank)
     if leader < 0:
         return challenger
@@ -344,45 +360,5 @@ def elect(p: Floats, rank: Ints, leader: int, margin: float, dwelt: bool) -> int
 
 @kernel
 def regret_bound(rounds: int, n: int) -> float:
-    """√(T ln N) + (16/3) ln N + 2: AdaHedge's regret after T rounds is never more (2014, theorem 8)."""
+    """√(T ln N) + (16/3) ln N + 2, which AdaHedge's regret never exceeds (2014, theorem 8)."""
     return math.sqrt(rounds * math.log(n)) + 16.0 / 3.0 * math.log(n) + 2.0
-
-
-STATE = np.frombuffer(b"state", np.uint8)
-AGENT = np.frombuffer(b"agent", np.uint8)
-ACTION = np.frombuffer(b"action", np.uint8)
-
-
-@kernel
-def same(a: Bytes, b: Bytes) -> bool:
-    """Whether two byte strings are equal."""
-    if a.shape[0] != b.shape[0]:
-        return False
-    for j in range(a.shape[0]):
-        if a[j] != b[j]:
-            return False
-    return True
-
-
-@kernel
-def seniority(name: Bytes) -> int:
-    """Place in the order of ties: state, agent, action, then all others."""
-    if same(name, STATE):
-        return 0
-    if same(name, AGENT):
-        return 1
-    if same(name, ACTION):
-        return 2
-    return 3
-
-
-@kernel
-def precedes(a: Bytes, b: Bytes) -> bool:
-    """Whether domain `a` wins a tie against `b`: by seniority, then bytewise."""
-    x, y = seniority(a), seniority(b)
-    if x != y:
-        return x < y
-    for j in range(min(a.shape[0], b.shape[0])):
-        if a[j] != b[j]:
-            return bool(a[j] < b[j])
-    return a.shape[0] < b.shape[0]

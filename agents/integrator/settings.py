@@ -53,7 +53,7 @@ YEAR_MS = 366 * 86_400_000.0
 SETTINGS = (
     Setting("fusion", "fixed_share", 0, 2, "hedge, fixed_share or softmax", choices=FUSIONS),
     Setting("alpha", "2.0", 0, 1e6, "loss = 1 - exp(-alpha * error)"),
-    Setting("share", "0.001", 0, 1, "part of the weight that fixed_share spreads evenly each round"),
+    Setting("share", "0.001", 0, 1, "part of the weight that fixed_share spreads evenly a round"),
     Setting("temperature", "1.0", 1e-6, 1e6, "weights are published raised to 1/temperature"),
     Setting("entropy_cap", "1.0", 0, 1, "most entropy of the weights, as a part of ln N"),
     Setting("margin", "0.05", 0, 1, "a challenger needs this much more weight than the leader"),
@@ -75,7 +75,7 @@ Floats = NDArray[np.float64]
 
 
 def parse(setting: str, text: str) -> tuple[int, float]:
-    """(index, value) of a setting, NaN for an empty text; raises ValueError saying what is wrong."""
+    """(index, value) of a setting, NaN for an empty text; ValueError says what is wrong."""
     k = BY_NAME.get(setting)
     if k is None:
         raise ValueError(f"no setting {setting[:40]!r}; there are {', '.join(BY_NAME)}")

@@ -11,11 +11,11 @@ nothing that leaves the state may depend on one. `rank` is what ties are broken 
 from typing import NamedTuple
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
 from agents.engine.names import Names
-from agents.integrator.rule import precedes
+from agents.integrator.order import precedes
+from agents.integrator.rule import entry, kernel
 from agents.integrator.settings import Table
 
 SLOTS = 16  # domains that a tenant can have at once
@@ -57,13 +57,14 @@ COUNTS = 5
 TENANTS, CELLS, DIRTY, DEAD, TABLE = range(COUNTS)  # of Arrays.counts
 
 Ints = NDArray[np.int64]
+Structs = NDArray[np.void]
 
 
 class Arrays(NamedTuple):
     """What kernels take of a State."""
 
-    tenants: NDArray[np.void]  # TENANT
-    cells: NDArray[np.void]  # CELL
+    tenants: Structs  # TENANT
+    cells: Structs  # CELL
     counts: Ints  # entries in use: TENANTS, CELLS, DIRTY, DEAD, TABLE
     row: NDArray[np.int32]  # code -> tenant, -1: none
     flag: NDArray[np.uint8]  # code -> changed since the last `changed`
@@ -75,7 +76,7 @@ class Arrays(NamedTuple):
     effective: NDArray[np.float64]
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@kernel
 def touch(a: Arrays, code: int) -> None:
     """Note that the row of this name has changed."""
     if a.flag[code] == 0:
@@ -84,14 +85,14 @@ def touch(a: Arrays, code: int) -> None:
         a.counts[DIRTY] += 1
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@kernel
 def has_room(a: Arrays) -> bool:
     """Whether one more record, or row of the state topic, surely fits."""
     tenants = a.counts[TENANTS] < a.tenants.shape[0]
     return bool(tenants and a.counts[CELLS] + SLOTS <= a.cells.shape[0])
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@kernel
 def admit(a: Arrays, code: int, room: int) -> int:
     """A new tenant without domains; returns its row. There must be room."""
     r = a.counts[TENANTS]
@@ -108,7 +109,7 @@ def admit(a: Arrays, code: int, room: int) -> int:
     return int(r)
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@kernel
 def clear(a: Arrays, r: int) -> None:
     """Make a tenant as it was when new; it keeps its name, its cells and its settings' row."""
     tenant = a.tenants[r]
@@ -124,7 +125,7 @@ def clear(a: Arrays, r: int) -> None:
     tenant["touched"] = 0
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@kernel
 def widen(a: Arrays, r: int, room: int) -> None:
     """Give a tenant so many cells elsewhere. There must be room."""
     tenant = a.tenants[r]
@@ -137,7 +138,7 @@ def widen(a: Arrays, r: int, room: int) -> None:
     a.counts[CELLS] += room
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@kernel
 def rank(a: Arrays, r: int) -> None:
     """Recompute the order of ties among a tenant's domains: by name, never by code."""
     first = a.tenants[r]["cells"]
@@ -153,8 +154,8 @@ def rank(a: Arrays, r: int) -> None:
         a.cells[k]["rank"] = before
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
-def _regroup(tenants, old, new, moved):  # type: ignore[no-untyped-def]
+@entry
+def _regroup(tenants: Structs, old: Structs, new: Structs, moved: Ints) -> int:
     """Copy the tenants' cells to `new`, end to end, with the new codes of names."""
     used = 0
     for r in range(tenants.shape[0]):
@@ -171,8 +172,8 @@ def _regroup(tenants, old, new, moved):  # type: ignore[no-untyped-def]
     return used
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
-def _mark(tenants, cells, live):  # type: ignore[no-untyped-def]
+@entry
+def _mark(tenants: Structs, cells: Structs, live: NDArray[np.bool_]) -> int:
     """live[code] = True for every name that a living tenant needs; returns how many those are."""
     for r in range(tenants.shape[0]):
         tenant = tenants[r]
@@ -269,7 +270,7 @@ class State:
         self._tidy_at = 2 * (self.names.count + int(self.counts[TENANTS]))
         self._tidy_at = max(self._tidy_at, 8192)
 
-    def _compact(self, tenants: NDArray[np.void], live: NDArray[np.bool_]) -> None:
+    def _compact(self, tenants: Structs, live: NDArray[np.bool_]) -> None:
         tenants["settings"] = self.table.keep(np.unique(tenants["settings"]))[tenants["settings"]]
         cells = np.zeros(int(tenants["room"].sum()) + SLOTS, CELL)
         used = _regroup(tenants, self.cells, cells, self.names.keep(live))
@@ -281,7 +282,7 @@ class State:
         self.dirty = np.zeros(self.names.count, np.int64)
 
 
-def _longer(old: NDArray[np.void]) -> NDArray[np.void]:
+def _longer(old: Structs) -> Structs:
     new = np.zeros(max(64, old.shape[0] * 3 // 2), old.dtype)
     new[: old.shape[0]] = old
     return new
