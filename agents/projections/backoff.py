@@ -2,6 +2,7 @@
 
 import random
 import time
+from collections.abc import Callable
 
 FIRST_S = 0.1
 LONGEST_S = 5.0
@@ -10,7 +11,8 @@ LONGEST_S = 5.0
 class Backoff:
     """One outage at a time; `due` says whether the store may be asked (again)."""
 
-    def __init__(self) -> None:
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
         self._failures = 0
         self._since = 0.0
         self._next = 0.0
@@ -23,17 +25,17 @@ class Backoff:
     @property
     def due(self) -> bool:
         """Whether it is time to ask."""
-        return time.monotonic() >= self._next
+        return self._clock() >= self._next
 
     def wait(self, seconds: float) -> None:
         """Not due for so many seconds."""
-        self._next = time.monotonic() + seconds
+        self._next = self._clock() + seconds
 
     def failed(self) -> bool:
         """Note a failure; returns whether it is the first of an outage."""
         self._failures += 1
         if self._failures == 1:
-            self._since = time.monotonic()
+            self._since = self._clock()
         longest = min(LONGEST_S, FIRST_S * 2.0 ** min(self._failures - 1, 16))
         # Jitter, so that many workers don't all ask a store that has just come back.
         self.wait(longest * random.uniform(0.5, 1.0))
@@ -41,6 +43,6 @@ class Backoff:
 
     def answered(self) -> float:
         """Note an answer; returns how many seconds the outage before it took, 0.0 if none was."""
-        seconds = time.monotonic() - self._since if self.down else 0.0
+        seconds = self._clock() - self._since if self.down else 0.0
         self._failures = 0
         return seconds

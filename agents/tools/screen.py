@@ -11,7 +11,8 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
-BAR = 30  # characters of a bar of weights
+BAR = 20  # characters of a bar of weights
+PAST = 20  # seconds of past leaders
 ROWS_MAX = 24
 COLOURS = {"state": "cyan", "agent": "magenta", "action": "yellow"}
 OTHERS = ("green", "blue", "red", "white")
@@ -23,6 +24,7 @@ class Moment:
 
     seconds: float
     frames: Mapping[str, Mapping[str, Any]]  # tenant -> its last frame
+    past: Mapping[str, Sequence[str]] = field(default_factory=dict)  # tenant -> leaders, by second
     tenant_rates: Mapping[str, float] = field(default_factory=dict)
     observation_rate: float = 0.0
     frame_rate: float = 0.0
@@ -55,6 +57,7 @@ def _table(moment: Moment) -> Table:
     table.add_column("tenant", no_wrap=True)
     table.add_column("leader", no_wrap=True)
     table.add_column("weights", no_wrap=True, width=BAR)
+    table.add_column("leaders so far", no_wrap=True, width=PAST)
     for name in ("confidence", "entropy", "dwell", "frames/s"):
         table.add_column(name, justify="right", no_wrap=True)
     tenants = sorted(moment.frames, key=lambda name: ("." in name, name))
@@ -64,15 +67,16 @@ def _table(moment: Moment) -> Table:
             Text(tenant),
             Text(frame["leader"] or "none", style=_colour(frame["leader"])),
             bar(frame["weights"]),
+            _past(moment.past.get(tenant, ())),
             f"{frame['confidence']:.2f}",
             f"{frame['entropy']:.2f}",
             _duration(frame["dwell_ms"]),
             f"{moment.tenant_rates.get(tenant, 0.0):.1f}",
         )
     if not tenants:
-        table.add_row("…", "waiting for the first frame", "", "", "", "", "")
+        table.add_row("…", "waiting for the first frame", "", "", "", "", "", "")
     if len(tenants) > ROWS_MAX:
-        table.add_row(f"and {len(tenants) - ROWS_MAX} more", "", "", "", "", "", "")
+        table.add_row(f"and {len(tenants) - ROWS_MAX} more", "", "", "", "", "", "", "")
     return table
 
 
@@ -88,6 +92,10 @@ def bar(weights: Mapping[str, float], width: int = BAR) -> Text:
         text.append("█" * (end - done), style=_colour(name))
         done = end
     return text
+
+
+def _past(leaders: Sequence[str]) -> Text:
+    return Text.assemble(*(("▄", _colour(leader)) for leader in leaders[-PAST:]))
 
 
 def _colour(domain: str) -> str:

@@ -1,7 +1,8 @@
 """The running demo: a worker, the feeds, and the one who watches; started and stopped together."""
 
 import time
-from collections.abc import Callable, Sequence
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ import click
 from agents.settings import Settings
 from agents.tools.audience import Audience, Rate
 from agents.tools.feeds import PREFIX, MachineFeed, SeriesFeed
-from agents.tools.screen import Moment
+from agents.tools.screen import PAST, Moment
 from agents.tools.subworker import SubWorker
 from stores.frame_cache import FrameCache, StoreDownError
 
@@ -41,6 +42,8 @@ class Show:
         self._start = time.monotonic()
         self._rates = (Rate(), Rate())
         self._tenant_rates: dict[str, Rate] = {}
+        self._past: dict[str, deque[str]] = {}
+        self._looked = 0.0
         self._lags: tuple[float, dict[str, int]] = (0.0, {})
 
     def open(self, say: Callable[[str], None]) -> None:
@@ -99,12 +102,12 @@ class Show:
         audience = self._audience
         assert audience is not None  # `open` made it
         frames = dict(audience.last)
-        for tenant in frames:
-            self._tenant_rates.setdefault(tenant, Rate())
+        self._look_back(frames)
         counts = dict(audience.counts)
         return Moment(
             seconds=self.seconds,
             frames=frames,
+            past={tenant: list(leaders) for tenant, leaders in self._past.items()},
             tenant_rates={
                 t: rate.per_second(counts.get(t, 0)) for t, rate in self._tenant_rates.items()
             },
@@ -149,6 +152,15 @@ class Show:
         if self._audience is not None:
             self._audience.stop()
         return status
+
+    def _look_back(self, frames: Mapping[str, Mapping[str, Any]]) -> None:
+        """Note each tenant's leader once a second."""
+        due = time.monotonic() - self._looked > 1.0
+        self._looked = time.monotonic() if due else self._looked
+        for tenant, frame in frames.items():
+            self._tenant_rates.setdefault(tenant, Rate())
+            if due:
+                self._past.setdefault(tenant, deque(maxlen=PAST)).append(frame["leader"])
 
     def _worker_gone(self) -> str:
         return (

@@ -106,9 +106,7 @@ def test_the_last_frame_of_each_tenant_is_shown(
     assert done and run.count("written") < 2_000, "one write per tenant and batch"
 
 
-def test_an_aborted_frame_is_never_shown(
-    topics: Settings, run: Running, cache: FrameCache
-) -> None:
+def test_an_aborted_frame_is_never_shown(topics: Settings, run: Running, cache: FrameCache) -> None:
     run(topics)
     producer = Producer(
         topics.librdkafka(transactional_id=topics.prefix("test"), partitioner="murmur2_random")
@@ -226,9 +224,7 @@ def test_it_stops_soon_while_the_store_is_away(
     own.down()
 
 
-def test_a_recreated_topic_starts_again(
-    topics: Settings, run: Running, cache: FrameCache
-) -> None:
+def test_a_recreated_topic_starts_again(topics: Settings, run: Running, cache: FrameCache) -> None:
     from confluent_kafka.admin import AdminClient
 
     from topics import preflight

@@ -1,0 +1,70 @@
+"""Settings of a tenant: written in band, shown from the processor's state."""
+
+import json
+
+from agents.settings import Settings
+from tests.live.conftest import WorkerFactory
+from tests.live.helpers import environment, eventually, produce, read, soma
+from topics import codec
+from topics.partition import partition_of
+
+SOURCE = "cog.predictor.updates"
+
+
+def update(tenant: str, k: int) -> bytes:
+    record = {
+        "tenant": tenant,
+        "domain": "state",
+        "predictor_type": "heat",
+        "error_metric": 0.5,
+        "ts": 1_769_860_800_000_000 + 1000 * k,
+    }
+    return codec.encode(
+        "predictor_update",
+        codec.from_json(
+            "predictor_update",
+            record | {"prediction_latency_ms": 1.0, "vector_dim": 2},
+        ),
+    )
+
+
+def test_a_setting_goes_to_the_tenants_partition_and_of_all_to_every_one(topics: Settings) -> None:
+    env = environment(topics)
+    assert soma("config", "set", "cpu", "fusion", "hedge", env=env).returncode == 0
+    done = soma("config", "set", "*", "alpha", "1.5", "--json", env=env)
+    assert json.loads(done.stdout)["partitions"] == [0, 1, 2, 3]
+    found = [(m.partition(), *codec.decode(m.value() or b"")) for m in read(topics, SOURCE)]
+    assert {name for _, name, _ in found} == {"control_setting"}
+    own = [(p, r) for p, _, r in found if r["tenant"] == "cpu"]
+    assert [(p, r["setting"], r["value"]) for p, r in own] == [
+        (partition_of("cpu", 4), "fusion", "hedge")
+    ]
+    assert own[0][1]["author"]
+    assert sorted(p for p, _, r in found if r["tenant"] == "*") == [0, 1, 2, 3]
+
+
+def test_what_was_set_is_shown_once_the_worker_has_taken_it(
+    topics: Settings, worker: WorkerFactory
+) -> None:
+    env = environment(topics)
+    shown = soma("config", "get", "cpu", "--json", env=env)
+    assert json.loads(shown.stdout)["settings"] == {}
+    soma("config", "set", "*", "alpha", "1.5", env=env)
+    soma("config", "set", "cpu", "fusion", "hedge", env=env)
+    worker(SOMA_AGENTS="integrator")
+    produce(topics, SOURCE, [(b"cpu", update("cpu", k)) for k in range(3)])
+
+    def got() -> dict[str, object]:
+        text = soma("config", "get", "cpu", "--json", env=env).stdout
+        settings: dict[str, object] = json.loads(text)["settings"]
+        return settings
+
+    eventually(
+        lambda: (
+            got() == {"alpha": {"value": 1.5, "of": "*"}, "fusion": {"value": "hedge", "of": "cpu"}}
+        )
+    )
+    soma("config", "set", "cpu", "fusion", env=env)
+    eventually(lambda: got() == {"alpha": {"value": 1.5, "of": "*"}})
+    letters = read(topics, f"{SOURCE}.dlq")
+    assert letters == []

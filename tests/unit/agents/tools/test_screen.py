@@ -1,0 +1,69 @@
+import io
+
+from hypothesis import given
+from hypothesis import strategies as st
+from rich.console import Console
+
+from agents.tools.screen import ROWS_MAX, Moment, bar, screen
+
+FRAME = {
+    "leader": "state",
+    "weights": {"state": 0.5, "agent": 0.3, "action": 0.2},
+    "confidence": 0.5,
+    "entropy": 0.9,
+    "dwell_ms": 1_500,
+}
+
+
+def drawn(moment: Moment) -> str:
+    console = Console(file=io.StringIO(), width=140)
+    with console.capture() as capture:
+        console.print(screen(moment))
+    return capture.get()
+
+
+weights = st.dictionaries(
+    st.sampled_from(["state", "agent", "action", "other", "x"]),
+    st.floats(1e-9, 1.0),
+    min_size=1,
+)
+
+
+@given(weights, st.integers(1, 60))
+def test_a_bar_is_as_wide_as_asked(given_: dict[str, float], width: int) -> None:
+    assert bar(given_, width).plain == "█" * width
+
+
+def test_a_bar_of_nothing_is_empty() -> None:
+    assert bar({}).plain == ""
+    assert bar({"state": 0.0}).plain == ""
+
+
+def test_before_the_first_frame() -> None:
+    assert "waiting for the first frame" in drawn(Moment(0.0, {}))
+
+
+def test_a_moment_with_everything() -> None:
+    text = drawn(
+        Moment(
+            seconds=75,
+            frames={"recorded.cpu": FRAME, "cpu": FRAME | {"leader": "", "weights": {}}},
+            past={"cpu": ["state", "agent"]},
+            tenant_rates={"cpu": 12.0},
+            observation_rate=1234.0,
+            frame_rate=1233.0,
+            delays_ms=(12.0, 40.0),
+            lags={"predictors": 3, "integrator": 0},
+            trouble="the worker ended",
+            hints=[("every frame", "soma watch [topic]")],
+        )
+    )
+    for words in ("1:15", "1,234 observations/s", "1,233 frames/s", "12 ms (median), 40 ms (p99)",
+                  "integrator 0, predictors 3", "the worker ended", "soma watch [topic]", "1.5 s"):  # fmt: skip
+        assert words in text
+    assert text.index("cpu ") < text.index("recorded.cpu"), "this machine stands above the recorded"
+
+
+def test_many_tenants_are_cut_short() -> None:
+    text = drawn(Moment(1.0, {f"t{k:03}": FRAME for k in range(ROWS_MAX + 7)}))
+    assert "and 7 more" in text
