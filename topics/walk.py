@@ -49,8 +49,10 @@ class Walk:
             self._text()
         elif kind == "bytes":
             self._span()
-        elif kind in ("int", "long"):
+        elif kind == "long":
             self._long()
+        elif kind == "int":
+            self._int()
         elif kind in ("float", "double"):
             self._skip(4 if kind == "float" else 8)
         elif kind == "boolean":
@@ -78,6 +80,10 @@ class Walk:
             if byte < 0x80:
                 return raw >> 1 ^ -(raw & 1)
             shift += 7
+
+    def _int(self) -> None:
+        if not -(1 << 31) <= self._long() < 1 << 31:
+            raise _bad("an int of more than 32 bits")
 
     def _skip(self, size: int) -> None:
         if not 0 <= size <= len(self.data) - self.at:
@@ -108,16 +114,24 @@ class Walk:
 
     def _blocks(self, item: Any, *, keyed: bool) -> None:
         while count := self._long():
+            stop = -1
             if count < 0:  # the block's size in bytes follows, for those that skip
                 count = -count
-                self._long()
+                size = self._long()
+                stop = self.at + size
+                if not 0 <= size <= len(self.data) - self.at:
+                    raise _bad(f"claims a block of {size} bytes")
             self.children += count
             if self.children > CHILDREN_MAX:
                 raise _bad(f"more than {CHILDREN_MAX} items")
+            if count * (2 if keyed else 1) > len(self.data) - self.at:
+                raise _bad(f"claims {count} items where {len(self.data) - self.at} bytes are left")
             for _ in range(count):
                 if keyed:
                     self._text()
                 self.value(item)
+            if stop >= 0 and self.at != stop:
+                raise _bad("a block of another size than it claims")
 
 
 def _bad(detail: str) -> BadRecord:

@@ -72,6 +72,7 @@ def test_random_bytes_are_taken_or_refused_and_nothing_else(
         ("long", b"\xff" * 10 + b"\x01", "more than 64 bits"),
         ("long", b"\x80" * 9 + b"\x02", "more than 64 bits"),
         ("long", b"\x02\x00", "1 byte(s) too many"),
+        ("int", b"\x80\x80\x80\x80\x10", "an int of more than 32 bits"),
         ("double", b"\x00" * 7, "claims 8 bytes where 7"),
         ("string", b"\x08abc", "claims 4 bytes where 3"),
         ("bytes", b"\x01", "claims -1 bytes"),
@@ -82,6 +83,11 @@ def test_random_bytes_are_taken_or_refused_and_nothing_else(
         ({"type": "enum", "name": "e", "symbols": ["a"]}, b"\x01", "index -1 of an enum with 1"),
         ({"type": "array", "items": "long"}, b"\x02\x02", "ends too early"),
         ({"type": "map", "values": "long"}, b"\x02\x02k", "ends too early"),
+        ({"type": "array", "items": "long"}, b"\x06\x02\x02", "claims 3 items where 2 bytes"),
+        ({"type": "map", "values": "long"}, b"\x04\x00\x00\x00", "claims 2 items where 3 bytes"),
+        ({"type": "array", "items": "long"}, b"\x01\x01\x02\x00", "claims a block of -1 bytes"),
+        ({"type": "array", "items": "long"}, b"\x01\x08\x02\x00", "claims a block of 4 bytes"),
+        ({"type": "array", "items": "long"}, b"\x01\x04\x02\x00", "another size than it claims"),
     ],
 )
 def test_lies_are_named(kind: Any, data: bytes, said: str) -> None:
