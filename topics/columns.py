@@ -6,6 +6,7 @@ path's way in and out. fastavro is the oracle of all of it.
 """
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,8 @@ from topics.layout import (
     BAD_WIRE,
     BYTES,
     CHILDREN_MAX,
+    DOUBLE,
+    FLOAT,
     I64,
     OK,
     U8,
@@ -46,8 +49,10 @@ class Reader:
         scratch = Buffer()
         self._defaults = Columns(layout)
         self._defaults.reserve(1)
-        for field in {field for lacking in self._program.lacking for field in lacking}:
-            self._defaults.put_field(0, field, _default(field), scratch)
+        lacking = {field.name for fields in self._program.lacking for field in fields}
+        for field in layout.fields:
+            if field.name in lacking:
+                self._defaults.put_field(0, _wide(field), _default(field), scratch)
         self.constants = scratch.data[: scratch.used].tobytes()
 
     def decode(
@@ -90,6 +95,16 @@ class Reader:
             rows = np.flatnonzero((ran == k + 1) & (status == OK))
             for field in lacking if rows.size else ():
                 columns.copy_field(rows, field, self._defaults, base)
+
+
+def _wide(field: Field) -> Field:
+    """The field with doubles for floats: a default isn't narrowed to 32 bits, as in fastavro."""
+    type_ = field.type
+    if type_.kind == FLOAT:
+        return replace(field, type=replace(type_, kind=DOUBLE))
+    if type_.item is not None and type_.item.kind == FLOAT:
+        return replace(field, type=replace(type_, item=replace(type_.item, kind=DOUBLE)))
+    return field
 
 
 def _default(field: Field) -> Any:
