@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 from confluent_kafka import (
-    OFFSET_BEGINNING,
     Consumer,
     KafkaError,
     KafkaException,
@@ -66,13 +65,13 @@ def reader(settings: Settings, group: str, topics: list[tuple[str, int]]) -> Con
                 "isolation.level": "read_committed",
                 "enable.partition.eof": True,
                 "fetch.queue.backoff.ms": 10,
+            "fetch.wait.max.ms": 20,  # the end of a partition shows in an empty answer
                 "queued.max.messages.kbytes": 32 * 1024,
             }
         )  # fmt: skip
     )
-    consumer.assign(
-        [TopicPartition(topic, partition, OFFSET_BEGINNING) for topic, partition in topics]
-    )
+    # Offset 0 and not "the beginning": librdkafka would look that up first, which takes half a second.
+    consumer.assign([TopicPartition(topic, partition, 0) for topic, partition in topics])
     return consumer
 
 
@@ -82,7 +81,7 @@ def read_to_end(consumer: Consumer, partitions: int, chunk: int = CHUNK) -> Iter
     ends: set[tuple[str, int]] = set()
     while len(ends) < partitions:
         found: list[Message] = []
-        for message in consumer.consume(chunk, 0.05):
+        for message in consumer.consume(chunk, 0.02):
             error = message.error()
             if error is None:
                 found.append(message)
