@@ -6,7 +6,6 @@ import json
 import re
 import sys
 import time
-from collections.abc import Mapping, Sequence
 from typing import Any
 
 import click
@@ -178,6 +177,8 @@ def _rows(settings: Settings, processor: Processor, tenant: str) -> dict[str, di
 def _word(processor: str, setting: str, number: float) -> str | float:
     """The word that a number stands for where the setting is a choice."""
     module = importlib.import_module(f"agents.{processor}.settings")
-    choices: Mapping[str, Sequence[str]] = module.CHOICES
-    words = choices.get(setting, ())
-    return words[int(number)] if 0 <= number < len(words) else number
+    if hasattr(module, "CHOICES"):
+        words = module.CHOICES.get(setting, ())
+    else:
+        words = next((one.choices for one in module.SETTINGS if one.name == setting), ())
+    return str(words[int(number)]) if 0 <= number < len(words) else number

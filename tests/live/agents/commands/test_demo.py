@@ -12,7 +12,7 @@ import pytest
 
 from agents.settings import Settings
 from ops.stack import Stack
-from tests.live.conftest import JARS
+from ops.stack.jars import SHARED
 from tests.live.helpers import REPO, environment, eventually, soma
 
 pytestmark = pytest.mark.timeout(240)  # the first start of all compiles every kernel
@@ -20,8 +20,8 @@ pytestmark = pytest.mark.timeout(240)  # the first start of all compiles every k
 
 def test_it_starts_all_shows_frames_and_leaves_nothing(new_home: Callable[[], Path]) -> None:
     home = new_home()
-    JARS.mkdir(parents=True, exist_ok=True)
-    (home / "jars").symlink_to(JARS)
+    SHARED.mkdir(parents=True, exist_ok=True)
+    (home / "jars").symlink_to(SHARED)
     env = environment(Settings(home=home, kafka_bootstrap="unused:1"))
     for name in ("SOMA_KAFKA_BOOTSTRAP", "SOMA_TOPICS_PARTITIONS", "SOMA_TOPICS_REPLICATION"):
         env.pop(name)

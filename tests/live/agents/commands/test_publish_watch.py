@@ -146,7 +146,9 @@ def test_watch_shows_dead_letters_with_their_reason(topics: Settings) -> None:
     producer = Producer(topics.librdkafka())
     headers: list[tuple[str, str | bytes | None]] = [("soma-reason", "bad_avro")]
     for value in (b"text", b"\x00\xff"):
-        producer.produce(topics.topic(f"{TOPIC}.dlq"), key=b"k", value=value, headers=headers, partition=0)  # fmt: skip
+        producer.produce(
+            topics.topic(f"{TOPIC}.dlq"), key=b"k", value=value, headers=headers, partition=0
+        )
     producer.flush(20)
     shown = [json.loads(one) for one in watch(topics, f"{TOPIC}.dlq").stdout.splitlines()]
     assert [one["record"]["value"] for one in shown] == ["text", "base64:AP8="]
