@@ -1,1 +1,1 @@
-"""Predictors: every observation becomes exactly one predictor_update, which says how wrong the prediction was."""
+"""Predictors: of every observation a predictor_update, which says how wrong the prediction was."""

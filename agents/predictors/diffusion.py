@@ -27,9 +27,11 @@ _EIGEN_STEPS = 30
 _BREAKDOWN = 1e-12  # a Krylov space is exhausted when its next vector is shorter, relative to |L|
 _SEED = 0x5EED
 
+Floats = NDArray[np.float64]
+
 
 class Graph(NamedTuple):
-    """A graph without weights. `start` and `neighbour` (CSR, symmetric) are those of SPARSE alone."""
+    """A graph without weights. `start`, `neighbour` (CSR, symmetric) are those of SPARSE alone."""
 
     kind: int
     start: NDArray[np.int64]
@@ -42,7 +44,7 @@ def named(kind: int) -> Graph:
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def laplacian(graph, u, n, out):  # type: ignore[no-untyped-def]
+def laplacian(graph: Graph, u: Floats, n: int, out: Floats) -> None:
     """out[:n] = L·u[:n]."""
     for i in range(n):
         out[i] = 0.0
@@ -69,7 +71,17 @@ def laplacian(graph, u, n, out):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def chebyshev(graph, coefficients, scale, x, n, y, a, b, c):  # type: ignore[no-untyped-def]
+def chebyshev(
+    graph: Graph,
+    coefficients: Floats,
+    scale: float,
+    x: Floats,
+    n: int,
+    y: Floats,
+    a: Floats,
+    b: Floats,
+    c: Floats,
+) -> None:
     """y[:n] = Σ_k coefficients[k]·T_k(scale·L - 1)·x[:n]; a, b, c: room for n numbers each."""
     for i in range(n):
         a[i] = x[i]
@@ -90,17 +102,24 @@ def chebyshev(graph, coefficients, scale, x, n, y, a, b, c):  # type: ignore[no-
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def krylov(graph, x, n, steps, basis, alpha, beta):  # type: ignore[no-untyped-def]
+def _dot(u: Floats, v: Floats, n: int) -> float:
+    total = 0.0
+    for i in range(n):
+        total += u[i] * v[i]
+    return total
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def krylov(
+    graph: Graph, x: Floats, n: int, steps: int, basis: Floats, alpha: Floats, beta: Floats
+) -> tuple[int, float]:
     """Lanczos with full reorthogonalisation, from x[:n].
 
     Fills basis[:m, :n] with orthonormal rows, and T's diagonal alpha[:m] and what stands beside it,
     beta[:m] (beta[m-1]: the length of the vector that would come next). Returns (m, |x|); m = 0 for
     a zero vector, m < steps when the space is exhausted.
     """
-    norm = 0.0
-    for i in range(n):
-        norm += x[i] * x[i]
-    norm = np.sqrt(norm)
+    norm = np.sqrt(_dot(x, x, n))
     if norm == 0.0:
         return 0, norm
     for i in range(n):
@@ -109,20 +128,13 @@ def krylov(graph, x, n, steps, basis, alpha, beta):  # type: ignore[no-untyped-d
     for m in range(min(steps, n)):
         row = basis[m + 1]
         laplacian(graph, basis[m], n, row)
-        alpha[m] = 0.0
-        for i in range(n):
-            alpha[m] += basis[m, i] * row[i]
+        alpha[m] = _dot(basis[m], row, n)
         for _ in range(2):
             for j in range(m + 1):
-                dot = 0.0
-                for i in range(n):
-                    dot += basis[j, i] * row[i]
+                dot = _dot(basis[j], row, n)
                 for i in range(n):
                     row[i] -= dot * basis[j, i]
-        length = 0.0
-        for i in range(n):
-            length += row[i] * row[i]
-        beta[m] = np.sqrt(length)
+        beta[m] = np.sqrt(_dot(row, row, n))
         size = max(size, abs(alpha[m]) + beta[m])
         if beta[m] <= _BREAKDOWN * size:
             return m + 1, norm
@@ -132,7 +144,7 @@ def krylov(graph, x, n, steps, basis, alpha, beta):  # type: ignore[no-untyped-d
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _tridiagonal(alpha, beta, u, m, out):  # type: ignore[no-untyped-def]
+def _tridiagonal(alpha: Floats, beta: Floats, u: Floats, m: int, out: Floats) -> None:
     """out[:m] = T·u[:m]."""
     for i in range(m):
         out[i] = alpha[i] * u[i]
@@ -143,7 +155,17 @@ def _tridiagonal(alpha, beta, u, m, out):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _small_heat(alpha, beta, m, coefficients, scale, y, a, b, c):  # type: ignore[no-untyped-def]
+def _small_heat(
+    alpha: Floats,
+    beta: Floats,
+    m: int,
+    coefficients: Floats,
+    scale: float,
+    y: Floats,
+    a: Floats,
+    b: Floats,
+    c: Floats,
+) -> None:
     """y[:m] = Σ_k coefficients[k]·T_k(scale·T - 1)·e_1, as `chebyshev` does it for L."""
     for i in range(m):
         a[i] = 1.0 if i == 0 else 0.0
@@ -163,7 +185,16 @@ def _small_heat(alpha, beta, m, coefficients, scale, y, a, b, c):  # type: ignor
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def lanczos(graph, coefficients, scale, x, n, y, basis, work):  # type: ignore[no-untyped-def]
+def lanczos(
+    graph: Graph,
+    coefficients: Floats,
+    scale: float,
+    x: Floats,
+    n: int,
+    y: Floats,
+    basis: Floats,
+    work: Floats,
+) -> None:
     """y[:n] = exp(-t·L)·x[:n] from the Krylov space of x; the small exponential by Chebyshev.
 
     basis: room for [LANCZOS_STEPS + 1, n] numbers, work: for LANCZOS_WORK of LANCZOS_STEPS each.
@@ -180,7 +211,7 @@ def lanczos(graph, coefficients, scale, x, n, y, basis, work):  # type: ignore[n
             y[i] += norm * small[k] * basis[k, i]
 
 
-def coefficients_of(t: float, largest: float) -> NDArray[np.float64]:
+def coefficients_of(t: float, largest: float) -> Floats:
     """The expansion's coefficients for time t >= 0 and spectrum [0, largest].
 
     As many as it takes for the absolute sum of the rest to be at most TOLERANCE: the degree grows
@@ -234,7 +265,7 @@ def _degrees(graph: Graph, n: int) -> NDArray[np.int64]:
     return degrees
 
 
-def _start(n: int) -> NDArray[np.float64]:
+def _start(n: int) -> Floats:
     """n numbers of [-1/2, 1/2), always the same (splitmix64; Steele, Lea and Flood 2014)."""
     x = (np.arange(1, n + 1, dtype=np.uint64) + np.uint64(_SEED)) * np.uint64(0x9E3779B97F4A7C15)
     x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)

@@ -20,7 +20,7 @@ from agents.predictors.kernels import (
     fold_rows,
     inspect,
     join,
-)  # fmt: skip
+)
 from agents.predictors.plans import PlanBook
 from agents.predictors.settings import (
     FORGET_AFTER,
@@ -30,7 +30,7 @@ from agents.predictors.settings import (
     checked,
     known,
     parse,
-)  # fmt: skip
+)
 from topics.columns import Columns
 
 if sys.byteorder != "little":
@@ -159,6 +159,8 @@ class PredictorFold:
         """Let a tenant's entities look up their settings where they now stand; returns its name."""
         k = self._state.tenant(tenant)
         self._state.e.slot[k] = self._book.slot(tenant)
+        if not self._state.e.slot[k]:
+            self._state.e.counts[st.DROPPED] += 1
         return k
 
     def _take_settings(

@@ -18,7 +18,7 @@ from agents.predictors.rule import (
     error_of,
     narrow,
     remember,
-)  # fmt: skip
+)
 from agents.predictors.settings import ALPHA, FORGETTING, GRAPH, METHOD, PREDICTOR, TIME
 from agents.predictors.state import LIVE, SEPARATOR, Entities, mark, place
 from topics.columns import Cols

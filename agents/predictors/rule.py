@@ -18,6 +18,9 @@ import math
 
 import numpy as np
 from numba import njit
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float64]
 
 HEAT, PERSISTENCE, MAHAL = range(3)
 
@@ -28,7 +31,7 @@ CONFIDENCE_MIN = 2.0**-126  # the smallest normal float32
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def begin(seen, mean, m2, n):  # type: ignore[no-untyped-def]
+def begin(seen: Floats, mean: Floats, m2: Floats, n: int) -> float:
     """The moments of a single observation. Returns its weight, 1."""
     for i in range(n):
         mean[i] = seen[i]
@@ -37,7 +40,9 @@ def begin(seen, mean, m2, n):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def remember(seen, mean, m2, weight, n, forgetting):  # type: ignore[no-untyped-def]
+def remember(
+    seen: Floats, mean: Floats, m2: Floats, weight: float, n: int, forgetting: float
+) -> float:
     """Step 2: takes an observation into the moments. Returns the new weight."""
     keep = 1.0 - forgetting
     weight = keep * weight + 1.0
@@ -49,7 +54,7 @@ def remember(seen, mean, m2, weight, n, forgetting):  # type: ignore[no-untyped-
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def error_of(seen, predicted, m2, weight, n):  # type: ignore[no-untyped-def]
+def error_of(seen: Floats, predicted: Floats, m2: Floats, weight: float, n: int) -> float:
     """Step 3: mean squared error in units of each component's variance; 0 <= e <= ERROR_MAX."""
     total = 0.0
     for i in range(n):
@@ -59,12 +64,12 @@ def error_of(seen, predicted, m2, weight, n):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def confidence_of(error, alpha):  # type: ignore[no-untyped-def]
+def confidence_of(error: float, alpha: float) -> float:
     """Step 4: in (0, 1], and still in it as a float32."""
     return max(math.exp(-alpha * error), CONFIDENCE_MIN)
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def narrow(value):  # type: ignore[no-untyped-def]
+def narrow(value: float) -> float:
     """A value as the wire's float32 holds it."""
-    return np.float64(np.float32(value))
+    return float(np.float32(value))

@@ -207,7 +207,7 @@ class State:
         The ints of the others change; nothing that a law computes depends on them.
         """
         e, count = self.e, self.names.count
-        if e.counts[CHANGED] or e.counts[DROPPED] < max(_SWEEP_MIN, count // 2):
+        if e.counts[CHANGED] or e.counts[DROPPED] < max(_SWEEP_MIN, int(e.counts[LIVE])):
             return
         live = e.live[:count] != 0
         live[e.owner[:count][live]] = True
