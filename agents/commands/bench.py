@@ -1,16 +1,20 @@
 """`soma bench`: measure this engine beside its peers. The verbs' work is in ops/bench."""
 
 import json
+import os
 import signal
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from agents.settings import load
+from agents.settings import Settings, load
 
 if TYPE_CHECKING:
     from ops.bench.report import Report
+    from ops.bench.site import Site
 
 
 _json = click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
@@ -28,14 +32,16 @@ def _events(default: int) -> Any:
 
 
 @click.group()
-def bench() -> None:
-    """Measure this engine beside its peers, on the broker of the settings.
+@click.pass_context
+def bench(ctx: click.Context) -> None:
+    """Measure this engine beside its peers, on the broker of the settings or one of its own.
 
     Each verb works in a namespace of its own, deletes its topics at the end, and rewrites its
     section of ops/bench/RESULTS.md.
     """
     # Stopped like any other command that has something to put away.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+    ctx.obj = os.getloadavg()[0]
 
 
 @bench.command()
@@ -60,14 +66,13 @@ def pipeline(
       soma bench pipeline --events 600000 --runs 1 --peers bare,soma
     """
     from ops.bench import pipeline as bench_pipeline
-    from ops.bench.site import opened
 
     try:
         chosen = bench_pipeline.parse_peers(peers) if peers else bench_pipeline.PEERS
     except ValueError as error:
         raise click.BadParameter(str(error), param_hint="--peers") from error
     plan = bench_pipeline.Plan(events, runs, chosen, tenants, compression, seed, kstreams_threads)
-    with _failures(), opened(load(), _say) as site:
+    with _site() as site:
         results = bench_pipeline.Pipeline(site, plan).run()
     _finish(bench_pipeline.report(plan, results), bench_pipeline.as_json(results), as_json)
 
@@ -85,9 +90,8 @@ def recovery(tenants: int, runs: int, seed: int, as_json: bool) -> None:
       soma bench recovery --tenants 100000
     """
     from ops.bench import recovery as bench_recovery
-    from ops.bench.site import opened
 
-    with _failures(), opened(load(), _say) as site:
+    with _site() as site:
         result = bench_recovery.run(site, tenants, runs, seed)
     data = {**vars(result), "runs": [{**vars(r), "rows_per_s": r.rows_per_s} for r in result.runs]}
     _finish(bench_recovery.report(result), data, as_json)
@@ -105,13 +109,12 @@ def latency(rates: str, seconds: float, as_json: bool) -> None:
       soma bench latency --rates 50,1000 --seconds 10
     """
     from ops.bench import latency as bench_latency
-    from ops.bench.site import opened
 
     try:
         chosen = [int(rate) for rate in rates.split(",")]
     except ValueError as error:
         raise click.BadParameter("give numbers such as 50,1000", param_hint="--rates") from error
-    with _failures(), opened(load(), _say) as site:
+    with _site() as site:
         found, idle = bench_latency.run(site, chosen, seconds)
     table = bench_latency.report(found, idle, seconds)
     _finish(table, bench_latency.as_json(found, idle), as_json)
@@ -132,9 +135,8 @@ def predictors(events: int, runs: int, tenants: int, dim: int, seed: int, as_jso
       soma bench predictors --events 600000 --dim 16
     """
     from ops.bench import predictors as bench_predictors
-    from ops.bench.site import opened
 
-    with _failures(), opened(load(), _say) as site:
+    with _site() as site:
         rates = bench_predictors.run(site, events, runs, tenants, dim, seed)
     _finish(bench_predictors.report(rates, events, tenants, dim), _rates(rates), as_json)
 
@@ -159,8 +161,8 @@ def odd(events: int, runs: int, tenants: int, cases: str, seed: int, as_json: bo
     if wrong := sorted(set(chosen) - set(bench_odd.CASES)):
         known = ", ".join(bench_odd.CASES)
         raise click.BadParameter(f"no {', '.join(wrong)}; there are {known}", param_hint="--cases")
-    with _failures():
-        found = bench_odd.run(load(), _say, events, runs, tenants, chosen, seed)
+    with _settings() as settings:
+        found = bench_odd.run(settings, _say, events, runs, tenants, chosen, seed)
     data = {name: _rates(rates) for name, rates in found.items()}
     _finish(bench_odd.report(found, events, tenants), data, as_json)
 
@@ -178,27 +180,35 @@ def memory(tenants: int, minutes: float, seed: int, as_json: bool) -> None:
       soma bench memory --tenants 100000 --minutes 10
     """
     from ops.bench import memory as bench_memory
-    from ops.bench.site import opened
 
-    with _failures(), opened(load(), _say) as site:
+    with _site() as site:
         samples = bench_memory.run(site, tenants, minutes, seed)
     data = [vars(sample) for sample in samples]
     _finish(bench_memory.report(samples, tenants, minutes), data, as_json)
 
 
-class _failures:  # noqa: N801 - used like a function
-    """Show what ended a benchmark as one message instead of a traceback."""
+@contextmanager
+def _settings() -> Iterator[Settings]:
+    """Settings with a broker that answers; what ends a benchmark is one message, no traceback."""
+    from ops.bench.peers.kstreams import BuildError
+    from ops.bench.pipeline import PeerError
+    from ops.bench.site import NoBrokerError, on_broker
+    from ops.bench.worker import WorkerError
+    from ops.stack import StackError
 
-    def __enter__(self) -> None:
-        return None
+    try:
+        with on_broker(load(), _say) as settings:
+            yield settings
+    except (BuildError, NoBrokerError, PeerError, StackError, TimeoutError, WorkerError) as error:
+        raise click.ClickException(str(error)) from error
 
-    def __exit__(self, kind: type[BaseException] | None, error: object, _: object) -> None:
-        from ops.bench.peers.kstreams import BuildError
-        from ops.bench.pipeline import PeerError
-        from ops.bench.worker import WorkerError
 
-        if isinstance(error, BuildError | PeerError | WorkerError | TimeoutError):
-            raise click.ClickException(str(error)) from error
+@contextmanager
+def _site() -> Iterator["Site"]:
+    from ops.bench.site import opened
+
+    with _settings() as settings, opened(settings, _say) as site:
+        yield site
 
 
 def _say(text: str) -> None:
@@ -216,7 +226,7 @@ def _finish(report: "Report", data: object, as_json: bool) -> None:
     """Write the section of RESULTS.md, and print the table or the JSON."""
     from ops.bench.report import show, write
 
-    machine = write(report)
+    machine = write(report, click.get_current_context().obj)
     if as_json:
         click.echo(json.dumps({"machine": machine, "result": data}))
     else:

@@ -17,12 +17,12 @@ def _cpu_name() -> str:
     return platform.processor() or platform.machine()
 
 
-def describe() -> str:
-    """One line: processor, cores, memory, system, Python, time and load average."""
+def describe(load_before: float) -> str:
+    """One line: processor, cores, memory, system, Python, time; load average before and after."""
     memory = psutil.virtual_memory().total / 2**30
-    load = ", ".join(f"{x:.1f}" for x in os.getloadavg())
     return (
         f"{_cpu_name()}, {os.cpu_count()} cores, {memory:.0f} GiB, {platform.system()} "
         f"{platform.release().partition('-')[0]}, Python {platform.python_version()}, "
-        f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC, load average {load} (1, 5, 15 min)"
+        f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC, load average (1 min) "
+        f"{load_before:.1f} before and {os.getloadavg()[0]:.1f} after the run"
     )

@@ -61,9 +61,9 @@ def show(report: Report, machine: str) -> None:
         console.print(line, markup=False)
 
 
-def write(report: Report, path: Path = RESULTS) -> str:
+def write(report: Report, load_before: float, path: Path = RESULTS) -> str:
     """Replace the command's section in RESULTS.md; the others stay. Returns the machine's line."""
-    machine = describe()
+    machine = describe(load_before)
     text = path.read_text() if path.exists() else TITLE
     sections = re.split(r"(?m)^(?=## )", text)
     mine = report.markdown(machine)

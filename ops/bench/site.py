@@ -8,10 +8,14 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from confluent_kafka import KafkaException
+from confluent_kafka.admin import AdminClient
+
 from agents.settings import Settings
 from ops.bench.broker import Broker
 from ops.bench.commits import Rate, follow
 from ops.bench.worker import Worker
+from ops.stack import Stack
 from topics import preflight
 from topics.catalogue import CATALOGUE
 
@@ -45,6 +49,33 @@ class Site:
         """Run a worker with one room until so many records are committed to its sink."""
         with Worker(self.settings, room, self.folder) as worker:
             return follow(self.broker, self.topic(sink), worker, committed)
+
+
+class NoBrokerError(Exception):
+    """There is no broker to measure on; the text says which was asked."""
+
+
+@contextmanager
+def on_broker(settings: Settings, say: Say) -> Iterator[Settings]:
+    """The settings, if they name a broker that answers; else those of one started for the run."""
+    if settings.kafka_bootstrap:
+        try:
+            AdminClient(settings.librdkafka()).list_topics(timeout=10)
+        except KafkaException as error:
+            raise NoBrokerError(
+                f"No answer from the broker at {settings.bootstrap()}: {error.args[0].str()}"
+            ) from error
+        yield settings
+        return
+    say("no broker is set and no local stack runs: starting a Kafka for this benchmark alone")
+    home = Path(tempfile.mkdtemp(prefix="soma-bench-stack-"))
+    cache = settings.home / "jars"
+    stack = Stack(home, ephemeral=True, cache=cache, without=("postgres", "valkey"), say=say)
+    try:
+        yield settings.model_copy(update={"kafka_bootstrap": stack.up().kafka_bootstrap})
+    finally:
+        stack.down()
+        shutil.rmtree(home, ignore_errors=True)
 
 
 @contextmanager

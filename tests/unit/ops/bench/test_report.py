@@ -11,9 +11,9 @@ def report(name: str, value: str) -> Report:
 
 def test_a_section_is_replaced_and_the_others_stay(tmp_path: Path) -> None:
     path = tmp_path / "RESULTS.md"
-    write(report("pipeline", "1"), path)
-    write(report("latency", "2"), path)
-    write(report("pipeline", "3"), path)
+    write(report("pipeline", "1"), 0.5, path)
+    write(report("latency", "2"), 0.5, path)
+    write(report("pipeline", "3"), 0.5, path)
     text = path.read_text()
     assert text.count("## soma bench pipeline\n") == 1
     assert "| this engine | 3 |" in text
@@ -23,8 +23,8 @@ def test_a_section_is_replaced_and_the_others_stay(tmp_path: Path) -> None:
 
 def test_a_section_whose_name_begins_like_another_is_another(tmp_path: Path) -> None:
     path = tmp_path / "RESULTS.md"
-    write(report("pipeline (lz4)", "1"), path)
-    write(report("pipeline", "2"), path)
+    write(report("pipeline (lz4)", "1"), 0.5, path)
+    write(report("pipeline", "2"), 0.5, path)
     assert "| this engine | 1 |" in path.read_text()
 
 
