@@ -1,5 +1,6 @@
 """`soma demo`: the whole of it on this machine, live."""
 
+import io
 import json
 import signal
 import sys
@@ -22,6 +23,7 @@ from topics import preflight
 from topics.broker import BrokerError
 
 PICTURES_PER_S = 4
+PICTURE_WIDTH = 118  # characters
 SAY_EVERY_S = 5.0
 
 
@@ -49,6 +51,7 @@ SAY_EVERY_S = 5.0
     show_default=True,
     help="How much faster than life the recorded series is played.",
 )
+@click.option("--picture", type=click.Path(dir_okay=False), help="Save the last picture as SVG.")
 @click.option("--json", "as_json", is_flag=True, help="Print a summary as JSON at the end.")
 def demo(
     seconds: float | None,
@@ -56,6 +59,7 @@ def demo(
     tenants: tuple[str, ...],
     interval: float,
     speed: float,
+    picture: str | None,
     as_json: bool,
 ) -> None:
     """Watch a live stream become predictions and fused frames.
@@ -81,6 +85,8 @@ def demo(
             show.open(_say)
             with suppress(KeyboardInterrupt):
                 _run(show, seconds, headless or not sys.stdout.isatty())
+            if picture is not None:
+                _save(show, picture)
             summary = show.summary()
         finally:
             with _deaf():
@@ -106,6 +112,13 @@ def _run(show: Show, seconds: float | None, headless: bool) -> None:
             time.sleep(1 / PICTURES_PER_S)
     # The screen is gone with what it showed: leave the last picture in the terminal.
     Console().print(screen(show.moment(tips)))
+
+
+def _save(show: Show, path: str) -> None:
+    """The picture of this moment, as wide as it needs to be."""
+    console = Console(file=io.StringIO(), width=PICTURE_WIDTH, record=True, force_terminal=True)
+    console.print(screen(show.moment(hints("soma"))))
+    console.save_svg(path, title="soma demo")
 
 
 def _over(show: Show, seconds: float | None) -> bool:
