@@ -143,6 +143,13 @@ class Settings(BaseSettings):
             raise ValueError('give a JSON object or "name=value,name=value"')
         return {name.strip(): text.strip() for name, _, text in pairs}
 
+    @field_validator("schema_registry_url")
+    @classmethod
+    def _no_registry(cls, value: str) -> str:
+        if value:
+            raise ValueError("a schema registry isn't supported: ids come from avro/ids.json")
+        return value
+
     @model_validator(mode="after")
     def _timeouts(self) -> Self:
         if self.heartbeat_s * 3 > self.session_timeout_s:

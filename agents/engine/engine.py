@@ -19,6 +19,7 @@ from confluent_kafka.admin import AdminClient
 from faust.types import TP
 
 from agents.engine import metrics
+from agents.engine.errors import Fenced
 from agents.engine.partition import Input, Partition
 from agents.engine.plan import Plan, defaults_of
 from agents.engine.processor import Fold, Processor
@@ -34,6 +35,7 @@ log = logging.getLogger(__name__)
 
 WATCH_S = 1.0
 HINT_S = 5.0
+FENCED_S = 10.0  # a rebalance that took our partition away has reached us by then
 CLOSE_S = 3.0  # a partition's time to finish its transaction: SIGTERM must end within 5 s
 EXIT_FAILURE = 70  # EX_SOFTWARE
 
@@ -61,6 +63,7 @@ class Engine:
                 self._spaces[plan.processor.name].put(Workspace(plan))
         self._admin = AdminClient(settings.librdkafka())
         self._hinted: dict[TP, int] = {}
+        self._rejoin_at = 0.0
         self._security = security(settings)
 
     # --- assignment -----------------------------------------------------------------------
@@ -181,6 +184,7 @@ class Engine:
             for tp in list(self.consumer.lost) if self.consumer is not None else []:
                 self._taken_anew(tp, "its offset isn't in the log")
             await self._watch_ids()
+            await self._watch_fenced()
             running = [p for p in self.partitions.values() if p.phase == "running"]
             metrics.RECOVERY.set(len(running) / len(self.partitions) if self.partitions else 1.0)
             if time.monotonic() - hinted > HINT_S:
@@ -208,6 +212,20 @@ class Engine:
             known = found.get(tp.topic)
             if known is not None and partition.phase == "running" and partition.topic_id != known:
                 partition.take_anew("its topic was recreated")
+
+    async def _watch_fenced(self) -> None:
+        """Fenced, and yet ours still: the broker ended a transaction that took too long.
+
+        A partition is taken again after a new assignment only, so ask for one. Where another worker
+        is the owner, the group has taken the partition from us long before.
+        """
+        now = time.monotonic()
+        if not any(isinstance(p.stopped, Fenced) for p in self.partitions.values()):
+            self._rejoin_at = now + FENCED_S
+        elif now >= self._rejoin_at and self.consumer is not None:
+            self._rejoin_at = now + 3 * FENCED_S
+            log.warning("fenced without a new owner: asking the group for a new assignment")
+            await self.consumer.rejoin()
 
     async def _hint(self) -> None:
         """Commit offsets to the group for lag tools. Nothing relies on them, so errors only show."""

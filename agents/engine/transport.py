@@ -113,6 +113,13 @@ class BatchThread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]
         self.tags[tp] += 1
         return self.tags[tp]
 
+    async def rejoin(self) -> None:
+        """Ask the group for a new assignment."""
+        await self.call_thread(self._rejoin)
+
+    async def _rejoin(self) -> None:
+        self._ensure_consumer()._coordinator.request_rejoin()
+
 
 class BatchConsumer(driver.Consumer):  # type: ignore[misc]
     """Delivers one `Fetched` per partition and fetch. `held` partitions are not delivered."""
@@ -154,6 +161,10 @@ class BatchConsumer(driver.Consumer):  # type: ignore[misc]
         self.lost.discard(tp)
         self.held.discard(tp)
         return tag
+
+    async def rejoin(self) -> None:
+        """Ask the group for a new assignment: everybody lets go and takes anew."""
+        await self._thread.rejoin()
 
     async def hint(self, offsets: Mapping[TP, int]) -> None:
         """Tell the group how far we are: for lag tools only, nothing relies on it."""
