@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
 import click
-from rich.console import Console
+from rich.console import Console, Group
 from rich.live import Live
 
 from agents.commands.observe import tenants_of
@@ -106,12 +106,17 @@ def _run(show: Show, seconds: float | None, headless: bool) -> None:
                 _say(f"{said:.0f} s: {show.observations} observations, {show.frames} frames")
         return
     tips = hints(how_to_call_soma(sys.argv[0], sys.executable))
-    with Live(screen(show.moment(tips)), auto_refresh=False, screen=True) as live:
+    console = Console()
+
+    def picture() -> Group:
+        return screen(show.moment(tips), console.width, console.height)
+
+    with Live(picture(), console=console, auto_refresh=False, screen=True) as live:
         while not _over(show, seconds):
-            live.update(screen(show.moment(tips)), refresh=True)
+            live.update(picture(), refresh=True)
             time.sleep(1 / PICTURES_PER_S)
     # The screen is gone with what it showed: leave the last picture in the terminal.
-    Console().print(screen(show.moment(tips)))
+    console.print(picture())
 
 
 def _save(show: Show, path: str) -> None:

@@ -24,13 +24,15 @@ PROGRESS_EVERY = 200  # lines
 class Tally:
     """What became of the lines. Failures go to standard error as they happen."""
 
+    console: Console = field(default_factory=lambda: Console(stderr=True))
     read: int = 0
     failed: set[int] = field(default_factory=set)
 
     def fail(self, number: int, why: str) -> None:
         """Name a line that went wrong."""
         self.failed.add(number)
-        click.echo(f"line {number}: {why}", err=True)
+        text = f"line {number}: {why}"
+        self.console.print(text, markup=False, highlight=False, soft_wrap=True)
 
 
 @click.command()
@@ -86,7 +88,7 @@ def _publish_lines(
     tally: Tally,
 ) -> bool:
     """Send every good line; returns whether Ctrl-C ended it."""
-    console = Console(stderr=True)
+    console = tally.console
     columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
     start = time.monotonic()
     with Progress(

@@ -14,7 +14,7 @@ from topics import codec
 
 TOPIC = "cog.global.frame"
 TENANTS_MAX = 1_000  # shown and counted apart; frames of others count in the sum
-DELAYS_MAX = 5_000
+DELAYS_MAX = 2_000  # the last few seconds of a demo
 WINDOW_S = 5.0
 
 

@@ -13,7 +13,6 @@ from agents.tools.publisher import Publisher
 from topics import codec
 
 TOPIC = "cog.observations"
-PREFIX = "recorded."  # before the tenants of the recorded series
 
 
 def send(publisher: Publisher, seen: Sequence[Observation]) -> None:
@@ -100,5 +99,7 @@ class SeriesFeed(Feed):
         second, rows = self._steps[k]
         following = self._steps[(k + 1) % len(self._steps)][0]
         now = time.time_ns() // 1000
-        played = [Observation(PREFIX + row.tenant, row.domain, now, row.vector) for row in rows]
+        played = [
+            Observation(series.PREFIX + row.tenant, row.domain, now, row.vector) for row in rows
+        ]
         return max(0.0, following - second) / self._speed, played

@@ -11,9 +11,14 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
+from agents.tools.machine import TENANTS
+from agents.tools.series import PREFIX
+
 BAR = 20  # characters of a bar of weights
 PAST = 20  # seconds of past leaders
-ROWS_MAX = 24
+WIDE, NARROW = 112, 92  # characters: below, the past is left out; below, the bars are half as long
+ROWS_MIN, ROWS_MAX = 8, 24
+OTHER_LINES = 16  # of the screen, besides the tenants'
 COLOURS = {"state": "cyan", "agent": "magenta", "action": "yellow"}
 OTHERS = ("green", "blue", "red", "white")
 
@@ -34,9 +39,9 @@ class Moment:
     hints: Sequence[tuple[str, str]] = ()
 
 
-def screen(moment: Moment) -> Group:
-    """All of it."""
-    parts: list[RenderableType] = [_head(moment), _table(moment), _numbers(moment)]
+def screen(moment: Moment, width: int = WIDE, height: int = 40) -> Group:
+    """All of it, for a terminal of so many characters and lines."""
+    parts: list[RenderableType] = [_head(moment), _table(moment, width, height), _numbers(moment)]
     if moment.trouble:
         parts.append(Panel(Text(moment.trouble), title="trouble", border_style="red"))
     parts.append(_hints(moment))
@@ -52,32 +57,41 @@ def _head(moment: Moment) -> Text:
     return head
 
 
-def _table(moment: Moment) -> Table:
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1))
+def _table(moment: Moment, width: int, height: int) -> Table:
+    cells = BAR if width >= NARROW else BAR // 2
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1 if width >= NARROW else 0))
     table.add_column("tenant", no_wrap=True)
     table.add_column("leader", no_wrap=True)
-    table.add_column("weights", no_wrap=True, width=BAR)
-    table.add_column("leaders so far", no_wrap=True, width=PAST)
+    table.add_column("weights", no_wrap=True, width=cells)
+    if width >= WIDE:
+        table.add_column("leaders so far", no_wrap=True, width=PAST)
     for name in ("confidence", "entropy", "dwell", "frames/s"):
         table.add_column(name, justify="right", no_wrap=True)
-    tenants = sorted(moment.frames, key=lambda name: ("." in name, name))
-    for tenant in tenants[:ROWS_MAX]:
+    tenants = sorted(moment.frames, key=_rank)
+    rows = max(ROWS_MIN, min(ROWS_MAX, height - OTHER_LINES))
+    for tenant in tenants[:rows]:
         frame = moment.frames[tenant]
+        past = [_past(moment.past.get(tenant, ()))] if width >= WIDE else []
         table.add_row(
             Text(tenant),
             Text(frame["leader"] or "none", style=_colour(frame["leader"])),
-            bar(frame["weights"]),
-            _past(moment.past.get(tenant, ())),
+            bar(frame["weights"], cells),
+            *past,
             f"{frame['confidence']:.2f}",
             f"{frame['entropy']:.2f}",
             _duration(frame["dwell_ms"]),
             f"{moment.tenant_rates.get(tenant, 0.0):.1f}",
         )
     if not tenants:
-        table.add_row("…", "waiting for the first frame", "", "", "", "", "", "")
-    if len(tenants) > ROWS_MAX:
-        table.add_row(f"and {len(tenants) - ROWS_MAX} more", "", "", "", "", "", "", "")
+        table.caption = "waiting for the first frame"
+    elif len(tenants) > rows:
+        table.caption = f"and {len(tenants) - rows} more tenants"
     return table
+
+
+def _rank(tenant: str) -> tuple[int, str]:
+    """This machine first, then the recorded one, then all others."""
+    return 0 if tenant in TENANTS else 1 if tenant.startswith(PREFIX) else 2, tenant
 
 
 def bar(weights: Mapping[str, float], width: int = BAR) -> Text:
@@ -113,7 +127,7 @@ def _numbers(moment: Moment) -> Text:
     text.append(f"{moment.observation_rate:,.0f} observations/s → ")
     text.append(f"{moment.frame_rate:,.0f} frames/s", style="bold")
     if moment.delays_ms is not None:
-        text.append(" · from one to the other ")
+        text.append(" · delay ")
         text.append(f"{moment.delays_ms[0]:.0f} ms (median), {moment.delays_ms[1]:.0f} ms (p99)")
     if moment.lags:
         waiting = ", ".join(f"{name} {count}" for name, count in sorted(moment.lags.items()))

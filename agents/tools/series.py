@@ -14,6 +14,7 @@ from typing import TextIO
 from agents.tools.machine import DIM, Observation
 
 RECORDED = "machine.csv"
+PREFIX = "recorded."  # before the names of its tenants when it is played
 ROWS_MAX = 1_000_000
 
 

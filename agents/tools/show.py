@@ -11,8 +11,9 @@ import click
 
 from agents.settings import Settings
 from agents.tools.audience import Audience, Rate
-from agents.tools.feeds import PREFIX, MachineFeed, SeriesFeed
+from agents.tools.feeds import MachineFeed, SeriesFeed
 from agents.tools.screen import PAST, Moment
+from agents.tools.series import PREFIX
 from agents.tools.subworker import SubWorker
 from stores.frame_cache import FrameCache, StoreDownError
 

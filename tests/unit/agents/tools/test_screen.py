@@ -15,10 +15,10 @@ FRAME = {
 }
 
 
-def drawn(moment: Moment) -> str:
-    console = Console(file=io.StringIO(), width=140)
+def drawn(moment: Moment, width: int = 140, height: int = 40) -> str:
+    console = Console(file=io.StringIO(), width=width)
     with console.capture() as capture:
-        console.print(screen(moment))
+        console.print(screen(moment, width, height))
     return capture.get()
 
 
@@ -74,4 +74,13 @@ def test_a_moment_with_everything() -> None:
 
 def test_many_tenants_are_cut_short() -> None:
     text = drawn(Moment(1.0, {f"t{k:03}": FRAME for k in range(ROWS_MAX + 7)}))
-    assert "and 7 more" in text
+    assert "and 7 more tenants" in text
+
+
+def test_it_fits_an_old_terminal() -> None:
+    tenants = ["cpu", "recorded.network", *(f"t{k}" for k in range(40))]
+    lines = drawn(Moment(1.0, dict.fromkeys(tenants, FRAME)), 80, 24).splitlines()
+    assert len(lines) <= 24
+    assert all(len(line) <= 80 and "…" not in line for line in lines)
+    shown = [line.split()[0] for line in lines if "state" in line]
+    assert shown[1:4] == ["cpu", "recorded.network", "t0"], "the demo's own stand first"
