@@ -14,6 +14,20 @@ for _name in [name for name in os.environ if name.upper().startswith("SOMA_")]:
     del os.environ[_name]
 
 
+ORDER = ("unit", "contract", "live")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """What is quick comes first, and compiles the kernels that live tests then find compiled."""
+    rooms = config.rootpath / "tests"
+
+    def place(item: pytest.Item) -> int:
+        room = item.path.relative_to(rooms).parts[0] if item.path.is_relative_to(rooms) else ""
+        return ORDER.index(room) if room in ORDER else 0
+
+    items.sort(key=place)
+
+
 @pytest.fixture(autouse=True)
 def _own_home(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> None:
     """No test finds the developer's stack: SOMA_HOME is an empty folder."""

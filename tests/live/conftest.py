@@ -22,6 +22,7 @@ from ops.stack.jars import SHARED
 from tests.live.helpers import Worker
 from topics import preflight
 
+LIVE_S = 300  # servers and workers start within a test, on a machine that may be busy
 HOMES = Path(tempfile.gettempdir()) / f"soma-tests-{os.getuid()}"
 
 
@@ -38,6 +39,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if here in item.path.parents:
             item.add_marker(pytest.mark.live)
+            if item.get_closest_marker("timeout") is None:
+                item.add_marker(pytest.mark.timeout(LIVE_S))
 
 
 @pytest.fixture(scope="session")

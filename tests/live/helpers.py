@@ -117,7 +117,8 @@ class Worker:
         except (urllib.error.URLError, OSError):
             return False
 
-    def await_ready(self, timeout: float = 60.0) -> Self:
+    def await_ready(self, timeout: float = 150.0) -> Self:
+        # The first start after a change compiles the kernels: on a busy machine that takes a while.
         try:
             eventually(self.ready, timeout, "the worker is ready")
         except AssertionError as error:
