@@ -4,6 +4,7 @@ import numpy as np
 from numba import njit
 
 from agents.engine import reasons
+from topics.layout import I64, U8, Num
 from topics.partition import murmur2_kernel
 
 NAME_MAX = 128  # bytes of a tenant or domain
@@ -24,8 +25,11 @@ _LONG = reasons.LONG_STRING
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def classify(b, vpos, vlen, n, reserved, status):  # type: ignore[no-untyped-def]
-    """status[:n]: 0, NULL_VALUE, JSON, or CONTROL (a schema id of `reserved`). Returns how many aren't 0."""
+def classify(b: U8, vpos: I64, vlen: I64, n: Num, reserved: I64, status: U8) -> Num:
+    """status[:n]: 0, NULL_VALUE, JSON, or CONTROL (a schema id of `reserved`).
+
+    Returns how many aren't 0.
+    """
     odd = 0
     for i in range(n):
         s = _OK
@@ -52,7 +56,7 @@ def classify(b, vpos, vlen, n, reserved, status):  # type: ignore[no-untyped-def
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _name_ok(b, p, n):  # type: ignore[no-untyped-def]
+def _name_ok(b: U8, p: Num, n: Num) -> Num:
     """1 to 128 of [A-Za-z0-9._-]."""
     if n < 1 or n > NAME_MAX:
         return False
@@ -65,23 +69,19 @@ def _name_ok(b, p, n):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
+def _same(b: U8, p: Num, q: Num, n: Num) -> Num:
+    """Whether b[p : p + n] and b[q : q + n] are the same bytes."""
+    j = 0
+    while j < n and b[p + j] == b[q + j]:
+        j += 1
+    return j == n
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
 def admit(
-    b,
-    n,
-    pos,
-    size,
-    strings,
-    tenant,
-    domain,
-    ts,
-    ms,
-    kpos,
-    klen,
-    partition,
-    partitions,
-    status,
-    dest,
-):  # type: ignore[no-untyped-def]
+    b: U8, n: Num, pos: I64, size: I64, strings: I64, tenant: Num, domain: Num, ts: I64, ms: I64,
+    kpos: I64, klen: I64, partition: Num, partitions: Num, status: U8, dest: I64,
+) -> tuple[Num, Num]:  # fmt: skip
     """Checks strings and event time of the records with status 0, and that they belong here.
 
     `pos` and `size` are the spans of all strings (rows `strings`, `tenant` and `domain` of them).
@@ -112,14 +112,7 @@ def admit(
             status[i] = _TS
             continue
         home = murmur2_kernel(b, p, m) % partitions
-        same = klen[i] == m and home == partition
-        if same:
-            k = kpos[i]
-            for j in range(m):
-                if b[k + j] != b[p + j]:
-                    same = False
-                    break
-        if same:
+        if home == partition and klen[i] == m and _same(b, p, kpos[i], m):
             good += 1
         else:
             status[i] = _MISROUTED

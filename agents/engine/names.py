@@ -1,18 +1,23 @@
 """Interning: byte strings to dense ints, in compiled kernels over growable arrays.
 
-Open addressing with linear probing over 64-bit FNV-1a hashes (Fowler, Noll, Vo). Nothing computed by
-a law may depend on the ints: they depend on arrival order and change with every recovery.
+Open addressing with linear probing over 64-bit FNV-1a hashes (Fowler, Noll, Vo). Nothing that a
+law computes may depend on the ints: they follow the order of arrival, and change with a recovery.
 """
 
 import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
+from topics.layout import I64, U8, Num
+
+Int32s = NDArray[np.int32]
+Hashes = NDArray[np.uint64]
+
 ABSENT = -1
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _hash(buf, pos, length):  # type: ignore[no-untyped-def]
+def _hash(buf: U8, pos: Num, length: Num) -> Num:
     h = np.uint64(14695981039346656037)
     for j in range(length):
         h = (h ^ np.uint64(buf[pos + j])) * np.uint64(1099511628211)
@@ -20,7 +25,10 @@ def _hash(buf, pos, length):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _slot(table, hashes, pool, at, size, buf, pos, length, h):  # type: ignore[no-untyped-def]
+def _slot(
+    table: Int32s, hashes: Hashes, pool: U8, at: I64, size: I64,
+    buf: U8, pos: Num, length: Num, h: Num,
+) -> Num:  # fmt: skip
     """The table slot that holds this name, or the empty one where it belongs."""
     mask = table.shape[0] - 1
     s = np.int64(h & np.uint64(mask))
@@ -40,10 +48,13 @@ def _slot(table, hashes, pool, at, size, buf, pos, length, h):  # type: ignore[n
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _intern(table, hashes, pool, at, size, count, used, buf, pos, length, take, lo, hi, add, out):  # type: ignore[no-untyped-def]
+def _intern(
+    table: Int32s, hashes: Hashes, pool: U8, at: I64, size: I64, count: Num, used: Num,
+    buf: U8, pos: I64, length: I64, skip: U8, lo: Num, hi: Num, add: Num, out: I64,
+) -> tuple[Num, Num, Num]:  # fmt: skip
     """Fills out[lo:hi]; stops where the arrays are full. Returns (next, count, used)."""
     for i in range(lo, hi):
-        if take[i] != 0:
+        if skip[i] != 0:
             out[i] = -1
             continue
         p = pos[i]
@@ -71,7 +82,8 @@ def _intern(table, hashes, pool, at, size, count, used, buf, pos, length, take, 
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _rehash(table, hashes, count):  # type: ignore[no-untyped-def]
+def _rehash(table: Int32s, hashes: Hashes, count: Num) -> None:
+    """Put all names into a larger table."""
     mask = table.shape[0] - 1
     table[:] = -1
     for k in range(count):

@@ -3,11 +3,13 @@
 import numpy as np
 from numba import njit
 
+from topics.layout import U8, Num
+
 PLACE_MAX = 48  # bytes that the longest id needs: 8 + 1 + 10 + 1 + 19, rounded up
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def put_place(out, at, prefix, offset):  # type: ignore[no-untyped-def]
+def put_place(out: U8, at: Num, prefix: U8, offset: Num) -> Num:
     """Writes prefix and the decimal digits of offset (>= 0) at out[at:]; returns the end.
 
     Needs PLACE_MAX bytes of room; returns -1, writing nothing, where there is less.

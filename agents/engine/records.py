@@ -7,14 +7,15 @@ before it is used, whatever the bytes.
 import numpy as np
 from numba import njit
 
-from topics.read_kernels import varint as read_varint
+from topics.kernels import varint as read_varint
+from topics.layout import I64, U8, Num
 
 ORIGIN = b"soma-origin"
 HOPS = b"soma-hops"
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def varint_size(value):  # type: ignore[no-untyped-def]
+def varint_size(value: Num) -> Num:
     """Bytes that `put_varint` writes."""
     z = (np.uint64(value) << np.uint64(1)) ^ np.uint64(value >> 63)
     n = 1
@@ -25,7 +26,7 @@ def varint_size(value):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def put_varint(out, p, value):  # type: ignore[no-untyped-def]
+def put_varint(out: U8, p: Num, value: Num) -> Num:
     """Writes a zigzag varint at out[p]; the caller has made room. Returns the end."""
     z = (np.uint64(value) << np.uint64(1)) ^ np.uint64(value >> 63)
     while z > np.uint64(127):
@@ -37,26 +38,20 @@ def put_varint(out, p, value):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
+def _blob(b: U8, p: Num, stop: Num) -> tuple[Num, Num, Num]:
+    """A key or value: its length (-1: null), where it begins, its end (-1 if it lies)."""
+    n, p = read_varint(b, p, stop)
+    if p < 0 or n > stop - p:
+        return np.int64(-1), np.int64(0), np.int64(-1)
+    return max(n, np.int64(-1)), p, p + max(n, np.int64(0))
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
 def parse(
-    b,
-    p,
-    end,
-    count,
-    base,
-    limit,
-    stamp,
-    first,
-    offs,
-    ms,
-    kpos,
-    klen,
-    vpos,
-    vlen,
-    hpos,
-    hlen,
-    hcnt,
-    at,
-):  # type: ignore[no-untyped-def]
+    b: U8, p: Num, end: Num, count: Num, base: Num, limit: Num, stamp: I64, first: Num,
+    offs: I64, ms: I64, kpos: I64, klen: I64, vpos: I64, vlen: I64,
+    hpos: I64, hlen: I64, hcnt: I64, at: Num,
+) -> Num:  # fmt: skip
     """Spans of the `count` records in b[p:end], into the arrays from index `at` on.
 
     `limit` is the batch's next offset; `stamp` (first, max, log append time) its times; records
@@ -79,16 +74,12 @@ def parse(
         if p < 0 or delta <= last or delta >= limit - base:
             return -1
         last = delta
-        kn, p = read_varint(b, p, stop)
-        if p < 0 or kn > stop - p:
+        kn, kp, p = _blob(b, p, stop)
+        if p < 0:
             return -1
-        kp = p
-        p += max(kn, 0)
-        vn, p = read_varint(b, p, stop)
-        if p < 0 or vn > stop - p:
+        vn, vp, p = _blob(b, p, stop)
+        if p < 0:
             return -1
-        vp = p
-        p += max(vn, 0)
         hn, p = read_varint(b, p, stop)
         if p < 0 or hn < 0 or hn > stop - p:
             return -1
@@ -100,9 +91,9 @@ def parse(
             offs[r] = base + delta
             ms[r] = stamp[1] if stamp[2] else stamp[0] + delta_ms
             kpos[r] = kp
-            klen[r] = max(kn, -1)
+            klen[r] = kn
             vpos[r] = vp
-            vlen[r] = max(vn, -1)
+            vlen[r] = vn
             hpos[r] = hp
             hlen[r] = p - hp
             hcnt[r] = hn
@@ -111,7 +102,7 @@ def parse(
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _skip_headers(b, p, stop, count):  # type: ignore[no-untyped-def]
+def _skip_headers(b: U8, p: Num, stop: Num, count: Num) -> Num:
     """The end of `count` headers, or -1 if one reaches beyond the record."""
     for _ in range(count):
         size, p = read_varint(b, p, stop)
@@ -126,11 +117,15 @@ def _skip_headers(b, p, stop, count):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def frame(out, p, limit, rows, lo, hi, keys, kpos, klen, values, off, gone):  # type: ignore[no-untyped-def]
-    """Frames records rows[lo:hi] without headers into out[p:], up to `limit` bytes (the first: beyond).
+def frame(
+    out: U8, p: Num, limit: Num, rows: I64, lo: Num, hi: Num,
+    keys: U8, kpos: I64, klen: I64, values: U8, off: I64, gone: U8,
+) -> tuple[Num, Num]:  # fmt: skip
+    """Frames records rows[lo:hi] without headers into out[p:], up to `limit` bytes, or one.
 
     Record k has the key keys[kpos[r]:][:klen[r]] (r = rows[k], klen -1: null) and the value
-    values[off[k]:off[k+1]] (gone[k] != 0: null). Returns (next record, end); (lo, p) if none fits.
+    values[off[k]:off[k+1]] (gone[k] != 0: null). Returns (next record, end): (lo, p) if none fits,
+    (-1, p) for spans outside their buffers.
     """
     for k in range(lo, hi):
         r = rows[k]
@@ -162,14 +157,14 @@ def frame(out, p, limit, rows, lo, hi, keys, kpos, klen, values, off, gone):  # 
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _put(out, p, data, at, n):  # type: ignore[no-untyped-def]
+def _put(out: U8, p: Num, data: U8, at: Num, n: Num) -> Num:
     for j in range(n):
         out[p + j] = data[at + j]
     return p + n
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _digits(n):  # type: ignore[no-untyped-def]
+def _digits(n: Num) -> Num:
     d = 1
     while n >= 10:
         n //= 10
@@ -179,26 +174,11 @@ def _digits(n):  # type: ignore[no-untyped-def]
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def frame_forwarded(
-    out,
-    p,
-    limit,
-    rows,
-    lo,
-    hi,
-    b,
-    tpos,
-    tlen,
-    vpos,
-    vlen,
-    hpos,
-    hlen,
-    hcnt,
-    offs,
-    origin_key,
-    origin,
-    hops,
-):  # type: ignore[no-untyped-def]
-    """Frames misrouted records: key = tenant, the value and headers as they came, and two headers more.
+    out: U8, p: Num, limit: Num, rows: I64, lo: Num, hi: Num,
+    b: U8, tpos: I64, tlen: I64, vpos: I64, vlen: I64, hpos: I64, hlen: I64, hcnt: I64, offs: I64,
+    origin_key: U8, origin: U8, hops: U8,
+) -> tuple[Num, Num]:  # fmt: skip
+    """Frames misrouted records: key = tenant, the value and headers as they came, and two more.
 
     `origin_key` and `hops` are framed header parts; `origin` is b"topic/partition/", to which the
     record's offset is written. All spans lie in b (checked by parse and the reader before).
