@@ -1,0 +1,25 @@
+"""`soma doctor` on real servers: well when all is there, and the one thing that isn't by name."""
+
+import json
+
+from agents.settings import Settings
+from tests.live.helpers import environment, soma
+
+
+def found(settings: Settings, status: int, **env: str) -> dict[str, bool]:
+    told = soma("doctor", "--json", env=environment(settings, **env))
+    assert told.returncode == status, told.stdout + told.stderr
+    return {one["what"]: one["well"] for one in json.loads(told.stdout)}
+
+
+def test_all_is_well(topics: Settings) -> None:
+    well = {"kafka": True, "topics": True, "redis": True, "postgres": True}
+    assert found(topics, 0) == well
+    gone = {"SOMA_REDIS_URL": "redis://127.0.0.1:1/0"}
+    assert found(topics, 1, **gone) == {**well, "redis": False}
+
+
+def test_missing_topics_are_named(settings: Settings) -> None:
+    told = soma("doctor", env=environment(settings))
+    assert told.returncode == 1
+    assert f"{settings.namespace}.cog.observations: missing" in told.stdout
