@@ -26,6 +26,7 @@ _inner: dict[str, Any] = {**_kernel, "forceinline": True}
 inner: Any = njit(**_inner)
 kernel: Any = njit(**_kernel)
 glue: Any = njit(**_glue)  # calls kernels with slices of arrays
+part: Any = njit(**_glue, inline="always")  # a part of glue: compiled only as that
 
 
 @kernel

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from topics.kernels import glue, inner, kernel, read_float, read_int, read_span, varint
+from topics.kernels import glue, inner, kernel, part, read_float, read_int, read_span, varint
 from topics.layout import (
     BAD_AVRO,
     BAD_WIRE,
@@ -272,13 +272,13 @@ def finish(p: I64, e: I64, live: U8, status: U8) -> None:
             status[j] = BAD_AVRO
 
 
-@glue
+@part
 def window(rows: NDArray[Any], slot: Num, r0: Num, r1: Num, spare: NDArray[Any]) -> NDArray[Any]:
     """Rows r0..r1-1 of a slot's array; a spare of that size for a field that is stepped over."""
     return rows[slot][r0:r1] if slot >= 0 else spare[: r1 - r0]
 
 
-@glue
+@part
 def read_field(
     b: U8, p: I64, e: I64, live: U8, status: U8, left: I64, r0: Num, ops: I64, o: Num, symbols: I64,
     cols: Cols, spare_i: I64, spare_f: F64, used: Num,
@@ -307,7 +307,7 @@ def read_field(
     return used
 
 
-@glue
+@part
 def read_block(
     b: U8, p: I64, e: I64, live: U8, status: U8, left: I64, r0: Num, ops: I64, lo: Num, hi: Num,
     symbols: I64, cols: Cols, spare_i: I64, spare_f: F64, spare_u: U8, used: Num,

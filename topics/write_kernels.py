@@ -8,7 +8,7 @@ from. The bytes are fastavro's: one block per map or array, no block when it is 
 
 import numpy as np
 
-from topics.kernels import glue, inner, kernel
+from topics.kernels import glue, inner, kernel, part
 from topics.layout import (
     BOOLEAN,
     BYTES,
@@ -250,7 +250,7 @@ def write_lists(
         p[j] = q + 1
 
 
-@glue
+@part
 def source(src: Num, b0: U8, b1: U8, b2: U8) -> U8:
     """The buffer that spans point into."""
     if src == 0:
@@ -258,7 +258,7 @@ def source(src: Num, b0: U8, b1: U8, b2: U8) -> U8:
     return b1 if src == 1 else b2
 
 
-@glue
+@part
 def measure_block(
     rows: I64, ops: I64, cols: Cols, b0: U8, b1: U8, b2: U8, no_null: U8, size: I64
 ) -> tuple[Num, Num]:
@@ -288,7 +288,7 @@ def measure_block(
     return np.int64(-1), np.int64(-1)
 
 
-@glue
+@part
 def write_block(
     rows: I64, ops: I64, cols: Cols, b0: U8, b1: U8, b2: U8, no_null: U8, o_: U8, p: I64
 ) -> None:

@@ -46,7 +46,7 @@ def test_put_names_the_field_that_is_wrong(type_: Any, value: Any) -> None:
     fields = [{"name": "many", "type": {"type": "array", "items": "int"}}]
     schema = {"type": "record", "name": "R", "fields": [*fields, {"name": "odd", "type": type_}]}
     columns, scratch = Columns(Layout(schema)), Buffer()
-    with pytest.raises(ValueError, match="^odd: "):
+    with pytest.raises(ValueError, match=r"^odd: "):
         columns.put(0, {"many": [1, 2], "odd": value}, scratch)
     assert columns.used == 0
     with pytest.raises(ValueError, match="odd: lacking"):
