@@ -21,6 +21,9 @@ STATE = Layout(schemas().newest(PROCESSOR.state_schema), PROCESSOR.state_src)
 STORED = Layout(schemas().newest(PROCESSOR.state_schema))
 PLACE = Place("0a1b2c3d", 3)
 
+# As plain Python (NUMBA_DISABLE_JIT=1) a hash's wrapping product would be a warning.
+_wrapping = np.errstate(over="ignore")
+
 
 class Harness:
     """One partition's predictors."""
@@ -30,6 +33,7 @@ class Harness:
         self.offset = 0
         self.reasons: list[str] = []
 
+    @_wrapping
     def run(self, records: Sequence[Record], cuts: Sequence[int] = ()) -> list[Record]:
         """Fold records in one batch, in slices cut at `cuts`; returns the updates."""
         batch = self.batch(records)
@@ -54,11 +58,13 @@ class Harness:
         buf = scratch.data[: scratch.used].copy()
         return Batch(buf, columns, offsets, log_ms, np.zeros(n, np.uint8))
 
+    @_wrapping
     def set(self, tenant: str, setting: str, value: str) -> str | None:
         """A settings record; returns why it was refused."""
         self.offset += 1
         return self.fold.control(Control("setting", tenant, setting, value, 0, self.offset, 0))
 
+    @_wrapping
     def tick(self, ts: int) -> None:
         """The wall time, microseconds."""
         self.offset += 1
@@ -72,6 +78,7 @@ class Harness:
         """Every row."""
         return dict(sorted(self._rows(self.fold.rows_all).items()))
 
+    @_wrapping
     def load(self, rows: Mapping[bytes, Record | None]) -> None:
         """Take in rows, as a recovery would."""
         columns, scratch = Columns(STORED), Buffer()
@@ -86,6 +93,7 @@ class Harness:
             np.array(size, np.int64), np.array(gone, np.uint8),
         )  # fmt: skip
 
+    @_wrapping
     def _rows(self, write: Any) -> Rows:
         none = np.empty(0, np.int64)
         rows = StateRows(Columns(STATE), Buffer(), 0, none, none, np.empty(0, np.uint8))

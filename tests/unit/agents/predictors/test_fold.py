@@ -10,7 +10,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.linalg import expm
 
-from agents.engine.processor import Control
 from agents.predictors.kernels import DIM_MAX, REASONS
 from tests.unit.agents.predictors.harness import Harness, Record, observation
 from tests.unit.agents.predictors.samples import records
@@ -93,14 +92,11 @@ def test_where_batches_are_cut_changes_nothing(seed: int, cuts: list[int], data:
         for lo, hi in zip(places, [*places[1:], 60], strict=True):
             for at, (setting, value) in changes:
                 if at == lo:
-                    assert harness.fold.control(_set("tenant-1", setting, value)) is None
+                    assert harness.set("tenant-1", setting, value) is None
+                    harness.offset -= 1
             found += harness.run(given[lo:hi])
         results.append((found, harness.all()))
     assert results[0] == results[1] == results[2]
-
-
-def _set(tenant: str, setting: str, value: str) -> Any:
-    return Control("setting", tenant, setting, value, 0, 0, 0)
 
 
 @settings(max_examples=25, deadline=None)
