@@ -20,11 +20,12 @@ from faust.types import TP
 
 from agents.engine import metrics
 from agents.engine.errors import Fenced
-from agents.engine.partition import Input, Partition
+from agents.engine.partition import Partition
 from agents.engine.plan import Plan, defaults_of
+from agents.engine.position import Input, Recovered
 from agents.engine.processor import Fold, Processor
 from agents.engine.producer import Transactions
-from agents.engine.recovery import Recovered, recover
+from agents.engine.recovery import recover
 from agents.engine.transport import BatchConsumer, Fetched
 from agents.engine.work import Outcome, Workspace
 from agents.settings import Settings
@@ -228,7 +229,7 @@ class Engine:
             await self.consumer.rejoin()
 
     async def _hint(self) -> None:
-        """Commit offsets to the group for lag tools. Nothing relies on them, so errors only show."""
+        """Commit offsets to the group for lag tools. Nothing relies on them: errors only show."""
         current = {tp: p.committed for tp, p in self.partitions.items() if p.committed >= 0}
         news = {tp: offset for tp, offset in current.items() if self._hinted.get(tp) != offset}
         if not news or self.consumer is None:
@@ -253,9 +254,12 @@ def security(settings: Settings) -> dict[str, Any]:
     """aiokafka's arguments for the librdkafka properties that secure a connection."""
     given = settings.kafka_properties
     names = {
-        "security.protocol": "security_protocol", "sasl.mechanism": "sasl_mechanism", "sasl.mechanisms": "sasl_mechanism",
-        "sasl.username": "sasl_plain_username", "sasl.password": "sasl_plain_password",
-    }  # fmt: skip
+        "security.protocol": "security_protocol",
+        "sasl.mechanism": "sasl_mechanism",
+        "sasl.mechanisms": "sasl_mechanism",
+        "sasl.username": "sasl_plain_username",
+        "sasl.password": "sasl_plain_password",
+    }
     found: dict[str, Any] = {names[key]: value for key, value in given.items() if key in names}
     if "security_protocol" in found:
         found["security_protocol"] = found["security_protocol"].upper()

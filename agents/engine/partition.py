@@ -10,7 +10,6 @@ import random
 import time
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Protocol
 
 from aiokafka.errors import KafkaError
@@ -20,12 +19,13 @@ from faust.types import TP
 from agents.engine import metrics
 from agents.engine.batches import RawBatch
 from agents.engine.builder import RawBuilder
-from agents.engine.errors import RecordsGone, StateLost, Stopped, UnknownVersion
+from agents.engine.errors import Stopped, UnknownVersion
 from agents.engine.plan import Plan
+from agents.engine.position import Input, Position, Recovered, start_at
 from agents.engine.processor import Context, Fold, Place
 from agents.engine.producer import Transactions
 from agents.engine.records import frame_one
-from agents.engine.recovery import Position, Recovered, epoch_key
+from agents.engine.recovery import epoch_key
 from agents.engine.transport import Fetched
 from agents.engine.work import Outcome, UnknownSchema, Worker, Workspace
 from topics import codec
@@ -40,19 +40,9 @@ TICK_S = 1.0
 _GAUGES = (metrics.LAG, metrics.RECOVERY_SECONDS, metrics.TENANTS)
 
 
-@dataclass(frozen=True, slots=True)
-class Input:
-    """What the broker says of the source partition."""
-
-    topic_id: str  # 32 hex digits
-    low: int
-    high: int
-
-
 class Host(Protocol):
     """What a partition needs of the engine around it."""
 
-    defaults: dict[str, str]
     schema_digest: str
 
     async def inspect(self, tp: TP) -> Input: ...
@@ -231,8 +221,9 @@ class Partition:
             last["number"] if last is not None and same else (last["number"] if last else 0) + 1
         )
         self._epoch_record = None if same else {
-            "processor": self.plan.processor.name, "partition": self.tp.partition, "number": self._epoch,
-            "from_offset": position.next_offset, "ts": time.time_ns() // 1000, **values,
+            "processor": self.plan.processor.name, "partition": self.tp.partition,
+            "number": self._epoch, "from_offset": position.next_offset,
+            "ts": time.time_ns() // 1000, **values,
         }  # fmt: skip
 
     async def _process(self) -> None:
@@ -344,7 +335,7 @@ class Partition:
         metrics.TENANTS.labels(name, partition).set(self._worker.fold.tenants())
 
     async def _maybe_tick(self) -> None:
-        """Append the wall time to the input when some state has a deadline: time, too, is an event."""
+        """Append the wall time to the input when some state has a deadline."""
         deadline = self._worker.fold.deadline()
         now = time.time_ns() // 1000
         if deadline is None or deadline > now or time.monotonic() - self._ticked < TICK_S:
@@ -353,35 +344,3 @@ class Partition:
         self._ticked = time.monotonic()
         tick = frame_one(0, None, codec.encode("control_tick", {"ts": now}), [])
         await self._producer.commit([(self.plan.source, self.tp.partition, RawBuilder(tick, 1))])
-
-
-def start_at(tp: TP, found: Input, recovered: Recovered) -> Position:
-    """Where to read on. Raises StateLost and RecordsGone: never a silent start from nothing."""
-    position = recovered.position
-    where = f"{tp.topic}/{tp.partition}"
-    if position is None:
-        if recovered.epoch is not None:
-            raise StateLost(
-                f"{where}: the epochs log says this partition was worked on, yet its state topic is empty. "
-                "Restore the state topic, or rebuild; starting over would write every output a second time"
-            )
-        return Position(found.low, found.low, found.topic_id, 0)
-    if position.topic_id != found.topic_id:
-        log.warning(
-            "%s was recreated: starting at offset %d of the new topic, with the state as it is",
-            where,
-            found.low,
-        )
-        return Position(found.low, found.low, found.topic_id, position.epoch)
-    if found.low > max(position.next_offset, position.seen):
-        raise RecordsGone(
-            f"{where}: offsets {position.seen} to {found.low - 1} were deleted before they were read. "
-            "Nothing was folded past them"
-        )
-    if found.high < position.next_offset:
-        raise RecordsGone(
-            f"{where}: the log ends at {found.high}, before the position {position.next_offset}"
-        )
-    return Position(
-        max(position.next_offset, found.low), position.seen, position.topic_id, position.epoch
-    )

@@ -2,8 +2,6 @@
 
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from confluent_kafka import (
@@ -17,6 +15,7 @@ from numpy.typing import NDArray
 
 from agents.engine.errors import UnknownVersion
 from agents.engine.plan import Plan
+from agents.engine.position import Position, Recovered, read_position
 from agents.engine.processor import Fold
 from agents.engine.work import POSITION_KEY
 from agents.settings import Settings
@@ -27,35 +26,8 @@ CHUNK = 20_000  # rows decoded at a time
 _SILENCE_S = 30.0  # without any answer: the broker is gone
 
 
-@dataclass(frozen=True, slots=True)
-class Position:
-    """How far a partition is folded (schema `position`)."""
-
-    next_offset: int
-    seen: int
-    topic_id: str
-    epoch: int
-
-    def encode(self) -> bytes:
-        """The row's value on the wire."""
-        return codec.encode("position", {
-            "next_offset": self.next_offset, "seen": self.seen,
-            "topic_id": self.topic_id, "epoch": self.epoch, "version": 1,
-        })  # fmt: skip
-
-
-@dataclass(frozen=True, slots=True)
-class Recovered:
-    """What the state topic held: its rows are in the fold."""
-
-    position: Position | None
-    epoch: dict[str, Any] | None  # the last one of this processor and partition
-    rows: int
-    seconds: float
-
-
 def reader(settings: Settings, group: str, topics: list[tuple[str, int]]) -> Consumer:
-    """A consumer of these partitions from their beginning, committed records only, that reports their ends."""
+    """A consumer of committed records from these partitions' beginning, that reports their ends."""
     consumer = Consumer(
         settings.librdkafka(
             **{
@@ -65,12 +37,12 @@ def reader(settings: Settings, group: str, topics: list[tuple[str, int]]) -> Con
                 "isolation.level": "read_committed",
                 "enable.partition.eof": True,
                 "fetch.queue.backoff.ms": 10,
-            "fetch.wait.max.ms": 20,  # the end of a partition shows in an empty answer
+                "fetch.wait.max.ms": 20,  # the end of a partition shows in an empty answer
                 "queued.max.messages.kbytes": 32 * 1024,
             }
-        )  # fmt: skip
+        )
     )
-    # Offset 0 and not "the beginning": librdkafka would look that up first, which takes half a second.
+    # Offset 0, not "the beginning": librdkafka would look that up first, and wait half a second.
     consumer.assign([TopicPartition(topic, partition, 0) for topic, partition in topics])
     return consumer
 
@@ -78,7 +50,7 @@ def reader(settings: Settings, group: str, topics: list[tuple[str, int]]) -> Con
 def read_to_end(consumer: Consumer, partitions: int, chunk: int = CHUNK) -> Iterator[list[Message]]:
     """Lists of messages, until each of the consumer's partitions has been read to its end."""
     heard = time.monotonic()
-    ends: set[tuple[str, int]] = set()
+    ends: set[tuple[str | None, int | None]] = set()
     while len(ends) < partitions:
         found: list[Message] = []
         for message in consumer.consume(chunk, 0.02):
@@ -102,7 +74,7 @@ _PASSING = (KafkaError._ALL_BROKERS_DOWN, KafkaError._TRANSPORT, KafkaError._RES
 def recover(settings: Settings, plan: Plan, partition: int, fold: Fold) -> Recovered:
     """Load the state of one partition into a fresh fold, and find its last epoch.
 
-    Raises UnknownVersion for a row that this version can't read, KafkaException when the broker fails.
+    Raises UnknownVersion for a row that this version can't read; KafkaException.
     """
     began = time.monotonic()
     consumer = reader(
@@ -171,19 +143,6 @@ class Loader:
             )
         self._fold.load(self.columns, 0, n, buf, at[:n], size[:n], gone)
         self.rows += n
-
-
-def read_position(value: bytes | None, topic: str) -> Position:
-    """The position row. Raises UnknownVersion if it can't be read."""
-    try:
-        name, row = codec.decode(value or b"")
-    except codec.BadRecord as error:
-        raise UnknownVersion(f"{topic}: the position row can't be read: {error.detail}") from error
-    if name != "position" or row["version"] != 1:
-        raise UnknownVersion(
-            f"{topic}: the position row has version {row.get('version')} of {name!r}"
-        )
-    return Position(row["next_offset"], row["seen"], row["topic_id"], row["epoch"])
 
 
 def epoch_key(plan: Plan, partition: int) -> bytes:

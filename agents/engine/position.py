@@ -1,0 +1,94 @@
+"""Where to read on: the position that the state holds, beside what the log says of itself."""
+
+import logging
+from dataclasses import dataclass
+from typing import Any
+
+from faust.types import TP
+
+from agents.engine.errors import RecordsGone, StateLost, UnknownVersion
+from topics import codec
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Position:
+    """How far a partition is folded (schema `position`)."""
+
+    next_offset: int
+    seen: int
+    topic_id: str
+    epoch: int
+
+    def encode(self) -> bytes:
+        """The row's value on the wire."""
+        return codec.encode("position", {
+            "next_offset": self.next_offset, "seen": self.seen,
+            "topic_id": self.topic_id, "epoch": self.epoch, "version": 1,
+        })  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Recovered:
+    """What the state topic held: its rows are in the fold."""
+
+    position: Position | None
+    epoch: dict[str, Any] | None  # the last one of this processor and partition
+    rows: int
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Input:
+    """What the broker says of the source partition."""
+
+    topic_id: str  # 32 hex digits
+    low: int
+    high: int
+
+
+def read_position(value: bytes | None, topic: str) -> Position:
+    """The position row. Raises UnknownVersion if it can't be read."""
+    try:
+        name, row = codec.decode(value or b"")
+    except codec.BadRecord as error:
+        raise UnknownVersion(f"{topic}: the position row can't be read: {error.detail}") from error
+    if name != "position" or row["version"] != 1:
+        raise UnknownVersion(
+            f"{topic}: the position row has version {row.get('version')} of {name!r}"
+        )
+    return Position(row["next_offset"], row["seen"], row["topic_id"], row["epoch"])
+
+
+def start_at(tp: TP, found: Input, recovered: Recovered) -> Position:
+    """Where to read on. Raises StateLost and RecordsGone: never a silent start from nothing."""
+    position = recovered.position
+    where = f"{tp.topic}/{tp.partition}"
+    if position is None:
+        if recovered.epoch is not None:
+            raise StateLost(
+                f"{where}: the epochs log says this partition was worked on, yet its state topic "
+                "is empty. Restore the state topic, or rebuild; starting over would write every "
+                "output a second time"
+            )
+        return Position(found.low, found.low, found.topic_id, 0)
+    if position.topic_id != found.topic_id:
+        log.warning(
+            "%s was recreated: starting at offset %d of the new topic, with the state as it is",
+            where,
+            found.low,
+        )
+        return Position(found.low, found.low, found.topic_id, position.epoch)
+    if found.low > max(position.next_offset, position.seen):
+        raise RecordsGone(
+            f"{where}: offsets {position.seen} to {found.low - 1} were deleted before they were "
+            "read. Nothing was folded past them"
+        )
+    if found.high < position.next_offset:
+        raise RecordsGone(
+            f"{where}: the log ends at {found.high}, before the position {position.next_offset}"
+        )
+    return Position(
+        max(position.next_offset, found.low), position.seen, position.topic_id, position.epoch
+    )
