@@ -37,7 +37,7 @@ class Fetched:
     stable: int  # last stable offset: the end of what can be read
 
 
-class BatchSchema(faust.Schema):
+class BatchSchema(faust.Schema[Any, Any]):
     """Hands whole batches through untouched."""
 
     def loads_key(
@@ -53,8 +53,10 @@ class BatchSchema(faust.Schema):
         return message.value
 
 
-class BatchThread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]
+class BatchThread(driver.AIOKafkaConsumerThread):
     """The consumer's thread: reads committed records only, and never skips or rewinds by itself."""
+
+    consumer: "BatchConsumer"
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -88,7 +90,7 @@ class BatchThread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]
         return self._fetched(consumer, active_partitions, records)
 
     def _fetched(self, consumer: Any, active: Any, records: Any) -> dict[TP, Fetched]:
-        """Nothing may be awaited between the fetch and this: tag and position belong to the records."""
+        """Nothing may be awaited between the fetch and this: position and tag are theirs."""
         found = {TP(tp.topic, tp.partition): batches for tp, batches in records.items()}
         states = consumer._subscription.subscription.assignment
         now = time.monotonic()
@@ -106,7 +108,8 @@ class BatchThread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]
 
     async def seek_tagged(self, tp: TP, offset: int) -> int:
         """Read from offset on; batches fetched from there carry the tag that is returned."""
-        return await self.call_thread(self._seek_tagged, tp, offset)
+        tag: int = await self.call_thread(self._seek_tagged, tp, offset)
+        return tag
 
     async def _seek_tagged(self, tp: TP, offset: int) -> int:
         self._ensure_consumer().seek(TopicPartition(tp.topic, tp.partition), offset)
@@ -121,8 +124,10 @@ class BatchThread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]
         self._ensure_consumer()._coordinator.request_rejoin()
 
 
-class BatchConsumer(driver.Consumer):  # type: ignore[misc]
+class BatchConsumer(driver.Consumer):
     """Delivers one `Fetched` per partition and fetch. `held` partitions are not delivered."""
+
+    _thread: BatchThread
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         self.held: set[TP] = set()
@@ -138,19 +143,19 @@ class BatchConsumer(driver.Consumer):  # type: ignore[misc]
     async def getmany(self, timeout: float) -> AsyncIterator[tuple[TP, ConsumerMessage]]:
         """One message per partition and fetch; its value is a `Fetched`."""
         if not self.flow_active:
-            await self.wait(self.can_resume_flow)
+            await self.wait(self.can_resume_flow)  # type: ignore[arg-type]  # as Faust itself does
         wanted = self._get_active_partitions() - self.held
         if not wanted:
             await self.sleep(POLL_S)
             return
-        records: Mapping[TP, Fetched] = await self._getmany(wanted, min(timeout, POLL_S))
+        records: Mapping[TP, Any] = await self._getmany(wanted, min(timeout, POLL_S))
         generation = self.app.consumer_generation_id
         for tp, fetched in records.items():
             if self.should_stop or self.app.consumer_generation_id != generation:
                 break
             stamp = fetched.batches[-1].max_ms / 1000.0 if fetched.batches else 0.0
             yield tp, ConsumerMessage(
-                tp.topic, tp.partition, fetched.seen, stamp, 0, (), None, fetched,
+                tp.topic, tp.partition, fetched.seen, stamp, 0, [], None, fetched,
                 None, None, None, tp, generation_id=generation,
             )  # fmt: skip
 
@@ -171,7 +176,7 @@ class BatchConsumer(driver.Consumer):  # type: ignore[misc]
         await asyncio.wait_for(self._thread.commit(offsets), timeout=5.0)
 
 
-class BatchTransport(driver.Transport):  # type: ignore[misc]
+class BatchTransport(driver.Transport):
     """Faust's aiokafka transport with the consumer above."""
 
     Consumer = BatchConsumer
