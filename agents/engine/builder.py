@@ -1,7 +1,7 @@
 """Ready-made record batches for aiokafka's producer: it fills in what only it knows.
 
 `RawBuilder` stands in for aiokafka's BatchBuilder; the few methods that its accumulator and sender
-call are pinned by tests/contract/test_aiokafka.py.
+call are pinned by tests/contract/test_private_interfaces.py.
 """
 
 import struct
@@ -23,16 +23,16 @@ COMPRESS_FROM = 1024  # bytes: smaller batches aren't worth it
 
 
 class RawBuilder:
-    """One record batch whose records are framed already (and compressed here, by the caller's thread)."""
+    """One record batch of framed records, compressed here, in the caller's thread."""
 
     __slots__ = ("_codec", "_count", "_data", "_state")
 
     def __init__(self, records: bytes | NDArray[np.uint8], count: int) -> None:
         size = len(records)
         self._codec = _LZ4 if size >= COMPRESS_FROM else 0
-        body = _lz4(records) if self._codec else records
+        body = _lz4(records) if self._codec else bytes(records)
         self._data = bytearray(HEADER.size + len(body))
-        self._data[HEADER.size :] = memoryview(body)
+        self._data[HEADER.size :] = body
         self._count = count
         self._state = (-1, -1, -1)
 
@@ -82,7 +82,7 @@ class RawBuilder:
 
 
 def _lz4(records: bytes | NDArray[np.uint8]) -> memoryview:
-    """An LZ4 frame of independent blocks: Kafka refuses linked ones, which are cramjam's default."""
+    """An LZ4 frame of independent blocks: Kafka refuses cramjam's default, linked ones."""
     compressor = cramjam.lz4.Compressor(level=_LZ4_LEVEL, block_linked=False)
     compressor.compress(bytes(records))
     return memoryview(compressor.finish())

@@ -4,7 +4,7 @@ import hashlib
 
 from agents.engine.plan import Plan
 from agents.engine.processor import Fold
-from agents.engine.work import encode_rows, empty_rows
+from agents.engine.work import empty_rows, encode_rows
 from topics.columns import Buffer
 
 

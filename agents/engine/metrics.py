@@ -8,9 +8,11 @@ RECORDS = Counter(
 OUTPUTS = Counter("soma_processor_outputs_total", "Records written to sinks", ["processor"])
 ROWS = Counter("soma_processor_state_rows_total", "State rows written", ["processor"])
 BATCH_SECONDS = Histogram(
-    "soma_processor_batch_seconds", "From a batch's first byte parsed to its commit", ["processor"],
+    "soma_processor_batch_seconds",
+    "From a batch's first byte parsed to its commit",
+    ["processor"],
     buckets=(0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 20.0),
-)  # fmt: skip
+)
 TRANSACTIONS = Counter("soma_processor_transactions_total", "Committed transactions", ["processor"])
 LAG = Gauge(
     "soma_processor_lag_records",
@@ -18,9 +20,11 @@ LAG = Gauge(
     ["processor", "partition"],
 )
 END_TO_END = Histogram(
-    "soma_end_to_end_seconds", "Event time of a batch's last record to its committed output", ["processor"],
+    "soma_end_to_end_seconds",
+    "Event time of a batch's last record to its committed output",
+    ["processor"],
     buckets=(0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 20.0, 60.0),
-)  # fmt: skip
+)
 DEAD = Counter("soma_dead_letters_total", "Dead letters", ["topic", "reason"])
 MISROUTED = Counter(
     "soma_misrouted_total", "Records forwarded to the partition of their tenant", ["processor"]

@@ -78,7 +78,7 @@ class Plan:
 
 
 def defaults_of(processor: Processor, settings: Settings) -> dict[str, str]:
-    """The deployment's values that a processor's folds depend on, as text (the epochs log keeps them)."""
+    """The deployment's values that a processor's folds depend on, as text for the epochs log."""
     tree = getattr(settings, processor.name, None)
     values = tree.model_dump() if tree is not None else {}
     values["forget_after_s"] = settings.forget_after_s

@@ -1,9 +1,9 @@
 """What a room declares to become a stream processor, and what its fold must offer.
 
-A fold is one partition's state and law. It is a pure, deterministic function of its input: no clock,
-no random numbers, no I/O, and no dependence on where batches are cut, on threads or on the order in
-which names were interned. The engine does all the rest: fetching, decoding, ordering, encoding,
-transactions, recovery.
+A fold is one partition's state and law. It is a pure, deterministic function of its input: no
+clock, no random numbers, no I/O, and no dependence on where batches are cut, on threads or on the
+order in which names were interned. The engine does all the rest: fetching, decoding, ordering,
+encoding, transactions, recovery.
 """
 
 from collections.abc import Callable, Mapping
@@ -27,7 +27,7 @@ ROOM_REASONS = 64  # status codes from here on index `Processor.reasons`
 class Place:
     """Where a partition's records come from: the source of all derived ids.
 
-    `topic_id` is the first 8 hex digits of the source topic's Kafka id (a recreated topic has another).
+    `topic_id` is the first 8 hex digits of the source topic's Kafka id; recreated, it has another.
     """
 
     topic_id: str
@@ -97,7 +97,7 @@ class Control:
     """A control record, in its place in the order of the partition.
 
     kind "setting": `tenant` ('*' = every tenant without a value of its own), `setting`, `value`
-    (text; '' takes the tenant's own value back). kind "tick": `ts` is the wall time in microseconds.
+    (text; '' takes the tenant's own value back). kind "tick": `ts` is the wall time, microseconds.
     """
 
     kind: str
@@ -117,13 +117,13 @@ class Fold(Protocol):
         """The bytes that SRC_NAMES spans point into, as they are now."""
 
     def fold(self, batch: Batch, lo: int, hi: int, outputs: tuple[Output, ...]) -> None:
-        """Fold records lo..hi-1 whose status is 0, appending to `outputs` (one per sink, in order)."""
+        """Fold records lo..hi-1 whose status is 0, appending to `outputs` (one per sink)."""
 
     def control(self, control: Control) -> str | None:
-        """Apply a control record; returns None, or why it is refused (it becomes a dead letter)."""
+        """Apply a control record; returns None, or why it is refused (then a dead letter)."""
 
     def changed(self, rows: StateRows) -> None:
-        """Write the rows changed since the last call into `rows` (emptied by the engine before)."""
+        """Write the rows changed since the last call into `rows`, which come empty."""
 
     def load(
         self,
@@ -144,7 +144,7 @@ class Fold(Protocol):
         """Write every row into `rows`, in any order: what a digest and a snapshot are made of."""
 
     def deadline(self) -> int | None:
-        """Wall time in microseconds from which a tick would change something; None if none would."""
+        """Wall time, microseconds, from which a tick would change something; None: never."""
 
     def tenants(self) -> int:
         """How many tenants (or entities) the state holds."""
@@ -152,7 +152,7 @@ class Fold(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Context:
-    """What a fold gets at birth: its place, and the deployment's values, which the epochs log records."""
+    """What a fold gets at birth: its place, and the deployment's values, as in the epochs log."""
 
     place: Place
     defaults: Mapping[str, str]

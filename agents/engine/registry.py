@@ -20,7 +20,10 @@ def rooms() -> list[str]:
 
 
 def processors(chosen: Iterable[str] = ()) -> dict[str, Processor]:
-    """The processors of the chosen rooms (default: all), by name. ValueError names unknown rooms."""
+    """The processors of the chosen rooms (default: all), by name.
+
+    Raises ValueError, which names the unknown rooms.
+    """
     known = rooms()
     wanted = [name for name in chosen if name != PROJECTIONS] or ([] if tuple(chosen) else known)
     if unknown := sorted(set(wanted) - set(known)):

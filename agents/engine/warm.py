@@ -3,6 +3,8 @@
 import time
 from typing import Any
 
+import numpy as np
+
 from agents.engine.batches import raw_batch
 from agents.engine.builder import RawBuilder
 from agents.engine.plan import Plan, defaults_of
@@ -14,8 +16,6 @@ from agents.settings import Settings
 from topics import codec
 from topics.partition import partition_of
 from topics.schemas import schemas
-
-import numpy as np
 
 
 def sample(schema: dict[str, Any], ts: int) -> dict[str, Any]:
@@ -45,7 +45,7 @@ def sample(schema: dict[str, Any], ts: int) -> dict[str, Any]:
 
 
 def warm(plan: Plan, settings: Settings) -> None:
-    """Run a handful of records of every kind through a fold that is thrown away, and load its rows."""
+    """Run records of every kind through a fold that is thrown away, and load its rows."""
     now = time.time_ns() // 1000
     record = sample(schemas().newest(plan.schema), now)
     value = codec.encode(plan.schema, record)
