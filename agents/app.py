@@ -8,7 +8,7 @@ import asyncio
 import gc
 import logging
 import sys
-from typing import Any
+from typing import Any, cast
 
 import faust
 import uvloop
@@ -19,7 +19,7 @@ from agents.engine import pages
 from agents.engine.engine import Engine
 from agents.engine.processor import Processor
 from agents.engine.registry import PROJECTIONS, processors
-from agents.engine.transport import BatchSchema, BatchTransport
+from agents.engine.transport import BatchConsumer, BatchSchema, BatchTransport
 from agents.engine.warm import warm
 from agents.projections.frames import FramesToRedis
 from agents.settings import Settings, SettingsError, load
@@ -52,7 +52,8 @@ def checked(settings: Settings, chosen: dict[str, Processor]) -> int:
     if differences := check_topics(settings, topics):
         lines = "\n  ".join(map(str, differences))
         raise SettingsError(
-            f"the topics aren't as they must be; `soma topics apply` settles what can be:\n  {lines}"
+            "the topics aren't as they must be; `soma topics apply` settles what can be:\n  "
+            + lines
         )
     name = settings.topic(topics[0])
     return look(connect(settings.librdkafka()), [name])[name].partitions
@@ -110,15 +111,15 @@ def register(app: faust.App, engine: Engine) -> None:
         agent(plan.processor.name, plan.source)
 
     @app.on_partitions_assigned.connect
-    async def assigned(sender: Any, assigned: set[TP], **_: Any) -> None:
-        await engine.assign(app.consumer, assigned)
+    async def assigned(sender: Any, /, *found: set[TP], **_: Any) -> None:
+        await engine.assign(cast(BatchConsumer, app.consumer), set().union(*found))
 
     @app.on_partitions_revoked.connect
-    async def revoked(sender: Any, revoked: set[TP], **_: Any) -> None:
-        await engine.revoke(revoked)
+    async def revoked(sender: Any, /, *lost: set[TP], **_: Any) -> None:
+        await engine.revoke(set().union(*lost))
 
     @app.on_before_shutdown.connect
-    async def stopping(sender: Any, **_: Any) -> None:
+    async def stopping(sender: Any, /, *_: Any, **__: Any) -> None:
         await engine.close()
 
     @app.task
@@ -127,7 +128,7 @@ def register(app: faust.App, engine: Engine) -> None:
 
 
 def add_projections(app: faust.App, settings: Settings, engine: Engine) -> None:
-    """Frames into Redis, beside the processors; without a Redis a worker of all rooms goes without."""
+    """Frames into Redis, beside the processors; a worker of all rooms also does without a Redis."""
     if not settings.agents and not settings.redis_url.get_secret_value():
         log.warning("no Redis is set (SOMA_REDIS_URL): frames aren't projected")
         return
@@ -138,7 +139,7 @@ def add_projections(app: faust.App, settings: Settings, engine: Engine) -> None:
         projection.start()
 
     @app.on_before_shutdown.connect
-    async def stop_projections(sender: Any, **_: Any) -> None:
+    async def stop_projections(sender: Any, /, *_: Any, **__: Any) -> None:
         await asyncio.get_running_loop().run_in_executor(None, projection.stop, 2.0)
 
 
@@ -157,7 +158,7 @@ def make() -> tuple[faust.App, Engine]:
         add_projections(made, settings, engine)
 
     @made.on_worker_init.connect
-    def prepare(sender: Any, **_: Any) -> None:
+    def prepare(sender: Any, /, *_: Any, **__: Any) -> None:
         for plan in engine.plans.values():
             warm(plan, settings)
         gc.collect()

@@ -26,8 +26,8 @@ from agents.settings import SettingsError, load
 def worker(agents: str | None, web_port: int | None, log_level: str | None) -> None:
     """Run stream processors until SIGTERM or Ctrl-C.
 
-    Several workers share the partitions; each may run other rooms. A worker that is stopped finishes
-    the transaction at hand; one that is killed loses nothing.
+    Several workers share the partitions; each may run other rooms. A worker that is stopped
+    finishes the transaction at hand; one that is killed loses nothing.
 
     \b
     Example:
@@ -43,7 +43,7 @@ def worker(agents: str | None, web_port: int | None, log_level: str | None) -> N
     except SettingsError as error:
         raise click.ClickException(str(error)) from error
     web = ["--without-web"] if settings.web_port == 0 else ["--web-port", str(settings.web_port)]
-    # `-l warn` would switch Faust's root logger to DEBUG during start-up and cost an eighth of the rate.
+    # `-l warn` would put Faust's root logger to DEBUG at the start, and cost an eighth of the rate.
     level = log_level or settings.log_level
     sys.argv = ["faust", "-A", "agents.app", "worker", "-l", level, *web]
     from faust.cli.faust import cli
