@@ -4,7 +4,8 @@ import hashlib
 
 from agents.engine.plan import Plan
 from agents.engine.processor import Fold
-from agents.engine.work import empty_rows, encode_rows
+from agents.engine.work import encode_rows
+from agents.engine.workspace import empty_rows
 from topics.columns import Buffer
 
 

@@ -27,7 +27,7 @@ from agents.engine.processor import Fold, Processor
 from agents.engine.producer import Transactions
 from agents.engine.recovery import recover
 from agents.engine.transport import BatchConsumer, Fetched
-from agents.engine.work import Outcome, Workspace
+from agents.engine.workspace import Outcome, Workspace
 from agents.settings import Settings
 from topics.broker import BrokerError, topic_ids
 from topics.schemas import schemas

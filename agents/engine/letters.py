@@ -2,7 +2,6 @@
 
 from collections import Counter
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,9 +12,7 @@ from agents.engine.builder import RawBuilder
 from agents.engine.plan import Plan
 from agents.engine.processor import Place
 from agents.engine.records import frame_one, read_headers
-
-if TYPE_CHECKING:
-    from agents.engine.work import Workspace
+from agents.engine.workspace import Workspace
 
 BATCH_BYTES = 900_000  # of dead letters per record batch, unless one alone is larger
 DETAIL_MAX = 500  # characters
@@ -33,7 +30,7 @@ class Letters:
         self.reasons: Counter[str] = Counter()
         self.details: dict[int, str] = {}  # row of the workspace -> what was wrong with it
 
-    def add_rows(self, ws: "Workspace", rows: NDArray[np.int64]) -> None:
+    def add_rows(self, ws: Workspace, rows: NDArray[np.int64]) -> None:
         """Records of the workspace, whose status says why."""
         data = ws.buf.data
         for r in rows.tolist():

@@ -27,7 +27,8 @@ from agents.engine.producer import Transactions
 from agents.engine.records import frame_one
 from agents.engine.recovery import epoch_key
 from agents.engine.transport import Fetched
-from agents.engine.work import Outcome, UnknownSchema, Worker, Workspace
+from agents.engine.work import UnknownSchema, Worker
+from agents.engine.workspace import Outcome, Workspace
 from topics import codec
 from topics.broker import BrokerError
 

@@ -11,7 +11,8 @@ from agents.engine.plan import Plan, defaults_of
 from agents.engine.processor import Context, Place
 from agents.engine.records import frame_one
 from agents.engine.recovery import Loader
-from agents.engine.work import Worker, Workspace
+from agents.engine.work import Worker
+from agents.engine.workspace import Workspace
 from agents.settings import Settings
 from topics import codec
 from topics.partition import partition_of

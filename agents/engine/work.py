@@ -4,9 +4,7 @@ All big arrays belong to a workspace; there are as many as threads, whatever the
 partitions. The result is a list of ready record batches: one transaction's content.
 """
 
-from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,87 +14,21 @@ from agents.engine.batches import BadBatch, RawBatch, unpack
 from agents.engine.builder import RawBuilder
 from agents.engine.checks import admit, classify
 from agents.engine.control import read_control
+from agents.engine.forward import forward
 from agents.engine.letters import Letters
 from agents.engine.plan import Plan
 from agents.engine.processor import Batch, Fold, Output, Place, StateRows
-from agents.engine.records import (
-    HOPS,
-    ORIGIN,
-    frame,
-    frame_forwarded,
-    frame_one,
-    framed,
-    parse,
-    read_headers,
-)
+from agents.engine.records import frame, frame_one, parse
+from agents.engine.workspace import FRAME_BYTES, Outcome, Workspace, empty_rows
 from topics import codec
-from topics.catalogue import MESSAGE_BYTES_MAX
-from topics.columns import Buffer, Columns
+from topics.columns import Buffer
 
-FRAME_BYTES = 900_000  # of records per batch, before compression
-HOPS_MAX = 3
 POSITION_KEY = b"@position"
 PositionMaker = Callable[[int], bytes]  # next offset -> the position row
 
 
 class UnknownSchema(Exception):
     """A topic that only we write holds a schema id that this version doesn't know."""
-
-
-@dataclass(slots=True)
-class Outcome:
-    """One transaction's content, and what to count once it is committed."""
-
-    next_offset: int
-    sends: list[tuple[str, int, RawBuilder]] = field(default_factory=list)
-    results: Counter[str] = field(default_factory=Counter)  # folded, control, misrouted, dead
-    dead: Counter[str] = field(default_factory=Counter)  # by reason
-    outputs: int = 0
-    rows: int = 0
-    newest_ts: int = 0  # event time of the last record folded, microseconds
-
-
-class Workspace:
-    """The arrays that one thread works in; grown to the largest batch, never beyond the limits."""
-
-    def __init__(self, plan: Plan) -> None:
-        cap = plan.batch_max
-        self.buf = Buffer(1 << 20)
-        self.offs, self.ms, self.kpos, self.klen, self.vpos = (
-            np.empty(cap, np.int64) for _ in range(5)
-        )
-        self.vlen, self.hpos, self.hlen, self.hcnt, self.dest = (
-            np.empty(cap, np.int64) for _ in range(5)
-        )
-        self.status = np.empty(cap, np.uint8)
-        self.columns = Columns(plan.layout)
-        self.outputs = tuple(plan.output(sink) for sink in plan.sinks)
-        self.rows = plan.state_rows()
-        self.encoded = Buffer(1 << 20)
-        self.frame = np.empty(MESSAGE_BYTES_MAX + (128 << 10), np.uint8)
-        self.n = 0
-
-    def clear(self) -> None:
-        """Empty everything, keep the room."""
-        self.n = 0
-        self.buf.clear()
-        self.columns.clear()
-        for output in self.outputs:
-            empty_output(output)
-
-
-def empty_output(output: Output) -> None:
-    """Make an output ready for the next batch."""
-    output.n = 0
-    output.columns.clear()
-    output.scratch.clear()
-
-
-def empty_rows(rows: StateRows) -> None:
-    """Make state rows ready for the next batch."""
-    rows.n = 0
-    rows.columns.clear()
-    rows.scratch.clear()
 
 
 class Worker:
@@ -122,7 +54,7 @@ class Worker:
         self._fold(ws, letters, outcome)
         for sink, output in zip(self.plan.sinks, ws.outputs, strict=True):
             self._emit(ws, sink.topic, output, sink.writer, outcome)
-        self._forward(ws, letters, outcome)
+        forward(self.plan, self.place, ws, outcome)
         self._bury(ws, letters, outcome)
         self._keep(ws, position(done), outcome)
         return outcome
@@ -162,8 +94,9 @@ class Worker:
         stamp = np.array([batch.first_ms, batch.max_ms, batch.log_append_time], np.int64)
         return int(
             parse(
-                ws.buf.data, at, ws.buf.used, batch.count, batch.base_offset, batch.next_offset, stamp, first,
-                ws.offs, ws.ms, ws.kpos, ws.klen, ws.vpos, ws.vlen, ws.hpos, ws.hlen, ws.hcnt, ws.n,
+                ws.buf.data, at, ws.buf.used, batch.count, batch.base_offset, batch.next_offset,
+                stamp, first, ws.offs, ws.ms, ws.kpos, ws.klen, ws.vpos, ws.vlen,
+                ws.hpos, ws.hlen, ws.hcnt, ws.n,
             )
         )  # fmt: skip
 
@@ -179,8 +112,9 @@ class Worker:
             raise UnknownSchema(f"{plan.source}/{self.place.partition} offset {at}")
         cols = ws.columns.cols
         admit(
-            ws.buf.data, n, cols.pos, cols.len, plan.strings, plan.tenant, plan.domain, cols.i[plan.ts], ws.ms,
-            ws.kpos, ws.klen, self.place.partition, plan.partitions, ws.status, ws.dest,
+            ws.buf.data, n, cols.pos, cols.len, plan.strings, plan.tenant, plan.domain,
+            cols.i[plan.ts], ws.ms, ws.kpos, ws.klen, self.place.partition, plan.partitions,
+            ws.status, ws.dest,
         )  # fmt: skip
         for r, (pos, length) in written.items():
             ws.vpos[r], ws.vlen[r] = pos, length
@@ -188,7 +122,7 @@ class Worker:
     def _from_json(self, ws: Workspace, letters: Letters) -> dict[int, tuple[int, int]]:
         """Records that people wrote as JSON become Avro behind the others, in the same buffer.
 
-        Returns the spans of their texts: what is forwarded or becomes a dead letter is the original.
+        Returns the spans of their texts: what is forwarded, or becomes a dead letter, are those.
         """
         written: dict[int, tuple[int, int]] = {}
         for r in np.flatnonzero(ws.status[: ws.n] == reasons.JSON):
@@ -268,56 +202,6 @@ class Worker:
             outcome.sends.append((topic, self.place.partition, RawBuilder(ws.frame[:end], hi - lo)))
             lo = hi
 
-    def _forward(self, ws: Workspace, letters: Letters, outcome: Outcome) -> None:
-        """Send misrouted records to their place, with their origin and one hop more."""
-        astray = np.flatnonzero(ws.status[: ws.n] == reasons.MISROUTED)
-        if not astray.shape[0]:
-            return
-        hops = np.ones(ws.n, np.int64)
-        for r in astray[ws.hcnt[astray] > 0]:
-            hops[r] = 1 + self._hops(ws, int(r))
-        ws.status[astray[hops[astray] > HOPS_MAX]] = reasons.HOPS
-        astray = astray[hops[astray] <= HOPS_MAX]
-        for hop in np.unique(hops[astray]):
-            for home in np.unique(ws.dest[astray]):
-                rows = astray[(ws.dest[astray] == home) & (hops[astray] == hop)]
-                if rows.shape[0]:
-                    self._forward_rows(ws, rows, int(home), int(hop), outcome)
-
-    @staticmethod
-    def _hops(ws: Workspace, r: int) -> int:
-        data = ws.buf.data[ws.hpos[r] : ws.hpos[r] + ws.hlen[r]].tobytes()
-        found = [
-            text for name, text in read_headers(data, int(ws.hcnt[r])) if name == HOPS.decode()
-        ]
-        counts = [
-            int(text) for text in found if text is not None and text.isdigit() and len(text) < 4
-        ]
-        return max(counts, default=0)
-
-    def _forward_rows(
-        self, ws: Workspace, rows: NDArray[np.int64], home: int, hop: int, outcome: Outcome
-    ) -> None:
-        cols, topic = ws.columns.cols, self.plan.source
-        origin = np.frombuffer(f"{topic}/{self.place.partition}/".encode(), np.uint8)
-        origin_key = np.frombuffer(framed(ORIGIN), np.uint8)
-        hops = np.frombuffer(framed(HOPS) + framed(b"%d" % hop), np.uint8)
-        tpos, tlen = cols.pos[self.plan.tenant], cols.len[self.plan.tenant]
-        lo, count = 0, rows.shape[0]
-        while lo < count:
-            hi, end = frame_forwarded(
-                ws.frame, 0, FRAME_BYTES, rows, lo, count, ws.buf.data, tpos, tlen,
-                ws.vpos, ws.vlen, ws.hpos, ws.hlen, ws.hcnt, ws.offs, origin_key, origin, hops,
-            )  # fmt: skip
-            builder = RawBuilder(ws.frame[:end], max(1, hi - lo))
-            if hi <= lo or builder.size() > MESSAGE_BYTES_MAX:
-                hi = lo + 1 if hi <= lo else hi
-                ws.status[rows[lo:hi]] = reasons.TOO_LARGE
-            else:
-                outcome.sends.append((topic, home, builder))
-                outcome.results["misrouted"] += hi - lo
-            lo = hi
-
     def _bury(self, ws: Workspace, letters: Letters, outcome: Outcome) -> None:
         """Dead letters, for all that could not be folded or forwarded."""
         status = ws.status[: ws.n]
@@ -360,7 +244,10 @@ class Worker:
 def encode_rows(
     plan: Plan, rows: StateRows, names: NDArray[np.uint8], out: Buffer
 ) -> NDArray[np.int64]:
-    """Encode state rows into `out`; returns off: row k is out[off[k]:off[k+1]], empty for tombstones."""
+    """Encode state rows into `out`.
+
+    Returns off: row k is out.data[off[k]:off[k+1]], nothing for a tombstone.
+    """
     live = np.flatnonzero(rows.gone[: rows.n] == 0)
     ends = np.empty(live.shape[0] + 1, np.int64)
     plan.state_writer.encode(rows.columns, live, (_NOTHING, names, rows.scratch.data), out, ends)

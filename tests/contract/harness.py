@@ -18,7 +18,8 @@ from agents.engine.processor import Batch, Context, Fold, Place, Processor
 from agents.engine.records import frame_one
 from agents.engine.recovery import Loader
 from agents.engine.registry import processors
-from agents.engine.work import POSITION_KEY, Worker, Workspace
+from agents.engine.work import POSITION_KEY, Worker
+from agents.engine.workspace import Workspace
 from agents.settings import Settings
 from topics import codec
 from topics.columns import Buffer, Columns
