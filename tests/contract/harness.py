@@ -175,7 +175,7 @@ def loaded(plan: Plan, rows: dict[bytes, bytes], order: np.random.Generator | No
 
 
 def row_path(plan: Plan, part: list[Message]) -> list[bytes]:
-    """The reference: fastavro decodes one record at a time, the same law folds it, fastavro encodes."""
+    """The reference: fastavro decodes one record at a time, the law folds it, fastavro encodes."""
     place = Place(TOPIC_ID[:8], 0)
     fold = plan.processor.make(Context(place, defaults_of(plan.processor, SETTINGS)))
     encoded = []
@@ -188,8 +188,12 @@ def row_path(plan: Plan, part: list[Message]) -> list[bytes]:
         columns.put(0, record, scratch)
         outputs = tuple(plan.output(sink) for sink in plan.sinks)
         batch = Batch(
-            scratch.data, columns, np.array([message.offset]), np.array([LOG_MS]), np.zeros(1, np.uint8)
-        )  # fmt: skip
+            scratch.data,
+            columns,
+            np.array([message.offset]),
+            np.array([LOG_MS]),
+            np.zeros(1, np.uint8),
+        )
         fold.fold(batch, 0, 1, outputs)
         for sink, output in zip(plan.sinks, outputs, strict=True):
             bufs = (scratch.data, fold.names, output.scratch.data)

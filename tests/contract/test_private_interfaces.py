@@ -1,7 +1,7 @@
 """The private parts of aiokafka and Faust that the engine stands on, pinned by their source.
 
-A changed digest isn't an error by itself: read the new source beside agents/engine/{batches,builder,
-transport}.py, run the kill suite, then note the new digest.
+A changed digest isn't an error by itself: read the new source beside batches.py, builder.py and
+transport.py of agents/engine, run the kill suite, then note the new digest.
 """
 
 import hashlib
@@ -12,6 +12,7 @@ from importlib.metadata import version
 import pytest
 
 VERSIONS = {"aiokafka": "0.14.0", "faust-streaming": "0.15.3", "mode-streaming": "0.7.1"}
+DRIVER = "faust.transport.drivers.aiokafka"
 SOURCES = {
     "aiokafka.consumer.fetcher:PartitionRecords._unpack_records": "b803e6d46480",
     "aiokafka.consumer.fetcher:FetchResult.getall": "3e717e30de50",
@@ -25,9 +26,9 @@ SOURCES = {
     "aiokafka.producer.message_accumulator:MessageBatch": "36a7b1dac89d",
     "aiokafka.producer.message_accumulator:MessageAccumulator.add_batch": "5ed1c5b1367a",
     "aiokafka.producer.producer:AIOKafkaProducer.send_batch": "bf42b0f0c5c0",
-    "faust.transport.drivers.aiokafka:AIOKafkaConsumerThread._create_worker_consumer": "c2701bfc3e6f",
-    "faust.transport.drivers.aiokafka:AIOKafkaConsumerThread._fetch_records": "39a2c6c79fc1",
-    "faust.transport.drivers.aiokafka:AIOKafkaConsumerThread.getmany": "26fc5fc9f3b6",
+    f"{DRIVER}:AIOKafkaConsumerThread._create_worker_consumer": "c2701bfc3e6f",
+    f"{DRIVER}:AIOKafkaConsumerThread._fetch_records": "39a2c6c79fc1",
+    f"{DRIVER}:AIOKafkaConsumerThread.getmany": "26fc5fc9f3b6",
     "faust.transport.consumer:Consumer._drain_messages": "44a2500309e8",
     "faust.transport.consumer:Consumer._get_active_partitions": "b24897f3c7af",
     "faust.transport.consumer:Consumer.getmany": "4b168d84882a",

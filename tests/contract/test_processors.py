@@ -11,7 +11,16 @@ from hypothesis import strategies as st
 from agents.engine.digest import digest
 from agents.engine.processor import Processor
 from tests.contract.harness import (
-    LOG_MS, PROCESSORS, Message, Run, loaded, messages, plan_of, row_path, samples, setting,
+    LOG_MS,
+    PROCESSORS,
+    Message,
+    Run,
+    loaded,
+    messages,
+    plan_of,
+    row_path,
+    samples,
+    setting,
 )  # fmt: skip
 from topics import codec
 

@@ -2,6 +2,8 @@
 
 import gzip
 import struct
+from collections.abc import Callable
+from typing import Any
 
 import cramjam
 import pytest
@@ -11,7 +13,7 @@ from hypothesis import strategies as st
 from agents.engine.batches import GZIP, HEADER_BYTES, LZ4, SNAPPY, ZSTD, BadBatch, RawBatch, unpack
 
 LIMIT = 1 << 20
-PACK = {
+PACK: dict[int, Callable[[bytes], Any]] = {
     GZIP: gzip.compress,
     SNAPPY: cramjam.snappy.compress_raw,
     LZ4: cramjam.lz4.compress,

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from agents.engine import records as kernels
 from agents.engine.batches import HEADER_BYTES, raw_batch, unpack
 from agents.engine.builder import RawBuilder
+from topics.kernels import varint as read_varint
 
 pytestmark = pytest.mark.kernel
 
@@ -42,8 +43,9 @@ class Spans:
         stamp = np.array([1000, 2000, 0], np.int64)
         return int(
             kernels.parse(
-                body, 0, len(body), count, base, limit, stamp, first, self.offs, self.ms, self.kpos, self.klen,
-                self.vpos, self.vlen, self.hpos, self.hlen, self.hcnt, 0,
+                body, 0, len(body), count, base, limit, stamp, first,
+                self.offs, self.ms, self.kpos, self.klen, self.vpos, self.vlen,
+                self.hpos, self.hlen, self.hcnt, 0,
             )
         )  # fmt: skip
 
@@ -185,7 +187,7 @@ def test_varints(value: int) -> None:
     end = kernels.put_varint(out, 0, np.int64(value))
     assert end == kernels.varint_size(np.int64(value)) == len(kernels.varint(value))
     assert out[:end].tobytes() == kernels.varint(value)
-    assert kernels.read_varint(out, 0, end) == (value, end)
+    assert read_varint(out, 0, end) == (value, end)
 
 
 @pytest.mark.parametrize("codec", [0, 1, 2, 3, 4])
