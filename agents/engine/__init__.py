@@ -13,9 +13,9 @@ The life of a batch
        fold, with control records (`control.py`) in their places, encode, frame.
     3. What can't be folded becomes a dead letter (`letters.py`, by the codes of `reasons.py`); what
        belongs to another partition is sent there (`forward.py`).
-    4. The outcome is a list of ready record batches (`builder.py`): outputs, forwarded records, dead
-       letters, and the changed state rows with the position behind them. `producer.py` commits
-       them in one transaction. If that fails, nothing of it counts, and the partition is taken anew.
+    4. The outcome is a list of ready record batches (`builder.py`): outputs, forwarded records,
+       dead letters, and the changed state rows with the position behind them. `producer.py` commits
+       them in one transaction. If that fails, nothing of it counts: the partition is taken anew.
 
 The life of a partition
     Assigned, it starts its transactional producer, which fences whoever owned it before. Then
@@ -25,7 +25,7 @@ The life of a partition
     knew is in Kafka.
 
 Around it
-    `registry.py` finds rooms; `plan.py` compiles a processor's codecs once per process; `warm.py` its
-    kernels, before the worker says it is ready; `metrics.py` and `pages.py` say what goes on;
+    `registry.py` finds rooms; `plan.py` compiles a processor's codecs once per process, `warm.py`
+    its kernels before the worker says it is ready; `metrics.py` and `pages.py` say what goes on;
     `names.py` and `places.py` are kernels that folds use; `digest.py` tells equal states.
 """
