@@ -99,7 +99,8 @@ class Names:
     def __init__(self, capacity: int = 256) -> None:
         self.count = 0
         self.used = 0
-        self.table = np.full(4 * capacity, ABSENT, np.int32)
+        # A power of two: probing walks by a mask.
+        self.table = np.full(1 << (4 * capacity - 1).bit_length(), ABSENT, np.int32)
         self.hashes = np.zeros(capacity, np.uint64)
         self.at = np.zeros(capacity, np.int64)
         self.size = np.zeros(capacity, np.int64)
@@ -151,8 +152,8 @@ class Names:
         moved = np.full(self.count, ABSENT, np.int64)
         moved[kept] = np.arange(kept.shape[0])
         fresh = Names(max(256, int(kept.shape[0])))
-        for k in kept:
-            fresh.code(self.name(int(k)))
+        none, out = np.zeros(kept.shape[0], np.uint8), np.zeros(kept.shape[0], np.int64)
+        fresh.intern(self.pool, self.at[kept], self.size[kept], none, out)
         self.__dict__.update(fresh.__dict__)
         return moved
 
