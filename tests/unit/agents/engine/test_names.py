@@ -65,3 +65,13 @@ def test_places(offset: int) -> None:
     end = put_place(out, 3, prefix, offset)
     assert out[3:end].tobytes() == b"0123abcd-17-%d" % offset
     assert put_place(out, PLACE_MAX, prefix, offset) == -1 and put_place(out, 0, prefix, -1) == -1
+
+
+@pytest.mark.parametrize("count", [257, 300, 1000, 1025])
+def test_forgetting_leaves_a_table_that_ends_every_search(count: int) -> None:
+    """However many names are kept: the table's size stays a power of two."""
+    names = Names()
+    for k in range(count):
+        names.code(f"{k}".encode())
+    names.keep(np.ones(count, np.bool_))
+    assert [names.code(f"{k}".encode()) for k in range(2 * count)] == list(range(2 * count))
