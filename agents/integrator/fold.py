@@ -210,6 +210,7 @@ class Integrator:
         self.codes = np.zeros((2, 0), np.int64)
         self._into: Into | None = None
         self._deadline: int | None = None
+        self._settled = True  # nobody holds spans into the names: a batch is done
 
     @property
     def names(self) -> NDArray[np.uint8]:
@@ -220,8 +221,7 @@ class Integrator:
         """Fold records lo..hi-1 whose status is 0; one frame each."""
         (out,) = outputs
         state = self.state
-        if out.n == 0 and state.counts[DIRTY] == 0:
-            state.tidy()
+        self._begin()
         source = batch.columns
         f = self._into = self._into or into(source.layout, out.columns.layout)
         if self.codes.shape[1] < hi:
@@ -241,8 +241,15 @@ class Integrator:
                 f, self.round, lo, hi, out.n, out.columns.used, out.scratch.used,
             )  # fmt: skip
 
+    def _begin(self) -> None:
+        """At the first call of a batch: give back memory if that is worth it."""
+        if self._settled:
+            self.state.tidy()
+            self._settled = False
+
     def control(self, control: Control) -> str | None:
         """Apply a setting or a tick; returns None, or why it is refused."""
+        self._begin()
         if control.kind == "tick":
             self._tick(control.ts)
             return None
@@ -307,6 +314,7 @@ class Integrator:
         form.write(self.state, self.state.dirty[:count], rows)
         self.state.flag[self.state.dirty[:count]] = 0
         self.state.counts[DIRTY] = 0
+        self._settled = True
 
     def rows_all(self, rows: StateRows) -> None:
         """Write the row of every tenant (and of '*' once it has been set), in any order."""

@@ -1,0 +1,233 @@
+"""What the integrator remembers: rows, settings, forgetting, and giving memory back."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from agents.integrator.settings import BY_NAME, SETTINGS, Table, parse
+from tests.unit.agents.integrator.harness import LOG_MS, Room, same, setting, tick, update
+from tests.unit.agents.integrator.samples import START, records
+from tests.unit.agents.integrator.samples import settings as sample_settings
+
+DAY_S = 86_400
+NOW = LOG_MS * 1000  # wall time of the harness' records, µs
+seeds = st.integers(0, 2**32 - 1)
+few = settings(max_examples=15, deadline=None)
+
+
+@given(seed=seeds)
+@few
+def test_rows_come_back_to_the_bit(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    room, some = Room(), sample_settings()
+    room.feed(records(rng, 100))
+    for _ in range(6):
+        name, value = some[int(rng.integers(len(some)))]
+        room.control(setting(str(rng.choice(["*", "alpha", "new"])), name, value))
+    room.feed(records(rng, 100))
+    assert same(room.reborn().rows(), room.rows())
+
+
+@given(seed=seeds)
+@few
+def test_changed_rows_are_the_state_in_pieces(seed: int) -> None:
+    rng, room = np.random.default_rng(seed), Room()
+    log: list[tuple[str, Any]] = []
+    for k in range(6):
+        room.feed(records(rng, 20))
+        room.control(setting("beta", "alpha", "1.5"), tick(NOW + k * 10 * DAY_S * 10**6))
+        log += room.changed().items()
+    assert room.changed() == {}
+    assert same(Room().load(log).rows(), room.rows())
+
+
+def test_only_touched_tenants_are_written() -> None:
+    room = Room()
+    room.feed([update(t, "state", 0.1, START) for t in ("a", "b", "c")])
+    assert list(room.changed()) == ["a", "b", "c"]
+    room.feed([update(t, "state", 0.1, START + 1) for t in ("c", "a", "c")])
+    assert list(room.changed()) == ["c", "a"]
+
+
+def test_later_rows_replace_earlier_ones() -> None:
+    room = Room()
+    room.feed([update("t", f"d{k}", 0.1, START + k) for k in range(3)])
+    old = room.rows()["t"]
+    room.feed([update("t", f"d{k}", 0.1, START + k) for k in range(12)])
+    new = room.rows()["t"]
+    for rows in ([("t", old), ("t", new)], [("t", new), ("t", None), ("t", old), ("t", new)]):
+        assert same(Room().load(rows).rows(), {"t": new})
+    assert same(Room().load([("t", new), ("t", old)]).rows(), {"t": old})
+    gone = Room().load([("t", new), ("u", None), ("t", None)])
+    assert gone.rows() == {} and gone.fold.tenants() == 0 and gone.changed() == {}
+
+
+@pytest.mark.parametrize(
+    ("change", "fault"),
+    [
+        ({"loss": [0.1]}, "lists differ"),
+        ({"domains": ["x"] * 17}, "lists differ"),
+        ({"settings": {"of_tomorrow": 1.0}}, "setting that this version"),
+    ],
+)
+def test_a_row_that_makes_no_sense_is_named(change: dict[str, Any], fault: str) -> None:
+    room = Room()
+    room.feed([update("t", "a", 0.1, START), update("t", "b", 0.1, START)])
+    row = room.rows()["t"]
+    assert row is not None
+    with pytest.raises(ValueError, match=f"state row of b't': .*{fault}"):
+        Room().load([("t", row | change)])
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "why"),
+    [
+        ("colour", "1", "no setting 'colour'; there are fusion, alpha"),
+        ("fusion", "average", "fusion: one of hedge, fixed_share, softmax, not 'average'"),
+        ("alpha", "much", "alpha: a number, not 'much'"),
+        ("alpha", "nan", "alpha: at least 0 and at most 1e\\+06, not 'nan'"),
+        ("share", "1.5", "share: at least 0 and at most 1, not '1.5'"),
+        ("temperature", "0", "temperature: at least 1e-06"),
+        ("stale_after_ms", "0", "stale_after_ms: above 0"),
+        ("entropy_cap", "-0.1", "entropy_cap: at least 0"),
+        ("margin", "inf", "margin: at least 0 and at most 1"),
+    ],
+)
+def test_settings_are_checked_with_a_reason(name: str, value: str, why: str) -> None:
+    room = Room()
+    (refused,) = room.control(setting("t", name, value))
+    assert refused is not None
+    with pytest.raises(ValueError, match=why):
+        raise ValueError(refused)
+    assert room.rows() == {} and room.changed() == {}
+
+
+def test_controls_of_unknown_kinds_and_bad_tenants_are_refused() -> None:
+    room = Room()
+    first, second, third = room.control(
+        setting("a b", "alpha", "1"), setting("", "alpha", "1"), setting("x" * 129, "alpha", "1")
+    )
+    assert first is not None and first == second == third and first.startswith("tenant: ")
+    assert room.fold.tenants() == 0
+
+
+def test_defaults_of_the_deployment_are_checked_too() -> None:
+    assert Table({"alpha": "3"}).effective[0, BY_NAME["alpha"]] == 3.0
+    with pytest.raises(ValueError, match="no setting 'alpah'"):
+        Table({"alpah": "3"})
+    for each in SETTINGS:
+        assert parse(each.name, each.default)[0] == BY_NAME[each.name]
+
+
+def test_own_values_count_before_the_partitions_before_the_deployments() -> None:
+    room = Room(alpha="1")
+
+    def loss(tenant: str) -> float:
+        room.feed([update(tenant, "state", 1.0, START)])
+        row = room.rows()[tenant]
+        assert row is not None
+        return round(-float(np.log(1 - row["loss"][0])), 9)
+
+    assert loss("t") == 1
+    assert room.control(setting("*", "alpha", "2")) == [None] and loss("t") == 2
+    assert room.control(setting("t", "alpha", "3")) == [None] and loss("t") == 3
+    assert loss("other") == 2
+    assert room.control(setting("*", "alpha", "4")) == [None] and loss("t") == 3
+    assert room.reborn(alpha="1").rows() == room.rows()
+    assert room.control(setting("t", "alpha", "")) == [None] and loss("t") == 4
+    assert room.control(setting("*", "alpha", "")) == [None] and loss("t") == 1
+    (frame,) = room.feed([update("t", "state", 1.0, START)])
+    assert frame["config_version"] == 5  # two of its own, three of everyone's
+    (frame,) = room.feed([update("late", "state", 1.0, START)])
+    assert frame["config_version"] == 3
+    assert list(room.rows()) == ["*", "late", "other", "t"]
+
+
+def test_settings_of_an_unknown_tenant_wait_for_it() -> None:
+    room = Room()
+    room.control(setting("t", "fusion", "softmax"))
+    row = room.changed()["t"]
+    assert row is not None
+    assert row["settings"] == {"fusion": 2.0} and row["domains"] == [] and row["leader"] == ""
+    again = Room().load([("t", row)])
+    again.feed([update("t", "state", 1.0, START)])
+    other = again.rows()["t"]
+    assert other is not None and other["fusion"] == 2
+
+
+def test_tenants_silent_for_long_leave_by_tombstone() -> None:
+    room = Room(forget_after_s=str(DAY_S))
+    assert room.fold.deadline() is None
+    room.feed([update("old", "state", 0.1, START), update("a", "state", 0.1, START)])
+    room.control(setting("*", "alpha", "2.5"))
+    room.feed([update("new", "state", 0.1, START)], log_ms=LOG_MS + DAY_S * 500)
+    room.changed()
+    due = NOW + DAY_S * 10**6
+    assert room.fold.deadline() == due
+    room.control(tick(due - 1))
+    assert room.changed() == {} and room.fold.tenants() == 3
+    room.control(tick(due))
+    assert room.fold.deadline() == due + DAY_S * 500_000
+    assert room.fold.tenants() == 1
+    assert list(room.rows()) == ["*", "new"]
+    assert room.changed() == {"a": None, "old": None}
+    room.control(tick(due * 2))
+    assert room.fold.deadline() is None and list(room.rows()) == ["*"]
+
+
+def test_who_comes_back_after_being_forgotten_is_new() -> None:
+    room = Room(forget_after_s="10")
+    first = room.feed([update("t", "b", 0.3, START)])
+    room.control(setting("t", "alpha", "1"), tick(NOW + 11_000_000))
+    again = room.feed([update("t", "b", 0.3, START)])
+    assert same(again[0] | {"frame_id": ""}, first[0] | {"frame_id": ""})
+    changed = room.changed()
+    assert list(changed) == ["t"] and changed["t"] is not None
+    assert changed["t"]["settings"] == {} and changed["t"]["config_version"] == 0
+
+
+def test_a_domain_silent_for_long_leaves_its_tenant() -> None:
+    room = Room(forget_after_s="60")
+    room.feed([update("t", d, 0.1, START + k) for k, d in enumerate("abc")])
+    room.feed([update("t", "b", 0.1, START + 60_000_001)])
+    row = room.rows()["t"]
+    assert row is not None
+    assert row["domains"] == ["b", "c"]
+
+
+def test_what_is_gone_gives_its_memory_back() -> None:
+    """Tenants, refused names and domains come and go for ever; the arrays stay small."""
+    room = Room(forget_after_s="1", stale_after_ms="1")
+    for k in range(60):
+        t, log = START + k * 10**9, LOG_MS + k * 10**6
+        part = [update(f"t{k}-{j}", f"d{j % 3}", 0.1, t) for j in range(400)]
+        part += [update("steady", f"x{k}-{j}", 0.1, t + j) for j in range(20)]
+        part += [update(f"bad{k}-{j}", f"worse{k}-{j}", -1.0, t) for j in range(50)]
+        room.control(tick(log * 1000))
+        room.feed(part, log_ms=log)
+        room.changed()
+    state = room.fold.state
+    assert room.fold.tenants() == 401
+    assert state.names.count < 9000 and len(state.tenants) < 9000 and len(state.cells) < 30_000
+    assert same(room.reborn().rows(), room.rows())
+
+
+@given(seed=seeds)
+@settings(max_examples=5, deadline=None)
+def test_tidying_up_changes_nothing_that_is_seen(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    part = records(rng, 150)
+    rooms = Room(forget_after_s="100"), Room(forget_after_s="100")
+    frames: list[Any] = [[], []]
+    for k in range(3):
+        for room, seen in zip(rooms, frames, strict=True):
+            room.feed([update(f"t{k}-{j}", "d", 0.1, START) for j in range(50)], LOG_MS)
+            room.control(setting("beta", "share", "0.1"), tick(NOW + 10**11))
+            seen += room.feed(part[50 * k :][:50], LOG_MS + k + 10**9)
+            seen.append(room.changed())
+        rooms[0].fold.state._tidy_at = 0
+    assert same(frames[0], frames[1]) and same(rooms[0].rows(), rooms[1].rows())
+    assert rooms[0].fold.state.names.count < rooms[1].fold.state.names.count
