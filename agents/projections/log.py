@@ -39,6 +39,7 @@ class Log:
         self._keep_ms = keep_ms
         self._paused = False
         self._done: dict[int, int] = {}  # partition -> next offset that the store lacks
+        self._ends: dict[int, int] = {}  # partition -> where its end was, when we were there
         self._admin = AdminClient(settings.librdkafka())
         self._consumer = Consumer(
             settings.librdkafka(
@@ -69,11 +70,13 @@ class Log:
             offset = message.offset()
             if offset is not None and offset < self._done.get(message.partition() or 0, 0):
                 self._name_topic()  # offsets start again: the topic was made anew
+                self._ends.clear()
             self.waiting.add(message)
 
     def done(self, upto: dict[int, int]) -> None:
         """The store has everything before these offsets."""
-        self._done.update(upto)
+        # Between the last record and an end there are only the markers of transactions.
+        self._done |= {p: max(offset, self._ends.get(p, 0)) for p, offset in upto.items()}
         offsets = [TopicPartition(self.topic, p, offset) for p, offset in upto.items()]
         try:
             self._consumer.store_offsets(offsets=offsets)
@@ -115,9 +118,9 @@ class Log:
         if error is None or partition is None:
             return
         if error.code() == KafkaError._PARTITION_EOF:
+            self._ends[partition] = message.offset() or 0
             if partition in self._done and partition not in self.waiting.upto:
-                # Only transaction markers lie between the last record and the end.
-                self._done[partition] = message.offset() or 0
+                self._done[partition] = self._ends[partition]
         elif error.fatal():
             raise KafkaException(error)
         else:
@@ -139,6 +142,8 @@ class Log:
             )
             for tp in committed
         ]
+        for tp in partitions:
+            self._ends.pop(tp.partition, None)
         self._done |= {tp.partition: tp.offset for tp in starts if tp.offset >= 0}
         consumer.assign(starts)
         if self._paused:

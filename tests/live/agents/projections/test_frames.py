@@ -107,7 +107,7 @@ def test_the_last_frame_of_each_tenant_is_shown(
 
 
 def test_an_aborted_frame_is_never_shown(topics: Settings, run: Running, cache: FrameCache) -> None:
-    run(topics)
+    projection = run(topics)
     producer = Producer(
         topics.librdkafka(transactional_id=topics.prefix("test"), partitioner="murmur2_random")
     )
@@ -121,6 +121,7 @@ def test_an_aborted_frame_is_never_shown(topics: Settings, run: Running, cache: 
     eventually(shows(cache, "cpu.after", 0))
     assert eventually(shows(cache, "cpu", 1))
     assert run.count("written") == 2
+    eventually(lambda: sum(projection.lag().values()) == 0, what="markers are no lag")
 
 
 def test_a_restart_goes_on_where_the_store_was(
