@@ -28,10 +28,16 @@ class Blows:
     """Chooses and deals blows from one seeded source of chance."""
 
     def __init__(
-        self, random: Random, fleet: Fleet, broker: Broker | None, session_timeout_s: float
+        self,
+        random: Random,
+        fleet: Fleet,
+        broker: Broker | None,
+        session_timeout_s: float,
+        down_s: tuple[float, float],
     ) -> None:
         self.random, self.fleet, self.broker = random, fleet, broker
         self.freeze_s = session_timeout_s + 3.0
+        self.down_s = down_s
         self.dealt: dict[str, int] = {}
         self._guests = 0
         self._deal: dict[str, Callable[[], None]] = {
@@ -63,7 +69,7 @@ class Blows:
             self.broker.kill()
         else:
             self.broker.stop()
-        until = time.monotonic() + self.random.uniform(0.0, 6.0)
+        until = time.monotonic() + self.random.uniform(*self.down_s)
         while time.monotonic() < until:
             self.fleet.tend()
             time.sleep(0.05)

@@ -45,6 +45,7 @@ class Options:
     workers: int = 2
     blows: tuple[str, ...] = KINDS
     pause: tuple[float, float] = (2.0, 9.0)  # between two blows
+    down: tuple[float, float] = (0.0, 6.0)  # how long a struck broker stays away
     script: tuple[str, ...] = ()  # these blows in this order, instead of `kills` random ones
 
     def sequence(self) -> list[str]:
@@ -128,7 +129,7 @@ def _strike(
     left = options.sequence()
     calm = not any(kind.startswith("broker") for kind in left)
     waverer = Waverer(bootstrap, namespace, feed, options.seed) if calm else None
-    blows = Blows(chance, fleet, broker, SESSION_TIMEOUT_S)
+    blows = Blows(chance, fleet, broker, SESSION_TIMEOUT_S, options.down)
     due, began = 0.0, False
     while left or publisher.sent < options.events_min or fleet.frozen():
         publisher.step()

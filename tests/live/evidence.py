@@ -128,6 +128,7 @@ class Evidence:
         self.copies: dict[bytes, list[Record]] = defaultdict(list)
         self.updates: dict[str, list[dict[str, Any]]] = defaultdict(list)  # by tenant, predicted
         self.frames: dict[str, list[dict[str, Any]]] = defaultdict(list)  # by tenant
+        self.frame_offsets: dict[int, set[int]] = defaultdict(set)  # by partition, of the causes
 
     def close(self) -> None:
         self.consumer.close()
@@ -153,6 +154,8 @@ class Evidence:
         elif name == FRAMES:
             row = WIRE.decode(value, "global_frame")[1]
             self.frames[row["tenant"]].append(row)
+            _, partition, offset = row["frame_id"].split("-")
+            self.frame_offsets[int(partition)].add(int(offset))
         elif origin is not None:
             self.copies[origin].append(record)
         elif name == UPDATES and value and value[:5] == b"\0\0\0\0\2":

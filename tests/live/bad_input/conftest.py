@@ -1,4 +1,4 @@
-"""One worker that all tests of bad input share, and the means to feed and watch it."""
+"""One worker that a module's tests share, and the means to feed and watch it."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,8 +18,8 @@ Odd = tuple[bytes | None, Headers]  # value, headers
 class Bed:
     """A worker at work, and the means to feed and watch it."""
 
-    def __init__(self, ends: Endpoints, home: Path) -> None:
-        self.settings = with_topics(settings_of(ends, "bad-input", home))
+    def __init__(self, ends: Endpoints, namespace: str, home: Path) -> None:
+        self.settings = with_topics(settings_of(ends, namespace, home))
         self.worker = Worker(self.settings, home / "worker.log", {"SOMA_REDIS_URL": ""}).start()
         self.sender = Sender(self.settings)
         self.evidence = Evidence(self.settings)
@@ -53,9 +53,13 @@ class Bed:
         return self.check(topic, self.send(topic, bad, tenant), tenant)
 
 
-@pytest.fixture(scope="package")
-def bed(stack: Endpoints, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bed]:
-    made = Bed(stack, tmp_path_factory.mktemp("bad-input"))
+@pytest.fixture(scope="module")
+def bed(
+    request: pytest.FixtureRequest, stack: Endpoints, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Bed]:
+    """One per module: librdkafka reads no further than some of the batches that lie."""
+    namespace = request.module.__name__.rpartition(".")[2].replace("_", "-")
+    made = Bed(stack, namespace, tmp_path_factory.mktemp(namespace))
     made.worker.await_ready(110.0)
     yield made
     made.close()

@@ -1,6 +1,6 @@
 """Whatever users send: good records around it are folded, and each bad one is a dead letter.
 
-One worker serves all tests of this folder; each test has tenants of its own.
+One worker serves all tests of this module; each test has tenants of its own.
 """
 
 import json
