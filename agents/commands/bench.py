@@ -187,6 +187,23 @@ def memory(tenants: int, minutes: float, seed: int, as_json: bool) -> None:
     _finish(bench_memory.report(samples, tenants, minutes), data, as_json)
 
 
+@bench.command()
+@click.option("--rounds", type=click.IntRange(1000), default=10_000, show_default=True)
+@click.option("--seeds", type=click.IntRange(1), default=5, show_default=True)
+@_json
+def fusion(rounds: int, seeds: int, as_json: bool) -> None:
+    """The regret of the fusion laws on known streams, with a plot. Needs no broker.
+
+    \b
+    Example:
+      soma bench fusion --rounds 10000 --seeds 5
+    """
+    from ops.bench import fusion as bench_fusion
+
+    found = bench_fusion.run(rounds, seeds)
+    _finish(bench_fusion.report(found), found, as_json)
+
+
 @contextmanager
 def _settings() -> Iterator[Settings]:
     """Settings with a broker that answers; what ends a benchmark is one message, no traceback."""
