@@ -1,7 +1,8 @@
 """Dead letters: the original record, and headers that say why and where from."""
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,20 +14,38 @@ from agents.engine.plan import Plan
 from agents.engine.processor import Place
 from agents.engine.records import frame_one, read_headers
 from agents.engine.workspace import Workspace
+from topics.catalogue import DLQ_EXTRA_BYTES, MESSAGE_BYTES_MAX
 
 BATCH_BYTES = 900_000  # of dead letters per record batch, unless one alone is larger
+LETTER_BYTES_MAX = MESSAGE_BYTES_MAX + DLQ_EXTRA_BYTES  # as the catalogue has it for such topics
 DETAIL_MAX = 500  # characters
 
 Headers = list[tuple[str, bytes | None]]
 
 
-class Letters:
-    """The dead letters of one transaction."""
+@dataclass(frozen=True, slots=True)
+class Letter:
+    """One dead letter; `offset` is the record's in the source."""
 
-    def __init__(self, plan: Plan, place: Place) -> None:
+    offset: int
+    key: bytes | None
+    value: bytes | None
+    headers: Headers
+    why: Headers
+
+    def frame(self, delta: int) -> bytes:
+        """As a record of a batch."""
+        return frame_one(delta, self.key, self.value, self.headers + self.why)
+
+
+class Letters:
+    """The dead letters of one transaction, which folds `batches`."""
+
+    def __init__(self, plan: Plan, place: Place, batches: Sequence[RawBatch]) -> None:
         self._plan = plan
         self._place = place
-        self._records: list[tuple[bytes | None, bytes | None, Headers]] = []
+        self._batches = batches
+        self._letters: list[Letter] = []
         self.reasons: Counter[str] = Counter()
         self.details: dict[int, str] = {}  # row of the workspace -> what was wrong with it
 
@@ -42,45 +61,61 @@ class Letters:
             if ws.hcnt[r]:
                 blob = _span(data, ws.hpos[r], ws.hlen[r])
                 headers = list(read_headers(blob or b"", int(ws.hcnt[r])))
-            self._add(why, int(ws.offs[r]), key, value, headers, self.details.get(r, ""))
+            self._add(int(ws.offs[r]), key, value, headers, why, self.details.get(r, ""))
 
     def add_batch(self, batch: RawBatch, detail: str) -> None:
         """A whole record batch, as it came."""
-        self._add(reasons.NAMES[reasons.BATCH], batch.base_offset, None, batch.data, [], detail)
+        self._add(batch.base_offset, None, batch.data, [], reasons.NAMES[reasons.BATCH], detail)
 
     def _add(
         self,
-        why: str,
         offset: int,
         key: bytes | None,
         value: bytes | None,
         headers: Headers,
+        reason: str,
         detail: str,
     ) -> None:
         origin = f"{self._plan.source}/{self._place.partition}/{offset}"
-        more: Headers = [
-            ("soma-reason", why.encode()),
+        why: Headers = [
+            ("soma-reason", reason.encode()),
             ("soma-detail", detail[:DETAIL_MAX].encode("utf-8", "replace")),
             ("soma-origin", origin.encode()),
             ("soma-processor", self._plan.processor.name.encode()),
         ]
-        self._records.append((key, value, headers + more))
-        self.reasons[why] += 1
+        self._letters.append(Letter(offset, key, value, headers, why))
+        self.reasons[reason] += 1
 
     def builders(self) -> Iterator[RawBuilder]:
         """The letters as record batches."""
         part: list[bytes] = []
         size = 0
-        for key, value, headers in self._records:
-            record = frame_one(len(part), key, value, headers)
+        for letter in self._letters:
+            record = letter.frame(len(part))
             if part and size + len(record) > BATCH_BYTES:
                 yield RawBuilder(b"".join(part), len(part))
                 part, size = [], 0
-                record = frame_one(0, key, value, headers)
-            part.append(record)
-            size += len(record)
+                record = letter.frame(0)
+            if len(record) > BATCH_BYTES:
+                yield self._alone(letter, record)
+            else:
+                part.append(record)
+                size += len(record)
         if part:
             yield RawBuilder(b"".join(part), len(part))
+
+    def _alone(self, letter: Letter, record: bytes) -> RawBuilder:
+        """A large letter. A record that packs too badly here goes as the batch that it came in.
+
+        The sender's compression may be better than ours by any factor, and what the broker refuses
+        would stop the partition for good.
+        """
+        builder = RawBuilder(record, 1)
+        if builder.size() <= LETTER_BYTES_MAX:
+            return builder
+        batch = next(b for b in self._batches if b.base_offset <= letter.offset < b.next_offset)
+        form: Headers = [("soma-form", b"batch")]
+        return RawBuilder(Letter(letter.offset, None, batch.data, form, letter.why).frame(0), 1)
 
 
 def _span(data: NDArray[np.uint8], pos: int, length: int) -> bytes | None:

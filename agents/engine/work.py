@@ -47,7 +47,7 @@ class Worker:
         Raises UnknownSchema; whatever else it raises is a defect, and the fold is then spent.
         """
         ws.clear()
-        letters = Letters(self.plan, self.place)
+        letters = Letters(self.plan, self.place, batches)
         done = self._parse(ws, batches, first, letters)
         outcome = Outcome(next_offset=done)
         self._decode(ws, letters)
