@@ -75,6 +75,8 @@ class Worker:
                 done = batch.next_offset
                 continue
             at = ws.buf.used
+            if at and at + body.shape[0] > self.plan.unpacked_max:
+                break  # the limit holds for a transaction: each of many small batches may be a bomb
             ws.buf.reserve(body.shape[0])
             ws.buf.data[at : at + body.shape[0]] = body
             ws.buf.used += body.shape[0]
