@@ -1,0 +1,1 @@
+"""Stream processors, one folder each, and the engine, doors and commands around them."""

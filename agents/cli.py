@@ -26,7 +26,6 @@ VERBS = {
     "observe": Verb("agents.commands.observe:observe", "Publish observations of this machine."),
     "demo": Verb("agents.commands.demo:demo", "Watch a live stream become frames."),
     "config": Verb("agents.commands.config:config", "Change a tenant's settings in band."),
-    "state": Verb("agents.commands.state:state", "Show what a processor's state holds."),
     "bench": Verb("agents.commands.bench:bench", "Measure this engine beside its peers."),
     "settings": Verb("agents.commands.settings:settings", "Show the settings in force."),
     "doctor": Verb("agents.commands.doctor:doctor", "Say what is missing or wrong here."),
