@@ -1,5 +1,6 @@
 """A line plot as SVG text, with nothing to install."""
 
+import math
 from collections.abc import Mapping, Sequence
 from xml.sax.saxutils import escape
 
@@ -9,11 +10,10 @@ COLOURS = ("#1b6ca8", "#d1495b", "#3a7d44", "#8f5ea2", "#c08a1e")
 
 
 def _ticks(low: float, high: float) -> list[float]:
-    """Four to nine round numbers within [low, high]."""
+    """At most nine round numbers within [low, high]."""
     span = max(high - low, 1e-9)
-    step = 10.0 ** len(str(int(span)))
-    while span / step < 4:
-        step /= 2 if str(step).strip("0.").startswith("1") else 2.5
+    size = 10.0 ** math.floor(math.log10(span))
+    step = next(part * size for part in (0.1, 0.2, 0.5, 1.0, 2.0) if span / (part * size) <= 8)
     first = int(low // step)
     return [k * step for k in range(first, int(high // step) + 1) if k * step >= low]
 

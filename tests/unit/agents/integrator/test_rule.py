@@ -4,6 +4,8 @@ These tests also run with NUMBA_DISABLE_JIT=1 (see test_plain_python): the formu
 """
 
 import math
+import os
+import sys
 
 import numpy as np
 import pytest
@@ -334,3 +336,20 @@ def test_who_enters_is_neither_favoured_nor_ruined(
     kept = excess[~new]
     rule.enter_hedge(excess, published)
     assert (excess[new] == (kept.min() if len(kept) else 0.0)).all()
+
+
+@rule.entry
+def allocating(n: int) -> Floats:
+    return np.zeros(n)
+
+
+@pytest.mark.skipif(os.environ.get("NUMBA_DISABLE_JIT") == "1", reason="numba's compiler is off")
+def test_kernels_borrow_their_arrays_and_allocate_none() -> None:
+    """What `_nrt`, a private option of numba, does: it goes, or changes, loudly here."""
+    w, excess = np.full(3, 1 / 3), np.zeros(3)
+    before = sys.getrefcount(w)
+    for _ in range(100):
+        rule.hedge_round(excess, w, w, 1.0)
+    assert sys.getrefcount(w) == before
+    with pytest.raises(Exception, match="zeros"):
+        allocating(3)
