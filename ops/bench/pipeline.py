@@ -32,7 +32,7 @@ GOALS = {
     "soma": "≤ 3 µs CPU",
 }  # fmt: skip
 COLUMNS = ("program", "events", "events/s", "CPU µs/event", "rate ratio", "wanted", "CPU ratio")
-EVENTS_MAX = {"bare": 200_000, "faust": 20_000, "quix": 60_000, "quix-state": 60_000}
+EVENTS_MAX = {"bare": 200_000, "faust": 20_000, "quix": 100_000, "quix-state": 100_000}
 PEER_S = 600.0
 METHOD = (
     "Every program reads the same topic ({events:,} predictor_update records, {tenants:,} tenants, "
