@@ -84,14 +84,14 @@ def setting(offset: int, tenant: str, name: str, value: str) -> Message:
     return Message(offset, tenant.encode(), codec.encode("control_setting", record))
 
 
-def batch_of(part: list[Message]) -> RawBatch:
+def batch_of(part: list[Message], log_ms: int = LOG_MS) -> RawBatch:
     """One record batch as the broker would send it: offsets and log append time filled in."""
     base = part[0].offset
     body = b"".join(frame_one(m.offset - base, m.key, m.value, m.headers) for m in part)
     data = bytearray(RawBuilder(body, len(part))._build())
     fields = list(HEADER.unpack_from(data))
     fields[0], fields[5], fields[6] = base, fields[5] | 8, part[-1].offset - base
-    fields[7] = fields[8] = LOG_MS
+    fields[7] = fields[8] = log_ms
     HEADER.pack_into(data, 0, *fields)
     return raw_batch(bytes(data))
 
