@@ -19,6 +19,7 @@ from agents.engine import pages
 from agents.engine.engine import Engine
 from agents.engine.processor import Processor
 from agents.engine.registry import PROJECTIONS, processors
+from agents.engine.security import credentials
 from agents.engine.transport import BatchConsumer, BatchSchema, BatchTransport
 from agents.engine.warm import warm
 from agents.projections.frames import FramesToRedis
@@ -67,6 +68,7 @@ def build(settings: Settings) -> faust.App:
     app = faust.App(
         settings.prefix("soma"),
         broker=bootstrap,
+        broker_credentials=credentials(settings),
         store="memory://",
         autodiscover=False,
         topic_allow_declare=False,

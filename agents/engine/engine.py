@@ -26,6 +26,7 @@ from agents.engine.position import Input, Recovered
 from agents.engine.processor import Fold, Processor
 from agents.engine.producer import Transactions
 from agents.engine.recovery import recover
+from agents.engine.security import security
 from agents.engine.transport import BatchConsumer, Fetched
 from agents.engine.workspace import Outcome, Workspace
 from agents.settings import Settings
@@ -248,29 +249,3 @@ class Engine:
         }
         joined = self.assigned or not self.plans
         return joined and all(phase == "running" for phase in state.values()), state
-
-
-def security(settings: Settings) -> dict[str, Any]:
-    """aiokafka's arguments for the librdkafka properties that secure a connection."""
-    given = settings.kafka_properties
-    names = {
-        "security.protocol": "security_protocol",
-        "sasl.mechanism": "sasl_mechanism",
-        "sasl.mechanisms": "sasl_mechanism",
-        "sasl.username": "sasl_plain_username",
-        "sasl.password": "sasl_plain_password",
-    }
-    found: dict[str, Any] = {names[key]: value for key, value in given.items() if key in names}
-    if "security_protocol" in found:
-        found["security_protocol"] = found["security_protocol"].upper()
-    if (
-        found.get("security_protocol", "").endswith("SSL")
-        and found["security_protocol"] != "SASL_PLAINTEXT"
-    ):
-        from aiokafka.helpers import create_ssl_context
-
-        found["ssl_context"] = create_ssl_context(
-            cafile=given.get("ssl.ca.location"), certfile=given.get("ssl.certificate.location"),
-            keyfile=given.get("ssl.key.location"), password=given.get("ssl.key.password"),
-        )  # fmt: skip
-    return found
