@@ -12,6 +12,7 @@ from typing import Any, cast
 
 import faust
 import uvloop
+from confluent_kafka import KafkaException
 from faust.types import TP
 from mode import CrashingSupervisor
 
@@ -19,7 +20,7 @@ from agents.engine import pages
 from agents.engine.engine import Engine
 from agents.engine.processor import Processor
 from agents.engine.registry import PROJECTIONS, processors
-from agents.engine.security import credentials
+from agents.engine.security import credentials, security
 from agents.engine.transport import BatchConsumer, BatchSchema, BatchTransport
 from agents.engine.warm import warm
 from agents.projections.frames import FramesToRedis
@@ -149,9 +150,10 @@ def make() -> tuple[faust.App, Engine]:
     """The app of this process. Exits, naming everything that is wrong, if it can't be."""
     try:
         settings = load()
+        security(settings)  # names what is wrong more plainly than a client would
         chosen = processors(settings.agents)
         engine = Engine(settings, chosen, checked(settings, chosen))
-    except (SettingsError, BrokerError, ValueError) as error:
+    except (SettingsError, BrokerError, KafkaException, ValueError) as error:
         sys.exit(f"soma worker: {error}")
     made = build(settings)
     register(made, engine)
