@@ -32,8 +32,9 @@ class Report:
             "| " + " | ".join(row) + " |" for row in (self.columns, ["---"] * len(self.columns))
         ]
         lines += ["| " + " | ".join(row) + " |" for row in self.rows]
-        lines += ["", self.method, *(f"- {note}" for note in self.notes)]
-        return "\n".join(lines) + "\n"
+        lines += ["", self.method, ""]
+        lines += [f"- {note}" for note in self.notes]
+        return "\n".join(lines).rstrip() + "\n"
 
 
 def spread(values: Sequence[float], digits: int = 0) -> str:
