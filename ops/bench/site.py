@@ -86,8 +86,8 @@ def opened(settings: Settings, say: Say) -> Iterator[Site]:
     own = settings.model_copy(
         update={"namespace": namespace, "topics_partitions": 4, "topics_replication": 1}
     )
-    folder = Path(tempfile.mkdtemp(prefix="soma-bench-"))
     broker = Broker(own)
+    folder = Path(tempfile.mkdtemp(prefix="soma-bench-"))
     try:
         with broker.cleaned(namespace):
             site = Site(own, broker, folder, say)
