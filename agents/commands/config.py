@@ -110,7 +110,12 @@ def get(tenant: str, processor: str, as_json: bool) -> None:
 @config.command("list")
 @_json
 def list_(as_json: bool) -> None:
-    """List the settings of every processor."""
+    """List the settings of every processor.
+
+    \b
+    Example:
+      soma config list
+    """
     known = {name: dict(one.settings) for name, one in sorted(processors().items())}
     if as_json:
         click.echo(json.dumps(known))
