@@ -8,7 +8,11 @@ from hypothesis import strategies as st
 from agents.engine.names import Names
 from agents.engine.places import PLACE_MAX, put_place
 
-pytestmark = pytest.mark.kernel
+pytestmark = [
+    pytest.mark.kernel,
+    # As plain Python (NUMBA_DISABLE_JIT=1) NumPy minds that a hash overflows.
+    pytest.mark.filterwarnings("ignore:overflow encountered:RuntimeWarning"),
+]
 
 
 @given(words=st.lists(st.binary(max_size=12), max_size=300), capacity=st.sampled_from([1, 2, 64]))

@@ -31,6 +31,11 @@ from tests.contract.harness import (
 )  # fmt: skip
 from topics import codec
 
+pytestmark = [
+    pytest.mark.kernel,
+    # As plain Python (NUMBA_DISABLE_JIT=1) NumPy minds that a hash overflows.
+    pytest.mark.filterwarnings("ignore:overflow encountered:RuntimeWarning"),
+]
 each = pytest.mark.parametrize("processor", PROCESSORS, ids=lambda p: p.name)
 UNPACKED_MAX = 2 << 20
 
