@@ -1,0 +1,91 @@
+"""Rows of a state topic into a fold: whatever stands there, nothing is taken half."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from agents.engine.digest import digest
+from agents.engine.errors import UnknownVersion
+from agents.engine.plan import Plan
+from agents.engine.processor import Processor
+from agents.engine.recovery import Loader, epoch_key
+from agents.engine.warm import warm
+from tests.contract.harness import PROCESSORS, SETTINGS, Run, messages, plan_of, samples
+from topics import codec
+
+each = pytest.mark.parametrize("processor", PROCESSORS, ids=lambda p: p.name)
+
+
+def lived(plan: Plan) -> Run:
+    records = samples(plan.processor).records(np.random.default_rng(1), 60)
+    return Run(plan).feed([messages(plan, records)])
+
+
+def load(plan: Plan, rows: list[tuple[bytes, bytes | None]], chunk: int = 1000) -> Run:
+    run = Run(plan)
+    loader = Loader(plan, 0, run.fold)
+    for lo in range(0, len(rows), chunk):
+        part = rows[lo : lo + chunk]
+        gone = np.array([value is None for _, value in part], np.uint8)
+        loader.load([key for key, _ in part], [value or b"" for _, value in part], gone)
+    assert loader.rows == len(rows)
+    return run
+
+
+@each
+@settings(deadline=None, max_examples=15)
+@given(seed=st.integers(0, 99), chunk=st.integers(1, 20))
+def test_later_rows_replace_earlier_ones_across_chunks(
+    processor: Processor, seed: int, chunk: int
+) -> None:
+    plan, rng = plan_of(processor), np.random.default_rng(seed)
+    run = lived(plan)
+    rows = list(run.rows().items())
+    order = list(rng.permutation(len(rows)))
+    stale = [rows[i] for i in rng.permutation(len(rows))[:5]]
+    last = rows[int(order[0])][1]
+    early: list[tuple[bytes, bytes | None]] = [(key, last) for key, _ in stale if b"\x1f" in key]
+    found = load(plan, early + [rows[int(i)] for i in order], chunk)
+    assert digest(plan, found.fold) == digest(plan, run.fold)
+
+
+@each
+@settings(deadline=None, max_examples=15)
+@given(seed=st.integers(0, 99), chunk=st.integers(1, 20))
+def test_a_tombstone_takes_a_row_back(processor: Processor, seed: int, chunk: int) -> None:
+    plan = plan_of(processor)
+    rows: list[tuple[bytes, bytes | None]] = list(lived(plan).rows().items())
+    keep = np.random.default_rng(seed).random(len(rows)) < 0.5
+    gone: list[tuple[bytes, bytes | None]] = [
+        (key, None) for (key, _), kept in zip(rows, keep, strict=True) if not kept
+    ]
+    some = [row for row, kept in zip(rows, keep, strict=True) if kept]
+    found = load(plan, [*rows, *gone, (b"never seen", None)], chunk)
+    assert digest(plan, found.fold) == digest(plan, load(plan, some).fold)
+
+
+@each
+def test_a_row_that_cannot_be_read_stops_with_its_key(processor: Processor) -> None:
+    plan = plan_of(processor)
+    key, value = next(iter(lived(plan).rows().items()))
+    for bad, why in (
+        (codec.header(777) + value[5:], "an unknown schema"),
+        (value[:-1], "bad Avro"),
+        (value + b"\0", "bad Avro"),
+        (b"", "bad Avro"),
+    ):
+        with pytest.raises(UnknownVersion, match=rf"{plan.state}/0: row .* has {why}"):
+            load(plan, [(key, value), (b"other", bad)])
+
+
+@each
+def test_epochs_are_kept_apart_by_processor_and_partition(processor: Processor) -> None:
+    plan = plan_of(processor)
+    assert epoch_key(plan, 3) == f"{processor.name}/3".encode()
+
+
+@each
+def test_the_warm_up_runs_and_leaves_nothing(processor: Processor) -> None:
+    for partitions in (1, 7):
+        warm(plan_of(processor, partitions), SETTINGS)
