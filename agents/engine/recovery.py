@@ -81,22 +81,20 @@ def recover(settings: Settings, plan: Plan, partition: int, fold: Fold) -> Recov
         settings, "soma-recovery", [(plan.state, partition), (plan.epochs, partition)]
     )
     loader = Loader(plan, partition, fold)
-    key, epoch = epoch_key(plan, partition), None
     try:
         for messages in read_to_end(consumer, 2):
-            loader.take([message for message in messages if message.topic() == plan.state])
-            for message in messages:
-                if message.topic() == plan.epochs and message.key() == key:
-                    epoch = codec.decode(message.value() or b"")[1]
-    except codec.BadRecord as error:
-        raise UnknownVersion(f"{plan.epochs}/{partition}: {error.detail}") from error
+            loader.take(messages)
     finally:
         consumer.close()
-    return Recovered(loader.position, epoch, loader.rows, time.monotonic() - began)
+    return Recovered(loader.position, loader.epoch, loader.rows, time.monotonic() - began)
 
 
 class Loader:
-    """Turns messages of a state topic into columns, chunk by chunk."""
+    """Turns messages of a state topic into columns, chunk by chunk, and notes the last epoch.
+
+    Every call on a message costs a tenth of a microsecond and there are many, so the epochs log's
+    records are told apart by their key, which is read anyway: no tenant and no domain has a slash.
+    """
 
     def __init__(self, plan: Plan, partition: int, fold: Fold) -> None:
         self._plan = plan
@@ -104,21 +102,34 @@ class Loader:
         self._fold = fold
         self.columns = Columns(plan.row_layout)
         self.position: Position | None = None
+        self.epoch: dict[str, Any] | None = None
         self.rows = 0
 
     def take(self, messages: list[Message]) -> None:
         """Decode and load one chunk, in order."""
-        keys, values, gone = [], [], []
+        keys, values = [], []
         for message in messages:
             key, value = message.key(), message.value()
             if key == POSITION_KEY:
                 self.position = read_position(value, self._plan.state)
-                continue
-            keys.append(key or b"")
-            values.append(value or b"")
-            gone.append(value is None)
+            elif key is not None and b"/" in key:
+                self._note_epoch(key, value)
+            else:
+                keys.append(key or b"")
+                values.append(value)
         if keys:
-            self.load(keys, values, np.array(gone, np.uint8))
+            gone = np.array([value is None for value in values], np.uint8)
+            self.load(keys, [value or b"" for value in values], gone)
+
+    def _note_epoch(self, key: bytes, value: bytes | None) -> None:
+        if key != epoch_key(self._plan, self._partition):
+            return
+        try:
+            self.epoch = codec.decode(value or b"")[1]
+        except codec.BadRecord as error:
+            raise UnknownVersion(
+                f"{self._plan.epochs}/{self._partition}: {error.detail}"
+            ) from error
 
     def load(self, keys: list[bytes], values: list[bytes], gone: NDArray[np.uint8]) -> None:
         """Load rows: parallel lists of keys and wire values, in log order."""
