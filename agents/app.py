@@ -90,6 +90,7 @@ def build(settings: Settings) -> faust.App:
         broker_request_timeout=90.0,
         broker_max_poll_records=500,  # batches, not records
         consumer_max_fetch_size=settings.fetch_bytes,
+        consumer_metadata_max_age_ms=10_000,  # how soon a recreated topic is found
         consumer_auto_offset_reset="none",  # positions come from the state, never from a policy
         datadir=str(scratch),
     )
