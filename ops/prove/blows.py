@@ -69,7 +69,8 @@ class Blows:
             self.broker.kill()
         else:
             self.broker.stop()
-        until = time.monotonic() + self.random.uniform(*self.down_s)
+        away_s = self.random.uniform(0.0, 2.0) if hard else self.random.uniform(*self.down_s)
+        until = time.monotonic() + away_s
         while time.monotonic() < until:
             self.fleet.tend()
             time.sleep(0.05)

@@ -45,7 +45,7 @@ class Options:
     workers: int = 2
     blows: tuple[str, ...] = KINDS
     pause: tuple[float, float] = (2.0, 9.0)  # between two blows
-    down: tuple[float, float] = (0.0, 6.0)  # how long a struck broker stays away
+    down: tuple[float, float] = (0.0, 6.0)  # how long a stopped broker stays away
     script: tuple[str, ...] = ()  # these blows in this order, instead of `kills` random ones
 
     def sequence(self) -> list[str]:
