@@ -18,7 +18,11 @@ _CRC_AT = 17
 _ATTRIBUTES_AT = 21
 _TRANSACTIONAL = 0x10
 _LZ4 = 3
-_LZ4_LEVEL = 1  # the fast one: 600 MB/s here; the default (4) has 130 MB/s for 1/5 fewer bytes
+# Magic, flags (version 1, independent blocks), block size (up to 4 MiB), a byte of their xxh32.
+_LZ4_HEADER = bytes.fromhex("04224d18607073")
+_LZ4_STORED = 1 << 31  # in a block's length: its bytes are as they were
+_LZ4_BLOCK_MAX = 4 << 20
+_LZ4_END = bytes(4)
 COMPRESS_FROM = 1024  # bytes: smaller batches aren't worth it
 
 
@@ -30,7 +34,7 @@ class RawBuilder:
     def __init__(self, records: bytes | NDArray[np.uint8], count: int) -> None:
         size = len(records)
         self._codec = _LZ4 if size >= COMPRESS_FROM else 0
-        body = _lz4(records) if self._codec else bytes(records)
+        body = _lz4(memoryview(records)) if self._codec else bytes(records)
         self._data = bytearray(HEADER.size + len(body))
         self._data[HEADER.size :] = body
         self._count = count
@@ -81,8 +85,18 @@ class RawBuilder:
         return bytes(self._data)
 
 
-def _lz4(records: bytes | NDArray[np.uint8]) -> memoryview:
-    """An LZ4 frame of independent blocks: Kafka refuses cramjam's default, linked ones."""
-    compressor = cramjam.lz4.Compressor(level=_LZ4_LEVEL, block_linked=False)
-    compressor.compress(bytes(records))
-    return memoryview(compressor.finish())
+def _lz4(records: memoryview) -> bytes:
+    """An LZ4 frame of independent blocks (Kafka refuses linked ones, cramjam's default).
+
+    Format: LZ4 frame, version 1.6; without checksums, for the batch has its own. cramjam's frame
+    writer would take a third longer.
+    """
+    parts = [_LZ4_HEADER]
+    for at in range(0, len(records), _LZ4_BLOCK_MAX):
+        block = records[at : at + _LZ4_BLOCK_MAX]
+        packed = cramjam.lz4.compress_block(block, store_size=False)
+        if len(packed) < len(block):
+            parts += [len(packed).to_bytes(4, "little"), bytes(packed)]
+        else:
+            parts += [(len(block) | _LZ4_STORED).to_bytes(4, "little"), bytes(block)]
+    return b"".join([*parts, _LZ4_END])

@@ -7,6 +7,7 @@ before it is used, whatever the bytes.
 import numpy as np
 from numba import njit
 
+from topics.kernels import inner, kernel
 from topics.kernels import varint as read_varint
 from topics.layout import I64, U8, Num
 
@@ -14,7 +15,7 @@ ORIGIN = b"soma-origin"
 HOPS = b"soma-hops"
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@inner
 def varint_size(value: Num) -> Num:
     """Bytes that `put_varint` writes."""
     z = (np.uint64(value) << np.uint64(1)) ^ np.uint64(value >> 63)
@@ -25,15 +26,15 @@ def varint_size(value: Num) -> Num:
     return n
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@inner
 def put_varint(out: U8, p: Num, value: Num) -> Num:
     """Writes a zigzag varint at out[p]; the caller has made room. Returns the end."""
     z = (np.uint64(value) << np.uint64(1)) ^ np.uint64(value >> 63)
     while z > np.uint64(127):
-        out[p] = np.uint8(z & np.uint64(127)) | np.uint8(128)
+        out[np.uint64(p)] = np.uint8(z & np.uint64(127)) | np.uint8(128)
         z >>= np.uint64(7)
         p += 1
-    out[p] = np.uint8(z)
+    out[np.uint64(p)] = np.uint8(z)
     return p + 1
 
 
@@ -116,7 +117,25 @@ def _skip_headers(b: U8, p: Num, stop: Num, count: Num) -> Num:
     return p
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@inner
+def _put(out: U8, p: Num, data: U8, at: Num, n: Num) -> Num:
+    # Unsigned indexes: a signed one might be negative, and that question for each byte costs more
+    # than ten times the copy, which otherwise becomes a memcpy.
+    for j in range(n):
+        out[np.uint64(p + j)] = data[np.uint64(at + j)]
+    return p + n
+
+
+@inner
+def _digits(n: Num) -> Num:
+    d = 1
+    while n >= 10:
+        n //= 10
+        d += 1
+    return d
+
+
+@kernel
 def frame(
     out: U8, p: Num, limit: Num, rows: I64, lo: Num, hi: Num,
     keys: U8, kpos: I64, klen: I64, values: U8, off: I64, gone: U8,
@@ -145,34 +164,15 @@ def frame(
         out[p + 1] = 0
         p = put_varint(out, p + 2, k - lo)
         p = put_varint(out, p, kl)
-        for j in range(kl):
-            out[p + j] = keys[ks + j]
-        p = put_varint(out, p + max(kl, 0), vl)
-        for j in range(vl):
-            out[p + j] = values[vs + j]
-        p += max(vl, 0)
+        p = _put(out, p, keys, ks, max(kl, 0))
+        p = put_varint(out, p, vl)
+        p = _put(out, p, values, vs, max(vl, 0))
         out[p] = 0
         p += 1
     return hi, p
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
-def _put(out: U8, p: Num, data: U8, at: Num, n: Num) -> Num:
-    for j in range(n):
-        out[p + j] = data[at + j]
-    return p + n
-
-
-@njit(cache=True, nogil=True, error_model="numpy")
-def _digits(n: Num) -> Num:
-    d = 1
-    while n >= 10:
-        n //= 10
-        d += 1
-    return d
-
-
-@njit(cache=True, nogil=True, error_model="numpy")
+@kernel
 def frame_forwarded(
     out: U8, p: Num, limit: Num, rows: I64, lo: Num, hi: Num,
     b: U8, tpos: I64, tlen: I64, vpos: I64, vlen: I64, hpos: I64, hlen: I64, hcnt: I64, offs: I64,
