@@ -34,7 +34,8 @@ class RawBuilder:
     def __init__(self, records: bytes | NDArray[np.uint8], count: int) -> None:
         size = len(records)
         self._codec = _LZ4 if size >= COMPRESS_FROM else 0
-        body = _lz4(memoryview(records)) if self._codec else bytes(records)
+        plain = memoryview(records) if isinstance(records, bytes) else records.data
+        body = _lz4(plain) if self._codec else bytes(plain)
         self._data = bytearray(HEADER.size + len(body))
         self._data[HEADER.size :] = body
         self._count = count
