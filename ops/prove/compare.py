@@ -16,6 +16,8 @@ def near(expected: float, got: float, tolerance: float) -> bool:
 
 def differs(expected: Any, got: Any, tolerance: float) -> bool:
     """Whether two values (numbers, texts, maps or sequences of them) aren't the same."""
+    if type(expected) is type(got) and expected == got:
+        return False
     if isinstance(expected, bool) or isinstance(got, bool):
         return expected is not got
     if isinstance(expected, float) and isinstance(got, int | float):

@@ -110,7 +110,7 @@ def capped(weights: Numbers, cap: float, first: str) -> Numbers:
     Domains that tie for the top stay tied at any T'; where that alone is above the cap, `first`
     gets as much more of their weight as it takes.
     """
-    if entropy(weights) <= cap:
+    if cap >= 1.0 or entropy(weights) <= cap:
         return weights
     top = max(weights.values())
     tied = {name: float(w == top) for name, w in weights.items()}

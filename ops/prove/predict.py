@@ -66,9 +66,12 @@ class Series:
     ts: int = 0
 
 
-def begin(vector: Floats, restarts: int) -> Series:
-    """The state after a first observation, or one of another dimension."""
-    return Series(vector, vector.copy(), np.zeros_like(vector), restarts=restarts)
+def begin(vector: Floats, before: Series | None) -> Series:
+    """The state after a first observation, or one of another dimension than `before`."""
+    fresh = Series(vector, vector.copy(), np.zeros_like(vector))
+    if before is not None:
+        fresh.restarts, fresh.ts = before.restarts + 1, before.ts
+    return fresh
 
 
 def step(series: Series, vector: Floats, settings: Mapping[str, Any]) -> float:
@@ -125,8 +128,7 @@ class Prediction(Law):
         key = (record["tenant"], record["domain"])
         series = self.series.get(key)
         if series is None or len(series.x) != len(vector):
-            restarts = series.restarts + 1 if series else 0
-            self.series[key] = series = begin(vector, restarts)
+            self.series[key] = series = begin(vector, series)
             error = NEUTRAL_ERROR
         else:
             error = step(series, vector, settings)

@@ -51,6 +51,17 @@ def test_a_first_observation_has_the_neutral_error_and_a_constant_one_none() -> 
     assert first["prediction_latency_ms"] == 7.0
 
 
+def test_another_dimension_begins_anew_and_is_counted_but_moves_no_clock_back() -> None:
+    law = Prediction()
+    law.epoch(DEFAULTS["predictors"])
+    row = {"tenant": "t", "domain": "d", "ts": 9, "vector": struct.pack("<2f", 1.0, 2.0)}
+    law.fold(row, "x-0-0", 7, None)
+    out = law.fold(row | {"ts": 5, "vector": struct.pack("<3f", 1, 2, 3)}, "x-0-1", 7, None)
+    (state,) = law.rows().values()
+    assert out["error_metric"] == 1.0 and out["vector_dim"] == 3
+    assert (state["restarts"], state["n"], state["ts"]) == (1, 1, 9)
+
+
 @pytest.mark.parametrize("vector", [b"", b"abc", struct.pack("<f", math.nan)])
 def test_a_bad_vector_is_refused_and_leaves_no_trace(vector: bytes) -> None:
     law = Prediction()
