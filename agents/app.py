@@ -17,6 +17,7 @@ from faust.types import TP
 from mode import CrashingSupervisor
 
 from agents.engine import pages
+from agents.engine.ending import CLIENTS, calm, end_in
 from agents.engine.engine import Engine
 from agents.engine.processor import Processor
 from agents.engine.registry import PROJECTIONS, processors
@@ -124,6 +125,7 @@ def register(app: faust.App, engine: Engine) -> None:
 
     @app.on_before_shutdown.connect
     async def stopping(sender: Any, /, *_: Any, **__: Any) -> None:
+        end_in()
         await engine.close()
 
     @app.task
@@ -174,4 +176,5 @@ def make() -> tuple[faust.App, Engine]:
 
 
 uvloop.install()
+calm(*CLIENTS)
 app, engine = make()

@@ -269,3 +269,15 @@ def test_workers_come_and_go_and_one_is_stopped_beyond_its_session(
     report = run(options, topics.kafka_bootstrap, None, tmp_path)
     assert proved(report) and report.blows["stop"] == 2
     assert report.seconds > 2 * SESSION_TIMEOUT_S
+
+
+def test_sigterm_without_a_broker_ends_within_five_seconds(
+    broker: Broker, worker: WorkerFactory
+) -> None:
+    running = worker(broker.settings, SOMA_AGENTS="integrator")
+    broker.kill()
+    eventually(lambda: "Unable connect" in running.tail(400), 30.0, "the worker misses its broker")
+    began = time.monotonic()
+    assert running.stop(20.0) == 0
+    took = time.monotonic() - began
+    assert took < 5.5, f"{took:.1f} s"
