@@ -22,6 +22,7 @@ WIRE = Wire()
 
 Headers = list[tuple[str, bytes]]
 Row = tuple[int, bytes | None, bytes | None, Headers]  # partition, key, value, headers
+LOOKS = 10
 _numbers = itertools.count()
 
 
@@ -134,8 +135,10 @@ class Evidence:
         self.consumer.close()
 
     def look(self) -> None:
-        """Take in what is new."""
-        while messages := self.consumer.consume(5000, 0.05):
+        """Take in what is new; not more than a few batches, for writers may go on for ever."""
+        for _ in range(LOOKS):
+            if not (messages := self.consumer.consume(5000, 0.05)):
+                return
             for message in messages:
                 if message.error() is None:
                     self._take(message)
