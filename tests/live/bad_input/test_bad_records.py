@@ -220,12 +220,15 @@ def test_an_aborted_transaction_is_never_folded(bed: Bed) -> None:
             user.producer.abort_transaction(30)
     bed.sender.send(UPDATES, [(partition, key, bed.good(UPDATES, tenant), [])])
     bed.evidence.await_outputs(UPDATES, tenant, 11)
+    assert bed.worker.alive
 
 
 def test_good_json_is_folded_like_avro(bed: Bed) -> None:
     tenant = fresh_tenant()
     key, partition = tenant.encode(), home(tenant, LOCAL_PARTITIONS)
+    sent: list[Sent] = []
     for topic, before in ((OBSERVATIONS, 0), (UPDATES, 1)):
         value = as_json(lambda record: record)(topic, tenant)
-        bed.sender.send(topic, [(partition, key, value, [])])
+        sent += bed.sender.send(topic, [(partition, key, value, [])])
         bed.evidence.await_outputs(topic, tenant, before + 1)
+    assert not [letter for letter in sent if letter.origin in bed.evidence.letters]
