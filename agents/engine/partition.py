@@ -77,6 +77,7 @@ class Partition:
         self._wake = asyncio.Event()
         self._closing = False
         self._anew = False
+        self._failures = 0  # in a row: a commit ends it, a recovery alone doesn't
         self._producer: Transactions | None = None
         self._ticked = 0.0
         for gauge in _GAUGES:
@@ -128,11 +129,9 @@ class Partition:
     # --- the task -------------------------------------------------------------------------
 
     async def _run(self) -> None:
-        failures = 0
         while not self._closing:
             try:
                 await self._take()
-                failures = 0
                 await self._process()
             except Stopped as error:
                 await self._stop(error)
@@ -145,10 +144,10 @@ class Partition:
                 )
                 return
             except (KafkaError, KafkaException, BrokerError, TimeoutError, OSError) as error:
-                failures += 1
+                self._failures += 1
                 self.phase = "recovering"
                 metrics.RETRIES.labels(self._labels[0]).inc()
-                pause = min(RETRY_S_MAX, 0.2 * 2**failures) * random.uniform(0.5, 1.0)
+                pause = min(RETRY_S_MAX, 0.2 * 2**self._failures) * random.uniform(0.5, 1.0)
                 log.warning("%s/%d: %r; taken anew in %.1f s", *self.tp, error, pause)
                 await self._drop()
                 await asyncio.sleep(pause)
@@ -311,6 +310,7 @@ class Partition:
         await self._producer.commit(sends)
         self._epoch_record = None
         self.committed = outcome.next_offset
+        self._failures = 0
         self._count(outcome, time.monotonic() - began)
 
     def _count(self, outcome: Outcome, seconds: float) -> None:
