@@ -147,7 +147,9 @@ class Partition:
                 self._failures += 1
                 self.phase = "recovering"
                 metrics.RETRIES.labels(self._labels[0]).inc()
-                pause = min(RETRY_S_MAX, 0.2 * 2**self._failures) * random.uniform(0.5, 1.0)
+                pause = min(RETRY_S_MAX, 0.2 * 2 ** min(self._failures, 10)) * random.uniform(
+                    0.5, 1.0
+                )
                 log.warning("%s/%d: %r; taken anew in %.1f s", *self.tp, error, pause)
                 await self._drop()
                 await asyncio.sleep(pause)
