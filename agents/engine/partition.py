@@ -83,6 +83,7 @@ class Partition:
         for gauge in _GAUGES:
             gauge.labels(*self._labels)
         self._task = asyncio.create_task(self._run(), name=f"{plan.processor.name}/{partition}")
+        self._task.add_done_callback(self._ended)
 
     # --- called by the engine -------------------------------------------------------------
 
@@ -153,11 +154,11 @@ class Partition:
                 log.warning("%s/%d: %r; taken anew in %.1f s", *self.tp, error, pause)
                 await self._drop()
                 await asyncio.sleep(pause)
-            except asyncio.CancelledError:
-                raise
-            except BaseException as error:
-                self.host.fail(self.tp, error)
-                raise
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        """Whatever else ends the task is a defect: a partition never stands still in silence."""
+        if not task.cancelled() and (error := task.exception()) is not None:
+            self.host.fail(self.tp, error)
 
     async def _stop(self, error: Stopped) -> None:
         self.phase, self.stopped = "stopped", error
