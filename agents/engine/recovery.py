@@ -23,7 +23,7 @@ from agents.settings import Settings
 from topics import codec
 from topics.columns import UNKNOWN_SCHEMA, Columns
 
-CHUNK = 20_000  # rows decoded at a time
+CHUNK = 10_000  # rows decoded at a time
 _SILENCE_S = 30.0  # without any answer: the broker is gone
 
 
@@ -39,7 +39,7 @@ def reader(settings: Settings, group: str, topics: list[tuple[str, int]]) -> Con
                 "enable.partition.eof": True,
                 "fetch.queue.backoff.ms": 10,
                 "fetch.wait.max.ms": 20,  # the end of a partition shows in an empty answer
-                "queued.max.messages.kbytes": 32 * 1024,
+                "queued.max.messages.kbytes": 4 * 1024,
             }
         )
     )
