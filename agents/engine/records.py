@@ -10,32 +10,10 @@ from numba import njit
 from topics.kernels import inner, kernel
 from topics.kernels import varint as read_varint
 from topics.layout import I64, U8, Num
+from topics.write_kernels import put_varint, varint_size
 
 ORIGIN = b"soma-origin"
 HOPS = b"soma-hops"
-
-
-@inner
-def varint_size(value: Num) -> Num:
-    """Bytes that `put_varint` writes."""
-    z = (np.uint64(value) << np.uint64(1)) ^ np.uint64(value >> 63)
-    n = 1
-    while z > np.uint64(127):
-        z >>= np.uint64(7)
-        n += 1
-    return n
-
-
-@inner
-def put_varint(out: U8, p: Num, value: Num) -> Num:
-    """Writes a zigzag varint at out[p]; the caller has made room. Returns the end."""
-    z = (np.uint64(value) << np.uint64(1)) ^ np.uint64(value >> 63)
-    while z > np.uint64(127):
-        out[np.uint64(p)] = np.uint8(z & np.uint64(127)) | np.uint8(128)
-        z >>= np.uint64(7)
-        p += 1
-    out[np.uint64(p)] = np.uint8(z)
-    return p + 1
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
