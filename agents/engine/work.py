@@ -16,7 +16,7 @@ from agents.engine.checks import admit, classify
 from agents.engine.control import read_control
 from agents.engine.forward import forward
 from agents.engine.letters import Letters
-from agents.engine.plan import Plan
+from agents.engine.plan import Plan, Sink
 from agents.engine.processor import Batch, Fold, Output, Place, StateRows
 from agents.engine.records import frame, frame_one, parse
 from agents.engine.workspace import FRAME_BYTES, Outcome, Workspace, empty_rows
@@ -53,7 +53,7 @@ class Worker:
         self._decode(ws, letters)
         self._fold(ws, letters, outcome)
         for sink, output in zip(self.plan.sinks, ws.outputs, strict=True):
-            self._emit(ws, sink.topic, output, sink.writer, outcome)
+            self._emit(ws, sink, output, outcome)
         forward(self.plan, self.place, ws, outcome)
         self._bury(ws, letters, outcome)
         self._keep(ws, position(done), outcome)
@@ -168,16 +168,15 @@ class Worker:
         letters.details[r] = refusal
         return reasons.CONTROL_REFUSED
 
-    def _emit(
-        self, ws: Workspace, topic: str, output: Output, writer: object, outcome: Outcome
-    ) -> None:
-        n = output.n
+    def _emit(self, ws: Workspace, sink: Sink, output: Output, outcome: Outcome) -> None:
+        """Encode and frame what the fold wrote for one sink."""
+        n, topic = output.n, sink.topic
         if not n:
             return
         ws.encoded.clear()
         off = np.empty(n + 1, np.int64)
         bufs = (ws.buf.data, self.fold.names, output.scratch.data)
-        writer.encode(output.columns, np.arange(n), bufs, ws.encoded, off)  # type: ignore[attr-defined]
+        sink.writer.encode(output.columns, np.arange(n), bufs, ws.encoded, off)
         cols, cause = ws.columns.cols, output.cause[:n]
         kpos, klen = cols.pos[self.plan.tenant][cause], cols.len[self.plan.tenant][cause]
         outcome.outputs += n
