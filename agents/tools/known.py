@@ -3,8 +3,12 @@
 import difflib
 
 import click
+from confluent_kafka import Consumer, KafkaException, Producer
 
+from agents.settings import Settings
 from topics.catalogue import CATALOGUE, Topic
+
+ANSWER_S = 10.0  # how long we wait for the broker to say who it is
 
 
 def topic_named(name: str) -> Topic:
@@ -27,3 +31,20 @@ def users_topic(name: str) -> tuple[Topic, str]:
             f"be part of any transaction. Topics for you: {open_ones}."
         )
     return topic, topic.schema
+
+
+def partitions_of(client: Consumer | Producer, settings: Settings, topic: str) -> set[int]:
+    """The topic's partitions; ClickException if the broker or the topic isn't there."""
+    name = settings.topic(topic)
+    try:
+        found = client.list_topics(name, timeout=ANSWER_S).topics[name]
+    except KafkaException as error:
+        raise click.ClickException(
+            f"Kafka at {settings.bootstrap()} doesn't answer: {error.args[0].str()}. "
+            "Start the local stack with `soma stack up`, or check SOMA_KAFKA_BOOTSTRAP."
+        ) from error
+    if found.error is not None or not found.partitions:
+        raise click.ClickException(
+            f"The broker has no topic {name}: create the topics with `soma topics apply`."
+        )
+    return set(found.partitions)

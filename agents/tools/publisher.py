@@ -9,12 +9,11 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import Self
 
-import click
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
 from agents.settings import Settings
+from agents.tools.known import partitions_of
 
-ANSWER_S = 10.0  # how long we wait for the broker to say who it is
 CLOSE_S = 30.0  # how long the last deliveries may take
 WAITING_MAX = 50_000  # records under way at once: bounds the memory
 
@@ -40,7 +39,7 @@ class Publisher:
                 message_max_bytes=4 << 20,  # the broker's limit rules, and its error says so
             )
         )
-        self.partitions = _partitions(self._producer, settings, topic)
+        self.partitions = len(partitions_of(self._producer, settings, topic))
 
     def send(self, key: bytes, value: bytes, number: int = 0, partition: int = -1) -> None:
         """Hand over a record; waits while too many are under way. `number` names it on failure."""
@@ -84,20 +83,3 @@ class Publisher:
         trace: TracebackType | None,
     ) -> None:
         self.close(CLOSE_S if error is None else 1.0)
-
-
-def _partitions(producer: Producer, settings: Settings, topic: str) -> int:
-    """The topic's partition count; ClickException if the broker or the topic isn't there."""
-    name = settings.topic(topic)
-    try:
-        found = producer.list_topics(name, timeout=ANSWER_S).topics[name]
-    except KafkaException as error:
-        raise click.ClickException(
-            f"Kafka at {settings.bootstrap()} doesn't answer: {error.args[0].str()}. "
-            "Start the local stack with `soma stack up`, or check SOMA_KAFKA_BOOTSTRAP."
-        ) from error
-    if found.error is not None or not found.partitions:
-        raise click.ClickException(
-            f"The broker has no topic {name}: create the topics with `soma topics apply`."
-        )
-    return len(found.partitions)

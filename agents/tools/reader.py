@@ -12,16 +12,15 @@ from confluent_kafka import (
     OFFSET_END,
     Consumer,
     KafkaError,
-    KafkaException,
     Message,
     TopicPartition,
 )
 
 from agents.settings import Settings
+from agents.tools.known import partitions_of
 from topics import codec
 from topics.partition import partition_of
 
-ANSWER_S = 10.0
 POLL_S = 0.1
 POLL_MAX = 500
 SILENCE_S = 30.0  # a broker that is gone for so long is said
@@ -91,7 +90,7 @@ class Reader:
                 error_cb=_say_if_away,
             )
         )
-        self._open = self._partitions(settings)
+        self._open = partitions_of(self._consumer, settings, topic)
         if of is not None:
             self._open = {partition_of(of, len(self._open))}
         at = {"beginning": OFFSET_BEGINNING, "end": OFFSET_END}.get(start)
@@ -125,20 +124,6 @@ class Reader:
     def close(self) -> None:
         """Let the broker go."""
         self._consumer.close()
-
-    def _partitions(self, settings: Settings) -> set[int]:
-        try:
-            found = self._consumer.list_topics(self.topic, timeout=ANSWER_S).topics[self.topic]
-        except KafkaException as error:
-            raise click.ClickException(
-                f"Kafka at {settings.bootstrap()} doesn't answer: {error.args[0].str()}. "
-                "Start the local stack with `soma stack up`, or check SOMA_KAFKA_BOOTSTRAP."
-            ) from error
-        if found.error is not None or not found.partitions:
-            raise click.ClickException(
-                f"The broker has no topic {self.topic}: create the topics with `soma topics apply`."
-            )
-        return set(found.partitions)
 
 
 def _say_if_away(error: KafkaError) -> None:
