@@ -38,7 +38,7 @@ prove: setup jars ## Kill workers and verify what they wrote: make prove KILLS=2
 	$(BIN)/python -m ops.prove.driver --kills $(KILLS) --seed $(SEED)
 
 lock: setup ## Pin the newest versions that pyproject.toml allows
-	$(LOCK) --upgrade --extra stack --extra dev -o requirements.txt pyproject.toml
+	$(LOCK) --upgrade --extra stack --extra dev --extra quality -o requirements.txt pyproject.toml
 	$(LOCK) --upgrade --extra bench -o requirements-bench.txt pyproject.toml
 
 clean: ## Remove what was built here (data of the local stack stays in ~/.soma)
