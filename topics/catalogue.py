@@ -88,6 +88,14 @@ _TOPICS = (
         retention_ms=30 * DAY_MS,
     ),
     Topic(
+        "cog.fusion.drift.events", "fusion_drift_event", "tenant", "tenant", ("integrator",),
+        ("projections", "operators"), retention_ms=30 * DAY_MS,
+    ),
+    Topic(
+        "cog.fusion.rollback.events", "fusion_rollback_event", "tenant", "tenant", ("integrator",),
+        ("projections", "operators"), retention_ms=30 * DAY_MS,
+    ),
+    Topic(
         "soma.epochs", "epoch", "processor and partition", "as the processor's source",
         ("predictors", "integrator"), ("rebuild", "audit"),
     ),
