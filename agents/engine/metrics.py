@@ -1,6 +1,11 @@
 """What a worker says about itself. Everything is counted per batch, after its commit."""
 
+from collections.abc import Mapping
+from functools import cache
+
 from prometheus_client import Counter, Gauge, Histogram
+
+from agents.engine.processor import Tally
 
 RECORDS = Counter(
     "soma_processor_records_total", "Input records by what became of them", ["processor", "result"]
@@ -43,3 +48,18 @@ RETRIES = Counter(
     "soma_partition_retries_total", "Partitions taken anew after a passing failure", ["processor"]
 )
 TENANTS = Gauge("soma_processor_entities", "Entities in the state", ["processor", "partition"])
+
+
+@cache
+def tally(declared: Tally) -> Counter:
+    """A room's own counter. Prometheus knows each name once per process."""
+    return Counter(declared.name, declared.help, [declared.label] if declared.label else [])
+
+
+def count(tallies: tuple[Tally, ...], counted: Mapping[str, int]) -> None:
+    """Add what a room counted ("name" or "name:label value"); KeyError for what isn't declared."""
+    known = {declared.name: declared for declared in tallies}
+    for key, n in counted.items():
+        name, _, value = key.partition(":")
+        counter = tally(known[name])
+        (counter.labels(value) if known[name].label else counter).inc(n)

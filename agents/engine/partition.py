@@ -22,7 +22,7 @@ from agents.engine.builder import RawBuilder
 from agents.engine.errors import Stopped, UnknownVersion
 from agents.engine.plan import Plan
 from agents.engine.position import Input, Position, Recovered, start_at
-from agents.engine.processor import Context, Fold, Place
+from agents.engine.processor import Fold, Place
 from agents.engine.producer import Transactions
 from agents.engine.records import frame_one
 from agents.engine.recovery import epoch_key
@@ -187,7 +187,7 @@ class Partition:
         found = await self.host.inspect(self.tp)
         self.topic_id = found.topic_id
         place = Place(found.topic_id[:8], partition)
-        fold = plan.processor.make(Context(place, self.host.defaults_of(plan)))
+        fold = plan.processor.make(plan.context(place, self.host.defaults_of(plan)))
         recovered = await self.host.recover(plan, partition, fold)
         position = start_at(self.tp, found, recovered)
         self._worker = Worker(plan, place, fold)
@@ -217,7 +217,7 @@ class Partition:
         last = recovered.epoch
         values = {
             "law": self.plan.processor.law, "settings": self.host.defaults_of(self.plan),
-            "policy": "", "schemas": self.host.schema_digest,
+            "policy": self.plan.policy_digest, "schemas": self.host.schema_digest,
         }  # fmt: skip
         same = last is not None and all(last[name] == value for name, value in values.items())
         self._epoch = (
@@ -327,6 +327,7 @@ class Partition:
         metrics.OUTPUTS.labels(name).inc(outcome.outputs)
         metrics.ROWS.labels(name).inc(outcome.rows)
         metrics.TRANSACTIONS.labels(name).inc()
+        metrics.count(self.plan.processor.tallies, outcome.counted)
         metrics.BATCH_SECONDS.labels(name).observe(seconds)
         if outcome.newest_ts:
             metrics.END_TO_END.labels(name).observe(max(0.0, time.time() - outcome.newest_ts / 1e6))

@@ -1,11 +1,12 @@
 """A processor's programs and topic names: compiled once per process, shared by its partitions."""
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
 
-from agents.engine.processor import Output, Processor, StateRows
+from agents.engine.processor import Context, Output, Place, Processor, StateRows
 from agents.settings import Settings
 from topics.catalogue import CATALOGUE, dlq_of
 from topics.columns import Buffer, Columns, Layout, Reader, Writer
@@ -34,6 +35,8 @@ class Plan:
             raise ValueError(f"{processor.name}: {processor.source} has no schema to fold")
         self.processor = processor
         self.partitions = partitions
+        self.policy = processor.policy(settings) if processor.policy is not None else None
+        self.policy_digest = self.policy.digest if self.policy is not None else ""
         self.schema = source.schema
         self.public = source.public
         self.source = settings.topic(processor.source)
@@ -64,6 +67,10 @@ class Plan:
             raise ValueError(f"{self.processor.name}: sink {name} has no schema")
         layout = Layout(known.newest(schema), self.processor.sink_src.get(name, {}))
         return Sink(settings.topic(name), layout, Writer(layout, known.schema_id(schema)))
+
+    def context(self, place: Place, defaults: Mapping[str, str]) -> Context:
+        """What this processor's folds get at birth."""
+        return Context(place, defaults, self.policy)
 
     def output(self, sink: Sink) -> Output:
         """An empty output for one sink."""

@@ -8,11 +8,12 @@ encoding, transactions, recovery.
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
 
+from agents.settings import Settings
 from topics.columns import Buffer, Columns
 
 # Which buffer a span column points into (columns.Layout's `src`).
@@ -21,6 +22,9 @@ SRC_NAMES = 1  # the fold's interned names
 SRC_SCRATCH = 2  # bytes that the fold wrote itself: `Output.scratch`, `StateRows.scratch`
 
 ROOM_REASONS = 64  # status codes from here on index `Processor.reasons`
+
+OUTCOMES = ("allow", "deny", "override", "error")  # of a policy's decision
+RATIONALE_BYTES_MAX = 256  # UTF-8: every frame of the decision carries it
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +102,9 @@ class Control:
 
     kind "setting": `tenant` ('*' = every tenant without a value of its own), `setting`, `value`
     (text; '' takes the tenant's own value back). kind "tick": `ts` is the wall time, microseconds.
+    kind "answer", to a `Question` of this tenant: `setting` is the outcome (one of OUTCOMES),
+    `value` the JSON text {"id", "leader", "rationale"}. Its form and place are checked, not whether
+    the question was ever asked: a fold ignores ids that it isn't waiting for (late, or doubled).
     """
 
     kind: str
@@ -151,11 +158,83 @@ class Fold(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
+class Decision:
+    """What a policy says of a candidate. `outcome` is one of OUTCOMES."""
+
+    outcome: str
+    leader: str = ""  # of an override; whether it is among the domains is the fold's to check
+    rationale: str = ""  # at most RATIONALE_BYTES_MAX bytes; of an "error": what is wrong
+
+
+class Policy(Protocol):
+    """Who may veto. `digest` names it, `fail_open` included, in the epochs log.
+
+    Embedded: a pure function. Remote: nobody here can decide; the fold says what it wants to know
+    (`Asking`), and the answer comes as a control record.
+    """
+
+    @property
+    def remote(self) -> bool: ...
+
+    @property
+    def fail_open(self) -> bool:
+        """Whether an "error" counts as allow; else it counts as deny."""
+
+    @property
+    def digest(self) -> str: ...
+
+    def decide(self, tenant: str, leader: str, weights: Mapping[str, float]) -> Decision:
+        """The decision of an embedded policy; never raises. Not for remote ones (TypeError)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """What a remote policy is asked. `id` is the frame_id of the frame that says pending."""
+
+    id: str
+    tenant: str
+    leader: str
+    weights: Mapping[str, float]
+
+
+@runtime_checkable
+class Asking(Protocol):
+    """A fold that asks a remote policy."""
+
+    def questions(self) -> list[Question]:
+        """All that aren't answered yet, oldest first; after a recovery too.
+
+        Called after each fold of a batch, so it should be quick where nothing is pending.
+        """
+
+
+@runtime_checkable
+class Counting(Protocol):
+    """A fold that counts what it did, for metrics: `Processor.tallies` declares them."""
+
+    def counted(self) -> Mapping[str, int]:
+        """Counts since the last call, by a tally's name, or "name:label value" if it has a label.
+
+        Called after each fold of a batch; counted once that is committed, never before.
+        """
+
+
+@dataclass(frozen=True, slots=True)
+class Tally:
+    """A counter of a room, as Prometheus shows it: `soma_veto_total`, its help, its label."""
+
+    name: str
+    help: str
+    label: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Context:
     """What a fold gets at birth: its place, and the deployment's values, as in the epochs log."""
 
     place: Place
     defaults: Mapping[str, str]
+    policy: Policy | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,6 +251,8 @@ class Processor:
     reasons: tuple[str, ...] = ()  # the room's own dead letter reasons
     sink_src: Mapping[str, Mapping[str, int]] = field(default_factory=dict)  # sink -> Layout src
     state_src: Mapping[str, int] = field(default_factory=dict)
+    policy: Callable[[Settings], Policy | None] | None = None  # made once per process
+    tallies: tuple[Tally, ...] = ()
 
     @property
     def state_topic(self) -> str:

@@ -56,7 +56,7 @@ def warm(plan: Plan, settings: Settings) -> None:
     framed = b"".join(frame_one(i, k, v, [("h", b"v")]) for i, (k, v) in enumerate(parts))
     batch = raw_batch(RawBuilder(framed, len(parts))._build())
     place = Place("0" * 8, partition)
-    context = Context(place, defaults_of(plan.processor, settings))
+    context = plan.context(place, defaults_of(plan.processor, settings))
     fold = plan.processor.make(context)
     space = Workspace(plan)
     outcome = Worker(plan, place, fold).run(space, [batch], 0, lambda _: b"")

@@ -17,7 +17,7 @@ from agents.engine.control import read_control
 from agents.engine.forward import forward
 from agents.engine.letters import Letters
 from agents.engine.plan import Plan, Sink
-from agents.engine.processor import Batch, Fold, Output, Place, StateRows
+from agents.engine.processor import Asking, Batch, Counting, Fold, Output, Place, StateRows
 from agents.engine.records import frame, frame_one, parse
 from agents.engine.workspace import FRAME_BYTES, Outcome, Workspace, empty_rows
 from topics import codec
@@ -57,6 +57,10 @@ class Worker:
         forward(self.plan, self.place, ws, outcome)
         self._bury(ws, letters, outcome)
         self._keep(ws, position(done), outcome)
+        if isinstance(self.fold, Asking):
+            outcome.questions = self.fold.questions()
+        if isinstance(self.fold, Counting):
+            outcome.counted = self.fold.counted()
         return outcome
 
     def _parse(self, ws: Workspace, batches: list[RawBatch], first: int, letters: Letters) -> int:

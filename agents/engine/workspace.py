@@ -1,13 +1,14 @@
 """What one thread works in, and what it hands back: one transaction's content."""
 
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
 
 from agents.engine.builder import RawBuilder
 from agents.engine.plan import Plan
-from agents.engine.processor import Output, StateRows
+from agents.engine.processor import Output, Question, StateRows
 from topics.catalogue import MESSAGE_BYTES_MAX
 from topics.columns import Buffer, Columns
 
@@ -25,6 +26,8 @@ class Outcome:
     outputs: int = 0
     rows: int = 0
     newest_ts: int = 0  # event time of the last record folded, microseconds
+    questions: list[Question] = field(default_factory=list)  # all unanswered ones, oldest first
+    counted: Mapping[str, int] = field(default_factory=dict)  # by tally
 
 
 class Workspace:

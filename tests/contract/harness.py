@@ -122,7 +122,7 @@ class Run:
 
     @property
     def context(self) -> Context:
-        return Context(self.place, defaults_of(self.plan.processor, SETTINGS))
+        return self.plan.context(self.place, defaults_of(self.plan.processor, SETTINGS))
 
     def feed(self, parts: list[list[Message]]) -> "Run":
         """Each part is one record batch in a transaction of its own."""
@@ -177,7 +177,7 @@ def loaded(plan: Plan, rows: dict[bytes, bytes], order: np.random.Generator | No
 def row_path(plan: Plan, part: list[Message]) -> list[bytes]:
     """The reference: fastavro decodes one record at a time, the law folds it, fastavro encodes."""
     place = Place(TOPIC_ID[:8], 0)
-    fold = plan.processor.make(Context(place, defaults_of(plan.processor, SETTINGS)))
+    fold = plan.processor.make(plan.context(place, defaults_of(plan.processor, SETTINGS)))
     encoded = []
     for message in part:
         assert message.value is not None
