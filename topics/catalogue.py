@@ -96,6 +96,14 @@ _TOPICS = (
         ("projections", "operators"), retention_ms=30 * DAY_MS,
     ),
     Topic(
+        "cog.predictor.calibration", "predictor_calibration", "tenant", "tenant",
+        ("predictors",), ("projections",), retention_ms=7 * DAY_MS,
+    ),
+    Topic(
+        "cog.next.events", "next_event", "tenant", "tenant", ("predictors",), ("learner",),
+        retention_ms=30 * DAY_MS,
+    ),
+    Topic(
         "soma.epochs", "epoch", "processor and partition", "as the processor's source",
         ("predictors", "integrator"), ("rebuild", "audit"),
     ),
