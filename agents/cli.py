@@ -21,6 +21,8 @@ VERBS = {
     "stack": Verb("agents.commands.stack:stack", "Start and stop the servers on this machine."),
     "topics": Verb("agents.commands.topics:topics", "Compare the topics with the catalogue."),
     "schema": Verb("agents.commands.schema:schema", "Check that schemas stay compatible."),
+    "migrate": Verb("agents.commands.migrate:migrate", "Bring PostgreSQL's schema up to date."),
+    "projection": Verb("agents.commands.projection:projection", "Show, drop, rebuild projections."),
     "publish": Verb("agents.commands.publish:publish", "Publish JSON lines to a topic."),
     "watch": Verb("agents.commands.watch:watch", "Print a topic's decoded records."),
     "observe": Verb("agents.commands.observe:observe", "Publish observations of this machine."),

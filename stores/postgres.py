@@ -1,0 +1,84 @@
+"""Connections to PostgreSQL: what they are limited to, and errors that never show the DSN."""
+
+import asyncio
+import ssl
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import asyncpg
+
+CONNECT_S = 5.0
+STATEMENT_S = 30.0  # of the server; the client waits a little longer
+LOCK_S = 5.0
+IDLE_S = 60.0  # of a transaction that its client has left open
+ANSWER_S = STATEMENT_S + 5.0
+
+Connection = Any  # asyncpg carries no types
+
+
+class PostgresError(Exception):
+    """The database can't be reached or refuses; the text names no address and no password."""
+
+
+def schema_of(namespace: str) -> str:
+    """The schema of an installation: `soma`, or `soma_<namespace>`."""
+    return f"soma_{namespace}" if namespace else "soma"
+
+
+def quoted(name: str) -> str:
+    """An identifier as SQL has it."""
+    return '"' + name.replace('"', '""') + '"'
+
+
+async def connect(dsn: str, name: str, statement_s: float = STATEMENT_S) -> Connection:
+    """A connection that its server names `name` (in pg_stat_activity), with limits on its time.
+
+    `PostgresError` if there is none.
+    """
+    limits = {
+        "application_name": name,
+        "statement_timeout": str(int(statement_s * 1000)),
+        "lock_timeout": str(int(LOCK_S * 1000)),
+        "idle_in_transaction_session_timeout": str(int(IDLE_S * 1000)),
+        "timezone": "UTC",
+    }
+    try:
+        return await asyncpg.connect(
+            dsn, timeout=CONNECT_S, command_timeout=statement_s + 5.0, server_settings=limits
+        )
+    except Exception as error:
+        # From None: what is wrong in a DSN, asyncpg and urllib say by quoting from it.
+        raise PostgresError(said(error)) from None
+
+
+@asynccontextmanager
+async def connected(
+    dsn: str, name: str, statement_s: float = STATEMENT_S
+) -> AsyncIterator[Connection]:
+    """A connection for as long as the block takes; its errors are `PostgresError`."""
+    connection = await connect(dsn, name, statement_s)
+    try:
+        yield connection
+    except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError) as error:
+        raise PostgresError(said(error)) from error
+    finally:
+        try:
+            await connection.close(timeout=CONNECT_S)
+        except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError):
+            connection.terminate()
+
+
+def said(error: BaseException) -> str:
+    """What an error says for people, without anything of the DSN."""
+    if isinstance(error, asyncpg.PostgresError):
+        return f"{error} ({error.sqlstate})"
+    if isinstance(error, ssl.SSLError):
+        return f"TLS: {error.reason or 'no agreement'}"
+    if isinstance(error, TimeoutError | asyncio.TimeoutError):
+        return "no answer in time"
+    if isinstance(error, OSError):
+        return error.strerror or type(error).__name__
+    if isinstance(error, asyncpg.InterfaceError) and not isinstance(error, ValueError):
+        return str(error)
+    return "its DSN (SOMA_POSTGRES_DSN) can't be read: give postgresql://user:password@host:port/db"
