@@ -1,0 +1,154 @@
+"""Change points by a sequential generalised likelihood ratio, since the last declared change.
+
+A segment is an AR(1) with constant, x[t] = a + φ·x[t-1] + e, |φ| <= 1; both halves of a split share
+one innovation variance. With n points, and b = 2·(g·scale)² a floor under the sums of squares,
+
+    G(k) = n/2·[log(SSE + b) - log(SSE_left(k) + SSE_right(k) + b)] - ½·log n
+
+over the last 100 splits k with at least 5 points on each side. A change is declared at the k of
+the greatest G when that exceeds (h0 + log n)·(1 + habituation·changes) on 4 successive points; it
+stands, and the segment begins anew at k. `scale` is the median step of the last points as a
+standard deviation. `changes` counts those declared, each fading with a half-life in points: a
+series that keeps changing becomes harder to impress, but never deaf.
+
+Source: D. Siegmund and E. S. Venkatraman, "Using the Generalized Likelihood Ratio Statistic for
+Sequential Detection of a Change-Point", Annals of Statistics 23 (1995), with an AR(1) in place of a
+mean, and the floor, the habituation and the persistence measured on annotated series.
+"""
+
+import math
+from typing import Any
+
+from agents.segmentation.rule import (
+    RING,
+    Bank,
+    Floats,
+    Work,
+    entry,
+    kernel,
+    median,
+    restart,
+    window,
+)
+
+SPLITS = 100  # how far back a change may lie
+SIDE = 5  # points on each side of a split, at least
+NORMAL = 0.674489750196082 * math.sqrt(2.0)  # median |step| of unit white noise
+
+
+@kernel
+def residual(w: float, f: float, y: float, ff: float, fy: float, yy: float, least: float) -> float:
+    """Sum of squares left by y = a + φ·f, |φ| <= 1, from sums over w pairs; 0 for none.
+
+    φ is 0 where f varies by no more than `least`.
+    """
+    share = 1.0 / w if w >= 1.0 else 0.0
+    vff = ff - f * f * share
+    vfy = fy - f * y * share
+    vyy = yy - y * y * share
+    phi = vfy / vff if vff > least else 0.0
+    phi = min(1.0, max(-1.0, phi))
+    return max(0.0, vyy - 2.0 * phi * vfy + phi * phi * vff)
+
+
+@kernel
+def accumulate(b: Bank, r: int, k: Work) -> int:
+    """Running sums of the window into `k`: at place j those before its point j; returns points."""
+    s = b.series[r]
+    first = window(s)
+    count = s["seen"] - first
+    scale = math.ldexp(1.0, -s["unit"])
+    centre = s["centre"] * scale
+    w, f, y, ff, fy, yy = s["s_w"], s["s_f"], s["s_y"], s["s_ff"], s["s_fy"], s["s_yy"]
+    at = first % RING
+    before = (b.value[r, (first - 1) % RING] if first > 0 else 0.0) * scale - centre
+    for j in range(count):
+        k.w[j], k.f[j], k.y[j], k.ff[j], k.fy[j], k.yy[j] = w, f, y, ff, fy, yy
+        now = b.value[r, at] * scale - centre
+        if first + j > 0:
+            w += 1.0
+            f += before
+            y += now
+            ff += before * before
+            fy += before * now
+            yy += now * now
+        before = now
+        at += 1
+        if at == RING:
+            at = 0
+    j = count
+    k.w[j], k.f[j], k.y[j], k.ff[j], k.fy[j], k.yy[j] = w, f, y, ff, fy, yy
+    return int(count)
+
+
+@entry  # called, not inlined: it becomes vector instructions only by itself
+def costs(
+    kw: Floats, kf: Floats, ky: Floats, kff: Floats, kfy: Floats, kyy: Floats, cost: Floats,
+    lo: int, hi: int, count: int, least: float,
+) -> None:  # fmt: skip
+    """cost[j] = SSE left of place j + SSE from it on, for lo <= j < hi."""
+    w, f, y = kw[count], kf[count], ky[count]
+    ff, fy, yy = kff[count], kfy[count], kyy[count]
+    for j in range(lo, hi):
+        left = residual(kw[j], kf[j], ky[j], kff[j], kfy[j], kyy[j], least)
+        right = residual(
+            w - kw[j], f - kf[j], y - ky[j], ff - kff[j], fy - kfy[j], yy - kyy[j], least
+        )
+        cost[j] = left + right
+
+
+@kernel
+def floor_of(b: Bank, r: int, g: float) -> float:
+    """b = 2·(g·scale)², in the series' unit; 0 where it never moved."""
+    s = b.series[r]
+    count = min(s["seen"] - 1, RING - 1)
+    step = median(b.steps[r], count) / NORMAL if count > 0 else 0.0
+    scale = max(math.ldexp(step, -s["unit"]), 1e-3 * math.sqrt(max(0.0, s["variance"])))
+    return float(2.0 * (g * scale) ** 2)
+
+
+@kernel
+def faded(s: Any, half_life: float) -> float:
+    """Changes declared so far, each faded by half for every half-life since."""
+    return float(s["g_count"] * 2.0 ** (-(s["seen"] - s["g_changed"]) / half_life))
+
+
+@kernel
+def glr(
+    b: Bank, r: int, k: Work, h0: float, g: float, hab: float, half_life: float, delay: int
+) -> tuple[int, float]:
+    """After a push: (the first point after a change, its G), or (-1, 0)."""
+    s = b.series[r]
+    n = s["seen"] - s["g_start"]
+    if n < 2 * SIDE:
+        return -1, 0.0
+    floor = floor_of(b, r, g)
+    if not floor > 0.0:
+        return -1, 0.0
+    least = 1e-10 * s["variance"]
+    count = accumulate(b, r, k)
+    lo = max(s["g_start"] + SIDE, s["seen"] - SPLITS) - (s["seen"] - count)
+    hi = count - SIDE + 1
+    costs(k.w, k.f, k.y, k.ff, k.fy, k.yy, k.cost, lo, hi, count, least)
+    best = lo
+    for j in range(lo + 1, hi):
+        if k.cost[j] < k.cost[best]:
+            best = j
+    whole = residual(
+        k.w[count], k.f[count], k.y[count], k.ff[count], k.fy[count], k.yy[count], least
+    )
+    ln = math.log(n)
+    gain = 0.5 * n * (math.log(whole + floor) - math.log(k.cost[best] + floor)) - 0.5 * ln
+    bar = h0 + ln
+    if gain <= bar or gain <= bar * (1.0 + hab * faded(s, half_life)):
+        s["g_since"] = -1
+        return -1, 0.0
+    if s["g_since"] < 0:
+        s["g_since"] = s["seen"]
+    if s["seen"] - s["g_since"] + 1 < in_a_row:
+        return -1, 0.0
+    point = s["seen"] - count + best
+    s["g_count"] = faded(s, half_life) + 1.0
+    s["g_changed"] = s["seen"]
+    restart(b, r, point)
+    return int(point), float(gain)
