@@ -115,7 +115,7 @@ def faded(s: Any, half_life: float) -> float:
 
 @kernel
 def glr(
-    b: Bank, r: int, k: Work, h0: float, g: float, hab: float, half_life: float, delay: int
+    b: Bank, r: int, k: Work, h0: float, g: float, hab: float, half_life: float, in_a_row: float
 ) -> tuple[int, float]:
     """After a push: (the first point after a change, its G), or (-1, 0)."""
     s = b.series[r]
