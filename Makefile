@@ -4,6 +4,8 @@ KILLS ?= 20
 SEED ?= 7
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
+# Two processes, each with servers of its own; a file's tests stay together.
+TWO := -n 2 --dist loadfile
 # Kernels compiled with bounds checks: a cache of their own, for cached kernels ignore the flag.
 BOUNDS := NUMBA_BOUNDSCHECK=1 NUMBA_CACHE_DIR=$(CURDIR)/.make/numba-boundscheck
 LOCK := $(BIN)/pip-compile --quiet --generate-hashes --no-emit-index-url --no-emit-find-links \
@@ -19,8 +21,8 @@ demo: setup ## Watch this machine become predictions and fused frames (Ctrl-C en
 	$(BIN)/soma demo
 
 test: check jars ## All checks and tests, on real servers
-	$(BOUNDS) $(BIN)/pytest tests/unit/topics tests/unit/agents -p no:cacheprovider
-	$(BIN)/pytest
+	$(BOUNDS) $(BIN)/pytest tests/unit/topics tests/unit/agents -p no:cacheprovider $(TWO)
+	$(BIN)/pytest $(TWO)
 
 check: setup ## Style, types, schemas
 	$(BIN)/ruff check .

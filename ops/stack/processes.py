@@ -16,6 +16,7 @@ import psutil
 from ops.stack.files import rotate
 
 POLL_S = 0.05
+SHOWN_S = 5.0
 
 # Children of this very process: kept so that the dead are reaped and no handle is dropped half-way.
 _children: dict[int, subprocess.Popen[bytes]] = {}
@@ -44,7 +45,10 @@ def spawn(
             extra_groups=None if user is None else [],
         )
     _children[child.pid] = child
-    return psutil.Process(child.pid)
+    process = psutil.Process(child.pid)
+    # The kernel says that the program was started a moment before it shows the program's words.
+    wait_until(lambda: child.poll() is not None or bool(_words(child.pid)), SHOWN_S)
+    return process
 
 
 def find(marker: Sequence[str], hint: int | None = None) -> psutil.Process | None:
@@ -58,10 +62,15 @@ def find(marker: Sequence[str], hint: int | None = None) -> psutil.Process | Non
 
 
 def _is(pid: int, marker: Sequence[str]) -> bool:
+    return set(marker) <= _words(pid)
+
+
+def _words(pid: int) -> set[str]:
+    """The words of a process' command line; none where it is gone, or not ours to read."""
     try:
-        return set(marker) <= set(psutil.Process(pid).cmdline())
+        return set(psutil.Process(pid).cmdline())
     except (psutil.NoSuchProcess, psutil.AccessDenied, psutil.ZombieProcess):
-        return False
+        return set()
 
 
 def alive(process: psutil.Process) -> bool:
