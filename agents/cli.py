@@ -26,6 +26,7 @@ VERBS = {
     "publish": Verb("agents.commands.publish:publish", "Publish JSON lines to a topic."),
     "watch": Verb("agents.commands.watch:watch", "Print a topic's decoded records."),
     "observe": Verb("agents.commands.observe:observe", "Publish observations of this machine."),
+    "segment": Verb("agents.commands.segment:segment", "Find the changes of a series in a file."),
     "demo": Verb("agents.commands.demo:demo", "Watch a live stream become frames."),
     "config": Verb("agents.commands.config:config", "Change a tenant's settings in band."),
     "bench": Verb("agents.commands.bench:bench", "Measure this engine beside its peers."),

@@ -11,14 +11,14 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, BinaryIO, Literal
 
-from agents.tools.moments import UNITS, micros
+from agents.tools.moments import DIGITS, UNITS, micros
 from agents.tools.table import Row, Source, Table, TableError, csv_table, json_table, number
 from agents.tools.tcpd import DOCUMENT_BYTES_MAX, Document, document
 
 Form = Literal["auto", "csv", "jsonl", "tcpd"]
 TIME_NAMES = frozenset(
-    ("", "time", "ts", "timestamp", "datetime", "date", "t", "index", "second", "seconds")
-    + ("day", "month", "year", "hour", "minute", "period")
+    {"", "time", "ts", "timestamp", "datetime", "date", "t", "index", "second", "seconds"}
+    | {"day", "month", "year", "hour", "minute", "period"}
 )
 NO_TIME = "none"
 SECOND = UNITS["s"]
@@ -72,6 +72,11 @@ class Series(ABC):
         """Empty lines passed over so far."""
         return 0
 
+    @property
+    def bytes(self) -> int:
+        """Bytes read so far, where it is known."""
+        return 0
+
     def __iter__(self) -> Iterator[Point]:
         seen = self.seen
         seen.missing = [0] * len(self.domains)
@@ -111,6 +116,10 @@ class TableSeries(Series):
     def blank(self) -> int:
         return self._table.blank
 
+    @property
+    def bytes(self) -> int:
+        return self._table.source.bytes
+
     def _points(self) -> Iterator[Point]:
         index = -1
         for index, row in enumerate(self._table):
@@ -136,7 +145,7 @@ class TableSeries(Series):
             ts = micros(cell, self._unit)
         except ValueError as error:
             # A first time in words says that all are; one among others is a mistake.
-            if index == 0 and isinstance(cell, str) and cell.strip():
+            if index == 0 and _is_word(cell):
                 self.seen.words = True
                 return cell, 0
             column = self._table.columns[self._time]
@@ -219,6 +228,12 @@ def _time_place(table: Table, named: str, domains: Sequence[int]) -> int:
             if table.columns[k].strip().lower() in TIME_NAMES:
                 return k
     return 0 if 0 in free else -1
+
+
+def _is_word(cell: object) -> bool:
+    """Is it text that isn't meant as a number or as a date?"""
+    found = _written(cell)
+    return isinstance(found, str) and bool(found) and not DIGITS.match(found)
 
 
 def _written(cell: Any) -> Any:

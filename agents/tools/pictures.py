@@ -1,0 +1,112 @@
+"""Pictures of series with their boundaries and labels: PNG (matplotlib) and terminal (plotext)."""
+
+import math
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from agents.tools.envelope import Envelope, Floats
+
+PANELS_MAX = 12
+MARKS_MAX = 2000  # per panel: more than a picture can tell apart
+BOUNDARY, LABEL, CURVE = "#d1495b", "#3a7d44", "#1b6ca8"
+
+
+class NoPicturesError(Exception):
+    """The library that draws isn't installed; the text names it."""
+
+
+@dataclass
+class Panel:
+    """One domain: its curve, its boundaries (index, at), and where people labelled changes."""
+
+    title: str
+    curve: Envelope = field(default_factory=Envelope)
+    boundaries: list[tuple[int, int]] = field(default_factory=list)
+    labels: Sequence[int] = ()
+
+    def mark(self, index: int, at: int) -> None:
+        """Note a boundary; beyond MARKS_MAX they are left out, as the title says then."""
+        if len(self.boundaries) < MARKS_MAX:
+            self.boundaries.append((index, at))
+        else:
+            self.title = f"{self.title.removesuffix(_MORE)}{_MORE}"
+
+
+_MORE = f" (the first {MARKS_MAX} boundaries)"
+
+
+def _drawable(values: Floats) -> tuple[Floats, str]:
+    """Values as a plotting library can take them, and what they were divided by, as text."""
+    finite = np.abs(values[np.isfinite(values)])
+    top = float(finite.max()) if finite.size else 0.0
+    if top < 1e15:
+        return values, ""
+    power = math.floor(math.log10(top))
+    return values / 10.0**power, f" [10^{power}]"
+
+
+def save_png(panels: Sequence[Panel], path: Path) -> None:
+    """Write the panels (the first PANELS_MAX) one below the other as PNG.
+
+    Raises NoPicturesError without matplotlib, OSError when the file can't be written.
+    """
+    try:
+        from matplotlib.backends.backend_agg import FigureCanvasAgg
+        from matplotlib.figure import Figure
+    except ImportError:
+        raise NoPicturesError("a PNG needs matplotlib: pip install matplotlib") from None
+    shown = panels[:PANELS_MAX]
+    figure = Figure(figsize=(11, 0.7 + 2.6 * len(shown)), dpi=110, layout="constrained")
+    FigureCanvasAgg(figure)
+    for axes, panel in zip(figure.subplots(len(shown), 1, squeeze=False)[:, 0], shown, strict=True):
+        x, low, high, mean = panel.curve.curves()
+        both, unit = _drawable(np.stack([low, high, mean]))
+        if panel.curve.width > 1:
+            axes.fill_between(x, both[0], both[1], color=CURVE, alpha=0.25, linewidth=0)
+        axes.plot(x, both[2], color=CURVE, linewidth=0.9, marker="." if len(x) < 60 else None)
+        for k, label in enumerate(panel.labels):
+            axes.axvline(label, color=LABEL, linestyle=":", label=None if k else "labelled")
+        for k, (index, at) in enumerate(panel.boundaries):
+            axes.axvline(index, color=BOUNDARY, linewidth=1, label=None if k else "found")
+            axes.axvspan(index, at, color=BOUNDARY, alpha=0.12, linewidth=0)
+        if panel.labels or panel.boundaries:
+            axes.legend(loc="upper left", fontsize="small")
+        axes.set_title(panel.title, fontsize="medium", loc="left", parse_math=False)
+        axes.set_ylabel(f"value{unit}")
+    axes.set_xlabel("index (the shade behind a boundary lasts until it was declared)")
+    figure.savefig(path, format="png")
+
+
+def terminal(panels: Sequence[Panel], colour: bool) -> str:
+    """The panels (the first PANELS_MAX) as text as wide as the terminal.
+
+    Raises NoPicturesError without plotext.
+    """
+    try:
+        import plotext
+    except ImportError:
+        raise NoPicturesError("a plot in the terminal needs plotext: pip install plotext") from None
+    size = shutil.get_terminal_size((100, 24))
+    parts = []
+    for panel in panels[:PANELS_MAX]:
+        figure = plotext.figure
+        figure.clear()
+        figure.plot_size(max(40, size.columns), max(12, min(18, size.lines - 4)))
+        x, _, _, mean = panel.curve.curves()
+        values, unit = _drawable(mean)
+        there = np.isfinite(values)
+        figure.title(f"{panel.title}{unit}: ┃ found, ┊ labelled")
+        if there.any():
+            figure.draw(figure.signal(x[there].tolist(), values[there].tolist(), marker="braille"))
+        for label in panel.labels:
+            figure.line(label, "vertical", pixel="green", style="dotted")
+        for index, _ in panel.boundaries:
+            figure.line(index, "vertical", pixel="red", style="heavy")
+        text = str(figure.build())
+        parts.append(text if colour else plotext.uncolorize(text))
+        figure.clear()
+    return "\n".join(parts)

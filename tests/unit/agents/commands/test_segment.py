@@ -1,0 +1,157 @@
+"""`soma segment`: what it prints, and what it says of bad input."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from click.testing import CliRunner, Result
+
+from agents.cli import main
+
+pytestmark = pytest.mark.kernel
+NOISE = np.random.default_rng(1).normal(size=400)
+STEP = NOISE + 4.0 * (np.arange(400) >= 200)
+
+
+def soma(*words: str | Path, stdin: bytes | None = None) -> Result:
+    return CliRunner().invoke(main, ["segment", *map(str, words)], input=stdin)
+
+
+def printed(done: Result) -> list[dict[str, Any]]:
+    assert done.exit_code == 0, done.output
+    return [json.loads(line) for line in done.stdout.splitlines()]
+
+
+def lines(*columns: object) -> str:
+    rows = zip(*columns, strict=True)  # type: ignore[call-overload]
+    return "".join(",".join(str(cell) for cell in row) + "\n" for row in rows)
+
+
+def test_a_step_is_found_in_every_form_and_from_standard_input(tmp_path: Path) -> None:
+    plain = tmp_path / "plain.txt"
+    plain.write_text(lines(STEP))
+    (found,) = printed(soma(plain))
+    assert set(found) == {"index", "at", "time", "evidence", "score"}
+    assert abs(found["index"] - 200) <= 2
+    assert found["index"] <= found["at"] < 215
+    assert (found["time"], found["evidence"]) == (found["index"], "cpd")
+    assert printed(soma("-", stdin=plain.read_bytes())) == [found]
+    document = {
+        "name": "s", "n_obs": 400, "n_dim": 1, "time": {"index": [*range(400)]},
+        "series": [{"raw": STEP.tolist()}],
+    }  # fmt: skip
+    (tmp_path / "s.json").write_text(json.dumps(document, indent=1))
+    assert printed(soma(tmp_path / "s.json")) == [found]
+
+
+def test_columns_are_domains_with_settings_of_their_own(tmp_path: Path) -> None:
+    file = tmp_path / "two.csv"
+    file.write_text("second,a,b\n" + lines(range(400), STEP, -10 * STEP))
+    a, b = printed(soma(file))
+    assert (a.pop("domain"), b.pop("domain")) == ("a", "b")
+    assert abs(a["index"] - b["index"]) <= 1
+    only = printed(soma(file, "--domain", "b"))
+    assert [one["index"] for one in only] == [b["index"]]
+    assert "domain" not in only[0]
+    off = printed(soma(file, "--set", "cpd@a=off"))
+    assert [one["domain"] for one in off] == ["b"]
+
+
+@pytest.mark.parametrize("mode", ["glr", "threshold"])
+def test_every_mode_runs_causally(mode: str, tmp_path: Path) -> None:
+    whole, half = tmp_path / "whole", tmp_path / "half"
+    whole.write_text(lines(STEP))
+    half.write_text(lines(STEP[:220]))
+    full = printed(soma(whole, "--mode", mode))
+    assert full
+    assert [one for one in full if one["at"] < 220] == printed(soma(half, "--mode", mode))
+    assert all(one["index"] <= one["at"] for one in full)
+
+
+def test_labels_are_scored(tmp_path: Path) -> None:
+    file, labels = tmp_path / "s.csv", tmp_path / "labels.txt"
+    file.write_text(lines(STEP))
+    labels.write_text("200\n")
+    done = soma(file, "--labels", labels, "--summary")
+    *_, last = printed(done)
+    figures = last["summary"]["domains"]["column1"]
+    assert (figures["f1"], figures["false_boundaries"]) == (1.0, 0)
+    assert figures["covering"] > 0.98
+    assert 4 <= figures["delay_median"] <= 12
+    assert "F1 1.000" in done.stderr
+
+
+def test_pictures(tmp_path: Path) -> None:
+    pytest.importorskip("matplotlib", reason="matplotlib isn't installed")
+    pytest.importorskip("plotext", reason="plotext isn't installed")
+    file, picture = tmp_path / "s.csv", tmp_path / "s.png"
+    file.write_text(lines(STEP))
+    done = soma(file, "--plot", picture, "--show")
+    assert len(printed(done)) == 1
+    assert "found" in done.stderr
+    assert picture.read_bytes().startswith(b"\x89PNG")
+    assert soma(file, "--plot", tmp_path / "no" / "s.png").exit_code == 1
+
+
+@pytest.mark.parametrize(
+    ("data", "words", "says"),
+    [
+        (b"", [], "it is empty"),
+        (b"time,value\n1,2\n2,many\n", [], "line 3: column 'value': 'many' isn't a number"),
+        (b"time,a,b\n1,2,3\n", ["--domain", "c"], "no column 'c'"),
+        (b"a,b,c\n1,2,3\n1,2\n", [], "line 3: 2 cells instead of 3"),
+        (b"\x00\x01\x02", [], "binary"),
+        (b'{"a": \n1}', [], "no list 'series'"),
+        (b"1\n", ["--set", "cdp=glr"], "no setting 'cdp'"),
+        (b"1\n", ["--set", "cpd=best"], "cpd is one of"),
+        (b"1\n", ["--set", "cpd@x=off"], "no domain 'x'"),
+        (b"1\n", ["--set", "cpd"], "isn't NAME=VALUE"),
+        (b"1\n", ["--delimiter", ",,"], "one character"),
+    ],
+)
+def test_bad_input_is_one_clear_message(data: bytes, words: list[str], says: str) -> None:
+    done = soma("-", *words, stdin=data)
+    assert done.exit_code != 0
+    assert says in done.stderr
+    assert "Traceback" not in done.output
+    assert done.stdout == ""
+
+
+def test_a_file_that_is_not_there() -> None:
+    done = soma("nowhere.csv")
+    assert done.exit_code == 1
+    assert "nowhere.csv can't be read: No such file" in done.stderr
+
+
+def test_lawful_oddities_are_told() -> None:
+    done = soma("-", stdin=b"\xef\xbb\xbftime,v\r\n5,1e300\r\n\r\n4,\r\n6,nan\r\n7,-1e300\r\n")
+    assert printed(done) == []
+    for text in ("4 points", "2 missing values", "1 empty lines", "1 points before", "'time'"):
+        assert text in done.stderr
+    assert "1 point, 0 boundaries" in soma("-", stdin=b"5\n").stderr
+    assert soma("-", "--quiet", stdin=b"5\n").stderr == ""
+
+
+def test_what_came_before_a_bad_line_has_been_printed() -> None:
+    done = soma("-", stdin=(lines(STEP) + "oops\n").encode())
+    assert done.exit_code == 1
+    assert len(done.stdout.splitlines()) == 1
+    assert "line 401" in done.stderr
+
+
+def test_standard_input_prints_as_it_goes() -> None:
+    """The boundary is out while the writer holds its end open."""
+    words = [sys.executable, "-m", "agents.cli", "segment", "-", "--quiet"]
+    with subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        process.stdin.write(lines(STEP).encode())
+        process.stdin.flush()
+        found = json.loads(process.stdout.readline())
+        assert abs(found["index"] - 200) <= 2
+        process.stdin.close()
+        assert process.wait(30) == 0

@@ -1,0 +1,67 @@
+import json
+from pathlib import Path
+
+import pytest
+
+from agents.tools.labels import read_labels, together
+from agents.tools.table import TableError
+from agents.tools.tcpd import folder
+
+KNOWN = {"s": {"1": [3, 9], "2": [4]}, "b": {"1": []}}
+
+
+def written(path: Path, text: str) -> Path:
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def test_annotations_of_the_series_or_of_the_domain(tmp_path: Path) -> None:
+    path = written(tmp_path / "a.json", json.dumps(KNOWN, indent=1))
+    found = read_labels(path, ["nobody", "s"], ["a", "b"])
+    assert found == {"a": KNOWN["s"], "b": KNOWN["b"]}
+    assert together(found["a"]) == [3, 4, 9]
+    assert read_labels(path, [], ["a", "b"]) == {"b": KNOWN["b"]}
+    with pytest.raises(TableError, match="no annotations of x or a; there are b, s"):
+        read_labels(path, ["x"], ["a"])
+
+
+def test_a_list_labels_every_domain(tmp_path: Path) -> None:
+    path = written(tmp_path / "a.txt", "\ufeff3\r\n\r\n20\r\n")
+    assert read_labels(path, ["s"], ["a", "b"]) == {key: {"labels": [3, 20]} for key in "ab"}
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("", "empty"),
+        ("3\nx\n", "line 2: 'x' isn't an index"),
+        ("3.5\n", "isn't an index"),
+        ("-3\n", "isn't an index"),
+        ('{"s": [1]}', "aren't {annotator"),
+        ('{"s": {}}', "aren't {annotator"),
+        ('{"s": {"1": [1.5]}}', "a list of indices"),
+        ('{"s": {"1": [true]}}', "a list of indices"),
+        ('{"s": {"1": [-1]}}', "a list of indices"),
+        ('{"s": \n{"1": ', "line 2: not JSON"),
+    ],
+)
+def test_what_is_wrong_with_labels_is_said(tmp_path: Path, text: str, says: str) -> None:
+    with pytest.raises(TableError, match=says):
+        read_labels(written(tmp_path / "a", text), ["s"], ["s"])
+
+
+def test_a_folder_gives_its_annotated_series(tmp_path: Path) -> None:
+    written(tmp_path / "annotations.json", json.dumps(KNOWN))
+    for name in "sb":
+        one = {"name": name, "n_obs": 2, "series": [{"raw": [1, None]}]}
+        written(tmp_path / f"{name}.json", json.dumps(one))
+    assert [(one.name, len(one), labels) for one, labels in folder(tmp_path)] == [
+        ("b", 2, KNOWN["b"]),
+        ("s", 2, KNOWN["s"]),
+    ]
+    (tmp_path / "s.json").write_bytes(b"\xff")
+    with pytest.raises(TableError, match=r"s\.json isn't UTF-8"):
+        list(folder(tmp_path))
+    (tmp_path / "b.json").unlink()
+    with pytest.raises(TableError, match=r"b\.json can't be read: No such file"):
+        list(folder(tmp_path))
