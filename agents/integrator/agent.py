@@ -2,6 +2,7 @@
 
 from agents.engine.processor import SRC_BATCH, SRC_NAMES, SRC_SCRATCH, Processor
 from agents.integrator.fold import REASONS, Integrator
+from agents.integrator.policy import policy_of
 from agents.integrator.settings import SETTINGS
 
 PROCESSOR = Processor(
@@ -13,6 +14,7 @@ PROCESSOR = Processor(
     settings={setting.name: setting.help for setting in SETTINGS},
     make=Integrator,
     reasons=REASONS,
+    policy=policy_of,
     sink_src={
         "cog.global.frame": {
             "frame_id": SRC_SCRATCH,
