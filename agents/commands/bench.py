@@ -4,8 +4,9 @@ import json
 import os
 import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -204,6 +205,57 @@ def fusion(rounds: int, seeds: int, as_json: bool) -> None:
     _finish(bench_fusion.report(found), found, as_json)
 
 
+@bench.command()
+@click.option(
+    "--data",
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    help="A folder in the format of the Turing Change Point Dataset, with annotations.json.",
+)
+@click.option("--seeds", type=click.IntRange(1), default=20, show_default=True)
+@click.option(
+    "--points",
+    type=click.IntRange(10_000),
+    default=100_000,
+    show_default=True,
+    help="Of the endless stream.",
+)
+@click.option("--plot", type=click.Path(dir_okay=False, path_type=Path), help="Write a PNG.")
+@click.option("--show", is_flag=True, help="Plot in the terminal.")
+@_json
+def segmentation(
+    data: Path | None, seeds: int, points: int, plot: Path | None, show: bool, as_json: bool,
+) -> None:  # fmt: skip
+    """Change-point laws on annotated series and on streams of known changes. Needs no broker.
+
+    Beside this engine's laws: no change at all, ruptures' binary segmentation (which sees the whole
+    series first) and river's ADWIN, where they are installed.
+
+    \b
+    Examples:
+      soma bench segmentation
+      soma bench segmentation --data TCPD --plot segments.png
+    """
+    from agents.tools import pictures
+    from ops.bench import segmentation as bench_segmentation
+
+    found: dict[str, Any] = {}
+    reports = []
+    try:
+        if data is not None:
+            found["annotated"] = bench_segmentation.on_data(data, _say)
+            reports.append(bench_segmentation.data_report(found["annotated"]))
+        drawn = bench_segmentation.panels(data) if plot or show else []
+        if plot is not None:
+            pictures.save_png(drawn, plot)
+        if show:
+            click.echo(pictures.terminal(drawn, sys.stderr.isatty()), err=True)
+    except (ValueError, OSError, pictures.NoPicturesError) as error:
+        raise click.ClickException(str(error)) from error
+    found["known"] = bench_segmentation.on_streams(seeds, points, _say)
+    reports.append(bench_segmentation.stream_report(found["known"]))
+    _finish_all(reports, found, as_json)
+
+
 @contextmanager
 def _settings() -> Iterator[Settings]:
     """Settings with a broker that answers; what ends a benchmark is one message, no traceback."""
@@ -241,10 +293,15 @@ def _rates(rates: list[Any]) -> list[dict[str, float]]:
 
 def _finish(report: "Report", data: object, as_json: bool) -> None:
     """Write the section of RESULTS.md, and print the table or the JSON."""
+    _finish_all([report], data, as_json)
+
+
+def _finish_all(reports: Sequence["Report"], data: object, as_json: bool) -> None:
     from ops.bench.report import show, write
 
-    machine = write(report, click.get_current_context().obj)
+    for report in reports:
+        machine = write(report, click.get_current_context().obj)
+        if not as_json:
+            show(report, machine)
     if as_json:
         click.echo(json.dumps({"machine": machine, "result": data}))
-    else:
-        show(report, machine)
