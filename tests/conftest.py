@@ -1,6 +1,7 @@
 """What holds for every test: nothing of the developer's own environment leaks in."""
 
 import os
+from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -11,6 +12,7 @@ settings.load_profile("soma")
 
 # Here and not in a fixture: modules may read the environment when they are imported.
 # SOMA_TEST_… tell tests where to find what isn't ours: data sets, programs.
+_TCPD = os.environ.get("SOMA_TEST_TCPD")
 for _name in [name for name in os.environ if name.upper().startswith("SOMA_")]:
     if not _name.startswith("SOMA_TEST_"):
         del os.environ[_name]
@@ -28,6 +30,19 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         return ORDER.index(room) if room in ORDER else 0
 
     items.sort(key=place)
+
+
+@pytest.fixture(scope="session")
+def tcpd() -> Path:
+    """Annotated series of the Turing Change Point Dataset; skips where there are none.
+
+    They lie in SOMA_TEST_TCPD, or in ../shared/data/change_points beside the checkout.
+    """
+    sibling = Path(__file__).parents[2] / "shared" / "data" / "change_points"
+    place = Path(_TCPD) if _TCPD else sibling
+    if not (place / "annotations.json").is_file():
+        pytest.skip("no Turing Change Point Dataset: set SOMA_TEST_TCPD to its folder")
+    return place
 
 
 @pytest.fixture(autouse=True)

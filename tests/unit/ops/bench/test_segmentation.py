@@ -1,7 +1,6 @@
 """The bench of change points, in short: its streams are what they say, and every part runs."""
 
 import json
-import os
 from pathlib import Path
 from typing import Any
 
@@ -140,20 +139,8 @@ def test_pictures_of_the_series_or_of_an_example(tmp_path: Path) -> None:
     assert [one.title for one in segmentation.panels(dataset(tmp_path))] == ["calm", "step", "wide"]
 
 
-NAMED = os.environ.get("SOMA_TEST_TCPD")  # tests themselves run without SOMA_ variables
-
-
-def turing() -> Path | None:
-    """SOMA_TEST_TCPD, or the sibling folder ../shared/data/change_points of the checkout."""
-    root = Path(__file__).parents[4]
-    place = Path(NAMED) if NAMED else root.parent / "shared" / "data" / "change_points"
-    return place if (place / "annotations.json").is_file() else None
-
-
-def test_the_defaults_reach_what_they_must_on_the_turing_series() -> None:
-    if (place := turing()) is None:
-        pytest.skip("no Turing Change Point Dataset: set SOMA_TEST_TCPD to its folder")
-    found: dict[str, Any] = segmentation.on_data(place, said)
+def test_the_defaults_reach_what_they_must_on_the_turing_series(tcpd: Path) -> None:
+    found: dict[str, Any] = segmentation.on_data(tcpd, said)
     covering, f1 = segmentation.means(found, "glr")
     zero = segmentation.means(found, "zero")
     assert covering >= 0.65
