@@ -55,6 +55,12 @@ class IntegratorDefaults(BaseModel):
     margin: NotNegative = 0.05
     min_dwell_ms: NotNegative = 50.0
     stale_after_ms: Positive = 10_000.0
+    veto_retry_ms: NotNegative = 1000.0
+    drift: Literal["off", "on"] = "on"
+    drift_entropy: Share = 0.8
+    drift_regret: Share = 0.1
+    drift_cooldown_s: NotNegative = 60.0
+    auto_rollback: Literal["off", "on"] = "off"
 
 
 class PredictorDefaults(BaseModel):

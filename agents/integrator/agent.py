@@ -1,16 +1,21 @@
-"""The integrator room: predictor updates in, fused frames out. See `round` for what it computes."""
+"""The integrator room: predictor updates in, fused frames out, and events when their fusion drifts.
+
+See `round` for what it computes.
+"""
 
 from agents.engine.processor import SRC_BATCH, SRC_NAMES, SRC_SCRATCH, Processor
-from agents.integrator.fold import REASONS, Integrator
+from agents.integrator.events import TALLIES
+from agents.integrator.fold import Integrator
+from agents.integrator.loop import REASONS
 from agents.integrator.policy import policy_of
 from agents.integrator.settings import SETTINGS
 
 PROCESSOR = Processor(
     name="integrator",
     source="cog.predictor.updates",
-    sinks=("cog.global.frame",),
+    sinks=("cog.global.frame", "cog.fusion.drift.events", "cog.fusion.rollback.events"),
     state_schema="integrator_state",
-    law=1,
+    law=2,
     settings={setting.name: setting.help for setting in SETTINGS},
     make=Integrator,
     reasons=REASONS,
@@ -25,11 +30,23 @@ PROCESSOR = Processor(
             "errors.key": SRC_NAMES,
             "rationale": SRC_SCRATCH,
             "observation_id": SRC_BATCH,
-        }
+        },
+        "cog.fusion.drift.events": dict.fromkeys(
+            ("tenant", "frame_id", "observation_id", "leader"), SRC_SCRATCH
+        ),
+        "cog.fusion.rollback.events": dict.fromkeys(
+            ("tenant", "frame_id", "reason", "from.key", "from.item", "to.key", "to.item"),
+            SRC_SCRATCH,
+        ),
     },
     state_src={
         "domains.item": SRC_NAMES,
         "leader": SRC_NAMES,
+        "denied": SRC_NAMES,
+        "candidate": SRC_SCRATCH,
+        "question_weights.key": SRC_SCRATCH,
         "settings.key": SRC_SCRATCH,
+        "baseline.key": SRC_SCRATCH,
     },
+    tallies=TALLIES,
 )

@@ -1,213 +1,64 @@
 """One partition's integrator: predictor_update records in, one global_frame each out.
 
 A frame carries the weights and the last raw errors of the fresh domains, in slot order. Its
-config_version counts the settings changed so far, the tenant's own and the partition's.
+config_version counts the settings changed so far, the tenant's own and the partition's. `veto` says
+when a policy is asked and what its answers do, `drift` when there are events besides.
 """
 
-import math
 import re
-from typing import NamedTuple
+from collections.abc import Mapping
 
 import numpy as np
 from numpy.typing import NDArray
 
-from agents.engine.places import PLACE_MAX, put_place
-from agents.engine.processor import ROOM_REASONS, Batch, Context, Control, Output, StateRows
+from agents.engine.places import PLACE_MAX
+from agents.engine.processor import (
+    RATIONALE_BYTES_MAX,
+    Batch,
+    Context,
+    Control,
+    Output,
+    Question,
+    StateRows,
+)
+from agents.integrator import drift, events, veto
 from agents.integrator import rows as form
-from agents.integrator import rule
-from agents.integrator.round import Round, find, play
-from agents.integrator.rule import entry, kernel
-from agents.integrator.settings import FORGET, HEDGE, STALE, Table, parse
-from agents.integrator.state import (
-    ALL,
-    DIRTY,
-    ROOM,
-    SLOTS,
-    TENANTS,
-    Arrays,
-    State,
-    admit,
-    has_room,
-    touch,
-)  # fmt: skip
-from topics.columns import Cols, Columns, Layout
-
-REASONS = ("error_not_finite", "error_negative", "name", "too_many_domains")
-NOT_FINITE, NEGATIVE, NAME, TOO_MANY = range(ROOM_REASONS, ROOM_REASONS + len(REASONS))
+from agents.integrator.loading import load
+from agents.integrator.loop import (
+    ASK,
+    DRIFTED,
+    Halt,
+    Into,
+    Sink,
+    Source,
+    Used,
+    finish,
+    fold,
+    into,
+)
+from agents.integrator.round import Round
+from agents.integrator.settings import FORGET, Table, parse
+from agents.integrator.state import ALL, CHANGES, DIRTY, SLOTS, TENANTS, Asked, State, touch
+from topics.columns import Columns
 
 TENANT_NAME = re.compile(r"\*|[A-Za-z0-9._-]{1,128}")
 
 Ints = NDArray[np.int64]
-Floats = NDArray[np.float64]
-
-
-class Into(NamedTuple):
-    """Where the fields lie that are read (update_…) and written, in the arrays of their kinds."""
-
-    update_tenant: int
-    update_domain: int
-    update_observation_id: int
-    update_error: int
-    update_ts: int
-    frame_id: int
-    tenant: int
-    domain: int
-    leader: int
-    rationale: int
-    observation_id: int
-    weights: int
-    errors: int
-    confidence: int
-    entropy: int
-    regret_bound: int
-    ts: int
-    dwell_ms: int
-    veto: int
-    config_version: int
-
-
-class Source(NamedTuple):
-    """A batch, with the codes of its names."""
-
-    cols: Cols
-    tenants: Ints
-    domains: Ints
-    offsets: Ints
-    log_ms: Ints
-    status: NDArray[np.uint8]
-
-
-class Sink(NamedTuple):
-    """What frames are written into."""
-
-    cols: Cols
-    cause: Ints
-    scratch: NDArray[np.uint8]
-    prefix: NDArray[np.uint8]
-
-
-@kernel
-def refuse(error: float) -> int:
-    """Why an error can't be folded; 0: it can."""
-    if not math.isfinite(error):
-        return NOT_FINITE
-    return NEGATIVE if error < 0.0 else 0
-
-
-@kernel
-def put_name(a: Arrays, code: int, pos: Ints, size: Ints, at: int) -> None:
-    """Make span `at` of two arrays the bytes of a name."""
-    pos[at] = a.at[code]
-    size[at] = a.size[code]
-
-
-@kernel
-def put_frame(
-    a: Arrays, r: int, n: int, leader: int, t: int, w: Round, f: Into, out: Cols, o: int, child: int
-) -> int:
-    """Write what follows from the tenant into row o; returns the next free child."""
-    tenant = a.tenants[r]
-    put_name(a, tenant["leader"], out.pos[f.leader], out.len[f.leader], o)
-    out.pos[f.rationale, o] = 0
-    out.len[f.rationale, o] = 0
-    out.i[f.ts, o] = t
-    out.i[f.dwell_ms, o] = max(0, t - tenant["since"]) // 1000
-    out.i[f.veto, o] = 0
-    out.i[f.config_version, o] = tenant["version"] + a.tenants[0]["version"]
-    out.f[f.confidence, o] = w.p[leader]
-    hedged = tenant["fusion"] == HEDGE
-    out.f[f.regret_bound, o] = rule.regret_bound(tenant["rounds"], n) if hedged else math.nan
-    out.at[f.weights, o] = child
-    out.cnt[f.weights, o] = n
-    out.at[f.errors, o] = child + n
-    out.cnt[f.errors, o] = n
-    for j in range(n):
-        cell = a.cells[w.cell[j]]
-        put_name(a, cell["domain"], out.kpos, out.klen, child + j)
-        put_name(a, cell["domain"], out.kpos, out.klen, child + n + j)
-        out.vf[child + j] = w.p[j]
-        out.vf[child + n + j] = cell["error"]
-    return child + 2 * n
-
-
-@kernel
-def copy_span(source: Cols, s: int, i: int, out: Cols, d: int, o: int) -> None:
-    """A span of record i becomes one of row o."""
-    out.pos[d, o] = source.pos[s, i]
-    out.len[d, o] = source.len[s, i]
-
-
-@entry
-def fold(
-    a: Arrays, source: Source, sink: Sink, f: Into, w: Round, lo: int, hi: int,
-    o: int, child: int, text: int,
-) -> tuple[int, int, int, int]:  # fmt: skip
-    """Fold records lo..hi-1; stops where an array is full.
-
-    o, child and text say how much of rows, children and scratch is in use. Returns the next record,
-    and these three as they are then.
-    """
-    out = sink.cols
-    for i in range(lo, hi):
-        if source.status[i] != 0:
-            continue
-        error = source.cols.f[f.update_error, i]
-        bad = refuse(error)
-        if bad == 0 and (source.tenants[i] <= 0 or source.domains[i] < 0):  # 0 is '*'
-            bad = NAME
-        if bad != 0:
-            source.status[i] = bad
-            continue
-        if not has_room(a) or o >= sink.cause.shape[0] or o >= out.i.shape[1]:
-            return i, o, child, text
-        if child + 2 * SLOTS > out.vf.shape[0] or text + PLACE_MAX > sink.scratch.shape[0]:
-            return i, o, child, text
-        r = int(a.row[source.tenants[i]])
-        if r < 0:
-            r = admit(a, source.tenants[i], ROOM)
-        tenant = a.tenants[r]
-        values = a.effective[tenant["settings"]]
-        t = source.cols.i[f.update_ts, i]
-        k = find(a, r, source.domains[i], t, values[STALE] * 1000.0, values[FORGET] * 1e6)
-        if k < 0:
-            source.status[i] = TOO_MANY
-            continue
-        n, leader, h = play(a, r, k, t, error, w)
-        tenant["touched"] = max(tenant["touched"], source.log_ms[i])
-        touch(a, source.tenants[i])
-        out.f[f.entropy, o] = h
-        child = put_frame(a, r, n, leader, t, w, f, out, o, child)
-        copy_span(source.cols, f.update_tenant, i, out, f.tenant, o)
-        copy_span(source.cols, f.update_domain, i, out, f.domain, o)
-        copy_span(source.cols, f.update_observation_id, i, out, f.observation_id, o)
-        end = put_place(sink.scratch, text, sink.prefix, source.offsets[i])
-        out.pos[f.frame_id, o] = text
-        out.len[f.frame_id, o] = end - text
-        text = end
-        sink.cause[o] = i
-        o += 1
-    return hi, o, child, text
-
-
-def into(update: Layout, frame: Layout) -> Into:
-    """The slots of both layouts."""
-    read = {"tenant", "domain", "observation_id", "ts"}
-    names = {f"update_{name}": update.slots[name] for name in read}
-    names["update_error"] = update.slots["error_metric"]
-    rest = [name for name in Into._fields if name not in names]
-    return Into(**names, **{name: frame.slots[name] for name in rest})
 
 
 class Integrator:
-    """The Fold of the integrator."""
+    """The Fold of the integrator; also Asking and Counting."""
 
     def __init__(self, context: Context) -> None:
         self.state = State(Table(context.defaults))
+        self.policy = context.policy
         self.prefix = np.frombuffer(bytearray(context.place.prefix), np.uint8)
         self.round = Round(
             np.zeros(SLOTS, np.int64), np.zeros(SLOTS, np.int64), *np.zeros((6, SLOTS))
         )
+        self.halt = Halt(*np.zeros((5, 1), np.int64), *np.zeros((2, 1)))
         self.codes = np.zeros((2, 0), np.int64)
+        self.tally = events.Tally()
         self._into: Into | None = None
         self._deadline: int | None = None
         self._settled = True  # nobody holds spans into the names: a batch is done
@@ -218,9 +69,8 @@ class Integrator:
         return self.state.names.pool
 
     def fold(self, batch: Batch, lo: int, hi: int, outputs: tuple[Output, ...]) -> None:
-        """Fold records lo..hi-1 whose status is 0; one frame each."""
-        (out,) = outputs
-        state = self.state
+        """Fold records lo..hi-1 whose status is 0; one frame each, and what drifts."""
+        out, state = outputs[0], self.state
         self._begin()
         source = batch.columns
         f = self._into = self._into or into(source.layout, out.columns.layout)
@@ -232,14 +82,74 @@ class Integrator:
         state.cover()
         given = Source(source.cols, self.codes[0], self.codes[1],
             batch.offsets, batch.log_ms, batch.status)  # fmt: skip
+        asks, remote = self.policy is not None, self.policy is not None and self.policy.remote
+        before = out.n
         while lo < hi:
-            out.reserve(hi - lo, max(6 * (hi - lo), 2 * SLOTS), (hi - lo) * PLACE_MAX)
+            left = hi - lo
+            out.reserve(left, max(6 * left, 2 * SLOTS), left * PLACE_MAX + RATIONALE_BYTES_MAX)
             state.grow()
-            lo, out.n, out.columns.used, out.scratch.used = fold(
-                state.arrays(), given,
-                Sink(out.columns.cols, out.cause, out.scratch.data, self.prefix),
-                f, self.round, lo, hi, out.n, out.columns.used, out.scratch.used,
+            lo, used, why = fold(
+                state.arrays(), given, self._sink(out), f, self.round, self.halt, lo, hi,
+                Used(out.n, out.columns.used, out.scratch.used), asks, remote,
             )  # fmt: skip
+            out.n, out.columns.used, out.scratch.used = used
+            if why == ASK:
+                why = self._ask(batch, given, lo, f, out)
+                lo += 1
+            if why == DRIFTED:
+                self._drifted(lo - 1, batch, f, outputs)
+        self.tally.frames += out.n - before
+
+    def _sink(self, out: Output) -> Sink:
+        return Sink(out.columns.cols, out.cause, out.scratch.data, self.prefix)
+
+    def _ask(self, batch: Batch, given: Source, i: int, f: Into, out: Output) -> int:
+        """Ask about the candidate of record i, and write its frame; returns as `finish` does."""
+        assert self.policy is not None
+        state, halt = self.state, self.halt
+        r, n = int(halt.tenant[0]), int(halt.fresh[0])
+        cells = state.cells["domain"][self.round.cell[:n]]
+        names = [state.names.name(int(code)).decode() for code in cells]
+        weights = dict(zip(names, self.round.p[:n].tolist(), strict=True))
+        candidate = names[int(halt.chosen[0])]
+        tenant = state.names.name(int(state.tenants["name"][r]))
+        if self.policy.remote:
+            told = veto.Verdict(veto.PENDING, None, False)
+            offset = int(batch.offsets[i])
+            state.asked[tenant] = Asked(offset, candidate, weights)
+            state.tenants["question"][r] = offset
+        else:
+            decision = self.policy.decide(tenant.decode(), candidate, weights)
+            told = veto.verdict(decision, candidate, weights, open_=self.policy.fail_open)
+            veto.apply(state, r, told, candidate, int(given.cols.i[f.update_ts, i]))
+        if told.leader is not None:
+            halt.leader[0] = names.index(told.leader)
+        self.tally.veto(told.veto)
+        rationale = veto.bounded(told.rationale)
+        text, o = out.scratch.append(rationale), out.n
+        used, why = finish(
+            state.arrays(), given, self._sink(out), f, self.round, halt, i,
+            Used(out.n, out.columns.used, out.scratch.used),
+        )  # fmt: skip
+        out.n, out.columns.used, out.scratch.used = used
+        cols = out.columns.cols
+        cols.i[f.veto, o] = told.veto
+        cols.pos[f.rationale, o], cols.len[f.rationale, o] = text, len(rationale)
+        return int(why)
+
+    def _drifted(self, i: int, batch: Batch, f: Into, outputs: tuple[Output, ...]) -> None:
+        """Write what follows from the drift that record i showed."""
+        cols = batch.columns.cols
+        pos, size = cols.pos[f.update_observation_id, i], cols.len[f.update_observation_id, i]
+        place = self.prefix.tobytes() + str(int(batch.offsets[i])).encode()
+        seen = events.Seen(
+            int(cols.i[f.update_ts, i]), place.decode(),
+            batch.buf[pos : pos + size].tobytes().decode(), i,
+        )  # fmt: skip
+        r, kind = int(self.halt.tenant[0]), int(self.halt.kind[0])
+        if events.write(self.state, r, kind, seen, outputs[1], outputs[2]):
+            self.tally.rollbacks += 1
+        self.tally.drifts[drift.KINDS[kind]] += 1
 
     def _begin(self) -> None:
         """At the first call of a batch: give back memory if that is worth it."""
@@ -253,6 +163,8 @@ class Integrator:
         if control.kind == "tick":
             self._tick(control.ts)
             return None
+        if control.kind == "answer":
+            return self._answer(control)
         if control.kind != "setting":
             return f"no control {control.kind[:40]!r} is known here"
         if not TENANT_NAME.fullmatch(control.tenant):
@@ -271,11 +183,53 @@ class Integrator:
         tenant = state.tenants[r]
         if tenant["settings"] == 0 and name != ALL:
             tenant["settings"] = table.add()
-        table.put(int(tenant["settings"]), k, value)
+        row = int(tenant["settings"])
+        table.put(row, k, value)
+        if row > 0:
+            drift.start_anew(tenant)
+            if tenant["frames"] == 0:
+                table.settle(row)
         tenant["version"] += 1
         tenant["touched"] = max(int(tenant["touched"]), log_ms)
         touch(state.arrays(), int(tenant["name"]))
         self._deadline = None
+
+    def _answer(self, control: Control) -> str | None:
+        """Let a remote policy's answer act, if the tenant waits for it. It is no sign of life."""
+        try:
+            name, decision = veto.read_answer(control.setting, control.value)
+        except ValueError as error:
+            return str(error)
+        state, tenant = self.state, control.tenant.encode()
+        asked = state.asked.get(tenant)
+        if asked is None or name != self._place(asked.offset):
+            self.tally.ignored += 1
+            return None
+        r = int(state.row[state.names.code(tenant)])
+        open_ = self.policy is not None and self.policy.fail_open
+        self.tally.veto(veto.answer(state, r, asked, decision, open_=open_))
+        del state.asked[tenant]
+        touch(state.arrays(), int(state.tenants["name"][r]))
+        return None
+
+    def _place(self, offset: int) -> str:
+        """The frame_id of the frame that the record at `offset` made."""
+        return f"{self.prefix.tobytes().decode()}{offset}"
+
+    def questions(self) -> list[Question]:
+        """What a remote policy hasn't answered yet, oldest first; nothing if there is none."""
+        if not self.state.asked or self.policy is None or not self.policy.remote:
+            return []
+        return [
+            Question(self._place(asked.offset), tenant.decode(), asked.leader, asked.weights)
+            for tenant, asked in sorted(self.state.asked.items(), key=lambda item: item[1].offset)
+        ]
+
+    def counted(self) -> Mapping[str, int]:
+        """See `events.TALLIES`; the counts start again."""
+        self.tally.changes = int(self.state.counts[CHANGES])
+        self.state.counts[CHANGES] = 0
+        return self.tally.take()
 
     def _tick(self, ts: int) -> None:
         """Forget the tenants whose time has come by the wall time `ts`, in microseconds."""
@@ -283,6 +237,7 @@ class Integrator:
         rows = np.flatnonzero(due <= ts)
         if rows.shape[0]:
             self.state.forget(rows)
+            self.state.drop_answered()
         self._deadline = None
 
     def _due(self) -> NDArray[np.float64]:
@@ -334,5 +289,5 @@ class Integrator:
         gone: NDArray[np.uint8],
     ) -> None:
         """Take in rows lo..hi-1 of the state topic; later ones replace earlier ones."""
-        form.load(self.state, rows, lo, hi, buf, key_pos, key_len, gone)
+        load(self.state, rows, lo, hi, buf, key_pos, key_len, gone)
         self._deadline = None

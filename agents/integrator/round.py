@@ -1,4 +1,6 @@
-"""One round of one tenant: its domains that take part, what they learn, who leads.
+"""One round of one tenant: its domains that take part, what they learn, who would lead.
+
+The round itself (`play`) and the contest for the lead are apart: a policy may be asked between.
 
 A record gives its domain a new loss and time. Fresh is that domain, and every other whose time is
 at most `stale_after` before the record's. Only fresh domains learn, weigh and lead. A domain that
@@ -29,7 +31,7 @@ from agents.integrator.settings import (
     STALE,
     TEMPERATURE,
 )  # fmt: skip
-from agents.integrator.state import ROOM, SLOTS, Arrays, rank, widen
+from agents.integrator.state import CHANGES, ROOM, SLOTS, Arrays, rank, widen
 
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]
@@ -126,8 +128,8 @@ def gather(a: Arrays, r: int, moved: int, t: int, stale: float, w: Round) -> int
 
 
 @kernel
-def learn(a: Arrays, r: int, n: int, values: Floats, w: Round) -> None:
-    """Let domains enter, and play the round by the tenant's law."""
+def learn(a: Arrays, r: int, n: int, values: Floats, w: Round) -> float:
+    """Let domains enter, and play the round by the tenant's law; returns the round's regret."""
     tenant = a.tenants[r]
     fusion = int(values[FUSION])
     if tenant["fusion"] != fusion:
@@ -154,27 +156,36 @@ def learn(a: Arrays, r: int, n: int, values: Floats, w: Round) -> None:
         excess[k] -= best
     tenant["regret"] += mixed - best
     tenant["rounds"] += 1
+    return mixed - best
 
 
 @kernel
-def lead(a: Arrays, r: int, n: int, t: int, values: Floats, w: Round) -> int:
-    """Elect the leader; returns its place in the round. A leader that isn't fresh is none."""
+def contest(a: Arrays, r: int, n: int, t: int, values: Floats, w: Round) -> tuple[int, int]:
+    """The places in the round of who leads and of who should; -1: the leader isn't fresh, or none.
+
+    The lead is to change when the two differ.
+    """
     tenant = a.tenants[r]
     leader = -1
     for k in range(n):
         if a.cells[w.cell[k]]["domain"] == tenant["leader"]:
             leader = k
     dwelt = t - tenant["since"] >= values[DWELL] * 1000.0
-    chosen = rule.elect(w.p[:n], w.rank[:n], leader, values[MARGIN], dwelt)
-    if chosen != leader:
-        tenant["leader"] = a.cells[w.cell[chosen]]["domain"]
-        tenant["since"] = t
-    return int(chosen)
+    return leader, rule.elect(w.p[:n], w.rank[:n], leader, values[MARGIN], dwelt)
 
 
 @kernel
-def play(a: Arrays, r: int, k: int, t: int, error: float, w: Round) -> tuple[int, int, float]:
-    """One round of a tenant whose cell k moved: (fresh domains, the leader's place, H/ln N)."""
+def crown(a: Arrays, r: int, domain: int, t: int) -> None:
+    """Make a domain the leader from event time t on."""
+    tenant = a.tenants[r]
+    tenant["leader"] = domain
+    tenant["since"] = t
+    a.counts[CHANGES] += 1
+
+
+@kernel
+def play(a: Arrays, r: int, k: int, t: int, error: float, w: Round) -> tuple[int, float, float]:
+    """One round of a tenant whose cell k moved: (fresh domains, H/ln N, the round's regret)."""
     tenant = a.tenants[r]
     values = a.effective[tenant["settings"]]
     cell = a.cells[k]
@@ -185,7 +196,7 @@ def play(a: Arrays, r: int, k: int, t: int, error: float, w: Round) -> tuple[int
     cell["error"] = error
     cell["loss"] = rule.loss(error, values[ALPHA])
     n = gather(a, r, k, t, values[STALE] * 1000.0, w)
-    learn(a, r, n, values, w)
+    regret = learn(a, r, n, values, w)
     p = w.p[:n]
     rule.temper(w.weight[:n], values[TEMPERATURE], p)
     h = rule.cap_entropy(p, values[CAP], rule.top(p, w.rank[:n]), w.spare[:n])
@@ -194,4 +205,4 @@ def play(a: Arrays, r: int, k: int, t: int, error: float, w: Round) -> tuple[int
         fresh["weight"] = w.weight[j]
         fresh["excess"] = w.excess[j]
         fresh["published"] = w.p[j]
-    return n, lead(a, r, n, t, values, w), h
+    return n, h, regret

@@ -1,6 +1,6 @@
-"""The integrator's state as rows of its topic, and back, exactly.
+"""The integrator's state as rows of its topic; `loading` takes them in again, exactly.
 
-A row is a tenant (key: its name; '*': the partition's settings). With 3 domains it takes about 250
+A row is a tenant (key: its name; '*': the partition's settings). With 3 domains it takes about 330
 bytes, of which 56 for each domain are numbers. Derived values (ranks, what settings count) aren't
 in it.
 """
@@ -11,37 +11,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from agents.engine.processor import StateRows
-from agents.integrator import settings
+from agents.integrator import drift, settings
 from agents.integrator.rule import entry, kernel
-from agents.integrator.state import (
-    DEAD,
-    ROOM,
-    SLOTS,
-    TABLE,
-    Arrays,
-    State,
-    admit,
-    clear,
-    has_room,
-    rank,
-    widen,
-)  # fmt: skip
-from topics.columns import Cols, Columns, Layout
+from agents.integrator.state import Arrays, State
+from topics.columns import Cols, Layout
 
 Ints = NDArray[np.int64]
 Bytes = NDArray[np.uint8]
 
 
 PER_DOMAIN = 7  # lists with a child for each domain
-SETTING_NAMES = np.frombuffer(settings.NAMES, np.uint8)
 STARTS, ENDS = settings.STARTS, settings.ENDS
-
-BAD_LISTS, UNKNOWN_SETTING, BAD_NAME = range(1, 4)
-FAULTS = {
-    BAD_LISTS: f"its lists differ in length, or have more than {SLOTS} domains",
-    UNKNOWN_SETTING: "it holds a setting that this version doesn't know",
-    BAD_NAME: "a name lies outside its buffer",
-}
 
 
 class Slots(NamedTuple):
@@ -64,6 +44,23 @@ class Slots(NamedTuple):
     config_version: int
     settings: int
     touched: int
+    denied: int
+    denied_at: int
+    said: int
+    question: int
+    candidate: int
+    question_weights: int
+    frames: int
+    samples: int
+    calm: int
+    drift_at: int
+    mean_entropy: int
+    mean_regret: int
+    usual_entropy: int
+    usual_regret: int
+    spread_entropy: int
+    spread_regret: int
+    baseline: int
 
 
 def slots(layout: Layout) -> Slots:
@@ -102,18 +99,65 @@ def put_domains(a: Arrays, r: int, c: Cols, s: Slots, k: int, child: int) -> int
 
 
 @kernel
-def put_settings(a: Arrays, r: int, c: Cols, s: Slots, k: int, child: int, text: int) -> int:
-    """Write the tenant's own settings; their names begin at `text` of the scratch."""
-    row = a.tenants[r]["settings"]
+def put_values(a: Arrays, row: int, c: Cols, slot: int, k: int, child: int, text: int) -> int:
+    """Write a row of own values (-1: none) as a map; the settings' names begin at `text`."""
     start = child
-    if row > 0 or r == 0:
+    if row >= 0:
         for j in range(a.own.shape[1]):
             if a.own[row, j] == a.own[row, j]:
                 c.kpos[child] = text + STARTS[j]
                 c.klen[child] = ENDS[j] - STARTS[j]
                 c.vf[child] = a.own[row, j]
                 child += 1
-    return put_list(c, s.settings, k, start, child - start)
+    return put_list(c, slot, k, start, child - start)
+
+
+@kernel
+def as_settings(calm: int, frames: int) -> bool:
+    """Whether a tenant's baseline surely has its own settings."""
+    return bool(calm >= drift.WINDOW or frames == 0)
+
+
+@kernel
+def put_settings(a: Arrays, r: int, c: Cols, s: Slots, k: int, child: int, text: int) -> int:
+    """Write the tenant's own settings, and its baseline's if they may differ."""
+    tenant = a.tenants[r]
+    row = tenant["settings"] if tenant["settings"] > 0 or r == 0 else -1
+    child = put_values(a, row, c, s.settings, k, child, text)
+    if row <= 0 or as_settings(tenant["calm"], tenant["frames"]):
+        row = -2
+    return put_values(a, row + 1, c, s.baseline, k, child, text)
+
+
+@kernel
+def put_name(a: Arrays, code: int, c: Cols, slot: int, k: int) -> None:
+    """Write a name (-1: none) into row k."""
+    c.pos[slot, k] = a.at[code] if code >= 0 else 0
+    c.len[slot, k] = a.size[code] if code >= 0 else 0
+
+
+@kernel
+def put_watched(a: Arrays, r: int, c: Cols, s: Slots, k: int) -> None:
+    """Write what the veto and the drift remember, but for an open question."""
+    tenant = a.tenants[r]
+    put_name(a, tenant["denied"], c, s.denied, k)
+    c.i[s.denied_at, k] = tenant["denied_at"]
+    c.i[s.said, k] = tenant["said"]
+    c.i[s.question, k] = tenant["question"]
+    c.pos[s.candidate, k] = 0
+    c.len[s.candidate, k] = 0
+    c.at[s.question_weights, k] = 0
+    c.cnt[s.question_weights, k] = 0
+    c.i[s.frames, k] = tenant["frames"]
+    c.i[s.samples, k] = tenant["samples"]
+    c.i[s.calm, k] = tenant["calm"]
+    c.i[s.drift_at, k] = tenant["drift_at"]
+    c.f[s.mean_entropy, k] = tenant["mean_entropy"]
+    c.f[s.mean_regret, k] = tenant["mean_regret"]
+    c.f[s.usual_entropy, k] = tenant["usual_entropy"]
+    c.f[s.usual_regret, k] = tenant["usual_regret"]
+    c.f[s.spread_entropy, k] = tenant["spread_entropy"]
+    c.f[s.spread_regret, k] = tenant["spread_regret"]
 
 
 @entry
@@ -132,9 +176,8 @@ def put_rows(
         tenant = a.tenants[r]
         child = put_domains(a, r, c, s, k, child)
         child = put_settings(a, r, c, s, k, child, text)
-        leader = tenant["leader"]
-        c.pos[s.leader, k] = a.at[leader] if leader >= 0 else 0
-        c.len[s.leader, k] = a.size[leader] if leader >= 0 else 0
+        put_watched(a, r, c, s, k)
+        put_name(a, tenant["leader"], c, s.leader, k)
         c.i[s.fusion, k] = tenant["fusion"]
         c.i[s.leader_since, k] = tenant["since"]
         c.f[s.delta, k] = tenant["delta"]
@@ -153,7 +196,7 @@ def children(a: Arrays, codes: Ints) -> int:
     for code in codes:
         r = a.row[code]
         if r >= 0:
-            total += PER_DOMAIN * a.tenants[r]["n"] + a.own.shape[1]
+            total += PER_DOMAIN * a.tenants[r]["n"] + 2 * a.own.shape[1]
     return total
 
 
@@ -172,164 +215,8 @@ def write(state: State, codes: Ints, rows: StateRows) -> None:
         rows.key_pos, rows.key_len, rows.gone,
     )  # fmt: skip
     rows.n = count
-
-
-@entry
-def mark_names(c: Cols, s: Slots, lo: int, hi: int, gone: Bytes, skip: Bytes) -> bool:
-    """skip[child] = 0 for each domain's name; False: a list lies outside the children."""
-    for k in range(lo, hi):
-        if gone[k]:
-            continue
-        first, n = c.at[s.domains, k], c.cnt[s.domains, k]
-        if first < 0 or n < 0 or first + n > skip.shape[0]:
-            return False
-        skip[first : first + n] = 0
-    return True
-
-
-@kernel
-def bad_lists(c: Cols, s: Slots, k: int, used: int) -> bool:
-    """Whether the lists of a row don't fit together, or lie outside the children."""
-    n = c.cnt[s.domains, k]
-    if n > SLOTS or n < 0:
-        return True
-    for slot in (s.domains, s.seen, s.error, s.loss, s.weight, s.excess, s.published):
-        first = c.at[slot, k]
-        if c.cnt[slot, k] != n or first < 0 or first + n > used:
-            return True
-    first, n = c.at[s.settings, k], c.cnt[s.settings, k]
-    return bool(first < 0 or n < 0 or first + n > used)
-
-
-@kernel
-def take_domains(a: Arrays, r: int, c: Cols, s: Slots, k: int, names: Ints) -> bool:
-    """Fill the tenant's cells from row k; False: a domain's name is bad."""
-    tenant = a.tenants[r]
-    n = c.cnt[s.domains, k]
-    tenant["n"] = 0
-    if n > tenant["room"]:
-        widen(a, r, ROOM if n <= ROOM else 8 if n <= 8 else SLOTS)
-    for j in range(n):
-        cell = a.cells[tenant["cells"] + j]
-        cell["domain"] = names[c.at[s.domains, k] + j]
-        if cell["domain"] < 0:
-            return False
-        cell["seen"] = c.vi[c.at[s.seen, k] + j]
-        cell["error"] = c.vf[c.at[s.error, k] + j]
-        cell["loss"] = c.vf[c.at[s.loss, k] + j]
-        cell["weight"] = c.vf[c.at[s.weight, k] + j]
-        cell["excess"] = c.vf[c.at[s.excess, k] + j]
-        cell["published"] = c.vf[c.at[s.published, k] + j]
-    tenant["n"] = n
-    rank(a, r)
-    return True
-
-
-@kernel
-def take_settings(a: Arrays, r: int, c: Cols, s: Slots, k: int, buf: Bytes) -> bool:
-    """Take the tenant's own settings from row k; False: one is unknown."""
-    tenant = a.tenants[r]
-    n = c.cnt[s.settings, k]
-    if tenant["settings"] == 0 and r > 0:
-        if n == 0:
-            return True
-        tenant["settings"] = a.counts[TABLE]
-        a.counts[TABLE] += 1
-    a.own[tenant["settings"]] = np.nan
-    for child in range(c.at[s.settings, k], c.at[s.settings, k] + n):
-        p, size = c.kpos[child], c.klen[child]
-        if p < 0 or size < 0 or p + size > buf.shape[0]:
-            return False
-        known = False
-        for j in range(STARTS.shape[0]):
-            if size == ENDS[j] - STARTS[j]:
-                equal = True
-                for b in range(size):
-                    equal &= buf[p + b] == SETTING_NAMES[STARTS[j] + b]
-                if equal:
-                    a.own[tenant["settings"], j] = c.vf[child]
-                    known = True
-        if not known:
-            return False
-    return True
-
-
-@kernel
-def let_go(a: Arrays, code: int) -> None:
-    """Obey a tombstone; that of '*' takes all its settings back."""
-    r = a.row[code]
-    if r > 0:
-        a.tenants[r]["alive"] = 0
-        a.row[code] = -1
-        a.counts[DEAD] += 1
-    elif r == 0:
-        clear(a, 0)
-        a.own[0] = np.nan
-
-
-@entry
-def take_rows(
-    a: Arrays, c: Cols, s: Slots, lo: int, hi: int, used: int,
-    keys: Ints, leaders: Ints, names: Ints, buf: Bytes, gone: Bytes,
-) -> tuple[int, int]:  # fmt: skip
-    """Take in rows lo..hi-1: (the next, 0) where there is no room, or (a bad one, its fault)."""
-    for k in range(lo, hi):
-        if keys[k] < 0:
-            return k, BAD_NAME
-        if gone[k]:
-            let_go(a, keys[k])
-            continue
-        if bad_lists(c, s, k, used):
-            return k, BAD_LISTS
-        if not has_room(a):
-            return k, 0
-        r = a.row[keys[k]]
-        if r < 0:
-            r = admit(a, keys[k], 0)
-        tenant = a.tenants[r]
-        if not take_domains(a, r, c, s, k, names):
-            return k, BAD_NAME
-        if not take_settings(a, r, c, s, k, buf):
-            return k, UNKNOWN_SETTING
-        tenant["leader"] = leaders[k]
-        tenant["fusion"] = c.i[s.fusion, k]
-        tenant["since"] = c.i[s.leader_since, k]
-        tenant["delta"] = c.f[s.delta, k]
-        tenant["regret"] = c.f[s.regret, k]
-        tenant["rounds"] = c.i[s.rounds, k]
-        tenant["late"] = c.i[s.late, k]
-        tenant["version"] = c.i[s.config_version, k]
-        tenant["touched"] = c.i[s.touched, k]
-    return hi, 0
-
-
-def load(
-    state: State, rows: Columns, lo: int, hi: int,
-    buf: Bytes, key_pos: Ints, key_len: Ints, gone: Bytes,
-) -> None:  # fmt: skip
-    """Take in rows lo..hi-1; spans and keys point into `buf`. Raises ValueError for a bad row."""
-    c, s = rows.cols, slots(rows.layout)
-    keys, leaders = np.full((2, hi), -1, np.int64)
-    state.names.intern(buf, key_pos, key_len, np.zeros(hi, np.uint8), keys, lo, hi)
-    leader_len = c.len[s.leader]
-    no_leader = (gone[:hi] != 0) | (leader_len[:hi] == 0)
-    state.names.intern(buf, c.pos[s.leader], leader_len, no_leader.view(np.uint8), leaders, lo, hi)
-    skip = np.ones(rows.used, np.uint8)
-    if not mark_names(c, s, lo, hi, gone, skip):
-        raise ValueError(f"a state row: {FAULTS[BAD_LISTS]}")
-    names = np.full(rows.used, -1, np.int64)
-    state.names.intern(buf, c.vpos, c.vlen, skip, names, 0, rows.used)
-    state.cover()
-    live = gone[lo:hi] == 0
-    state.table.reserve(int(np.count_nonzero(c.cnt[s.settings, lo:hi][live])))
-    state.counts[TABLE] = state.table.rows
-    while lo < hi:
-        state.grow()
-        lo, fault = take_rows(
-            state.arrays(), c, s, lo, hi, rows.used, keys, leaders, names, buf, gone
-        )
-        if fault:
-            key = buf[key_pos[lo] : key_pos[lo] + key_len[lo]].tobytes()
-            raise ValueError(f"the state row of {key!r}: {FAULTS[fault]}")
-    state.table.rows = int(state.counts[TABLE])
-    state.table.refresh()
+    live = state.row[codes]
+    for k in np.flatnonzero((live >= 0) & (state.tenants["question"][live] >= 0)):
+        asked = state.asked[state.names.name(int(codes[k]))]
+        for name, value in (("candidate", asked.leader), ("question_weights", asked.weights)):
+            rows.columns.put_field(int(k), rows.columns.layout.by_name[name], value, rows.scratch)

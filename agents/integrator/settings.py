@@ -47,7 +47,14 @@ class Setting:
             )
         return value
 
+    def text(self, value: float) -> str:
+        """The text that `parse` reads as this value; empty for NaN."""
+        if math.isnan(value):
+            return ""
+        return self.choices[int(value)] if self.choices else repr(float(value))
 
+
+OFF_ON = ("off", "on")
 YEAR_MS = 366 * 86_400_000.0
 
 SETTINGS = (
@@ -62,8 +69,21 @@ SETTINGS = (
             "domain takes no part", low_open=True),
     Setting("forget_after_s", "2592000", 0, 1e10, "silence after which a tenant (by log time) or a "
             "domain (by event time) is forgotten, settings and all", low_open=True),
+    Setting("veto_retry_ms", "1000.0", 0, YEAR_MS, "event time before the policy is asked again "
+            "about a leader that it denied"),
+    Setting("drift", "on", 0, 1, "whether entropy and regret are watched: on or off",
+            choices=OFF_ON),
+    Setting("drift_entropy", "0.8", 0, 1, "mean entropy above which a tenant may drift"),
+    Setting("drift_regret", "0.1", 0, 1, "mean regret a round above which a tenant may drift"),
+    Setting("drift_cooldown_s", "60.0", 0, 1e10, "event time between two drift events"),
+    Setting("auto_rollback", "off", 0, 1, "whether a drift takes the tenant's own settings back: "
+            "on or off", choices=OFF_ON),
 )  # fmt: skip
-FUSION, ALPHA, SHARE, TEMPERATURE, CAP, MARGIN, DWELL, STALE, FORGET = range(len(SETTINGS))
+(
+    FUSION, ALPHA, SHARE, TEMPERATURE, CAP, MARGIN, DWELL, STALE, FORGET,
+    RETRY, DRIFT, DRIFT_ENTROPY, DRIFT_REGRET, COOLDOWN, ROLLBACK,
+) = range(len(SETTINGS))  # fmt: skip
+SHAPING = FORGET  # settings before this one shape the fusion: those a rollback takes back
 BY_NAME = {setting.name: k for k, setting in enumerate(SETTINGS)}
 
 # The names end to end, and where each begins: what kernels compare and point to.
@@ -83,9 +103,10 @@ def parse(setting: str, text: str) -> tuple[int, float]:
 
 
 class Table:
-    """Own values (NaN: none) and what follows from them, one row per tenant that ever set any.
+    """Own values (NaN: none) and what follows from them, two rows per tenant that ever set any.
 
-    Row 0 is the partition's ('*') and that of every tenant without a row.
+    Row 0 is the partition's ('*') and that of every tenant without a row. A tenant's row is
+    followed by its baseline's: the own values that a rollback would give back (see `drift`).
     """
 
     def __init__(self, defaults: Mapping[str, str]) -> None:
@@ -124,14 +145,21 @@ class Table:
             self.refresh()
 
     def add(self) -> int:
-        """A new row without own values."""
-        self.reserve(1)
-        self.rows += 1
-        return self.rows - 1
+        """A new row without own values, and its baseline's."""
+        self.reserve(2)
+        self.rows += 2
+        return self.rows - 2
+
+    def settle(self, row: int) -> None:
+        """Make a tenant's values its baseline."""
+        self.own[row + 1] = self.own[row]
 
     def keep(self, rows: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Forget the rows that aren't among `rows`; returns old row -> new row. Row 0 stays."""
-        kept = np.union1d(rows, [0])
+        """Forget the tenants' rows that aren't among `rows`; returns old row -> new row.
+
+        Row 0 stays, and so does the baseline's row of each that stays.
+        """
+        kept = np.union1d(np.union1d(rows, rows[rows > 0] + 1), [0])
         moved = np.zeros(self.rows, np.int64)
         moved[kept] = np.arange(kept.shape[0])
         self.own[: kept.shape[0]] = self.own[kept]

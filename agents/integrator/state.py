@@ -2,12 +2,14 @@
 
 A tenant is one struct; its domains are neighbours in a pool of cells: 4, 8 or 16 of them, moved to
 a new place when they outgrow the old one (which is left behind: at most 12 cells a tenant, until
-`State.tidy`). With 3 domains a tenant takes 312 bytes and its name.
+`State.tidy`). With 3 domains a tenant takes 408 bytes and its name.
 
 Names are interned: a domain or tenant is known by its code, which changes with every recovery, so
 nothing that leaves the state may depend on one. `rank` is what ties are broken by instead.
 """
 
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
@@ -32,6 +34,10 @@ TENANT = np.dtype(
         ("fusion", "i4"),  # the law that the learned numbers belong to; -1: none
         ("leader", "i4"),  # code; -1: none
         ("alive", "i4"),
+        ("denied", "i4"),  # code of the candidate that the policy denied last; -1: none
+        ("said", "i4"),  # what a remote policy answered since the last frame: a veto; 0: nothing
+        ("samples", "i4"),  # frames in the drift window so far, at most drift.WINDOW
+        ("calm", "i4"),  # frames without drift in a row; negative: with
         ("delta", "f8"),  # Δ
         ("regret", "f8"),  # loss of what was published above that of the best fresh domain
         ("rounds", "i8"),
@@ -39,6 +45,16 @@ TENANT = np.dtype(
         ("late", "i8"),  # records older than their domain's time
         ("version", "i8"),  # settings changed so far
         ("touched", "i8"),  # log time, ms
+        ("denied_at", "i8"),  # event time, µs
+        ("question", "i8"),  # offset of the record whose question isn't answered yet; -1: none
+        ("frames", "i8"),  # watched for drift so far, at most drift.USUAL
+        ("drift_at", "i8"),  # event time of the last drift event, µs; 0: none
+        ("mean_entropy", "f8"),  # over the drift window
+        ("mean_regret", "f8"),
+        ("usual_entropy", "f8"),  # the baseline: while not drifting
+        ("usual_regret", "f8"),
+        ("spread_entropy", "f8"),  # how far the window's mean is off the baseline, usually
+        ("spread_regret", "f8"),
     ]
 )
 CELL = np.dtype(
@@ -53,8 +69,8 @@ CELL = np.dtype(
         ("published", "f8"),  # weight in the last frame; -1: took no part in the last round
     ]
 )
-COUNTS = 5
-TENANTS, CELLS, DIRTY, DEAD, TABLE = range(COUNTS)  # of Arrays.counts
+COUNTS = 6
+TENANTS, CELLS, DIRTY, DEAD, TABLE, CHANGES = range(COUNTS)  # of Arrays.counts
 
 Ints = NDArray[np.int64]
 Structs = NDArray[np.void]
@@ -65,7 +81,7 @@ class Arrays(NamedTuple):
 
     tenants: Structs  # TENANT
     cells: Structs  # CELL
-    counts: Ints  # entries in use: TENANTS, CELLS, DIRTY, DEAD, TABLE
+    counts: Ints  # entries in use: TENANTS, CELLS, DIRTY, DEAD, TABLE; and leader CHANGES
     row: NDArray[np.int32]  # code -> tenant, -1: none
     flag: NDArray[np.uint8]  # code -> changed since the last `changed`
     dirty: Ints  # codes changed, in the order of their first change
@@ -123,6 +139,20 @@ def clear(a: Arrays, r: int) -> None:
     tenant["late"] = 0
     tenant["version"] = 0
     tenant["touched"] = 0
+    tenant["denied"] = -1
+    tenant["said"] = 0
+    tenant["denied_at"] = 0
+    tenant["question"] = -1
+    tenant["samples"] = 0
+    tenant["calm"] = 0
+    tenant["frames"] = 0
+    tenant["drift_at"] = 0
+    tenant["mean_entropy"] = 0.0
+    tenant["mean_regret"] = 0.0
+    tenant["usual_entropy"] = 0.0
+    tenant["usual_regret"] = 0.0
+    tenant["spread_entropy"] = 0.0
+    tenant["spread_regret"] = 0.0
 
 
 @kernel
@@ -165,6 +195,8 @@ def _regroup(tenants: Structs, old: Structs, new: Structs, moved: Ints) -> int:
         tenant["name"] = moved[tenant["name"]]
         if tenant["leader"] >= 0:
             tenant["leader"] = moved[tenant["leader"]]
+        if tenant["denied"] >= 0:
+            tenant["denied"] = moved[tenant["denied"]]
         for k in range(tenant["n"]):
             new[used + k] = old[first + k]
             new[used + k]["domain"] = moved[old[first + k]["domain"]]
@@ -181,12 +213,23 @@ def _mark(tenants: Structs, cells: Structs, live: NDArray[np.bool_]) -> int:
             live[tenant["name"]] = True
             if tenant["leader"] >= 0:
                 live[tenant["leader"]] = True
+            if tenant["denied"] >= 0:
+                live[tenant["denied"]] = True
             for k in range(tenant["cells"], tenant["cells"] + tenant["n"]):
                 live[cells[k]["domain"]] = True
     total = 0
     for k in range(live.shape[0]):
         total += live[k]
     return total
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """A question to a remote policy that isn't answered yet."""
+
+    offset: int  # of the record whose frame says pending
+    leader: str  # the candidate
+    weights: Mapping[str, float]
 
 
 class State:
@@ -201,6 +244,7 @@ class State:
         self.row = np.full(64, -1, np.int32)
         self.flag = np.zeros(64, np.uint8)
         self.dirty = np.zeros(64, np.int64)
+        self.asked: dict[bytes, Asked] = {}  # by tenant: what a remote policy hasn't answered yet
         self._tidy_at = 8192
         self.names.code(ALL)
         admit(self.arrays(), 0, 0)
@@ -254,6 +298,14 @@ class State:
         self.row[codes] = -1
         self.counts[DEAD] += len(codes)
 
+    def drop_answered(self) -> None:
+        """Forget the questions that their tenants, forgotten or loaded anew, don't wait for."""
+        for name, asked in list(self.asked.items()):
+            code = self.names.code(name, add=False)
+            r = int(self.row[code]) if code >= 0 else -1
+            if r < 0 or self.tenants["question"][r] != asked.offset:
+                del self.asked[name]
+
     def tidy(self) -> None:
         """Give back what forgotten tenants and unknown names left, once it is worth it.
 
@@ -275,7 +327,7 @@ class State:
         cells = np.zeros(int(tenants["room"].sum()) + SLOTS, CELL)
         used = _regroup(tenants, self.cells, cells, self.names.keep(live))
         self.tenants, self.cells = tenants, cells
-        self.counts[:] = (tenants.shape[0], used, 0, 0, 0)
+        self.counts[:] = (tenants.shape[0], used, 0, 0, 0, self.counts[CHANGES])
         self.row = np.full(self.names.count, -1, np.int32)
         self.row[tenants["name"]] = np.arange(tenants.shape[0])
         self.flag = np.zeros(self.names.count, np.uint8)

@@ -1,12 +1,13 @@
 """A fold with real columns around it: dicts in, dicts out."""
 
+import json
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
-from agents.engine.processor import Batch, Context, Control, Output, Place, StateRows
+from agents.engine.processor import Batch, Context, Control, Output, Place, Policy, StateRows
 from agents.integrator.agent import PROCESSOR
 from agents.integrator.fold import Integrator
 from topics.columns import Buffer, Columns, Layout
@@ -14,7 +15,14 @@ from topics.schemas import Schemas
 
 SCHEMAS = Schemas()
 UPDATE = Layout(SCHEMAS.newest("predictor_update"))
-FRAME = Layout(SCHEMAS.newest("global_frame"), dict(PROCESSOR.sink_src["cog.global.frame"]))
+SINKS = tuple(
+    Layout(SCHEMAS.newest(schema), dict(PROCESSOR.sink_src[topic]))
+    for topic, schema in (
+        ("cog.global.frame", "global_frame"),
+        ("cog.fusion.drift.events", "fusion_drift_event"),
+        ("cog.fusion.rollback.events", "fusion_rollback_event"),
+    )
+)
 ROW = Layout(SCHEMAS.newest("integrator_state"), dict(PROCESSOR.state_src))
 LOADED = Layout(SCHEMAS.newest("integrator_state"))
 PLACE = Place("0011aabb", 3)
@@ -34,6 +42,11 @@ def update(tenant: str, domain: str, error: float, ts: int, **more: Any) -> Reco
 
 def setting(tenant: str, name: str, value: str, log_ms: int = LOG_MS) -> Control:
     return Control("setting", tenant, name, value, 0, 0, log_ms)
+
+
+def answer(tenant: str, name: str, outcome: str, leader: str = "", why: str = "") -> Control:
+    value = json.dumps({"id": name, "leader": leader, "rationale": why})
+    return Control("answer", tenant, outcome, value, 0, 0, LOG_MS)
 
 
 def tick(ts: int) -> Control:
@@ -62,21 +75,29 @@ def empty_rows() -> StateRows:
 class Room:
     """One partition of the integrator."""
 
-    def __init__(self, **defaults: str) -> None:
-        self.fold = Integrator(Context(PLACE, defaults))
+    def __init__(self, policy: Policy | None = None, **defaults: str) -> None:
+        self.fold = Integrator(Context(PLACE, defaults, policy))
         self.offset = 0
         self.status: list[int] = []
+        self.drifts: list[Record] = []
+        self.rollbacks: list[Record] = []
 
     def feed(self, records: Sequence[Record], log_ms: int = LOG_MS) -> list[Record]:
         """Fold one batch; returns its frames. `status` has what became of each record."""
         given = batch(records, self.offset, log_ms)
-        out = Output(Columns(FRAME), Buffer(), np.zeros(0, np.int64))
-        self.fold.fold(given, 0, len(records), (out,))
+        outs = tuple(Output(Columns(sink), Buffer(), np.zeros(0, np.int64)) for sink in SINKS)
+        self.fold.fold(given, 0, len(records), outs)
         self.offset += len(records)
         self.status = given.status.tolist()
+        out = outs[0]
         assert out.cause[: out.n].tolist() == np.flatnonzero(given.status == 0).tolist()
-        bufs = (given.buf, self.fold.names, out.scratch.data)
-        return [out.columns.get(k, bufs) for k in range(out.n)]
+        frames, drifts, rollbacks = (
+            [o.columns.get(k, (given.buf, self.fold.names, o.scratch.data)) for k in range(o.n)]
+            for o in outs
+        )
+        self.drifts += drifts
+        self.rollbacks += rollbacks
+        return frames
 
     def control(self, *controls: Control) -> list[str | None]:
         return [self.fold.control(each) for each in controls]
@@ -121,7 +142,8 @@ class Room:
     def reborn(self, order: Sequence[int] | None = None, **defaults: str) -> "Room":
         """Another room that has recovered this one's state, rows taken in the given order."""
         pairs = list(self.rows().items())
-        other = Room(**defaults).load([pairs[k] for k in order] if order else pairs)
+        other = Room(self.fold.policy, **defaults)
+        other.load([pairs[k] for k in order] if order else pairs)
         other.offset = self.offset
         return other
 
@@ -131,4 +153,4 @@ def same(a: Any, b: Any) -> bool:
     return repr(a) == repr(b)
 
 
-__all__ = ["PLACE", "Room", "batch", "replace", "same", "setting", "tick", "update"]
+__all__ = ["PLACE", "Room", "answer", "batch", "replace", "same", "setting", "tick", "update"]

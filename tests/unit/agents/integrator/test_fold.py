@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from agents.engine.processor import ROOM_REASONS
-from agents.integrator.fold import REASONS
+from agents.integrator.loop import REASONS
 from tests.unit.agents.integrator.harness import Record, Room, same, setting, update
 from tests.unit.agents.integrator.reference import Tenant
 from tests.unit.agents.integrator.samples import START, records

@@ -1,0 +1,108 @@
+"""What the integrator tells besides frames: drift and rollback events, and counts for metrics."""
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from agents.engine.processor import Output
+from agents.engine.processor import Tally as Declared
+from agents.integrator import drift, veto
+from agents.integrator.settings import DRIFT_ENTROPY, DRIFT_REGRET, ROLLBACK
+from agents.integrator.state import State
+
+TALLIES = (
+    Declared("soma_frames_total", "Global frames written."),
+    Declared("soma_leader_changes_total", "Times that another domain came to lead."),
+    Declared("soma_veto_total", "Decisions of the policy about leaders.", "decision"),
+    Declared("soma_veto_ignored_total", "Answers to no open question: late, doubled or unknown."),
+    Declared("soma_drift_events_total", "Drift events written.", "kind"),
+    Declared("soma_rollbacks_total", "Drifts that took a tenant's settings back."),
+)
+
+
+@dataclass(slots=True)
+class Tally:
+    """Counts since they were last taken."""
+
+    frames: int = 0
+    changes: int = 0
+    ignored: int = 0
+    rollbacks: int = 0
+    vetoes: Counter[str] = field(default_factory=Counter)
+    drifts: Counter[str] = field(default_factory=Counter)
+
+    def veto(self, told: int) -> None:
+        """Count a decision (or a question: pending)."""
+        self.vetoes[veto.WORDS[told]] += 1
+
+    def take(self) -> Mapping[str, int]:
+        """The counts by the tallies' names, without zeros; they start again."""
+        found = {
+            "soma_frames_total": self.frames,
+            "soma_leader_changes_total": self.changes,
+            "soma_veto_ignored_total": self.ignored,
+            "soma_rollbacks_total": self.rollbacks,
+        }
+        found |= {f"soma_veto_total:{word}": n for word, n in self.vetoes.items()}
+        found |= {f"soma_drift_events_total:{kind}": n for kind, n in self.drifts.items()}
+        self.frames = self.changes = self.ignored = self.rollbacks = 0
+        self.vetoes.clear()
+        self.drifts.clear()
+        return {name: n for name, n in found.items() if n}
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """The record that showed a drift."""
+
+    ts: int  # event time, µs
+    frame_id: str
+    observation_id: str
+    cause: int  # its row in the batch
+
+
+def write(state: State, r: int, kind: int, seen: Seen, drifts: Output, rollbacks: Output) -> bool:
+    """Write a drift event, and with auto_rollback take the settings back; True: some were."""
+    tenant = state.tenants[r].copy()
+    values = state.table.effective[tenant["settings"]].copy()
+    name = state.names.name(int(tenant["name"])).decode()
+    if kind == drift.ENTROPY:
+        what, least, margin = "entropy", values[DRIFT_ENTROPY], drift.ENTROPY_MARGIN
+    else:
+        what, least, margin = "regret", values[DRIFT_REGRET], drift.REGRET_MARGIN
+    usual, spread = float(tenant[f"usual_{what}"]), float(tenant[f"spread_{what}"])
+    value, level = float(tenant[f"mean_{what}"]), drift.level(float(least), usual, spread, margin)
+    everyone = int(state.tenants["version"][0])
+    before, after = drift.roll_back(state, r) if values[ROLLBACK] != 0.0 else ({}, {})
+    common = {"tenant": name, "ts": seen.ts, "frame_id": seen.frame_id}
+    event = common | {
+        "observation_id": seen.observation_id,
+        "kind": what,
+        "value": value,
+        "threshold": float(level),
+        "baseline_entropy": float(tenant["usual_entropy"]),
+        "baseline_regret": float(tenant["usual_regret"]),
+        "window": drift.WINDOW,
+        "samples": int(tenant["samples"]),
+        "leader": _name(state, int(tenant["leader"])),
+        "rolled_back": bool(before),
+        "config_version": int(tenant["version"]) + everyone,
+    }
+    _append(drifts, event, seen.cause)
+    if before:
+        reason = f"drift of {what}: {value:.6g} is above {float(level):.6g}"
+        version = int(state.tenants["version"][r]) + everyone
+        event = common | {"reason": reason, "from": before, "to": after, "config_version": version}
+        _append(rollbacks, event, seen.cause)
+    return bool(before)
+
+
+def _name(state: State, code: int) -> str:
+    return state.names.name(code).decode() if code >= 0 else ""
+
+
+def _append(out: Output, record: Mapping[str, object], cause: int) -> None:
+    out.reserve(1)
+    out.columns.put(out.n, dict(record), out.scratch)
+    out.cause[out.n] = cause
+    out.n += 1
