@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import logging
 from typing import Any
 
 import httpx
@@ -18,6 +19,8 @@ class Opa:
     """One server. Not for two event loops."""
 
     def __init__(self, url: str, timeout_s: float, token: str = "") -> None:
+        # httpx notes each request at level info: a line a question would drown everything else.
+        logging.getLogger("httpx").setLevel(logging.WARNING)
         self._url = url.rstrip("/")
         self._timeout_s = timeout_s
         self._turn = asyncio.Semaphore(CONNECTIONS_MAX)

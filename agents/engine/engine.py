@@ -23,7 +23,7 @@ from agents.engine.errors import Fenced
 from agents.engine.partition import Partition
 from agents.engine.plan import Plan, defaults_of
 from agents.engine.position import Input, Recovered
-from agents.engine.processor import Fold, Processor
+from agents.engine.processor import Fold, Processor, RemotePolicy
 from agents.engine.producer import Transactions
 from agents.engine.recovery import recover
 from agents.engine.security import security
@@ -88,6 +88,9 @@ class Engine:
     async def close(self) -> None:
         """Let everything go."""
         await self.revoke(list(self.partitions))
+        for plan in self.plans.values():
+            if isinstance(plan.policy, RemotePolicy):
+                await plan.policy.close()
         self._pool.shutdown(wait=False)
         self._blocking.shutdown(wait=False)
 

@@ -39,6 +39,17 @@ RECOVERY_ROWS = Counter("soma_recovery_rows_total", "State rows read back", ["pr
 RECOVERY_SECONDS = Gauge(
     "soma_recovery_seconds", "Time that reading the state back took", ["processor", "partition"]
 )
+ANSWERS = Counter(
+    "soma_policy_answers_total",
+    "Answers of a remote policy as they arrive; none in time is an error",
+    ["processor", "outcome"],
+)
+ANSWER_SECONDS = Histogram(
+    "soma_policy_answer_seconds",
+    "From asking a remote policy to its answer",
+    ["processor"],
+    buckets=(0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 20.0),
+)
 STOPPED = Gauge(
     "soma_partition_stopped",
     "1 while a named error stops a partition",

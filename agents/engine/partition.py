@@ -17,12 +17,13 @@ from confluent_kafka import KafkaException
 from faust.types import TP
 
 from agents.engine import metrics
+from agents.engine.asker import Asker
 from agents.engine.batches import RawBatch
 from agents.engine.builder import RawBuilder
 from agents.engine.errors import Stopped, UnknownVersion
 from agents.engine.plan import Plan
 from agents.engine.position import Input, Position, Recovered, start_at
-from agents.engine.processor import Fold, Place
+from agents.engine.processor import Asking, Fold, Place, Question, RemotePolicy
 from agents.engine.producer import Transactions
 from agents.engine.records import frame_one
 from agents.engine.recovery import epoch_key
@@ -79,6 +80,7 @@ class Partition:
         self._anew = False
         self._failures = 0  # in a row: a commit ends it, a recovery alone doesn't
         self._producer: Transactions | None = None
+        self._asker: Asker | None = None
         self._ticked = 0.0
         for gauge in _GAUGES:
             gauge.labels(*self._labels)
@@ -172,6 +174,9 @@ class Partition:
         self._tag = -1
         self._waiting.clear()
         self._records = self._bytes = 0
+        if self._asker is not None:
+            self._asker.stop()
+            self._asker = None
         producer, self._producer = self._producer, None
         if producer is not None:
             await producer.stop()
@@ -201,6 +206,9 @@ class Partition:
         self._tag = await self.host.read_from(self.tp, position.next_offset)
         self._report(recovered, fold)
         self.phase = "running"
+        if isinstance(plan.policy, RemotePolicy):
+            self._asker = Asker(plan.processor.name, plan.policy, self._wake.set, self._ended)
+            self._ask(fold.questions() if isinstance(fold, Asking) else [])
 
     def _report(self, recovered: Recovered, fold: Fold) -> None:
         name, partition = self._labels
@@ -239,6 +247,7 @@ class Partition:
                 if self._closing or self._anew:
                     return
                 if not await self._arrival():
+                    await self._tell()
                     continue
                 outcome, began = await self._fold()
                 if commit is not None:
@@ -310,10 +319,11 @@ class Partition:
             value = codec.encode("epoch", self._epoch_record)
             record = frame_one(0, epoch_key(self.plan, self.tp.partition), value, [])
             sends = [*sends, (self.plan.epochs, self.tp.partition, RawBuilder(record, 1))]
-        await self._producer.commit(sends)
+        await self._producer.commit([*sends, *self._answers()])
         self._epoch_record = None
         self.committed = outcome.next_offset
         self._failures = 0
+        self._ask(outcome.questions)
         self._count(outcome, time.monotonic() - began)
 
     def _count(self, outcome: Outcome, seconds: float) -> None:
@@ -338,6 +348,22 @@ class Partition:
         )
         metrics.LAG.labels(name, partition).set(max(0, behind))
         metrics.TENANTS.labels(name, partition).set(self._worker.fold.tenants())
+
+    def _ask(self, questions: list[Question]) -> None:
+        """Ask the remote policy: only what is committed, for nothing else needs an answer."""
+        if self._asker is not None:
+            self._asker.want(questions)
+
+    def _answers(self) -> list[tuple[str, int, RawBuilder]]:
+        """The remote policy's answers, for this very input."""
+        builder = self._asker.take() if self._asker is not None else None
+        return [] if builder is None else [(self.plan.source, self.tp.partition, builder)]
+
+    async def _tell(self) -> None:
+        """Append answers while nothing else is to be committed; else they travel with that."""
+        if sends := self._answers():
+            assert self._producer is not None
+            await self._producer.commit(sends)
 
     async def _maybe_tick(self) -> None:
         """Append the wall time to the input when some state has a deadline."""

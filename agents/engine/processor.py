@@ -105,6 +105,7 @@ class Control:
     kind "answer", to a `Question` of this tenant: `setting` is the outcome (one of OUTCOMES),
     `value` the JSON text {"id", "leader", "rationale"}. Its form and place are checked, not whether
     the question was ever asked: a fold ignores ids that it isn't waiting for (late, or doubled).
+    Its `ts` is the log's time in microseconds.
     """
 
     kind: str
@@ -198,13 +199,26 @@ class Question:
 
 
 @runtime_checkable
+class RemotePolicy(Policy, Protocol):
+    """A policy that the engine asks, outside the folds."""
+
+    async def ask(self, question: Question) -> Decision:
+        """The answer, in bounded time; an "error" where there is none. Never raises."""
+
+    async def close(self) -> None:
+        """Let the connections go."""
+
+
+@runtime_checkable
 class Asking(Protocol):
     """A fold that asks a remote policy."""
 
     def questions(self) -> list[Question]:
-        """All that aren't answered yet, oldest first; after a recovery too.
+        """Those that aren't answered yet, oldest first; after a recovery too.
 
-        Called after each fold of a batch, so it should be quick where nothing is pending.
+        All of them, or at least the oldest 64: no more are asked at a time. Called after each fold
+        of a batch, so it should be quick where nothing is pending. Without a remote policy (there
+        was one when the state was written) nobody answers: then nothing may stay pending.
         """
 
 
