@@ -29,6 +29,7 @@ VERBS = {
     "segment": Verb("agents.commands.segment:segment", "Find the changes of a series in a file."),
     "demo": Verb("agents.commands.demo:demo", "Watch a live stream become frames."),
     "config": Verb("agents.commands.config:config", "Change a tenant's settings in band."),
+    "policy": Verb("agents.commands.policy:policy", "Try out the policy that may veto a leader."),
     "bench": Verb("agents.commands.bench:bench", "Measure this engine beside its peers."),
     "settings": Verb("agents.commands.settings:settings", "Show the settings in force."),
     "doctor": Verb("agents.commands.doctor:doctor", "Say what is missing or wrong here."),

@@ -1,0 +1,69 @@
+"""`soma policy`: what it says of good and bad folders and questions."""
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from agents.commands.policy import policy
+from tests.opa import opa
+
+SHIPPED = str(Path(__file__).resolve().parents[4] / "ops" / "policies")
+ASK = ("--tenant", "t", "--leader", "a", "--weight", "a=.6", "--weight", "b=0.4")
+
+
+def say(*words: str, status: int = 0) -> str:
+    done = CliRunner().invoke(policy, words)
+    assert done.exit_code == status, done.output
+    return done.output
+
+
+def test_check_tells_digest_and_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", "")
+    assert "fit for use, digest" in say("check", SHIPPED)
+    monkeypatch.setenv("SOMA_POLICY_DIR", SHIPPED)
+    told = json.loads(say("check", "--json"))
+    assert set(told) == {"folder", "digest", "decision_us", "opa"}
+    assert told["folder"] == SHIPPED and len(told["digest"]) == 16 and told["opa"] is False
+
+
+def test_check_refuses_by_file_and_line(tmp_path: Path) -> None:
+    (tmp_path / "p.rego").write_text("package soma.policy.integrator\n\nallow := {\n")
+    assert "p.rego:3: " in say("check", str(tmp_path), status=1)
+    assert "SOMA_POLICY_DIR" in say("check", status=1)
+
+
+def test_check_asks_a_real_opa_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", f"{opa().parent}{os.pathsep}{os.environ['PATH']}")
+    assert "opa agrees" in say("check", SHIPPED)
+    text = "package soma.policy.integrator\n\ndefault allow := true\n\nallow if x > 1\n"
+    (tmp_path / "p.rego").write_text(text)
+    assert "x is unsafe" in say("check", str(tmp_path), status=1)
+
+
+@pytest.mark.parametrize(
+    ("text", "said", "outcome"),
+    [
+        ("allow := true", "allow\n", "allow"),
+        ('allow := false\nrationale := "no"', "deny (no)\n", "deny"),
+        ('allow := true\nleader := "b"', "override: b leads\n", "override"),
+    ],
+)
+def test_eval_gives_the_decision(tmp_path: Path, text: str, said: str, outcome: str) -> None:
+    (tmp_path / "p.rego").write_text(f"package soma.policy.integrator\n\n{text}\n")
+    assert say("eval", str(tmp_path), *ASK) == said
+    told = json.loads(say("eval", str(tmp_path), *ASK, "--json"))
+    assert set(told) == {"outcome", "leader", "rationale"} and told["outcome"] == outcome
+
+
+@pytest.mark.parametrize("weight", ["a", "a=", "a=x", "=1", "a=2", "a=-1", "a=nan"])
+def test_eval_names_a_wrong_weight(weight: str) -> None:
+    told = say("eval", SHIPPED, "--tenant", "t", "--leader", "a", "--weight", weight, status=1)
+    assert f"--weight '{weight}'" in told
+
+
+def test_eval_wants_the_leaders_weight() -> None:
+    told = say("eval", SHIPPED, "--tenant", "t", "--leader", "z", "--weight", "a=1", status=1)
+    assert "'z' has no weight" in told
