@@ -219,7 +219,12 @@ def _run(job: Job) -> None:
 
 def _note(job: Job, found: "Boundary") -> None:
     job.counts[found.domain] += 1
-    if job.labels and len(job.changes[found.domain]) < CHANGES_MAX:
+    if job.labels:
+        if job.counts[found.domain] > CHANGES_MAX:
+            raise click.ClickException(
+                f"more than {CHANGES_MAX:,} boundaries of {job.series.domains[found.domain]}: "
+                "they can't be scored. Leave --labels out, or ask for fewer (--set glr_bar=10)."
+            )
         job.changes[found.domain].append((found.index, found.at))
     if job.panels:
         job.panels[found.domain].mark(found.index, found.at)

@@ -1,14 +1,15 @@
 """The segmentation law over the points of a file: boundaries as `soma segment` prints them."""
 
+import math
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from agents.segmentation.rule import RING
 from agents.segmentation.series import Series
 from agents.tools.seriesfile import Point
 
-TIMES_KEPT = 4096  # boundaries lie within the law's window, which is shorter
 MODES: Mapping[str, Mapping[str, str]] = {
     "glr": {"cpd": "glr"},
     "bocpd": {"cpd": "bocpd"},
@@ -58,12 +59,14 @@ class Detector:
             if at:
                 own[domain][setting] = value
         self._series = [Series(common | own[domain]) for domain in domains]
-        self._times: deque[Any] = deque(maxlen=TIMES_KEPT)
+        # A boundary lies among the last RING values that aren't missing, however far back that is.
+        self._times: list[deque[tuple[int, Any]]] = [deque(maxlen=RING) for _ in domains]
 
     def take(self, point: Point) -> Iterator[Boundary]:
         """The boundaries that this point shows, domain by domain; usually none."""
-        self._times.append(point.time)
         for k, (series, value) in enumerate(zip(self._series, point.values, strict=True)):
+            if not math.isnan(value):
+                self._times[k].append((point.index, point.time))
             for one in series.push(value, point.ts):
-                time = self._times[one.index - point.index - 1]
+                time = next(time for index, time in self._times[k] if index == one.index)
                 yield Boundary(k, one.index, one.at, time, one.evidence, one.score)

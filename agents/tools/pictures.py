@@ -58,7 +58,9 @@ def save_png(panels: Sequence[Panel], path: Path) -> None:
         from matplotlib.backends.backend_agg import FigureCanvasAgg
         from matplotlib.figure import Figure
     except ImportError:
-        raise NoPicturesError("a PNG needs matplotlib: pip install matplotlib") from None
+        raise NoPicturesError(
+            "a PNG needs matplotlib: pip install 'soma-stream[quality]'"
+        ) from None
     shown = panels[:PANELS_MAX]
     figure = Figure(figsize=(11, 0.7 + 2.6 * len(shown)), dpi=110, layout="constrained")
     FigureCanvasAgg(figure)

@@ -257,15 +257,14 @@ def number(cell: object) -> float:
     ValueError for anything else.
     """
     if isinstance(cell, str):
-        text = cell.strip()
-        if text.lower() in MISSING:
-            return math.nan
-        if "_" in text or not text.isascii():  # float() takes 1_000 and other scripts' digits
-            raise ValueError(f"{_short(text)} isn't a number")
         try:
-            value = float(text)
+            value = float(cell)
         except ValueError:
-            raise ValueError(f"{_short(text)} isn't a number") from None
+            if cell.strip().lower() in MISSING:
+                return math.nan
+            raise ValueError(f"{_short(cell.strip())} isn't a number") from None
+        if "_" in cell or not cell.isascii():  # float() takes 1_000 and other scripts' digits
+            raise ValueError(f"{_short(cell.strip())} isn't a number")
     elif cell is None:
         return math.nan
     elif isinstance(cell, int | float) and not isinstance(cell, bool):
