@@ -6,16 +6,17 @@ Everything wrong with one is a `TableError`.
 """
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from agents.tools.scores import Labels
 from agents.tools.table import TableError, number
 
 DOCUMENT_BYTES_MAX = 256 << 20
 ANNOTATIONS = "annotations.json"
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,13 +84,17 @@ def annotations(found: object) -> dict[str, dict[str, list[int]]]:
 
 def folder(path: Path) -> Iterator[tuple[Document, Labels]]:
     """Every annotated series of a folder in the dataset's format, in the order of their names."""
-    known = annotations(parsed(_read(path / ANNOTATIONS)))
+    known = _of(path / ANNOTATIONS, lambda text: annotations(parsed(text)))
     for name in sorted(known):
-        file = path / f"{name}.json"
-        try:
-            yield document(_read(file)), known[name]
-        except TableError as error:
-            raise TableError(f"{file}: {error}") from None
+        yield _of(path / f"{name}.json", document), known[name]
+
+
+def _of(path: Path, take: Callable[[str], T]) -> T:
+    text = _read(path)
+    try:
+        return take(text)
+    except TableError as error:
+        raise TableError(f"{path}: {error}") from None
 
 
 def _read(path: Path) -> str:

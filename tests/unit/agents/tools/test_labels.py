@@ -59,9 +59,15 @@ def test_a_folder_gives_its_annotated_series(tmp_path: Path) -> None:
         ("b", 2, KNOWN["b"]),
         ("s", 2, KNOWN["s"]),
     ]
+    written(tmp_path / "s.json", '{"n_obs": 1, "series": []}')
+    with pytest.raises(TableError, match=r"s\.json: the dataset's document has an empty"):
+        list(folder(tmp_path))
     (tmp_path / "s.json").write_bytes(b"\xff")
     with pytest.raises(TableError, match=r"s\.json isn't UTF-8"):
         list(folder(tmp_path))
     (tmp_path / "b.json").unlink()
     with pytest.raises(TableError, match=r"b\.json can't be read: No such file"):
+        list(folder(tmp_path))
+    written(tmp_path / "annotations.json", "{")
+    with pytest.raises(TableError, match=r"annotations\.json: line 1: not JSON"):
         list(folder(tmp_path))
