@@ -253,11 +253,12 @@ def _tell(job: Job, figures: Mapping[str, Any]) -> None:
     """The end in words, on standard error; every oddity is named."""
     seen, domains = job.series.seen, figures["domains"]
     total = sum(one["boundaries"] for one in domains.values())
-    text = f"{job.name}: {seen.points:,} point{'s' * (seen.points != 1)}, {total:,} boundaries"
+    text = (
+        f"{job.name}: {seen.points:,} point{'s' * (seen.points != 1)} of {', '.join(domains)}, "
+        f"{total:,} boundar{'y' if total == 1 else 'ies'}"
+    )
     if job.series.time_column:
         text += f"; time is {job.series.time_column!r}"
-    if len(domains) > 1:
-        text += f", domains are {', '.join(domains)}"
     click.echo(text, err=True)
     if seen.words:
         click.echo("times are neither numbers nor ISO 8601: the law counts points", err=True)

@@ -132,7 +132,7 @@ def test_lawful_oddities_are_told() -> None:
     assert printed(done) == []
     for text in ("4 points", "2 missing values", "1 empty lines", "1 points before", "'time'"):
         assert text in done.stderr
-    assert "1 point, 0 boundaries" in soma("-", stdin=b"5\n").stderr
+    assert "1 point of column1, 0 boundaries" in soma("-", stdin=b"5\n").stderr
     assert soma("-", "--quiet", stdin=b"5\n").stderr == ""
 
 
