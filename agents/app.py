@@ -25,6 +25,7 @@ from agents.engine.security import credentials, security
 from agents.engine.transport import BatchConsumer, BatchSchema, BatchTransport
 from agents.engine.warm import warm
 from agents.projections.frames import FramesToRedis
+from agents.projections.postgres import TopicToTable, projections
 from agents.settings import Settings, SettingsError, load
 from topics.broker import BrokerError, connect, look
 from topics.catalogue import dlq_of
@@ -134,19 +135,26 @@ def register(app: faust.App, engine: Engine) -> None:
 
 
 def add_projections(app: faust.App, settings: Settings, engine: Engine) -> None:
-    """Frames into Redis, beside the processors; a worker of all rooms also does without a Redis."""
-    if not settings.agents and not settings.redis_url.get_secret_value():
-        log.warning("no Redis is set (SOMA_REDIS_URL): frames aren't projected")
-        return
-    projection = FramesToRedis(settings, failed=engine.end)
+    """Topics into Redis and PostgreSQL, beside the processors, as far as these are set."""
+    chosen: list[FramesToRedis | TopicToTable] = []
+    if settings.redis_url.get_secret_value():
+        chosen.append(FramesToRedis(settings, failed=engine.end))
+    if settings.postgres_dsn.get_secret_value():
+        chosen.extend(projections(settings, failed=engine.end))
+    for name, url in (("REDIS_URL", settings.redis_url), ("POSTGRES_DSN", settings.postgres_dsn)):
+        if not url.get_secret_value():
+            log.warning("SOMA_%s isn't set: nothing is projected there", name)
 
     @app.task
     async def start_projections() -> None:
-        projection.start()
+        for one in chosen:
+            one.start()
 
     @app.on_before_shutdown.connect
     async def stop_projections(sender: Any, /, *_: Any, **__: Any) -> None:
-        await asyncio.get_running_loop().run_in_executor(None, projection.stop, 2.0)
+        loop = asyncio.get_running_loop()
+        stops = (loop.run_in_executor(None, one.stop, 2.0) for one in chosen)
+        await asyncio.gather(*stops)
 
 
 def make() -> tuple[faust.App, Engine]:

@@ -75,6 +75,16 @@ class PredictorDefaults(BaseModel):
     forgetting: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.01
 
 
+class ProjectionSettings(BaseModel):
+    """What is kept in PostgreSQL beyond the last frame of each tenant."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    # off, all, 1/N (every n-th), or the first of a tenant in each 1s, 500ms … of log time.
+    history: Annotated[str, Field(pattern=r"^(off|all|1/[1-9]\d{0,6}|[1-9]\d{0,6}(ms|s))$")] = "1s"
+    history_days: Annotated[int, Field(ge=1, le=3650)] = 7
+
+
 class Settings(BaseSettings):
     """The deployment's settings. Use `load()`; pass values by name in tests."""
 
@@ -123,6 +133,7 @@ class Settings(BaseSettings):
 
     integrator: IntegratorDefaults = IntegratorDefaults()
     predictors: PredictorDefaults = PredictorDefaults()
+    projections: ProjectionSettings = ProjectionSettings()
 
     _local: bool = PrivateAttr(default=False)
 
@@ -308,7 +319,11 @@ def _unset(what: str, example: str, home: Path) -> SettingsError:
 
 def _unknown(env: Mapping[str, str]) -> Iterator[str]:
     """Variables with our prefix that set nothing: mistyped more often than not."""
-    nested = {"INTEGRATOR": IntegratorDefaults, "PREDICTORS": PredictorDefaults}
+    nested = {
+        "INTEGRATOR": IntegratorDefaults,
+        "PREDICTORS": PredictorDefaults,
+        "PROJECTIONS": ProjectionSettings,
+    }
     plain = {name.upper() for name in Settings.model_fields}
     for variable in sorted(env):
         if not variable.upper().startswith(PREFIX) or variable == SECRETS_DIR:

@@ -120,3 +120,33 @@ CREATE TABLE segments (
 );
 
 CREATE INDEX segments_of_tenant ON segments (tenant, boundary_ts);
+
+-- Every refit of a predictor's calibration: figures and reliability bins of the held-out samples.
+CREATE TABLE calibration (
+    tenant              text NOT NULL,
+    domain              text NOT NULL,
+    ts                  timestamptz NOT NULL,
+    observation_id      text NOT NULL,
+    temperature         double precision NOT NULL,
+    previous            double precision NOT NULL,
+    fitted              double precision NOT NULL,
+    kept                boolean NOT NULL,
+    samples             bigint NOT NULL,
+    ece_pre             double precision NOT NULL,
+    ece_post            double precision NOT NULL,
+    brier_pre           double precision NOT NULL,
+    brier_post          double precision NOT NULL,
+    nll_pre             double precision NOT NULL,
+    nll_post            double precision NOT NULL,
+    bin_count           bigint[] NOT NULL,
+    bin_confidence      double precision[] NOT NULL,
+    bin_accuracy        double precision[] NOT NULL,
+    bin_count_post      bigint[] NOT NULL,
+    bin_confidence_post double precision[] NOT NULL,
+    bin_accuracy_post   double precision[] NOT NULL,
+    topic_id            text NOT NULL,
+    kafka_partition     integer NOT NULL,
+    kafka_offset        bigint NOT NULL,
+    log_time            timestamptz NOT NULL,
+    PRIMARY KEY (tenant, domain, ts, observation_id)
+);

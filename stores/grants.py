@@ -7,7 +7,7 @@ GRANT USAGE ON SCHEMA {schema} TO {role};
 GRANT SELECT ON {schema}.migrations, {schema}.projections TO {role};
 GRANT SELECT, INSERT, UPDATE ON {schema}.projection_positions TO {role};
 GRANT SELECT, INSERT, UPDATE ON {schema}.frames, {schema}.frame_history TO {role};
-GRANT SELECT, INSERT, UPDATE ON {schema}.segments TO {role};
+GRANT SELECT, INSERT, UPDATE ON {schema}.segments, {schema}.calibration TO {role};
 -- FOR SHARE, by which a writer waits for `soma projection drop`, asks for a right to update.
 GRANT UPDATE (since) ON {schema}.projections TO {role};
 GRANT EXECUTE ON FUNCTION {schema}.frame_history_day(date) TO {role};

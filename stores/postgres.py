@@ -79,6 +79,8 @@ def said(error: BaseException) -> str:
         return "no answer in time"
     if isinstance(error, OSError):
         return error.strerror or type(error).__name__
+    if isinstance(error, asyncpg.InternalClientError):
+        return "the connection broke"
     if isinstance(error, asyncpg.InterfaceError) and not isinstance(error, ValueError):
         return str(error)
     return "its DSN (SOMA_POSTGRES_DSN) can't be read: give postgresql://user:password@host:port/db"

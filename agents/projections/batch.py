@@ -1,5 +1,6 @@
-"""The last record of each tenant among those that wait for the store."""
+"""Records that wait for the store: the last of each tenant, or every one."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from confluent_kafka import Message
@@ -40,6 +41,46 @@ class Waiting:
         """Empty it; returns the offsets up to which it held everything."""
         upto = self.upto
         self.last, self.upto, self.replaced, self.keyless = {}, {}, 0, []
+        return upto
+
+    def __bool__(self) -> bool:
+        return bool(self.upto)
+
+
+@dataclass(slots=True)
+class Every:
+    """Records read but not stored, all of them in order; what isn't wanted moves `upto` only."""
+
+    wanted: Callable[[Message], bool] = lambda _: True
+    forget: Callable[[], None] = lambda: None  # heard when records leave without being stored
+    all: list[Message] = field(default_factory=list)
+    upto: dict[int, int] = field(default_factory=dict)  # partition -> next offset
+    replaced: int = 0  # not wanted
+
+    def add(self, message: Message) -> None:
+        """Take in one record; of a partition they come in order."""
+        partition, offset = message.partition(), message.offset()
+        assert partition is not None and offset is not None  # a consumed record has both
+        self.upto[partition] = offset + 1
+        if self.wanted(message):
+            self.all.append(message)
+        else:
+            self.replaced += 1
+
+    def drop(self, partitions: set[int]) -> None:
+        """Forget what is another owner's now."""
+        self.upto = {p: o for p, o in self.upto.items() if p not in partitions}
+        self.all = [m for m in self.all if m.partition() not in partitions]
+        self.forget()
+
+    def records(self) -> list[Message]:
+        """What is to be stored."""
+        return self.all
+
+    def take(self) -> dict[int, int]:
+        """Empty it; returns the offsets up to which it held everything."""
+        upto = self.upto
+        self.all, self.upto, self.replaced = [], {}, 0
         return upto
 
     def __bool__(self) -> bool:

@@ -15,7 +15,7 @@ from prometheus_client import REGISTRY, CollectorRegistry
 
 from agents.projections.backoff import Backoff
 from agents.projections.log import Log
-from agents.projections.metrics import ProjectionMetrics
+from agents.projections.metrics import metrics_of
 from agents.settings import Settings
 from stores.frame_cache import TTL_MS, Frame, FrameCache, Place, StoreDownError
 from topics import codec
@@ -39,7 +39,7 @@ class FramesToRedis:
         failed: Callable[[Exception], None] | None = None,
     ) -> None:
         """`failed` hears, in that thread, the error that ended it: the worker should end too."""
-        self.metrics = ProjectionMetrics(registry)
+        self.metrics = metrics_of(registry)
         self.error: Exception | None = None
         self._settings = settings
         self._failed = failed

@@ -25,6 +25,24 @@ CLOCKS_MS = 60_000  # our clock may differ from the broker's by so much
 logger = logging.getLogger(__name__)
 
 
+def consumer_of(settings: Settings, name: str) -> Consumer:
+    """A consumer of the group `projection.<name>`; its owner stores offsets when they are done."""
+    return Consumer(
+        settings.librdkafka(
+            group_id=settings.prefix(f"projection.{name}"),
+            isolation_level="read_committed",
+            auto_offset_reset="earliest",
+            enable_auto_offset_store=False,  # the client commits each second what is stored
+            auto_commit_interval_ms=1000,
+            enable_partition_eof=True,
+            session_timeout_ms=int(settings.session_timeout_s * 1000),
+            heartbeat_interval_ms=int(settings.heartbeat_s * 1000),
+            fetch_queue_backoff_ms=10,
+            queued_max_messages_kbytes=8192,
+        )
+    )
+
+
 class Log:
     """One topic, read by the consumer group `projection.<name>` into `waiting`.
 
@@ -41,20 +59,7 @@ class Log:
         self._done: dict[int, int] = {}  # partition -> next offset that the store lacks
         self._ends: dict[int, int] = {}  # partition -> where its end was, when we were there
         self._admin = AdminClient(settings.librdkafka())
-        self._consumer = Consumer(
-            settings.librdkafka(
-                group_id=settings.prefix(f"projection.{name}"),
-                isolation_level="read_committed",
-                auto_offset_reset="earliest",
-                enable_auto_offset_store=False,  # `done` does it; the client commits each second
-                auto_commit_interval_ms=1000,
-                enable_partition_eof=True,
-                session_timeout_ms=int(settings.session_timeout_s * 1000),
-                heartbeat_interval_ms=int(settings.heartbeat_s * 1000),
-                fetch_queue_backoff_ms=10,
-                queued_max_messages_kbytes=8192,
-            )
-        )
+        self._consumer = consumer_of(settings, name)
         self._consumer.subscribe(
             [self.topic], on_assign=self._assigned, on_revoke=self._revoked, on_lost=self._revoked
         )

@@ -1,5 +1,7 @@
 """What projections count. Records count after the store's answer, never before."""
 
+from functools import cache
+
 from prometheus_client import CollectorRegistry, Counter, Gauge
 
 
@@ -25,3 +27,9 @@ class ProjectionMetrics:
             ("projection",),
             registry=registry,
         )
+
+
+@cache
+def metrics_of(registry: CollectorRegistry) -> ProjectionMetrics:
+    """A registry's collectors: all projections of a process share them."""
+    return ProjectionMetrics(registry)

@@ -2,7 +2,7 @@ from confluent_kafka import Message
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agents.projections.batch import Waiting
+from agents.projections.batch import Every, Waiting
 
 
 def message(partition: int, offset: int, key: bytes | None) -> Message:
@@ -32,4 +32,25 @@ def test_the_last_of_each_tenant_and_the_next_offset_of_each_partition(
     assert not gone & set(waiting.upto)
     assert bool(waiting) == bool({p for p, _ in placed} - gone)
     waiting.take()
+    assert not waiting and not waiting.records()
+
+
+@given(
+    st.lists(st.tuples(st.integers(0, 2), st.booleans()), max_size=30),
+    st.sets(st.integers(0, 2)),
+)
+def test_every_wanted_record_in_order(records: list[tuple[int, bool]], gone: set[int]) -> None:
+    forgotten: list[None] = []
+    wanted = {offset for offset, (_, want) in enumerate(records) if want}
+    waiting = Every(lambda m: m.offset() in wanted, lambda: forgotten.append(None))
+    for offset, (partition, _) in enumerate(records):
+        waiting.add(message(partition, offset, b"a"))
+    assert [m.offset() for m in waiting.records()] == sorted(wanted)
+    assert waiting.replaced == len(records) - len(wanted)
+    assert waiting.upto == {p: offset + 1 for offset, (p, _) in enumerate(records)}
+    waiting.drop(gone)
+    assert forgotten, "what was dropped is asked for again"
+    kept = [k for k in sorted(wanted) if records[k][0] not in gone]
+    assert [m.offset() for m in waiting.records()] == kept
+    assert not gone & set(waiting.take())
     assert not waiting and not waiting.records()

@@ -1,0 +1,160 @@
+"""`soma projection`: what PostgreSQL holds of the topics, how far it is, and making it anew."""
+
+import asyncio
+import json
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any, TypeVar
+
+import asyncpg
+import click
+from confluent_kafka import Consumer, KafkaException, TopicPartition
+
+from agents.projections.declared import TOPICS
+from agents.settings import Settings, load
+from stores import projection_admin
+from stores.postgres import PostgresError, connected, schema_of
+from stores.projection_admin import NoProjectionError, Standing
+
+ANSWER_S = 5.0
+T = TypeVar("T")
+
+_json = click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+_yes = click.option("--yes", is_flag=True, help="Don't ask.")
+
+
+@click.group()
+def projection() -> None:
+    """Show the projections into PostgreSQL, empty them, make them anew from the topics."""
+
+
+@projection.command("list")
+@_json
+def list_(as_json: bool) -> None:
+    """Show each projection's rows, its positions and how far it lags behind its topic.
+
+    \b
+    Example:
+      soma projection list
+    """
+    settings = load()
+    found = _asked(settings, lambda c, schema: projection_admin.standings(c, schema))
+    ends = _ends(settings, found)
+    if as_json:
+        click.echo(json.dumps({"projections": [_data(one, ends) for one in found]}))
+        return
+    for one in found:
+        lag = _lag(one, ends)
+        state = "dropped" if one.dropped else "not begun" if not one.positions else f"lag {lag}"
+        rows = f"{'' if one.counted else 'about '}{one.rows:,} rows"
+        click.echo(f"{one.name:<14} {rows:>18}  {state}  (generation {one.generation})")
+        for partition, position in one.positions.items():
+            end = ends.get((one.name, partition))
+            of = "" if end is None else f" of {end}"
+            click.echo(f"  partition {partition}: offset {position.next_offset}{of}")
+
+
+@projection.command()
+@click.argument("name")
+@_yes
+@_json
+def rebuild(name: str, yes: bool, as_json: bool) -> None:
+    """Empty the projection NAME and let the workers fill it again from the start of its topic.
+
+    It holds what the topic still holds: frames of the last 30 days.
+
+    \b
+    Example:
+      soma projection rebuild frames
+    """
+    _reset(name, "rebuild", False, yes, as_json)
+
+
+@projection.command()
+@click.argument("name")
+@_yes
+@_json
+def drop(name: str, yes: bool, as_json: bool) -> None:
+    """Empty the projection NAME; workers leave it alone until `soma projection rebuild NAME`.
+
+    \b
+    Example:
+      soma projection drop frame_history --yes
+    """
+    _reset(name, "drop", True, yes, as_json)
+
+
+def _reset(name: str, verb: str, dropped: bool, yes: bool, as_json: bool) -> None:
+    settings = load()
+    if not yes:
+        schema = schema_of(settings.namespace)
+        click.confirm(f"All rows of {name} in the schema {schema} will go. Go on?", abort=True)
+
+    async def reset(connection: Any, schema: str) -> int:
+        return await projection_admin.reset(connection, schema, name, dropped)
+
+    generation = _asked(settings, reset)
+    if as_json:
+        click.echo(json.dumps({"projection": name, "done": verb, "generation": generation}))
+    else:
+        then = "stays empty until it is rebuilt" if dropped else "workers fill it again"
+        click.echo(f"{name} is empty (generation {generation}) and {then}.")
+
+
+def _asked(settings: Settings, work: Callable[[Any, str], Awaitable[T]]) -> T:
+    async def ask() -> T:
+        async with connected(settings.postgres(), "soma projection") as connection:
+            return await work(connection, schema_of(settings.namespace))
+
+    try:
+        return asyncio.run(ask())
+    except NoProjectionError as error:
+        raise click.ClickException(str(error)) from error
+    except PostgresError as error:
+        if isinstance(error.__cause__, asyncpg.UndefinedTableError):
+            raise click.ClickException(f"{error}: run `soma migrate up` first.") from error
+        raise click.ClickException(f"PostgreSQL: {error}") from error
+
+
+def _ends(settings: Settings, found: list[Standing]) -> dict[tuple[str, int], int]:
+    """(projection, partition) -> the end of its log; what the broker doesn't say is left out."""
+    ends: dict[tuple[str, int], int] = {}
+    consumer = Consumer(settings.librdkafka(group_id=settings.prefix("projection.list")))
+    try:
+        for one in found:
+            for partition in one.positions:
+                at = TopicPartition(settings.topic(TOPICS[one.name]), partition)
+                ends[one.name, partition] = consumer.get_watermark_offsets(at, timeout=ANSWER_S)[1]
+    except KafkaException as error:
+        click.echo(f"The broker doesn't say how long the logs are: {error.args[0].str()}", err=True)
+    finally:
+        consumer.close()
+    return ends
+
+
+def _lag(one: Standing, ends: Mapping[tuple[str, int], int]) -> int | None:
+    lags = [
+        max(0, ends[one.name, partition] - position.next_offset)
+        for partition, position in one.positions.items()
+        if (one.name, partition) in ends
+    ]
+    return sum(lags) if lags else None
+
+
+def _data(one: Standing, ends: Mapping[tuple[str, int], int]) -> dict[str, Any]:
+    return {
+        "name": one.name,
+        "generation": one.generation,
+        "dropped": one.dropped,
+        "rows": one.rows,
+        "counted": one.counted,
+        "lag": _lag(one, ends),
+        "positions": [
+            {
+                "partition": partition,
+                "topic_id": position.topic_id,
+                "next_offset": position.next_offset,
+                "end": ends.get((one.name, partition)),
+            }
+            for partition, position in one.positions.items()
+        ],
+    }

@@ -1,0 +1,87 @@
+"""Which topics become which tables of PostgreSQL, one projection each."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from confluent_kafka import Message
+
+from agents.projections.batch import Every, Waiting
+from agents.projections.rows import Rows, instant
+from agents.projections.sampling import Sampling, Sieve, parse
+from agents.projections.stream import Waiting as AnyWaiting
+from agents.settings import Settings
+from stores.projection_sql import Target
+
+# Projection -> its topic.
+TOPICS = {
+    "frames": "cog.global.frame",
+    "frame_history": "cog.global.frame",
+    "segments": "cog.segments",
+    "calibration": "cog.predictor.calibration",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Declared:
+    """A projection: its topic, its table, how records become rows, and what waits for the store."""
+
+    topic: str
+    target: Target
+    rows: Rows
+    waiting: Callable[[], AnyWaiting]
+
+    @property
+    def name(self) -> str:
+        """Of the projection, its group and its thread."""
+        return self.target.projection
+
+
+class HistoryRows(Rows):
+    """Frames with their slot in the history."""
+
+    def __init__(self, rule: Sampling) -> None:
+        super().__init__("global_frame")
+        self.columns = (*self.columns, "slot", "seq")
+        self._rule = rule
+
+    def row(self, message: Message, topic_id: str) -> tuple[Any, ...]:
+        slot, sequence = self._rule.slot(message.timestamp()[1], message.offset() or 0)
+        return (*super().row(message, topic_id), instant(slot * 1000), sequence)
+
+
+def declared(settings: Settings) -> list[Declared]:
+    """The projections into PostgreSQL that these settings ask for."""
+    found = [
+        _whole("frames", "global_frame", ("tenant",), latest=True),
+        _whole(
+            "calibration", "predictor_calibration", ("tenant", "domain", "ts", "observation_id")
+        ),
+    ]
+    rule = parse(settings.projections.history)
+    return [*found, _history(rule)] if rule else found
+
+
+def _whole(name: str, schema: str, key: tuple[str, ...], latest: bool = False) -> Declared:
+    rows = Rows(schema)
+    target = Target(name, name, rows.columns, key, latest)
+    return Declared(TOPICS[name], target, rows, Waiting if latest else Every)
+
+
+def _history(rule: Sampling) -> Declared:
+    rows = HistoryRows(rule)
+    key = ("tenant", "slot", "seq")
+    name = "frame_history"
+    target = Target(name, name, rows.columns, key, days=True)
+    return Declared(TOPICS[name], target, rows, lambda: _sampled(rule))
+
+
+def _sampled(rule: Sampling) -> Every:
+    sieve = Sieve(rule)
+
+    def takes(message: Message) -> bool:
+        key = message.key() or b""
+        name = key if isinstance(key, bytes) else key.encode()
+        return sieve.takes(name, message.timestamp()[1], message.offset() or 0)
+
+    return Every(takes, sieve.forget)

@@ -1,0 +1,83 @@
+"""Records as rows: a schema's fields in order, and the record's place in Kafka."""
+
+import json
+import math
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from confluent_kafka import Message
+
+from stores.projection_sql import PLACE
+from topics import codec
+from topics.schemas import schemas
+
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+Convert = Callable[[Any], Any]
+
+
+class Rows:
+    """Makes rows of one schema's records."""
+
+    def __init__(self, schema: str) -> None:
+        """KeyError if there is no such schema."""
+        raw = schemas().raw(schema)
+        self.schema = schema
+        self.fields = tuple(field["name"] for field in raw["fields"])
+        self.columns = (*self.fields, *PLACE)
+        self._convert = [(field["name"], converter(field["type"])) for field in raw["fields"]]
+
+    def row(self, message: Message, topic_id: str) -> tuple[Any, ...]:
+        """The row of a record; `BadRecord` if it holds none of this schema."""
+        value = message.value()
+        if not isinstance(value, bytes):
+            raise codec.BadRecord("null_value", "no value")
+        name, record = codec.decode(value)
+        if name != self.schema:
+            raise codec.BadRecord("unknown_schema", f"a {name}, not a {self.schema}")
+        try:
+            fields = [convert(record[name]) for name, convert in self._convert]
+        except OverflowError as error:
+            raise codec.BadRecord("ts_range", f"a time that no calendar has: {error}") from None
+        log_time = instant(message.timestamp()[1] * 1000)
+        return (*fields, topic_id, message.partition(), message.offset(), log_time)
+
+
+def instant(us: int) -> datetime:
+    """Microseconds since 1970 as a time. OverflowError beyond the years 1 to 9999."""
+    return EPOCH + timedelta(microseconds=us)
+
+
+def text(value: str) -> str:
+    """The text, but for the character that PostgreSQL can't hold."""
+    return value.replace("\0", "\N{REPLACEMENT CHARACTER}") if "\0" in value else value
+
+
+def jsonb(value: Mapping[str, Any]) -> str:
+    """A map as JSON; what isn't a finite number is null there."""
+    numbers = {
+        text(name): None if isinstance(v, float) and not math.isfinite(v) else v
+        for name, v in value.items()
+    }
+    return json.dumps(numbers, ensure_ascii=False)
+
+
+def converter(kind: Any) -> Convert:
+    """What makes a column's value of a field's (times, texts, maps; all else is as it is)."""
+    if isinstance(kind, list):
+        inner = [converter(one) for one in kind if one != "null"]
+        convert = inner[0]
+        return lambda value: None if value is None else convert(value)
+    if kind == "string":
+        return text
+    if isinstance(kind, dict):
+        if kind.get("logicalType") == "timestamp-micros":
+            return instant
+        if kind["type"] == "map":
+            return jsonb
+    return _same
+
+
+def _same(value: Any) -> Any:
+    return value

@@ -1,0 +1,186 @@
+"""The Kafka side of a projection whose position is in its store: reads from where that says.
+
+A partition that is assigned is read once `place` has said from where; before that, and while the
+store is away, it is paused and the membership of the group is kept. The group's offsets are written
+for lag tools and never read.
+"""
+
+import logging
+import time
+from collections.abc import Iterable, Mapping
+from typing import Protocol
+
+from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
+from confluent_kafka.admin import AdminClient
+
+from agents.projections.log import consumer_of
+from agents.settings import Settings
+from topics.broker import BrokerError, topic_ids
+
+ANSWER_S = 5.0
+NAMED_EVERY_S = 10.0  # how soon a topic that was made anew is noticed where offsets don't tell
+
+logger = logging.getLogger(__name__)
+
+
+class Waiting(Protocol):
+    """Records read but not stored (agents/projections/batch.py)."""
+
+    upto: dict[int, int]
+    replaced: int
+
+    def add(self, message: Message) -> None: ...
+    def drop(self, partitions: set[int]) -> None: ...
+    def records(self) -> list[Message]: ...
+    def take(self) -> dict[int, int]: ...
+    def __bool__(self) -> bool: ...
+
+
+class Stream:
+    """One topic, read by the group `projection.<name>` into `waiting`. For one thread only."""
+
+    def __init__(self, settings: Settings, name: str, topic: str, waiting: Waiting) -> None:
+        self.topic = settings.topic(topic)
+        self.topic_id = ""
+        self.waiting = waiting
+        self.unplaced: set[int] = set()
+        self.ends: dict[int, int] = {}  # partition -> its end, while there is nothing behind it
+        self._next: dict[int, int] = {}  # partition -> the least offset that can come
+        self._paused = False
+        self._named_at = 0.0
+        self._admin = AdminClient(settings.librdkafka())
+        self._consumer = consumer_of(settings, name)
+        self._consumer.subscribe(
+            [self.topic], on_assign=self._assigned, on_revoke=self._revoked, on_lost=self._revoked
+        )
+
+    def read(self, most: int, seconds: float) -> None:
+        """Add what comes within so many seconds to `waiting`, at most so many records."""
+        if time.monotonic() - self._named_at > NAMED_EVERY_S:
+            self._name_topic()
+        for message in self._consumer.consume(most, seconds):
+            if message.error() is not None:
+                self._heard(message)
+                continue
+            partition, offset = message.partition() or 0, message.offset() or 0
+            if partition not in self._next:
+                continue  # fetched before it was placed
+            if offset < self._next[partition]:
+                self._name_topic()  # offsets start again: the topic was made anew
+                if partition not in self._next:
+                    continue
+            self._next[partition] = offset + 1
+            self.ends.pop(partition, None)
+            self.waiting.add(message)
+
+    def place(self, partition: int, offset: int) -> None:
+        """Read a partition from here on. What is gone from the log is named."""
+        at = TopicPartition(self.topic, partition, offset)
+        try:
+            low, high = self._consumer.get_watermark_offsets(at, timeout=ANSWER_S)
+            at.offset = min(max(offset, low), high)
+            self._consumer.seek(at)
+        except KafkaException as error:
+            # Fetching hasn't begun yet, or the broker is away: asked again with the next turn.
+            logger.debug("%s partition %d isn't placed: %s", self.topic, partition, error)
+            return
+        if at.offset != offset:
+            logger.error(
+                "%s partition %d: the store is at offset %d, the log has %d to %d: going on at %d",
+                *(self.topic, partition, offset, low, high, at.offset),
+            )
+        self.unplaced.discard(partition)
+        self._next[partition] = at.offset
+        if not self._paused:
+            self._consumer.resume([at])
+
+    def unplace(self, partitions: Iterable[int]) -> None:
+        """Forget what was read of these partitions, and read no more before they are placed."""
+        some = set(partitions) & (self._next.keys() | self.unplaced)
+        if not some:
+            return
+        self._consumer.pause([TopicPartition(self.topic, partition) for partition in some])
+        self._forget(some)
+        self.unplaced |= some
+
+    def done(self, upto: Mapping[int, int]) -> None:
+        """The store has everything before these offsets: says so to the group."""
+        offsets = [TopicPartition(self.topic, p, offset) for p, offset in upto.items()]
+        try:
+            self._consumer.store_offsets(offsets=offsets)
+        except KafkaException as error:
+            logger.debug("%s: another owner has the partition: %s", self.topic, error)
+
+    def pause(self) -> None:
+        """Read nothing more, but stay a member of the group."""
+        self._paused = True
+        self._consumer.pause(self._consumer.assignment())
+
+    def resume(self) -> None:
+        """Read on."""
+        self._paused = False
+        self._consumer.resume([TopicPartition(self.topic, p) for p in self._next])
+
+    def lag(self, held: Mapping[int, int]) -> dict[int, int]:
+        """Partition -> records behind the store's position (`held`), of the partitions placed."""
+        lags: dict[int, int] = {}
+        for partition in self._next.keys() & held.keys():
+            at = TopicPartition(self.topic, partition)
+            ends = self._consumer.get_watermark_offsets(at, cached=True)
+            if ends is None or ends[1] < 0:
+                continue
+            # Between the last record and an end there are only the markers of transactions.
+            idle = partition not in self.waiting.upto and self.ends.get(partition) == ends[1]
+            lags[partition] = 0 if idle else max(0, ends[1] - held[partition])
+        return lags
+
+    def close(self) -> None:
+        """Leave the group."""
+        self._consumer.close()
+
+    def _heard(self, message: Message) -> None:
+        error, partition = message.error(), message.partition()
+        if error is None or partition is None:
+            return
+        if error.code() == KafkaError._PARTITION_EOF:
+            if partition in self._next:
+                self.ends[partition] = message.offset() or 0
+        elif error.fatal():
+            raise KafkaException(error)
+        else:
+            logger.warning("%s: %s", self.topic, error.str())
+
+    def _assigned(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
+        self._name_topic()
+        for tp in partitions:
+            tp.offset = 0  # never read from: paused until it is placed
+        consumer.assign(partitions)
+        consumer.pause(partitions)
+        self._forget({tp.partition for tp in partitions})
+        self.unplaced = {tp.partition for tp in partitions}
+
+    def _revoked(self, _: Consumer, partitions: list[TopicPartition]) -> None:
+        gone = {tp.partition for tp in partitions}
+        self._forget(gone)
+        self.unplaced -= gone
+
+    def _forget(self, partitions: set[int]) -> None:
+        self.waiting.drop(partitions)
+        for partition in partitions:
+            self._next.pop(partition, None)
+            self.ends.pop(partition, None)
+
+    def _name_topic(self) -> None:
+        """Ask for the topic's id; if it is another, all partitions are to be placed anew."""
+        self._named_at = time.monotonic()
+        try:
+            found = topic_ids(self._admin, [self.topic]).get(self.topic, "")
+        except BrokerError as error:
+            logger.warning("%s: its id isn't known yet: %s", self.topic, error)
+            return
+        if not found:
+            logger.warning("%s isn't there: `soma topics apply` makes it", self.topic)
+        before, self.topic_id = self.topic_id, found
+        if before and before != found:
+            logger.warning("%s was made anew: reading it from its beginning", self.topic)
+            self.unplace(list(self._next))

@@ -1,0 +1,277 @@
+"""Rows of a projection and its position, written in one transaction of PostgreSQL.
+
+A position is moved only from where its writer believes it to be (topic, offset and generation). So
+of two owners of a partition one writes and the other is told that it was overtaken; a slow one can
+neither repeat nor take back anything, and a projection that was dropped isn't filled by accident.
+
+Statements of a `write` that isn't overtaken: BEGIN, the positions, COPY into a temporary table, the
+upsert from there, COMMIT; whatever the number of rows. For one thread only.
+"""
+
+import asyncio
+from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import date
+from typing import Any, TypeVar
+
+import asyncpg
+
+from stores import migrations, projection_sql
+from stores.postgres import ANSWER_S, PostgresError, connect, quoted, said
+from stores.projection_sql import Target
+
+# What is wrong with a row, not with the store.
+BAD_ROW = (
+    asyncpg.DataError,
+    asyncpg.IntegrityConstraintViolationError,
+    asyncpg.ProgramLimitExceededError,
+    ValueError,
+)
+# The connection isn't what it was. The client's internal error is what it raises when the server's
+# farewell came while nobody listened.
+LOST = (
+    asyncpg.PostgresError,
+    asyncpg.InterfaceError,
+    asyncpg.InternalClientError,
+    OSError,
+    TimeoutError,
+)
+T = TypeVar("T")
+Row = tuple[Any, ...]
+
+
+class StoreDownError(Exception):
+    """The store doesn't answer or refuses for now; trying again later is right."""
+
+
+class NotMigratedError(StoreDownError):
+    """The schema lacks migrations of this version."""
+
+
+class DroppedError(StoreDownError):
+    """The projection was dropped by command, and not rebuilt yet."""
+
+
+@dataclass(frozen=True, slots=True)
+class Position:
+    """Up to where a projection holds a partition: the next offset that it lacks."""
+
+    generation: int
+    topic_id: str
+    next_offset: int
+
+
+@dataclass(frozen=True, slots=True)
+class Move:
+    """A partition's position as its owner believes it to be, and as it is to be."""
+
+    held: Position
+    topic_id: str
+    next_offset: int
+
+    def after(self) -> Position:
+        """The position once it is moved."""
+        return Position(self.held.generation, self.topic_id, self.next_offset)
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """What became of a write: with partitions overtaken, nothing was written at all."""
+
+    rows: int = 0  # new or changed
+    overtaken: frozenset[int] = frozenset()
+    refused: Mapping[int, str] = field(
+        default_factory=dict
+    )  # number of the row -> why it can't be stored
+
+
+class ProjectionStore:
+    """One projection's tables. Connects when it is asked something, and again after an outage."""
+
+    def __init__(self, dsn: str, schema: str, target: Target) -> None:
+        self.target = target
+        self.statements = 0  # sent so far, but for connecting
+        self._dsn = dsn
+        self._schema = schema
+        self._sql = projection_sql.statements(quoted(schema), target)
+        self._runner = asyncio.Runner()
+        self._connection: Any = None
+        self._days: set[date] = set()
+
+    def positions(self, partitions: Iterable[int], topic_id: str) -> dict[int, Position]:
+        """Where these partitions stand; those never heard of begin at 0 of this topic.
+
+        `DroppedError` while the projection is dropped.
+        """
+        return self._asked(lambda: self._positions(sorted(partitions), topic_id))
+
+    def look(self, partitions: Iterable[int]) -> dict[int, Position]:
+        """Where these partitions stand; changes nothing."""
+        return self._asked(lambda: self._look(sorted(partitions)))
+
+    def write(self, rows: Sequence[Row], moves: Mapping[int, Move]) -> Written:
+        """Store rows and move positions: all of it or, if a partition was overtaken, nothing.
+
+        A row that the database can't hold is left out and told of. `StoreDownError`: repeat all.
+        """
+        return self._asked(lambda: self._write(rows, moves))
+
+    def ensure_days(self, days: Iterable[date]) -> None:
+        """Make the partitions of the table for these days."""
+        if lacking := sorted(set(days) - self._days):
+            self._asked(lambda: self._ensure(lacking))
+
+    def drop_before(self, day: date) -> list[str]:
+        """Drop the partitions of earlier days; their names."""
+        rows = self._asked(lambda: self._fetch(self._sql.drop_before, day))
+        return [str(row[0]) for row in rows]
+
+    def close(self) -> None:
+        """Close the connection."""
+        try:
+            if self._connection is not None:
+                self._runner.run(self._leave())
+        finally:
+            self._runner.close()
+
+    def _asked(self, work: Callable[[], Coroutine[Any, Any, T]]) -> T:
+        return self._runner.run(self._answered(work))
+
+    async def _answered(self, work: Callable[[], Coroutine[Any, Any, T]]) -> T:
+        """The answer; every failure of the store is `StoreDownError`, and ends the connection."""
+        try:
+            if self._connection is None:
+                await self._connect()
+            return await asyncio.wait_for(work(), 2 * ANSWER_S)
+        except StoreDownError:
+            raise
+        except (asyncpg.UndefinedTableError, asyncpg.UndefinedColumnError) as error:
+            self._drop_connection()
+            raise NotMigratedError(said(error)) from error
+        except PostgresError as error:
+            raise StoreDownError(str(error)) from error
+        except LOST as error:
+            self._drop_connection()
+            raise StoreDownError(said(error)) from error
+
+    async def _connect(self) -> None:
+        connection = await connect(self._dsn, f"soma projection {self.target.projection}")
+        self._connection = connection
+        wanted = migrations.load()
+        steps = await migrations.status(connection, self._schema, wanted)
+        pending = [step for step in steps if step.state == "pending"]
+        if pending:
+            self._drop_connection()
+            raise NotMigratedError(f"the schema {self._schema} lacks {pending[0]}")
+        await connection.execute(self._sql.incoming)
+        self._days.clear()
+
+    def _drop_connection(self) -> None:
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            connection.terminate()
+
+    async def _leave(self) -> None:
+        try:
+            await self._connection.close(timeout=1.0)
+        except LOST:
+            self._drop_connection()
+
+    async def _fetch(self, sql: str, *args: Any) -> list[Any]:
+        self.statements += 1
+        rows: list[Any] = await self._connection.fetch(sql, *args)
+        return rows
+
+    async def _positions(self, partitions: list[int], topic_id: str) -> dict[int, Position]:
+        name = self.target.projection
+        async with self._connection.transaction():
+            # Shared with other owners; who drops the projection waits for the end of this.
+            found = await self._fetch(self._sql.projection, name)
+            if not found or found[0]["dropped"]:
+                raise DroppedError(f"the projection {name} is dropped")
+            await self._fetch(self._sql.first, name, partitions, found[0]["generation"], topic_id)
+            return await self._look(partitions)
+
+    async def _look(self, partitions: list[int]) -> dict[int, Position]:
+        rows = await self._fetch(self._sql.look, self.target.projection, partitions)
+        return {
+            row["kafka_partition"]: Position(row["generation"], row["topic_id"], row["next_offset"])
+            for row in rows
+        }
+
+    async def _ensure(self, days: list[date]) -> None:
+        for day in days:
+            await self._fetch(self._sql.day, day)
+            self._days.add(day)
+
+    async def _write(self, rows: Sequence[Row], moves: Mapping[int, Move]) -> Written:
+        try:
+            return await self._try(rows, moves)
+        except BAD_ROW:
+            if not rows:
+                raise
+        # Some row can't be held. Rare: found by halves, then all others are written together.
+        refused = await self._sieve(rows, 0)
+        left = [row for k, row in enumerate(rows) if k not in refused]
+        written = await self._try(left, moves)
+        return Written(written.rows, written.overtaken, refused)
+
+    async def _try(self, rows: Sequence[Row], moves: Mapping[int, Move]) -> Written:
+        transaction = self._connection.transaction()
+        self.statements += 2  # BEGIN, and COMMIT or ROLLBACK
+        await transaction.start()
+        try:
+            moved = await self._fetch(self._sql.move, self.target.projection, *_columns(moves))
+            overtaken = frozenset(moves) - {row["kafka_partition"] for row in moved}
+            if overtaken:
+                await transaction.rollback()
+                return Written(overtaken=overtaken)
+            count = await self._upsert(rows) if rows else 0
+            await transaction.commit()
+            return Written(rows=count)
+        except BAD_ROW:
+            await transaction.rollback()
+            raise
+
+    async def _upsert(self, rows: Sequence[Row]) -> int:
+        self.statements += 2
+        await self._connection.copy_records_to_table(
+            projection_sql.INCOMING, records=rows, columns=self.target.columns
+        )
+        tag = await self._connection.execute(self._sql.upsert)
+        return int(tag.rpartition(" ")[2])
+
+    async def _sieve(self, rows: Sequence[Row], first: int) -> dict[int, str]:
+        """Number of each row that can't be stored, and why. Stores nothing."""
+        transaction = self._connection.transaction()
+        await transaction.start()
+        try:
+            await self._upsert(rows)
+            why = ""
+        except BAD_ROW as error:
+            why = said(error) if isinstance(error, asyncpg.PostgresError) else str(error)
+        finally:
+            await transaction.rollback()
+        if not why:
+            return {}
+        if len(rows) == 1:
+            return {first: why}
+        half = len(rows) // 2
+        return {
+            **await self._sieve(rows[:half], first),
+            **await self._sieve(rows[half:], first + half),
+        }
+
+
+def _columns(moves: Mapping[int, Move]) -> tuple[list[Any], ...]:
+    """The moves as the arrays that `projection_sql` unnests, in the order of the partitions."""
+    # In order, so that two owners of several partitions wait for each other and don't deadlock.
+    ordered = sorted(moves.items())
+    return (
+        [partition for partition, _ in ordered],
+        [move.held.generation for _, move in ordered],
+        [move.held.topic_id for _, move in ordered],
+        [move.held.next_offset for _, move in ordered],
+        [move.topic_id for _, move in ordered],
+        [move.next_offset for _, move in ordered],
+    )
