@@ -9,7 +9,7 @@ Every use of Faust's and aiokafka's private parts stands here and in batches.py 
 import asyncio
 import time
 from collections import defaultdict
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -139,6 +139,11 @@ class BatchConsumer(driver.Consumer):
 
     async def perform_seek(self) -> None:
         """Faust would seek to the group's offsets; the engine seeks to the state's position."""
+
+    async def subscribe(self, topics: Iterable[str]) -> None:
+        """A worker without processors (projections alone) is no member of the group."""
+        if wanted := list(topics):
+            await super().subscribe(wanted)
 
     async def getmany(self, timeout: float) -> AsyncIterator[tuple[TP, ConsumerMessage]]:
         """One message per partition and fetch; its value is a `Fetched`."""
