@@ -145,10 +145,23 @@ def add_projections(app: faust.App, settings: Settings, engine: Engine) -> None:
         if not url.get_secret_value():
             log.warning("SOMA_%s isn't set: nothing is projected there", name)
 
-    @app.task
-    async def start_projections() -> None:
-        for one in chosen:
-            one.start()
+    unstarted = list(chosen)
+
+    def start() -> None:
+        while unstarted:  # Faust says `on_worker_init` more than once
+            unstarted.pop(0).start()
+
+    if engine.plans:
+
+        @app.task
+        async def start_projections() -> None:
+            start()
+
+    else:
+        # Faust's tasks begin with the first assignment, and without processors there is none.
+        @app.on_worker_init.connect
+        def start_at_once(sender: Any, /, *_: Any, **__: Any) -> None:
+            start()
 
     @app.on_before_shutdown.connect
     async def stop_projections(sender: Any, /, *_: Any, **__: Any) -> None:

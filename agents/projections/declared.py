@@ -33,7 +33,7 @@ class Declared:
 
     @property
     def name(self) -> str:
-        """Of the projection, its group and its thread."""
+        """Of the projection, as `soma projection` knows it."""
         return self.target.projection
 
 

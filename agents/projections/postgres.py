@@ -51,7 +51,7 @@ class TopicToTable:
         failed: Callable[[Exception], None] | None = None,
     ) -> None:
         """`failed` hears, in that thread, the error that ended it: the worker should end too."""
-        self.name = what.name
+        self.name = f"postgres.{what.name}"  # of its group, thread and metrics
         self.error: Exception | None = None
         self.held: dict[int, Position] = {}  # partition -> the position that we wrote or found
         self.store = ProjectionStore(
@@ -138,7 +138,7 @@ class TopicToTable:
         self._why = type(error)
         hint = {
             NotMigratedError: "; run `soma migrate up`",
-            DroppedError: f"; `soma projection rebuild {self.name}` fills it again",
+            DroppedError: f"; `soma projection rebuild {self._what.name}` fills it again",
         }.get(type(error), "")
         logger.warning("PostgreSQL: %s wait: %s%s", self.name, error, hint)
 

@@ -81,7 +81,10 @@ class Running:
         return started
 
     def count(self, name: str, result: str) -> int:
-        metric, labels = "soma_projection_records_total", {"projection": name, "result": result}
+        metric, labels = (
+            "soma_projection_records_total",
+            {"projection": f"postgres.{name}", "result": result},
+        )
         return sum(int(r.get_sample_value(metric, labels) or 0) for r in self.registries)
 
 
@@ -134,7 +137,7 @@ def test_a_restart_goes_on_at_the_position_of_the_store(ready: Settings, run: Ru
     eventually(lambda: run.count("frame_history", "written") == 200)
     one.stop()
     # What the group knows doesn't matter.
-    group = ready.prefix("projection.frame_history")
+    group = ready.prefix("projection.postgres.frame_history")
     admin = AdminClient(ready.librdkafka())
     admin.delete_consumer_groups([group])[group].result(20)
     run(ready, "frame_history")
