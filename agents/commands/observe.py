@@ -1,13 +1,15 @@
-"""`soma observe`: this machine, as observations."""
+"""`soma observe`: this machine, or a file, as observations."""
 
 import itertools
 import json
 import sys
 import time
 from collections.abc import Iterable
+from typing import Any
 
 import click
 
+from agents.commands.importing import import_options, run_import, wish_of
 from agents.settings import load
 from agents.tools.feeds import TOPIC, send
 from agents.tools.machine import TENANTS, Machine
@@ -41,20 +43,45 @@ def tenants_of(ctx: click.Context, param: click.Parameter, value: str) -> tuple[
     show_default=True,
     help="Which of them.",
 )
-@click.option("--json", "as_json", is_flag=True, help="Print the observations instead.")
-def observe(interval: float, count: int | None, tenants: tuple[str, ...], as_json: bool) -> None:
-    """Publish observations of this machine to cog.observations until Ctrl-C.
+@import_options
+@click.option(
+    "--json", "as_json", is_flag=True, help="Print the observations instead; of a file: a summary."
+)
+@click.pass_context
+def observe(
+    ctx: click.Context,
+    /,
+    interval: float,
+    count: int | None,
+    tenants: tuple[str, ...],
+    as_json: bool,
+    **of_file: Any,
+) -> None:
+    """Publish observations of this machine, or of a file, to cog.observations.
 
-    Tenants are the processor, the memory, the disk and the network, each seen through three
-    domains of four numbers: state (how full or busy), agent (what processes ask of it) and action
-    (how its state has just changed).
+    Without a file: this machine until Ctrl-C. Tenants are the processor, the memory, the disk and
+    the network, each seen through three domains of four numbers: state (how full or busy), agent
+    (what processes ask of it) and action (how its state has just changed).
+
+    With --csv or --jsonl: each row becomes an observation whose vector is the columns of values,
+    or with --domain-per-column one observation of each. JSON lines without --tenant are
+    observations as they are (tenant, domain, ts, vector). Each row is published exactly once: an
+    import that was interrupted in whatever way goes on when the same command is given again, and
+    takes up what a file has grown by. Kafka keeps the place for as long as consumer groups'
+    offsets (a week, by its default).
 
     \b
     Examples:
       soma observe
       soma observe --interval 0.1 --tenants cpu,memory --count 100
-      soma observe --json --count 1
+      soma observe --csv plant.csv --tenant plant --time-column time --columns temp,load
+      soma observe --csv plant.csv --tenant plant --domain-per-column --shift-to-now --rate 50
+      zcat old.jsonl.gz | soma observe --jsonl - --name old --skip-bad --bad bad.jsonl
     """
+    wish = wish_of(ctx, of_file)
+    if wish is not None:
+        run_import(wish, as_json)
+        return
     machine = Machine(tenants)
     if as_json:
         _print(machine, interval, count)

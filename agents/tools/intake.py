@@ -1,0 +1,257 @@
+"""An import as the command line has it: opened, taken up where it ended, summed up."""
+
+import csv
+import hashlib
+import json
+import os
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, closing
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import click
+
+from agents.settings import Settings
+from agents.tools.importer import BadRows, Importer, Note, patient
+from agents.tools.ledger import Ledger
+from agents.tools.mapping import Mapper, MappingError, Plan, Record, time_column
+from agents.tools.rows import Row, Source, SourceError, csv_rows, json_rows
+from agents.tools.times import Times
+from topics import codec
+
+TOPIC = "cog.observations"
+STDIN = "-"
+TAIL_BYTES = 1 << 20  # in which the last row is looked for
+NAMED_MAX = 100  # refused rows that are named; all are counted, and in the file of bad ones
+
+
+@dataclass(frozen=True)
+class Wish:
+    """What was asked for."""
+
+    path: str
+    json_lines: bool
+    plan: Plan
+    time_format: str = "auto"
+    delimiter: str = ","
+    header: tuple[str, ...] = ()
+    rate: float | None = None
+    skip_bad: bool = False
+    bad: Path | None = None
+    name: str = ""
+    again: bool = False
+    shift_to_now: bool = False
+    dry_run: bool = False
+
+    def key(self) -> str:
+        """What the progress of this import is kept under: the source, and what is made of it."""
+        if self.path == STDIN and not self.name:
+            return uuid.uuid4().hex[:16]  # can't be told from any other
+        source = f"name {self.name}" if self.name else f"path {os.path.realpath(self.path)}"
+        plan = self.plan
+        made = [plan.tenant, plan.domain, plan.time_column, list(plan.columns), plan.per_column]
+        return hashlib.sha256(json.dumps([source, *made]).encode()).hexdigest()[:16]
+
+    @property
+    def title(self) -> str:
+        """The source for people."""
+        return "standard input" if self.path == STDIN else self.path
+
+
+class Intake:
+    """One import: `open`, `run`, `close`; its figures may be read at any time."""
+
+    def __init__(self, wish: Wish, say: Callable[[str], None]) -> None:
+        """`say` is told what a person should know while it runs."""
+        self.wish = wish
+        self.named: list[dict[str, Any]] = []  # the first refused rows
+        self.complete = False
+        self.size: int | None = None  # the source's bytes, if known
+        self._say = say
+        self._times = Times(wish.time_format)
+        self._start = time.monotonic()
+        self._stack = ExitStack()
+        self._began = Note()
+
+    def open(self, settings: Callable[[], Settings]) -> None:
+        """Find the place to go on from. `click.ClickException` for what a user can mend."""
+        wish = self.wish
+        stream = self._stream()
+        ledger = None
+        if not wish.dry_run:
+            ledger = self._stack.enter_context(closing(Ledger(settings(), TOPIC, wish.key())))
+            noted = Note.of(ledger.open())
+            self._began = Note() if wish.again else noted
+        self._source = Source(stream, seekable=wish.path != STDIN)
+        with self._errors():
+            if wish.shift_to_now and self._began.mark is None:
+                self._began = replace(self._began, shift=self._shift())
+            self._times.shift = self._began.shift
+            self._mapper = Mapper(wish.plan, self._times, self._began.last)
+            self._rows = self._open_rows()
+        bad = self._stack.enter_context(closing(BadRows(wish.bad, self._began.bad_bytes)))
+        self._importer = Importer(self._source, ledger, bad, self._mapper, self._began)
+        if self._began.mark is not None:
+            self._say(f"goes on behind line {self._began.mark.line} of {wish.title}")
+
+    def run(self, step: Callable[[], None]) -> None:
+        """Import all rows; `step` is called after each. `LedgerError` when Kafka didn't commit."""
+        self._start = time.monotonic()
+        made = self._mapper.of_json if self.wish.json_lines else self._mapper.of_csv
+
+        def records(row: Row[Any]) -> list[Record]:
+            return made(row, time.time_ns() // 1000)
+
+        with self._errors():
+            self._importer.run(self._rows, records, self._refuse, self.wish.rate, step)
+        self.complete = True
+
+    def close(self) -> None:
+        """Let everything go; what isn't committed isn't in the topic."""
+        self._stack.close()
+
+    @property
+    def place(self) -> int:
+        """Bytes of the source that are behind us."""
+        return self._source.place
+
+    @property
+    def rows(self) -> int:
+        """Rows read by this run."""
+        return self._importer.rows - self._began.rows
+
+    @property
+    def published(self) -> int:
+        """Observations of this run that are acknowledged and committed."""
+        return self._importer.note.published - self._began.published
+
+    def summary(self) -> dict[str, Any]:
+        """What became of the rows, as JSON data: committed ones only."""
+        note, began = self._importer.note, self._began
+        seconds = time.monotonic() - self._start
+        rows = note.rows - began.rows
+        return {
+            "source": self.wish.title,
+            "complete": self.complete,
+            "rows": rows,
+            "published": note.published - began.published,
+            "refused": note.refused - began.refused,
+            "bad": self.named,
+            "earlier": {"rows": began.rows, "published": began.published, "refused": began.refused},
+            "seconds": round(seconds, 3),
+            "rows_per_second": round(rows / max(seconds, 1e-3), 1),
+            "times": self._times.form,
+            "assumed_utc": self._times.naive,
+            "shift_s": round(self._times.shift / 1e6, 6),
+            "domains": list(self._mapper.domains) if self.wish.plan.tenant else [],
+        }
+
+    def _refuse(self, line: int, reason: str) -> None:
+        if len(self.named) < NAMED_MAX:
+            self.named.append({"line": line, "reason": reason})
+            self._say(f"line {line}: {reason}")
+        elif len(self.named) == NAMED_MAX:
+            self.named.append({"line": line, "reason": "and more, which aren't named here"})
+            self._say("more rows are refused, which aren't named here (--bad FILE keeps all)")
+        if not self.wish.skip_bad:
+            raise _Stop
+
+    def _errors(self) -> "_Errors":
+        return _Errors(self.wish)
+
+    def _stream(self) -> BinaryIO:
+        if self.wish.path == STDIN:
+            pipe = patient(0, lambda: self._importer.commit_if_due())
+            return self._stack.enter_context(pipe)
+        try:
+            stream = self._stack.enter_context(Path(self.wish.path).open("rb"))  # noqa: SIM115
+        except OSError as error:
+            raise click.ClickException(f"{self.wish.path}: {error.strerror}") from error
+        self.size = os.fstat(stream.fileno()).st_size
+        return stream
+
+    def _open_rows(self) -> Iterator[Row[Any]]:
+        """The rows behind the noted place; the header is read, and its columns are learnt."""
+        wish, source = self.wish, self._source
+        if not wish.json_lines:
+            rows = csv_rows(source, wish.delimiter)
+            self._mapper.learn(wish.header or _header(rows))
+        elif self._began.mark is not None and wish.plan.tenant and not wish.plan.columns:
+            # The columns are those of the first object, as they were when this import began.
+            first = next((row for row in json_rows(source) if not row.error), None)
+            self._mapper.learn(list(first.cells) if first else [])
+        if self._began.mark is not None:
+            source.skip_to(self._began.mark)
+        return csv_rows(source, wish.delimiter) if not wish.json_lines else json_rows(source)
+
+    def _shift(self) -> int:
+        """Microseconds from the source's last time to now."""
+        wish = self.wish
+        if wish.path == STDIN:
+            raise MappingError("--shift-to-now needs a file: its last row says how far")
+        with Path(wish.path).open("rb") as stream:
+            first = stream.readline(TAIL_BYTES).decode("utf-8-sig", "replace")
+            stream.seek(max(0, (self.size or 0) - TAIL_BYTES))
+            lines = stream.read(TAIL_BYTES).decode("utf-8", "replace").strip().splitlines()
+        last = lines[-1] if lines else ""
+        try:
+            return time.time_ns() // 1000 - self._time_in(first, last)
+        except (ValueError, IndexError, KeyError, TypeError) as error:
+            raise MappingError(f"its last row has no time for --shift-to-now: {error}") from error
+
+    def _time_in(self, first: str, last: str) -> int:
+        wish = self.wish
+        if wish.json_lines:
+            data = json.loads(last)
+            if not wish.plan.tenant:
+                return int(codec.from_json("observation", data)["ts"])
+            return self._times.micros(data[time_column(wish.plan.time_column, list(data))])
+        names, cells = csv.reader([first, last], delimiter=wish.delimiter)
+        header = wish.header or [name.strip() for name in names]
+        return self._times.micros(cells[header.index(time_column(wish.plan.time_column, header))])
+
+
+class _Stop(Exception):
+    """A refused row ends the import."""
+
+
+class _Errors:
+    """What is wrong with a source, as an error for its user."""
+
+    def __init__(self, wish: Wish) -> None:
+        self._wish = wish
+
+    def __enter__(self) -> None:
+        """Nothing to do."""
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        if isinstance(error, SourceError | MappingError | OSError):
+            raise click.ClickException(f"{self._wish.title}: {error}") from error
+        if isinstance(error, _Stop):
+            raise click.ClickException(
+                "That row isn't published, nor any behind it; those before it are. Mend it and "
+                "give the same command again, or pass over such rows by --skip-bad."
+            ) from error
+
+
+def _header(rows: Iterator[Row[list[str]]]) -> list[str]:
+    row = next(rows, None)
+    if row is None:
+        raise SourceError("it is empty")
+    if row.error:
+        raise SourceError(f"line {row.line}: {row.error}")
+    names = [name.strip() for name in row.cells]
+    if all(_is_number(name) for name in names):
+        raise SourceError("its first line holds no names of columns: give them by --header a,b,c")
+    return names
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True

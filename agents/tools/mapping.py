@@ -1,0 +1,228 @@
+"""Rows of a file as observations: which column is the time, which are numbers, whose they are."""
+
+import math
+import re
+import struct
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from agents.tools.rows import Row
+from agents.tools.times import BadTimeError, Times, shown
+from topics import codec
+
+NAME = re.compile(r"[A-Za-z0-9._-]{1,128}")
+TIME_NAMES = ("time", "ts", "timestamp", "datetime", "date")
+DIM_MAX = 32_768  # numbers in a vector: more is a dead letter
+FLOAT32_MAX = 3.4028235677973366e38  # what rounds to more than float32 holds is refused
+READY = ("tenant", "domain", "ts", "vector")
+
+Record = tuple[bytes, bytes]  # key, value
+
+
+class BadRowError(ValueError):
+    """A row can't become observations; the text says why."""
+
+
+class MappingError(Exception):
+    """The file hasn't what was asked for; the text names what it has."""
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What was asked for. Without a tenant, rows are observations as they are (JSON lines only)."""
+
+    tenant: str = ""
+    domain: str = "state"
+    time_column: str = ""
+    columns: tuple[str, ...] = ()
+    per_column: bool = False
+    any_order: bool = False
+    now: bool = False
+
+
+class Mapper:
+    """Makes observations of rows; remembers the last time, so that none goes back."""
+
+    def __init__(self, plan: Plan, times: Times, last: int = 0) -> None:
+        """`last`: the time of the row before the first; give the columns by `learn`."""
+        self.last = last
+        self.columns: tuple[str, ...] = ()
+        self.domains: tuple[str, ...] = (plan.domain,)
+        self._plan = plan
+        self._times = times
+        self._ready = not plan.tenant
+        self._key = plan.tenant.encode()
+        self._count = 0
+        self._places: list[int] = []
+        self._time: str | None = None
+        self._time_place = -1
+
+    def learn(self, names: Sequence[str]) -> None:
+        """The columns that there are. `MappingError` if the plan wants others."""
+        plan, self._count = self._plan, len(names)
+        self._time = None if plan.now else time_column(plan.time_column, names)
+        wanted = plan.columns or tuple(name for name in names if name != self._time)
+        if lacking := [name for name in wanted if name not in names]:
+            raise MappingError(f"there is no column {_listed(lacking)}; there are {_listed(names)}")
+        if not wanted:
+            raise MappingError(f"there is no column of values beside {self._time!r}")
+        if twice := sorted({n for n in (*wanted, self._time) if n and names.count(n) > 1}):
+            raise MappingError(f"there are several columns {_listed(twice)}")
+        self.columns = wanted
+        if plan.per_column:
+            self.domains = _domains(wanted)
+        self._places = [names.index(name) for name in wanted]
+        self._time_place = -1 if self._time is None else names.index(self._time)
+
+    def of_csv(self, row: Row[list[str]], now: int) -> list[Record]:
+        """The records of a CSV row; `BadRowError` names the column that is wrong."""
+        cells = row.cells
+        if len(cells) != self._count:
+            raise BadRowError(f"{len(cells)} cells where the header has {self._count}")
+        ts = now if self._time_place < 0 else self._time_of(cells[self._time_place])
+        numbers = []
+        for place, name in zip(self._places, self.columns, strict=True):
+            try:
+                numbers.append(number(cells[place]))
+            except BadRowError as error:
+                raise BadRowError(f"column {name!r} {error}") from None
+        return self._records(ts, numbers)
+
+    def of_json(self, row: Row[dict[str, Any]], now: int) -> list[Record]:
+        """The records of an object; `BadRowError` names the field that is wrong."""
+        data = row.cells
+        if self._ready:
+            return [self._as_it_is(data, now)]
+        if not self.columns:
+            self.learn(list(data))
+        ts = now if self._time is None else self._time_of(_field(data, self._time))
+        numbers: list[list[float]] = []
+        for name in self.columns:
+            value = _field(data, name)
+            try:
+                numbers.append(_numbers(value))
+            except BadRowError as error:
+                raise BadRowError(f"field {name!r} {error}") from None
+        if self._plan.per_column:
+            return self._several(ts, numbers)
+        return self._records(ts, [x for part in numbers for x in part])
+
+    def _time_of(self, cell: object) -> int:
+        try:
+            ts = self._times.read(cell)
+        except BadTimeError as error:
+            raise BadRowError(f"time {self._time!r} {error}") from None
+        if ts < self.last and not self._plan.any_order:
+            raise BadRowError("the time goes back (--any-order lets it)")
+        return ts
+
+    def _records(self, ts: int, numbers: list[float]) -> list[Record]:
+        if self._plan.per_column:
+            return self._several(ts, [[x] for x in numbers])
+        return self._several(ts, [numbers])
+
+    def _several(self, ts: int, vectors: list[list[float]]) -> list[Record]:
+        records = []
+        for domain, vector in zip(self.domains, vectors, strict=True):
+            if not 0 < len(vector) <= DIM_MAX:
+                raise BadRowError(f"{len(vector)} numbers; a vector has 1 to {DIM_MAX}")
+            record = {
+                "tenant": self._plan.tenant,
+                "domain": domain,
+                "ts": ts,
+                "vector": struct.pack(f"<{len(vector)}f", *vector),
+                "sequence": None,
+            }
+            records.append((self._key, codec.encode("observation", record)))
+        self.last = max(self.last, ts)
+        return records
+
+    def _as_it_is(self, data: dict[str, Any], now: int) -> Record:
+        given = {**data, "ts": now} if self._plan.now else data
+        try:
+            record = codec.from_json("observation", given)
+            ts = self._times.checked(record["ts"] + self._times.shift)
+        except codec.BadRecord as error:
+            raise BadRowError(error.detail) from None
+        except BadTimeError as error:
+            raise BadRowError(f"ts: {error}") from None
+        for name in ("tenant", "domain"):
+            if not NAME.fullmatch(record[name]):
+                raise BadRowError(f"{name}: {shown(record[name])} isn't 1-128 of A-Za-z0-9._-")
+        if not 0 < len(record["vector"]) // 4 <= DIM_MAX:
+            raise BadRowError(f"vector: has not 1 to {DIM_MAX} numbers")
+        self.last = max(self.last, ts)
+        return record["tenant"].encode(), codec.encode("observation", {**record, "ts": ts})
+
+
+def number(cell: str) -> float:
+    """A cell's number; `BadRowError` if it is empty, none, not finite or beyond float32."""
+    text = cell.strip()
+    if not text:
+        raise BadRowError("is empty")
+    try:
+        if "_" in text or not text.isascii():
+            raise ValueError(text)  # Python would take 1_000 and other scripts' digits
+        value = float(text)
+    except ValueError:
+        hint = " (a decimal comma?)" if re.fullmatch(r"-?\d+,\d+", text) else ""
+        raise BadRowError(f"has {shown(cell)}, which is no number{hint}") from None
+    return _finite(value)
+
+
+def _finite(value: float) -> float:
+    if not math.isfinite(value):
+        raise BadRowError(f"has {value}, which isn't finite")
+    if abs(value) >= FLOAT32_MAX:
+        raise BadRowError(f"has {value:g}, which is beyond float32")
+    return value
+
+
+def _numbers(value: object) -> list[float]:
+    """A JSON number, or a list of them."""
+    return list(_each(value if isinstance(value, list) else [value]))
+
+
+def _each(values: list[Any]) -> Iterator[float]:
+    for value in values:
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            raise BadRowError(f"has {shown(value)}, which is no number")
+        try:
+            yield _finite(float(value))
+        except OverflowError:
+            raise BadRowError("has a whole number beyond float32") from None
+
+
+def _field(data: Mapping[str, Any], name: str) -> Any:
+    if name not in data:
+        raise BadRowError(f"there is no field {name!r}; there are {_listed(list(data))}")
+    return data[name]
+
+
+def time_column(wanted: str, names: Sequence[str]) -> str:
+    """The column of times: as wanted, or the first of a usual name; `MappingError` if none."""
+    if wanted:
+        if wanted not in names:
+            raise MappingError(f"there is no time column {wanted!r}; there are {_listed(names)}")
+        return wanted
+    for name in names:
+        if name.lower() in TIME_NAMES:
+            return name
+    raise MappingError(
+        f"none of the columns {_listed(names)} is called {' or '.join(TIME_NAMES)}: "
+        "say --time-column, or --now"
+    )
+
+
+def _domains(columns: Sequence[str]) -> tuple[str, ...]:
+    """A domain's name for each column: what can't stand in one becomes '-'."""
+    found = tuple(re.sub(r"[^A-Za-z0-9._-]+", "-", name).strip("-")[:128] for name in columns)
+    if not all(found) or len(set(found)) < len(found):
+        raise MappingError(f"columns {_listed(columns)} would become domains {_listed(found)}")
+    return found
+
+
+def _listed(names: Sequence[str]) -> str:
+    shown_ = ", ".join(shown(name) for name in names[:20])
+    return shown_ + (f" and {len(names) - 20} more" if len(names) > 20 else "")

@@ -1,0 +1,113 @@
+"""Times as files have them: ISO 8601 with or without a zone, seconds to nanoseconds, or a format.
+
+`ts` is microseconds since 1970 (UTC), within what the processors take.
+"""
+
+import time
+from datetime import UTC, datetime, timedelta
+
+TS_MIN = 946_684_800_000_000  # 2000-01-01: what is older is a dead letter in every processor
+TS_AHEAD = 3_600_000_000  # and so is what is more than an hour ahead
+_AUTO_MAX = 4_102_444_800_000_000  # 2100-01-01: up to here the units' ranges don't meet
+UNITS = {"s": 1_000_000.0, "ms": 1_000.0, "us": 1.0, "ns": 0.001}
+FORMATS = "auto, iso, s, ms, us, ns, or a format such as '%d.%m.%Y %H:%M'"
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MICRO = timedelta(microseconds=1)
+
+
+class BadTimeError(ValueError):
+    """A cell isn't a time, or isn't one that can be folded; the text says why."""
+
+
+class Times:
+    """Reads the times of one column.
+
+    `auto` takes the first time's form for all: a number in the range of exactly one unit between
+    2000 and 2100, or ISO 8601.
+    """
+
+    def __init__(self, form: str = "auto", shift: int = 0) -> None:
+        if form not in ("auto", "iso", *UNITS) and "%" not in form:
+            raise ValueError(f"{form!r} is no time format; there are {FORMATS}")
+        self.form = form
+        self.shift = shift  # microseconds added to each
+        self.naive = False  # whether one came without a zone: UTC was assumed
+
+    def read(self, cell: object) -> int:
+        """Microseconds since 1970, shifted; `BadTimeError` if it is none or out of range."""
+        return self.checked(self.micros(cell) + self.shift)
+
+    def micros(self, cell: object) -> int:
+        """Microseconds since 1970, as they stand; `BadTimeError` if it is no time."""
+        if isinstance(cell, bool) or not isinstance(cell, str | int | float):
+            raise BadTimeError(f"{shown(cell)} is no time")
+        if cell == "" or (isinstance(cell, str) and not cell.strip()):
+            raise BadTimeError("is empty")
+        if self.form == "auto":
+            self.form = _form_of(cell)
+        return self._micros(cell)
+
+    def checked(self, ts: int) -> int:
+        """The time itself; `BadTimeError` if no processor would take it."""
+        if ts < TS_MIN:
+            raise BadTimeError(f"{_text(ts)} is before 2000-01-01")
+        if ts > time.time_ns() // 1000 + TS_AHEAD:
+            raise BadTimeError(f"{_text(ts)} is more than an hour ahead")
+        return ts
+
+    def _micros(self, cell: str | int | float) -> int:
+        unit = UNITS.get(self.form)
+        try:
+            if unit is not None and isinstance(cell, int):
+                return _whole(cell, self.form)
+            if unit is not None:
+                return round(_number(cell) * unit)
+            text = str(cell).strip()
+            if self.form == "iso":
+                found = datetime.fromisoformat(text)
+            else:
+                found = datetime.strptime(text, self.form)  # noqa: DTZ007 (the zone comes below)
+        except (ValueError, OverflowError):
+            raise BadTimeError(f"{shown(cell)} is no time ({_named(self.form)})") from None
+        if found.tzinfo is None:
+            self.naive = True
+            found = found.replace(tzinfo=UTC)
+        return (found - _EPOCH) // _MICRO
+
+
+def _form_of(cell: str | int | float) -> str:
+    try:
+        number = _number(cell)
+    except (ValueError, OverflowError):
+        return "iso"
+    for form, unit in UNITS.items():
+        if TS_MIN <= number * unit <= _AUTO_MAX:
+            return form
+    return "iso"
+
+
+def _whole(cell: int, form: str) -> int:
+    return cell // 1000 if form == "ns" else cell * int(UNITS[form])
+
+
+def _number(cell: str | int | float) -> float:
+    if isinstance(cell, str) and ("_" in cell or not cell.isascii()):
+        raise ValueError(cell)  # Python would take 1_000 and other scripts' digits
+    return float(cell)
+
+
+def _named(form: str) -> str:
+    return {"iso": "ISO 8601"}.get(form, f"a number of {form}" if form in UNITS else form)
+
+
+def _text(ts: int) -> str:
+    try:
+        return (_EPOCH + timedelta(microseconds=ts)).isoformat().replace("+00:00", "Z")
+    except OverflowError:
+        return f"{ts} µs"
+
+
+def shown(cell: object) -> str:
+    """A cell as an error shows it: on one line, at most 40 characters."""
+    text = repr(cell)
+    return text if len(text) <= 40 else text[:37] + "..."

@@ -1,0 +1,134 @@
+"""What an import refuses before it speaks to Kafka, and what a rehearsal says of any table."""
+
+import csv
+import io
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from agents.cli import main
+
+T = 1_769_860_800
+
+
+def soma(*words: str) -> tuple[int, str, str]:
+    result = CliRunner().invoke(main, ["observe", *words], input="")
+    return result.exit_code, result.stdout, result.stderr
+
+
+def rehearsed(path: Path, *words: str) -> tuple[dict[str, Any], str]:
+    _, text, said = soma("--csv", str(path), "--tenant", "me", "--dry-run", "--json", *words)
+    return json.loads(text), said
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("--csv", "a", "--jsonl", "b", "--tenant", "t"), "one at a time"),
+        (("--csv", "a"), "--csv wants --tenant"),
+        (("--csv", "a", "--tenant", "a b"), "isn't 1-128 of"),
+        (("--csv", "a", "--tenant", "t", "--domain", "d", "--domain-per-column"), "--domain or"),
+        (("--csv", "a", "--tenant", "t", "--now", "--shift-to-now"), "--now or --shift-to-now"),
+        (("--csv", "a", "--tenant", "t", "--interval", "1"), "--interval is for observing this"),
+        (("--csv", "a", "--tenant", "t", "--delimiter", "::"), "not one character"),
+        (("--csv", "a", "--tenant", "t", "--time-format", "epoch"), "there are auto, iso, s, ms"),
+        (("--csv", "a", "--tenant", "t", "--bad", "x"), "--bad wants --skip-bad"),
+        (("--csv", "a", "--tenant", "t", "--rate", "0"), "rate"),
+        (("--jsonl", "a", "--columns", "x"), "say --tenant too"),
+        (("--jsonl", "a", "--header", "x", "--tenant", "t"), "--header is for --csv"),
+        (("--tenant", "t"), "--tenant is for a file"),
+        (("--skip-bad",), "--skip-bad is for a file"),
+    ],
+)
+def test_options_that_clash(words: tuple[str, ...], said: str) -> None:
+    status, _, text = soma(*words)
+    assert status == 2
+    assert said in text
+
+
+@pytest.mark.parametrize(
+    ("data", "words", "said"),
+    [
+        (b"", (), "it is empty"),
+        (b"1700000000,2\n", (), "give them by --header"),
+        (b"time,a\n", ("--columns", "b"), "no column 'b'; there are 'time', 'a'"),
+        (b"when,a\n", (), "say --time-column, or --now"),
+        ("time,a\n".encode("utf-16"), (), "UTF-16"),
+        (b"\x1f\x8b\x08", (), "gzip"),
+        (b'"time,a\n', (), "line 1: unexpected end of data"),
+        (b"time,a\nsoon,1\n", ("--shift-to-now",), "no time for --shift-to-now"),
+    ],
+)
+def test_a_source_that_is_none(
+    tmp_path: Path, data: bytes, words: tuple[str, ...], said: str
+) -> None:
+    path = tmp_path / "series.csv"
+    path.write_bytes(data)
+    status, _, text = soma("--csv", str(path), "--tenant", "me", "--dry-run", *words)
+    assert status == 1
+    assert str(path) in text and said in text
+
+
+def test_a_file_that_isnt_there() -> None:
+    status, _, text = soma("--csv", "nowhere.csv", "--tenant", "me", "--dry-run")
+    assert (status, text) == (1, "Error: nowhere.csv: No such file or directory\n")
+
+
+def test_a_rehearsal_counts_and_needs_no_broker(tmp_path: Path) -> None:
+    path = tmp_path / "series.csv"
+    path.write_text(f"time;a;b c\n{T};1;2\n{T + 1};3;4\n")
+    summary, said = rehearsed(path, "--delimiter", ";", "--domain-per-column")
+    assert (summary["rows"], summary["published"], summary["refused"]) == (2, 4, 0)
+    assert (summary["times"], summary["domains"]) == ("s", ["a", "b-c"])
+    assert "2 rows: 4 observations checked" in said
+
+
+def test_no_zone_is_said(tmp_path: Path) -> None:
+    path = tmp_path / "series.csv"
+    path.write_text("2026-01-31 12:00,1\n")
+    summary, said = rehearsed(path, "--header", "time,a")
+    assert summary["assumed_utc"] and "taken as UTC" in said
+
+
+def test_old_data_are_shifted_before_they_are_judged(tmp_path: Path) -> None:
+    path = tmp_path / "series.csv"
+    path.write_text("time,a\n1987-01-01,1\n1987-01-02,2\n")
+    assert rehearsed(path, "--skip-bad")[0]["refused"] == 2
+    summary, _ = rehearsed(path, "--shift-to-now")
+    assert (summary["published"], summary["refused"]) == (2, 0)
+    assert summary["shift_s"] > 30 * 365 * 86_400
+
+
+def test_bad_rows_are_named_up_to_a_limit_and_all_kept(tmp_path: Path) -> None:
+    path, bad = tmp_path / "series.csv", tmp_path / "bad.jsonl"
+    path.write_text("time,a\n" + f"{T},x\n" * 300 + f"{T},1\n")
+    summary, said = rehearsed(path, "--skip-bad", "--bad", str(bad))
+    assert (summary["published"], summary["refused"], len(summary["bad"])) == (1, 300, 101)
+    assert said.count("which is no number") == 100
+    kept = [json.loads(line) for line in bad.read_text().splitlines()]
+    assert [row["line"] for row in kept] == list(range(2, 302))
+    assert kept[0]["row"] == f"{T},x"
+
+
+cells = st.one_of(
+    st.integers(-5, 5).map(str), st.floats().map(repr), st.text(max_size=4), st.just("")
+)
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=60)
+@given(rows=st.lists(st.lists(cells, min_size=1, max_size=4), max_size=8))
+def test_every_row_of_any_table_is_published_or_named(
+    tmp_path: Path, rows: list[list[str]]
+) -> None:
+    out = io.StringIO()
+    csv.writer(out).writerows([["time", "a", "b"], *([str(T), *row] for row in rows)])
+    path = tmp_path / "any.csv"
+    path.write_bytes(out.getvalue().encode("utf-8", "surrogatepass"))
+    summary, _ = rehearsed(path, "--skip-bad")
+    assert summary["rows"] == len(rows) == summary["published"] + summary["refused"]
+    assert len(summary["bad"]) == summary["refused"]

@@ -1,0 +1,149 @@
+"""Rows: what was written is read back, from whatever row on, and what is wrong is passed over."""
+
+import csv
+import io
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from agents.tools.rows import Mark, Row, Source, SourceError, csv_rows, json_rows
+
+texts = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\r\x00"), max_size=8)
+tables = st.lists(st.lists(texts, min_size=2, max_size=4), max_size=12)
+
+
+def source(data: bytes, seekable: bool = True, limit: int = 1 << 20) -> Source:
+    return Source(io.BytesIO(data), seekable, limit)
+
+
+def written(rows: list[list[str]], delimiter: str, end: str) -> bytes:
+    out = io.StringIO()
+    csv.writer(out, delimiter=delimiter, lineterminator=end).writerows(rows)
+    return out.getvalue().encode()
+
+
+@given(tables, st.sampled_from([",", ";", "\t", "|"]), st.sampled_from(["\n", "\r\n"]))
+def test_what_the_csv_module_writes_is_read_back(
+    rows: list[list[str]], delimiter: str, end: str
+) -> None:
+    data = written(rows, delimiter, end)
+    found = list(csv_rows(source(b"\xef\xbb\xbf" + data), delimiter))
+    assert [row.cells for row in found] == rows
+    assert not any(row.error for row in found)
+
+
+@given(st.lists(st.dictionaries(texts, st.integers() | texts, max_size=4), max_size=10))
+def test_json_lines_are_read_back(objects: list[dict[str, object]]) -> None:
+    data = "".join(json.dumps(one) + "\r\n\n" for one in objects).encode()
+    found = list(json_rows(source(data)))
+    assert [row.cells for row in found] == objects
+    assert [row.line for row in found] == [2 * k + 1 for k in range(len(objects))]
+
+
+@given(tables, st.data(), st.booleans(), st.booleans())
+def test_an_import_goes_on_at_any_row(
+    rows: list[list[str]], data: st.DataObject, seekable: bool, ended: bool
+) -> None:
+    text = written([["a", "b"], *rows], ",", "\n")
+    text = text if ended else text[:-1]
+    first = source(text, seekable)
+    reader = csv_rows(first)
+    next(reader)
+    all_rows = [row.cells for row in csv_rows(source(text))][1:]
+    taken = data.draw(st.integers(0, len(all_rows)))
+    lines = []
+    for _ in range(taken):
+        lines.append(next(reader).line)
+        first.accept()
+    mark = Mark.of(json.loads(json.dumps(first.mark().data())))
+    if not taken:
+        return  # nothing accepted: nothing is noted
+    second = source(text, seekable)
+    next(csv_rows(second))
+    second.skip_to(mark)
+    rest = list(csv_rows(second))
+    assert [row.cells for row in rest] == all_rows[taken:]
+    assert all(row.line > lines[-1] for row in rest)
+
+
+@given(st.binary(max_size=200), st.booleans())
+def test_any_bytes_are_rows_or_errors(data: bytes, as_json: bool) -> None:
+    one = source(data, limit=50)
+    try:
+        rows: list[Row[Any]] = list(json_rows(one)) if as_json else list(csv_rows(one))
+    except SourceError as error:
+        assert str(error).startswith("this is ")
+        return
+    assert one.place == len(data)
+    assert all(row.cells or row.error or as_json for row in rows)
+
+
+@pytest.mark.parametrize("seekable", [True, False])
+def test_another_file_is_noticed(seekable: bool) -> None:
+    first = source(b"time,a\n1,2\n3,4\n5,6\n", seekable)
+    reader = csv_rows(first)
+    for _ in range(3):
+        next(reader)
+        first.accept()
+    mark = first.mark()
+    for other in (b"time,a\n1,2\n9,4\n5,6\n", b"time,b\n1,2\n3,4\n5,6\n", b"time,a\n"):
+        second = source(other, seekable)
+        next(csv_rows(second))
+        with pytest.raises(SourceError, match="aren't those that were imported"):
+            second.skip_to(mark)
+    changed_behind = source(b"time,a\n1,2\n3,4\n7,7\n8,8\n", seekable)
+    next(csv_rows(changed_behind))
+    changed_behind.skip_to(mark)
+    assert [row.cells for row in csv_rows(changed_behind)] == [["7", "7"], ["8", "8"]]
+
+
+def test_a_last_line_that_went_on_is_noticed() -> None:
+    first = source(b"a\n1\n2")
+    for _ in csv_rows(first):
+        first.accept()
+    for more, rows in ((b"", []), (b"\n", []), (b"\n3\n", [["3"]])):
+        second = source(b"a\n1\n2" + more)
+        second.skip_to(first.mark())
+        assert [row.cells for row in csv_rows(second)] == rows
+    with pytest.raises(SourceError, match="line 3 went on"):
+        source(b"a\n1\n23\n").skip_to(first.mark())
+
+
+def test_lines_are_counted_through_quotes_blanks_and_errors() -> None:
+    text = b'a,b\n"x\ny",1\n\n2,"3"4\n5,6\n7,"8\n'
+    rows = list(csv_rows(source(text)))
+    assert [(row.line, row.cells) for row in rows if not row.error] == [
+        (1, ["a", "b"]), (2, ["x\ny", "1"]), (6, ["5", "6"]),
+    ]  # fmt: skip
+    assert [(row.line, row.error) for row in rows if row.error] == [
+        (5, "',' expected after '\"'"), (7, "unexpected end of data"),
+    ]  # fmt: skip
+
+
+def test_a_row_beyond_the_limit_is_passed_over() -> None:
+    for long in (b"x" * 500, b'"' + b"x\n" * 60 + b'y"'):
+        one = source(b"1,2\n" + long + b"\n3,4\n", limit=100)
+        rows = list(csv_rows(one))
+        assert rows[0].cells == ["1", "2"]
+        assert rows[1].line == 2 and rows[1].error == "longer than 100 bytes"
+    one = source(b"1,2\n" + b"x" * 500 + b"\n3,4\n", limit=100)
+    assert [row.cells for row in csv_rows(one)] == [["1", "2"], [], ["3", "4"]]
+    bad = list(json_rows(source(b'{"a":' + b" " * 500 + b'1}\n{"a":2}\n', limit=100)))
+    assert (bad[0].error, bad[1].cells) == ("not JSON: longer than 100 bytes", {"a": 2})
+
+
+@pytest.mark.parametrize(
+    ("data", "why"),
+    [("a,b\n".encode("utf-16"), "UTF-16"), (b"\x1f\x8b\x08", "gzip"), (b"PK\x03\x04", "zip")],
+)
+def test_what_is_no_text_is_named(data: bytes, why: str) -> None:
+    with pytest.raises(SourceError, match=why):
+        list(csv_rows(source(data)))
+
+
+def test_other_encodings_matter_only_where_they_are_used() -> None:
+    (row,) = csv_rows(source("1,M\u00fcnchen\n".encode("latin-1")))
+    assert row.cells[0] == "1" and not row.error
