@@ -11,6 +11,7 @@ from rich.json import JSON
 from agents.settings import load
 from agents.tools.known import topic_named
 from agents.tools.output import until_interrupted
+from agents.tools.pretty import glance
 from agents.tools.reader import Reader, Seen, seen
 
 
@@ -35,7 +36,11 @@ class Start(click.ParamType):
 @click.option(
     "--follow/--no-follow", default=True, help="Wait for more at the end [default], or stop."
 )
-@click.option("--pretty", is_flag=True, help="Several lines a record, with its place, in colour.")
+@click.option(
+    "--pretty",
+    is_flag=True,
+    help="For people, in colour: what matters of a boundary and the like, all of other records.",
+)
 @click.option("--json", "as_json", is_flag=True, help="With place, key and headers around each.")
 def watch(
     topic: str,
@@ -54,6 +59,7 @@ def watch(
     \b
     Examples:
       soma watch cog.global.frame --tenant cpu
+      soma watch cog.segments --pretty
       soma watch cog.observations --from beginning --no-follow | jq .domain
     """
     row = topic_named(topic)
@@ -87,6 +93,9 @@ def _show(one: Seen, pretty: bool, as_json: bool) -> None:
     elif pretty:
         when = datetime.fromtimestamp(one.log_ms / 1000, UTC).isoformat(timespec="milliseconds")
         console = Console()
+        if (short := glance(one.schema, one.record)) is not None:
+            console.print(short, soft_wrap=True)
+            return
         console.print(f"{one.place}  {when}  key {one.key}", style="dim", markup=False)
         console.print(JSON.from_data(one.record))
     else:
