@@ -4,7 +4,7 @@ What the engine would send is read back by aiokafka's reader, not by our own.
 """
 
 import importlib
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -29,7 +29,19 @@ PARTITIONS = 1  # every tenant belongs here, unless a test says otherwise
 TOPIC_ID = "0123abcd" * 4
 LOG_MS = 1_760_000_000_000
 
-PROCESSORS = sorted(processors().values(), key=lambda p: p.name)
+
+def _with_policies(processor: Processor) -> list[Processor]:
+    """The processor as it is, and with each policy that its samples have."""
+    module = importlib.import_module(f"tests.unit.agents.{processor.name}.samples")
+    policies = module.policies() if hasattr(module, "policies") else []
+    return [processor, *(replace(processor, policy=lambda _, p=p: p) for p in policies)]
+
+
+PROCESSORS = [
+    each
+    for processor in sorted(processors().values(), key=lambda p: p.name)
+    for each in _with_policies(processor)
+]
 SETTINGS = Settings(kafka_bootstrap="127.0.0.1:1", topics_partitions=PARTITIONS)
 
 

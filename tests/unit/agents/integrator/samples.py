@@ -1,8 +1,13 @@
 """Records and settings that the contract suite feeds the integrator with."""
 
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
+from zlib import crc32
 
 import numpy as np
+
+from agents.engine.processor import Decision, Policy
 
 START = 1_700_000_000_000_000  # µs
 TENANTS = ("alpha", "beta", "g-3", "*nobody"[1:])
@@ -45,6 +50,26 @@ def records(rng: np.random.Generator, n: int) -> list[dict[str, Any]]:
     return out
 
 
+@dataclass(frozen=True)
+class Whimsical:
+    """A pure policy that says all there is to say: by the tenant, the candidate and its weight."""
+
+    remote: bool = False
+    fail_open: bool = False
+    digest: str = "whimsical"
+
+    def decide(self, tenant: str, leader: str, weights: Mapping[str, float]) -> Decision:
+        text = f"{tenant} {leader} {round(weights[leader], 3)}"
+        outcome = ("allow", "deny", "override", "error")[crc32(text.encode()) % 4]
+        other = sorted([*weights, "nobody"])[crc32(text.encode()) // 4 % (len(weights) + 1)]
+        return Decision(outcome, other if outcome == "override" else "", f"{text} — {outcome}" * 9)
+
+
+def policies() -> list[Policy]:
+    """Policies that the contract suite folds under, besides none."""
+    return [Whimsical()]
+
+
 def settings() -> list[tuple[str, str]]:
     """Valid per-tenant settings."""
     return [
@@ -60,4 +85,11 @@ def settings() -> list[tuple[str, str]]:
         ("stale_after_ms", "1500.5"),
         ("forget_after_s", "45"),
         ("alpha", ""),
+        ("veto_retry_ms", "20000"),
+        ("drift_entropy", "0.1"),
+        ("drift_regret", "0.0"),
+        ("drift_cooldown_s", "0"),
+        ("auto_rollback", "on"),
+        ("drift", "off"),
+        ("drift", "on"),
     ]
