@@ -116,9 +116,9 @@ class Rego:
             output = self._guard(
                 lambda: self._interpreter.query_bundle_entrypoint(self._bundle, self.entry)
             )
-            if not output.ok():
+            if not output.results:
                 raise PolicyError(explain(str(output), self.modules))
-            found = output.results[0].expressions if output.results else []
+            found = output.results[0].expressions
         return found[0] if found else UNDEFINED
 
     def has(self, builtin: str) -> bool:

@@ -26,10 +26,8 @@ banned(asked, never) if asked.candidate.leader in never[asked.tenant]
 
 banned(asked, never) if asked.candidate.leader in never["*"]
 
-# `least`: tenant (or "*", for those without a row of their own) -> weight that a leader needs.
-weak(asked, least) if {
-	asked.candidate.weights[asked.candidate.leader] < object.get(least, asked.tenant, least["*"])
-}
+# `least`: tenant -> weight that a leader needs.
+weak(asked, least) if asked.candidate.weights[asked.candidate.leader] < least[asked.tenant]
 
 # `instead`: tenant -> domain -> the domain that leads instead, if it takes part.
 replacement(asked, instead) := other if {

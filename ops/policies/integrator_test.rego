@@ -23,14 +23,14 @@ test_a_ban_for_all_reaches_every_tenant if {
 }
 
 test_a_light_leader_is_weak if {
-	integrator.weak(asked("t", "agent"), {"*": 0.4})
-	not integrator.weak(asked("t", "state"), {"*": 0.4})
-	not integrator.weak(asked("t", "state"), {"*": 0.5})
+	integrator.weak(asked("t", "agent"), {"t": 0.4})
+	not integrator.weak(asked("t", "state"), {"t": 0.4})
+	not integrator.weak(asked("t", "state"), {"t": 0.5})
 }
 
-test_a_tenants_own_threshold_replaces_that_of_all if {
-	not integrator.weak(asked("t", "action"), {"*": 0.9, "t": 0})
-	integrator.weak(asked("u", "state"), {"*": 0.9, "t": 0})
+test_a_threshold_is_of_its_tenant_alone if {
+	not integrator.weak(asked("u", "action"), {"t": 0.9})
+	integrator.weak(asked("t", "state"), {"t": 0.9, "u": 0})
 }
 
 test_one_domain_leads_instead_of_another if {

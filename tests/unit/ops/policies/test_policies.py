@@ -41,7 +41,7 @@ def test_the_default_allows_everyone() -> None:
 def test_edited_lists_act() -> None:
     lists = """package soma.policy.lists
         never := {"*": {"sleep"}, "t": {"agent"}}
-        least := {"*": 0.2, "u": 0}
+        least := {"v": 0.2}
         instead := {"t": {"action": "state"}}"""
     policy = Embedded(TEXTS | {"lists.rego": lists})
     weights = {"state": 0.6, "agent": 0.2, "action": 0.2, "sleep": 0.0}

@@ -1,0 +1,175 @@
+"""A policy that vetoes in a real worker: embedded, and asked over HTTP, with what goes wrong."""
+
+import json
+import urllib.request
+from pathlib import Path
+from typing import Any
+
+from agents.settings import Settings
+from tests.live.conftest import WorkerFactory
+from tests.live.helpers import Worker, eventually, free_port, produce, read
+from tests.opa import PolicyServer
+from topics import codec
+
+START = 1_769_860_800_000_000
+TEXT = """package soma.policy.integrator
+
+default allow := true
+
+allow := false if input.candidate.leader == "agent"
+
+leader := "action" if {
+	input.tenant == "other"
+	input.candidate.leader == "state"
+	input.candidate.weights.action
+}
+
+rationale := sprintf("%s is asked about %s", [input.tenant, input.candidate.leader])
+"""
+MODULES = {"p.rego": TEXT}
+
+
+def update(tenant: str, domain: str, second: int, error: float) -> dict[str, Any]:
+    return {
+        "tenant": tenant, "domain": domain, "predictor_type": "heat", "error_metric": error,
+        "prediction_latency_ms": 1.0, "model_version": "1.0", "vector_dim": 1, "confidence": 0.5,
+        "observation_id": "", "ts": START + second * 1_000_000,
+    }  # fmt: skip
+
+
+def say(settings: Settings, *updates: dict[str, Any]) -> None:
+    records = [(u["tenant"].encode(), codec.encode("predictor_update", u)) for u in updates]
+    produce(settings, "cog.predictor.updates", records)
+
+
+def frames(settings: Settings, tenant: str = "") -> list[dict[str, Any]]:
+    found = [codec.decode(m.value() or b"")[1] for m in read(settings, "cog.global.frame")]
+    return [frame for frame in found if tenant in ("", frame["tenant"])]
+
+
+def controls(settings: Settings) -> list[dict[str, Any]]:
+    """The answers in the integrator's input, in order."""
+    found = [codec.decode(m.value() or b"") for m in read(settings, "cog.predictor.updates")]
+    return [record for name, record in found if name == "control_answer"]
+
+
+def metric(worker: Worker, line: str) -> float:
+    """The value of a metric, by the text before it; 0 if it isn't there."""
+    with urllib.request.urlopen(worker.url("/metrics"), timeout=5.0) as page:
+        for one in page.read().decode().splitlines():
+            if one.startswith(line + " "):
+                return float(one.rpartition(" ")[2])
+    return 0.0
+
+
+def test_an_embedded_policy_denies_and_overrides(
+    topics: Settings, worker: WorkerFactory, tmp_path: Path
+) -> None:
+    (tmp_path / "policy").mkdir()
+    (tmp_path / "policy" / "p.rego").write_text(TEXT)
+    one = worker(SOMA_AGENTS="integrator", SOMA_POLICY_DIR=str(tmp_path / "policy"))
+    say(topics, update("t", "agent", 0, 0.1), update("t", "state", 1, 0.1))
+    say(topics, *(update("t", "agent", second, 9.0) for second in range(2, 6)))
+    say(topics, update("other", "action", 0, 0.1), update("other", "state", 1, 0.1))
+    say(topics, *(update("other", "action", second, 9.0) for second in range(2, 6)))
+    eventually(lambda: len(frames(topics)) == 12)
+    mine = frames(topics, "t")
+    assert (mine[0]["veto"], mine[0]["leader"]) == ("deny", "")
+    assert mine[0]["rationale"] == "t is asked about agent"
+    assert mine[-1]["leader"] == "state" and "agent" not in {frame["leader"] for frame in mine}
+    assert "allow" in {frame["veto"] for frame in mine}
+    eventually(lambda: metric(one, 'soma_veto_total{decision="deny"}') >= 1)
+    others = frames(topics, "other")
+    assert {frame["leader"] for frame in others} == {"action"}
+    assert "override" in {frame["veto"] for frame in others}
+    assert metric(one, "soma_frames_total") == 12
+    epochs = [codec.decode(m.value() or b"")[1] for m in read(topics, "soma.epochs")]
+    assert {len(epoch["policy"]) for epoch in epochs} == {16}
+    assert one.stop() == 0
+
+
+def test_a_worker_refuses_a_policy_that_does_not_compile(
+    topics: Settings, worker: WorkerFactory, tmp_path: Path
+) -> None:
+    (tmp_path / "p.rego").write_text("package soma.policy.integrator\n\nallow := {\n")
+    one = worker(ready=False, SOMA_AGENTS="integrator", SOMA_POLICY_DIR=str(tmp_path))
+    eventually(lambda: not one.alive, 60.0, "the worker ends")
+    assert one.process.returncode != 0 and "p.rego:3: " in one.tail()
+
+
+def test_a_remote_policy_answers_in_band(topics: Settings, worker: WorkerFactory) -> None:
+    with PolicyServer(MODULES) as server:
+        one = worker(SOMA_AGENTS="integrator", SOMA_OPA_URL=server.url)
+        say(topics, update("t", "state", 0, 0.1), update("u", "agent", 0, 0.1))
+        eventually(lambda: len(controls(topics)) == 2)
+        told = {record["tenant"]: record for record in controls(topics)}
+        assert (told["t"]["outcome"], told["u"]["outcome"]) == ("allow", "deny")
+        assert told["t"]["rationale"] == "t is asked about state"
+        say(topics, update("t", "state", 0, 0.1), update("u", "agent", 0, 0.1))
+        eventually(lambda: len(frames(topics)) == 4)
+        first, then = frames(topics, "t")
+        assert (first["veto"], first["leader"], then["leader"]) == ("pending", "", "state")
+        assert [frame["leader"] for frame in frames(topics, "u")] == ["", ""]
+        assert told["t"]["id"] == first["frame_id"]
+        eventually(lambda: metric(one, _answered("allow")) == 1)
+        assert one.stop() == 0
+
+
+def _answered(outcome: str) -> str:
+    return f'soma_policy_answers_total{{outcome="{outcome}",processor="integrator"}}'
+
+
+def test_no_answer_in_time_and_nonsense_deny_until_the_server_is_back(
+    topics: Settings, worker: WorkerFactory
+) -> None:
+    port = free_port()
+    more = {"SOMA_AGENTS": "integrator", "SOMA_OPA_TIMEOUT_S": "0.5"}
+    with PolicyServer(MODULES, port) as server:
+        server.says = "slow"
+        one = worker(SOMA_OPA_URL=server.url, **more)
+        say(topics, update("slow", "state", 0, 0.1))
+        eventually(lambda: len(controls(topics)) == 1)
+        server.says = 200, b'{"result": {"allow": "perhaps"}}'
+        say(topics, update("odd", "state", 0, 0.1))
+        eventually(lambda: len(controls(topics)) == 2)
+    say(topics, update("away", "state", 0, 0.1))
+    eventually(lambda: len(controls(topics)) == 3)
+    told = {record["tenant"]: record for record in controls(topics)}
+    assert {record["outcome"] for record in told.values()} == {"error"}
+    assert "no answer within 0.5 s" in told["slow"]["rationale"]
+    assert "allow is a string" in told["odd"]["rationale"]
+    assert "ConnectError" in told["away"]["rationale"]
+    with PolicyServer(MODULES, port):
+        say(topics, *(update(tenant, "state", 100, 0.1) for tenant in told))
+        eventually(lambda: len(controls(topics)) == 6)
+        say(topics, *(update(tenant, "state", 101, 0.1) for tenant in told))
+        eventually(lambda: len(frames(topics)) == 9)
+    for tenant in told:
+        assert [frame["leader"] for frame in frames(topics, tenant)] == ["", "", "state"]
+    assert one.alive and one.stop() == 0
+
+
+def test_a_new_owner_asks_again_what_the_killed_one_asked(
+    topics: Settings, worker: WorkerFactory
+) -> None:
+    with PolicyServer(MODULES) as server:
+        server.says = "slow"
+        more = {"SOMA_AGENTS": "integrator", "SOMA_OPA_URL": server.url, "SOMA_OPA_TIMEOUT_S": "9"}
+        one = worker(**more)
+        say(topics, update("t", "state", 0, 0.1))
+        eventually(lambda: len(server.asked) == 1)
+        assert [frame["veto"] for frame in frames(topics)] == ["pending"]  # committed, then asked
+        one.kill()
+        assert controls(topics) == []
+        server.says = "rego"
+        two = worker(**more)
+        eventually(lambda: len(controls(topics)) == 1)
+        assert server.asked[0] == server.asked[1]
+        say(topics, update("t", "state", 1, 0.1))
+        eventually(lambda: len(frames(topics)) == 2)
+        assert frames(topics)[-1]["leader"] == "state"
+        forged = controls(topics)[0] | {"outcome": "deny", "id": "ffffffff-0-1"}
+        produce(topics, "cog.predictor.updates", [(b"t", codec.encode("control_answer", forged))])
+        letters = eventually(lambda: read(topics, "cog.predictor.updates.dlq"))
+        assert "ffffffff-0-1" in json.dumps([str(header) for header in letters[0].headers() or []])
+        assert two.stop() == 0
