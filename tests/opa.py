@@ -87,6 +87,9 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_POST(self) -> None:
         policy = self.policy
+        if policy.ended.is_set():  # a connection that outlived the server says no more
+            self.close_connection = True
+            return
         body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
         policy.asked.append(body["input"])
         policy.authorised.append(self.headers.get("Authorization"))

@@ -1,0 +1,41 @@
+"""What rooms count: each tally a counter of its own, made once, with its label's values."""
+
+import uuid
+
+import numpy as np
+import pytest
+from prometheus_client import REGISTRY
+
+from agents.engine import metrics
+from agents.engine.processor import Asking, Counting, Tally
+from tests.contract.harness import PROCESSORS, Message, Run, messages, plan_of, samples
+
+
+def test_counts_are_added_by_name_and_label() -> None:
+    name = f"soma_test_{uuid.uuid4().hex}_total"
+    plain, labelled = Tally(name, "Help."), Tally(f"x_{name}", "Help.", "decision")
+    for _ in range(2):
+        metrics.count((plain, labelled), {name: 2, f"x_{name}:deny": 3, f"x_{name}:allow": 0})
+    assert REGISTRY.get_sample_value(name) == 4
+    assert REGISTRY.get_sample_value(f"x_{name}", {"decision": "deny"}) == 6
+    assert REGISTRY.get_sample_value(f"x_{name}", {"decision": "allow"}) == 0
+
+
+def test_what_is_not_declared_is_a_defect() -> None:
+    with pytest.raises(KeyError):
+        metrics.count((), {"soma_surprise_total": 1})
+
+
+@pytest.mark.parametrize("processor", PROCESSORS, ids=lambda p: p.name)
+def test_a_room_counts_only_what_it_declares(processor: object) -> None:
+    declared = next(p for p in PROCESSORS if p is processor)
+    plan = plan_of(declared)
+    run = Run(plan)
+    parts: list[Message] = messages(plan, samples(declared).records(np.random.default_rng(5), 20))
+    run.feed([parts])
+    if isinstance(run.fold, Counting):
+        counted = run.worker.fold.counted()
+        assert all(n == 0 for n in counted.values())  # `Worker.run` took them already
+        metrics.count(declared.tallies, counted)
+    if isinstance(run.fold, Asking):
+        assert run.fold.questions() == []  # nobody is there to be asked
