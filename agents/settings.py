@@ -73,6 +73,9 @@ class PredictorDefaults(BaseModel):
     diffusion_time: NotNegative = 0.5
     graph: Literal["path", "ring", "star", "none"] = "path"
     forgetting: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.01
+    calibrate: Literal["on", "off"] = "on"
+    calibrate_every: Annotated[int, Field(ge=50, le=100_000)] = 200
+    next_events: Literal["on", "off"] = "on"
 
 
 class ProjectionSettings(BaseModel):

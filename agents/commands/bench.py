@@ -256,6 +256,38 @@ def segmentation(
     _finish_all(reports, found, as_json)
 
 
+@bench.command()
+@click.option("--samples", type=click.IntRange(400, 1_000_000), default=5000, show_default=True)
+@click.option("--predictor", type=click.Choice(["heat", "persistence", "mahal"]), default="heat")
+@click.option("--plot", type=click.Path(dir_okay=False, path_type=Path), help="Write a PNG here.")
+@_seed
+@_json
+def calibration(samples: int, predictor: str, plot: Path | None, seed: int, as_json: bool) -> None:
+    """How often confidences come true, before and after calibration. Needs no broker.
+
+    \b
+    Example:
+      soma bench calibration --plot reliability.png
+    """
+    from ops.bench import calibration as bench_calibration
+    from ops.bench import reliability
+
+    found = bench_calibration.run(samples, seed, predictor)
+    if plot is not None:
+        try:
+            reliability.picture(found, plot)
+        except ImportError as error:
+            text = "a PNG needs matplotlib: pip install 'soma-stream[quality]'"
+            raise click.ClickException(text) from error
+        except OSError as error:
+            raise click.ClickException(f"can't write {plot}: {error.strerror}") from error
+    if not as_json:
+        for one in found[:4]:
+            click.echo(reliability.terminal(one))
+    table = bench_calibration.report(found, samples, predictor, plot)
+    _finish(table, bench_calibration.as_json(found), as_json)
+
+
 @contextmanager
 def _settings() -> Iterator[Settings]:
     """Settings with a broker that answers; what ends a benchmark is one message, no traceback."""

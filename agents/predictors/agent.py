@@ -1,7 +1,11 @@
 """The predictors as a stream processor: cog.observations -> cog.predictor.updates.
 
-State: one row for each (tenant, domain), 20 bytes a number of its vector and 60 more; one for each
-tenant with settings of its own, which stay until they are taken back; domains leave when silent.
+Beside them cog.next.events, one for each observation where the tenant wants them, and
+cog.predictor.calibration, one for each refit.
+
+State: one row for each (tenant, domain), 20 bytes a number of its vector, 60 more, and some 20 to
+200 of calibration; one for each tenant with settings of its own, which stay until they are taken
+back; domains leave when silent.
 """
 
 from agents.engine.processor import SRC_SCRATCH, Processor
@@ -10,11 +14,13 @@ from agents.predictors.kernels import REASONS
 from agents.predictors.settings import SETTINGS
 
 UPDATES = "cog.predictor.updates"
+CALIBRATIONS = "cog.predictor.calibration"
+NEXT_EVENTS = "cog.next.events"
 
 PROCESSOR = Processor(
     name="predictors",
     source="cog.observations",
-    sinks=(UPDATES,),
+    sinks=(UPDATES, CALIBRATIONS, NEXT_EVENTS),
     state_schema="predictors_state",
     law=1,
     settings=SETTINGS,
@@ -25,7 +31,9 @@ PROCESSOR = Processor(
             "predictor_type": SRC_SCRATCH,
             "model_version": SRC_SCRATCH,
             "observation_id": SRC_SCRATCH,
-        }
+        },
+        CALIBRATIONS: {"observation_id": SRC_SCRATCH},
+        NEXT_EVENTS: {"observation_id": SRC_SCRATCH, "predicted_state": SRC_SCRATCH},
     },
     state_src={
         "x": SRC_SCRATCH,

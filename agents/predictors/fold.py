@@ -6,13 +6,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from agents.engine.processor import Batch, Context, Control, Output, StateRows
+from agents.predictors import outputs as out
 from agents.predictors import rows as forms
 from agents.predictors import state as st
-from agents.predictors import updates
+from agents.predictors.calibration import fits, grown
 from agents.predictors.diffusion import LANCZOS_STEPS, LANCZOS_WORK, NONE, named
 from agents.predictors.kernels import (
     DIM_MAX,
     DONE,
+    NEED_FITS,
     NEED_POOL,
     Found,
     Source,
@@ -25,6 +27,7 @@ from agents.predictors.plans import PlanBook
 from agents.predictors.settings import (
     FORGET_AFTER,
     GRAPH,
+    NEXT,
     TIME,
     Book,
     checked,
@@ -49,6 +52,7 @@ class PredictorFold:
         self._keys = np.empty(0, np.uint8)
         self._work = _work(16)
         self._found = _found(0)
+        self._fits = fits(64)
 
     @property
     def names(self) -> NDArray[np.uint8]:
@@ -66,16 +70,21 @@ class PredictorFold:
         ids, pos, length, tenant = self._spans
         join(source, lo, hi, self._keys, pos, length, tenant)
         self._state.name_entities(self._keys, pos, length, batch.status, tenant, ids, lo, hi)
-        records = lo + np.flatnonzero(batch.status[lo:hi] == 0)
+        records, self._fits.used[0] = lo + np.flatnonzero(batch.status[lo:hi] == 0), 0
+        wanted = bool(self._book.table[:, NEXT].any())
+        out.place(outputs[2], source, records, self._found, wanted)
         while lo < hi:
-            state = self._state
+            state, book = self._state, self._book
             lo, why = fold_rows(
-                source, lo, hi, ids, state.e, state.pool, self._book.table, self._plans.plans,
-                self._work, self._found,
+                source, lo, hi, ids, state.e, state.pool, book.table, book.version,
+                self._plans.plans, self._work, self._found, self._fits, outputs[2].scratch.data,
             )  # fmt: skip
             if why != DONE:
                 self._provide(source, lo, why, ids)
-        updates.append(outputs[0], source, records, self._found, self._prefix)
+        out.updates(outputs[0], source, records, self._found, self._prefix)
+        out.calibrations(outputs[1], source, self._fits, self._prefix)
+        following = records[self._found.next_at[records] >= 0]
+        out.next_events(outputs[2], source, following, self._found, self._prefix)
 
     def control(self, control: Control) -> str | None:
         self._state.sweep()
@@ -135,7 +144,7 @@ class PredictorFold:
                 DIM_MAX, single,
             )  # fmt: skip
             if why == forms.FULL:
-                state.grow_pool(3 * int(rows.cols.i[slots.dim, lo]))
+                state.grow_pool(st.block(int(rows.cols.i[slots.dim, lo])))
             elif why == forms.SETTINGS:
                 self._take_settings(rows, lo, buf, int(ids[lo]), bool(gone[lo]))
                 lo += 1
@@ -183,7 +192,9 @@ class PredictorFold:
         """Give the fold of record r what it lacks."""
         n = int(source.cols.len[source.vector, r]) // 4
         if why == NEED_POOL:
-            self._state.grow_pool(3 * n)
+            self._state.grow_pool(st.block(n))
+        elif why == NEED_FITS:
+            self._fits = grown(self._fits)
         else:
             e = self._state.e
             settings = self._book.table[e.slot[e.owner[ids[r]]]]
@@ -201,22 +212,22 @@ class PredictorFold:
 
 _BLANK = {
     "dim": 0, "n": 0, "weight": 0.0, "x": b"", "mean": b"", "m2": b"", "restarts": 0, "ts": 0,
-    "touched": 0,
+    "touched": 0, "median": 0.0, "temperature": 1.0, "waiting": 0, "samples": 0, "lowest": 0,
+    "counts": [],
 }  # fmt: skip
 
 
 def _work(longest: int) -> Work:
-    seen, predicted, a, b, c = (np.zeros(longest) for _ in range(5))
+    seen, a, b, c = (np.zeros(longest) for _ in range(4))
     basis = np.zeros((LANCZOS_STEPS + 1, longest))
     small = np.zeros((LANCZOS_WORK, LANCZOS_STEPS))
     single, graph = np.zeros(longest, np.float32), named(NONE)
-    return Work(
-        single, seen, predicted, a, b, c, basis, small, graph.start, graph.neighbour
-    )  # fmt: skip
+    return Work(single, seen, a, b, c, basis, small, graph.start, graph.neighbour)
 
 
 def _found(records: int) -> Found:
-    return Found(np.zeros(records), np.zeros(records), np.zeros(records, np.int64))
+    predictor, next_at = np.zeros(records, np.int64), np.full(records, -1)
+    return Found(np.zeros(records), np.zeros(records), predictor, next_at)
 
 
 def _source(batch: Batch) -> Source:

@@ -7,6 +7,14 @@ from numba import njit
 from numpy.typing import NDArray
 
 from agents.engine.processor import ROOM_REASONS
+from agents.predictors.calibration import (
+    Fits,
+    learn,
+    level_of,
+    logit_of,
+    median_after,
+    scaled,
+)
 from agents.predictors.diffusion import Graph, chebyshev, lanczos
 from agents.predictors.plans import Plans, find
 from agents.predictors.rule import (
@@ -19,8 +27,18 @@ from agents.predictors.rule import (
     narrow,
     remember,
 )
-from agents.predictors.settings import ALPHA, FORGETTING, GRAPH, METHOD, PREDICTOR, TIME
-from agents.predictors.state import LIVE, SEPARATOR, Entities, mark, place
+from agents.predictors.settings import (
+    ALPHA,
+    CALIBRATE,
+    EVERY,
+    FORGETTING,
+    GRAPH,
+    METHOD,
+    NEXT,
+    PREDICTOR,
+    TIME,
+)
+from agents.predictors.state import LIVE, SEPARATOR, Entities, counts_of, mark, place, reset
 from topics.columns import Cols
 
 DIM_MAX = 32_768  # numbers in a vector: a state row of 20 bytes a number must fit into 1 MiB
@@ -31,7 +49,7 @@ REASONS = ("vector_empty", "vector_ragged", "vector_too_long", "vector_not_finit
 EMPTY, RAGGED, TOO_LONG, NOT_FINITE = range(ROOM_REASONS, ROOM_REASONS + 4)
 
 # What `fold_rows` stopped for.
-DONE, NEED_POOL, NEED_PLAN = range(3)
+DONE, NEED_POOL, NEED_PLAN, NEED_FITS = range(4)
 
 Bytes = NDArray[np.uint8]
 Ints = NDArray[np.int64]
@@ -57,7 +75,6 @@ class Work(NamedTuple):
 
     single: NDArray[np.float32]
     seen: Floats
-    predicted: Floats
     a: Floats
     b: Floats
     c: Floats
@@ -73,6 +90,7 @@ class Found(NamedTuple):
     error: Floats
     confidence: Floats
     predictor: Ints
+    next_at: Ints  # where its next event's vector goes to, -1: there is none; `fold_rows` says
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
@@ -152,10 +170,16 @@ def join(
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def _predict(
-    settings: Floats, last: Floats, mean: Floats, plans: Plans, plan: int, work: Work, n: int
+    settings: Floats,
+    last: Floats,
+    mean: Floats,
+    plans: Plans,
+    plan: int,
+    work: Work,
+    n: int,
+    predicted: Floats,
 ) -> None:
-    """work.predicted = the prediction from the state before the observation."""
-    predicted = work.predicted
+    """predicted[:n] = what the state says comes next."""
     if plan >= 0:
         graph = Graph(int(settings[GRAPH]), work.start, work.neighbour)
         at = plans.at[plan]
@@ -174,6 +198,62 @@ def _predict(
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
+def _read(buf: Bytes, p: int, n: int, single: NDArray[np.float32], seen: Floats) -> None:
+    """seen[:n] = the vector of n float32 at buf[p:]."""
+    single[:n].view(np.uint8)[:] = buf[p : p + 4 * n]
+    for i in range(n):
+        seen[i] = np.float64(single[i])
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _write(vector: Floats, n: int, single: NDArray[np.float32], out: Bytes, p: int) -> None:
+    """The vector as n float32 at out[p:]."""
+    for i in range(n):
+        single[i] = np.float32(vector[i])
+    out[p : p + 4 * n] = single[:n].view(np.uint8)
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _begin(e: Entities, pool: Floats, k: int, seen: Floats, mean: Floats, m2: Floats) -> None:
+    """Entity k, which has room, begins (anew)."""
+    e.restarts[k] += 1 if e.n[k] > 0 else 0
+    e.n[k] = 0
+    e.weight[k] = begin(seen, mean, m2, e.dim[k])
+    reset(e, k)
+    counts_of(e, pool, k)[:] = 0
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _calibrate(
+    e: Entities, pool: Floats, k: int, error: float, level: int, every: int, r: int, fits: Fits
+) -> None:
+    """Steps 1 to 3 of calibration.py, for an observation that was predicted."""
+    if e.waiting[k] > 0:
+        e.temperature[k] = learn(
+            counts_of(e, pool, k), e.waiting[k] - 1, error <= e.median[k], e.samples[k], every,
+            e.temperature[k], r, fits,
+        )  # fmt: skip
+        e.samples[k] += 1
+    e.median[k] = median_after(e.median[k], error, e.n[k])
+    e.waiting[k] = level + 1
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _confide(
+    settings: Floats, e: Entities, pool: Floats, k: int, error: float, r: int, fits: Fits
+) -> float:
+    """The confidence to publish; `error` as on the wire, the observation already counted in e.n."""
+    raw, logit = confidence_of(error, settings[ALPHA]), logit_of(error, settings[ALPHA])
+    if settings[CALIBRATE] == 0.0 or e.n[k] == 1:
+        e.waiting[k] = 0
+    else:
+        _calibrate(e, pool, k, error, level_of(logit), int(settings[EVERY]), r, fits)
+    if settings[CALIBRATE] == 0.0 or e.temperature[k] == 1.0:
+        return raw
+    return scaled(logit, e.temperature[k])
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
 def fold_rows(
     src: Source,
     lo: int,
@@ -182,44 +262,51 @@ def fold_rows(
     e: Entities,
     pool: Floats,
     table: Floats,
+    version: int,
     plans: Plans,
     work: Work,
     found: Found,
+    fits: Fits,
+    out: Bytes,
 ) -> tuple[int, int]:
-    """Fold records lo..hi-1 with status 0. Returns (next record, why it stopped there)."""
+    """Fold records lo..hi-1 with status 0. Returns (next record, why it stopped there).
+
+    `version` is that of the settings in `table`. The vectors of next events go to `out`, where
+    found.next_at wants them (-1: nowhere); it becomes -1 where there is none.
+    """
     buf, status, log_ms = src.buf, src.status, src.log_ms
     pos, length, stamp = src.cols.pos[src.vector], src.cols.len[src.vector], src.cols.i[src.ts]
     owner, slot, seen, single = e.owner, e.slot, work.seen, work.single
-    count, weight, dim, at, room = e.n, e.weight, e.dim, e.at, e.room
-    ts, touched, live, restarts, predicted = e.ts, e.touched, e.live, e.restarts, work.predicted
+    count, weight, dim, at, room, made = e.n, e.weight, e.dim, e.at, e.room, e.made
+    ts, touched, live, next_at = e.ts, e.touched, e.live, found.next_at
     for r in range(lo, hi):
         if status[r] != 0:
             continue
         k, n = ids[r], length[r] // 4
         settings = table[slot[owner[k]]]
-        first = count[k] == 0 or dim[k] != n
-        plan = -1
-        if not first and settings[PREDICTOR] == HEAT:
+        first, plan = count[k] == 0 or dim[k] != n, -1
+        onward = settings[NEXT] != 0.0 and next_at[r] >= 0
+        if fits.used[0] >= fits.record.shape[0]:
+            return r, NEED_FITS
+        if settings[PREDICTOR] == HEAT and (onward or not first):
             plan = find(plans, int(settings[GRAPH]), settings[TIME], n)
             if plan < 0:
                 return r, NEED_PLAN
         if not place(e, pool.shape[0], k, n):
             return r, NEED_POOL
-        single[:n].view(np.uint8)[:] = buf[pos[r] : pos[r] + 4 * n]
-        for i in range(n):
-            seen[i] = np.float64(single[i])
+        _read(buf, pos[r], n, single, seen)
         last = pool[at[k] : at[k] + n]
         mean = pool[at[k] + room[k] : at[k] + room[k] + n]
         m2 = pool[at[k] + 2 * room[k] : at[k] + 2 * room[k] + n]
+        predicted = pool[at[k] + 3 * room[k] : at[k] + 3 * room[k] + n]
         error = NEUTRAL_ERROR
         if first:
-            restarts[k] += 1 if count[k] > 0 else 0
-            count[k] = 0
-            weight[k] = begin(seen, mean, m2, n)
+            _begin(e, pool, k, seen, mean, m2)
         else:
-            _predict(settings, last, mean, plans, plan, work, n)
+            if made[k] != version:  # else it is what was published as the next event
+                _predict(settings, last, mean, plans, plan, work, n, predicted)
             weight[k] = remember(seen, mean, m2, weight[k], n, settings[FORGETTING])
-            error = error_of(seen, predicted, m2, weight[k], n)
+            error = narrow(error_of(seen, predicted, m2, weight[k], n))
         for i in range(n):
             last[i] = seen[i]
         count[k] += 1
@@ -228,7 +315,14 @@ def fold_rows(
         ts[k] = max(ts[k], stamp[r])
         touched[k] = max(touched[k], log_ms[r])
         mark(e, k)
-        found.error[r] = narrow(error)
-        found.confidence[r] = narrow(confidence_of(error, settings[ALPHA]))
+        found.error[r] = error
+        found.confidence[r] = narrow(_confide(settings, e, pool, k, error, r, fits))
         found.predictor[r] = int(settings[PREDICTOR])
+        made[k] = 0
+        if onward:
+            _predict(settings, last, mean, plans, plan, work, n, predicted)
+            made[k] = version
+            _write(predicted, n, single, out, next_at[r])
+        else:
+            next_at[r] = -1
     return hi, DONE

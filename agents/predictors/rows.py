@@ -8,13 +8,16 @@ from numpy.typing import NDArray
 
 from agents.engine.names import Names
 from agents.engine.processor import StateRows
-from agents.predictors.state import LIVE, SEPARATOR, Entities, drop, place
+from agents.predictors.calibration import LEVELS, MEDIAN_MAX, MEDIAN_MIN, T_MAX, T_MIN
+from agents.predictors.state import LIVE, SEPARATOR, Entities, counts_of, drop, place
 from topics.columns import Cols
 from topics.layout import Layout
 
 Bytes = NDArray[np.uint8]
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]
+
+COUNT_MAX = 0xFFFF  # a calibration count is a uint16
 
 # What `take` makes of a row.
 TAKEN, SETTINGS, BAD, FULL = range(4)
@@ -32,6 +35,12 @@ class Slots(NamedTuple):
     restarts: int
     ts: int
     touched: int
+    median: int
+    temperature: int
+    waiting: int
+    samples: int
+    lowest: int
+    counts: int
     settings: int
 
 
@@ -87,6 +96,48 @@ def _write(
     return used
 
 
+@njit(cache=True, nogil=True, error_model="numpy")
+def _spread(e: Entities, pool: Floats, k: int) -> tuple[int, int]:
+    """The lowest level of entity k that has a count, and how many there are from it to the highest.
+
+    (0, 0) where it has none.
+    """
+    if e.dim[k] == 0:
+        return 0, 0
+    counts, low, high = counts_of(e, pool, k), LEVELS, -1
+    for j in range(counts.shape[0]):
+        if counts[j] > 0:
+            low = min(low, j // 4)
+            high = j // 4
+    return (low, high - low + 1) if high >= 0 else (0, 0)
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _count(e: Entities, ids: Ints, pool: Floats, cols: Cols, s: Slots) -> int:
+    """Where the counts of these rows begin, and how many they are. Returns the number of all."""
+    lowest, cnt, total = cols.i[s.lowest], cols.cnt[s.counts], 0
+    for r in range(ids.shape[0]):
+        low, levels = _spread(e, pool, ids[r])
+        lowest[r], cnt[r] = low, 4 * levels
+        total += 4 * levels
+    return total
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _write_counts(
+    e: Entities, ids: Ints, pool: Floats, cols: Cols, s: Slots, used: int
+) -> None:  # fmt: skip
+    """The counts that `_count` counted, from child `used` on."""
+    lowest, at, cnt, values = cols.i[s.lowest], cols.at[s.counts], cols.cnt[s.counts], cols.vi
+    for r in range(ids.shape[0]):
+        at[r] = used
+        if cnt[r] > 0:
+            counts, first = counts_of(e, pool, ids[r]), 4 * lowest[r]
+            for j in range(cnt[r]):
+                values[used + j] = counts[first + j]
+            used += cnt[r]
+
+
 def write(rows: StateRows, e: Entities, names: Names, pool: Floats, ids: Ints, s: Slots) -> None:
     """Fill `rows` (empty) with the rows of these entities; those that aren't live as tombstones.
 
@@ -94,19 +145,30 @@ def write(rows: StateRows, e: Entities, names: Names, pool: Floats, ids: Ints, s
     """
     n = ids.shape[0]
     rows.columns.reserve(n, rows.columns.used)
+    more = _count(e, ids, pool, rows.columns.cols, s)
+    rows.columns.reserve(n, rows.columns.used + more)
     rows.scratch.reserve(bytes_of(e, ids))
     single = np.empty(int(e.dim[ids].max(initial=0)), np.float32)
     cols = rows.columns.cols
     rows.scratch.used = _write(e, ids, pool, cols, s, rows.scratch.data, rows.scratch.used, single)
+    _write_counts(e, ids, pool, cols, s, rows.columns.used)
+    rows.columns.used += more
     for slot, numbers in (
         (s.dim, e.dim),
         (s.n, e.n),
         (s.restarts, e.restarts),
         (s.ts, e.ts),
         (s.touched, e.touched),
+        (s.waiting, e.waiting),
+        (s.samples, e.samples),
     ):
         cols.i[slot, :n] = numbers[ids]
-    cols.f[s.weight, :n] = e.weight[ids]
+    for slot, values in (
+        (s.weight, e.weight),
+        (s.median, e.median),
+        (s.temperature, e.temperature),
+    ):
+        cols.f[slot, :n] = values[ids]
     cols.at[s.settings, :n] = 0
     cols.cnt[s.settings, :n] = 0
     if rows.key_pos.shape[0] < n:
@@ -143,6 +205,36 @@ def _holds(buf: Bytes, pos: int, length: int, size: int) -> bool:
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
+def _calibrated(cols: Cols, s: Slots, r: int) -> bool:
+    """Whether row r's calibration can be."""
+    median, temperature = cols.f[s.median, r], cols.f[s.temperature, r]
+    if not (median == 0.0 or MEDIAN_MIN <= median <= MEDIAN_MAX):
+        return False
+    if not T_MIN <= temperature <= T_MAX or cols.i[s.samples, r] < 0:
+        return False
+    if not 0 <= cols.i[s.waiting, r] <= LEVELS:
+        return False
+    at, size, low = cols.at[s.counts, r], cols.cnt[s.counts, r], cols.i[s.lowest, r]
+    if size % 4 != 0 or low < 0 or size < 0 or low + size // 4 > LEVELS:
+        return False
+    if at < 0 or at + size > cols.vi.shape[0]:
+        return False
+    least, most = 0, 0
+    for j in range(at, at + size):
+        least, most = min(least, cols.vi[j]), max(most, cols.vi[j])
+    return least >= 0 and most <= COUNT_MAX
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _fill(counts: NDArray[np.uint16], cols: Cols, s: Slots, r: int) -> None:
+    """An entity's calibration counts are those of row r, which `_calibrated` passed."""
+    first, at = 4 * cols.i[s.lowest, r], cols.at[s.counts, r]
+    counts[:] = 0
+    for j in range(cols.cnt[s.counts, r]):
+        counts[first + j] = cols.vi[at + j]
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
 def take(
     e: Entities,
     pool: Floats,
@@ -161,7 +253,7 @@ def take(
     """Take in entities' rows lo..hi-1, until one needs something else.
 
     Returns (row, why): (hi, TAKEN), a row of SETTINGS, one that is BAD, or FULL: the pool has no
-    room for 3·dim numbers more. `single` has room for dim_max numbers.
+    room for block(dim) numbers more. `single` has room for dim_max numbers.
     """
     dims, counts, weights = cols.i[s.dim], cols.i[s.n], cols.f[s.weight]
     x, x_size, mean, mean_size = cols.pos[s.x], cols.len[s.x], cols.pos[s.mean], cols.len[s.mean]
@@ -179,7 +271,7 @@ def take(
         if n < 1 or n > dim_max or counts[r] < 1 or not weights[r] >= 1.0:
             return r, BAD
         vectors = _holds(buf, x[r], x_size[r], 4 * n) and _holds(buf, mean[r], mean_size[r], 8 * n)
-        if not (vectors and _holds(buf, m2[r], m2_size[r], 8 * n)):
+        if not (vectors and _holds(buf, m2[r], m2_size[r], 8 * n) and _calibrated(cols, s, r)):
             return r, BAD
         if not place(e, pool.shape[0], k, n):
             return r, FULL
@@ -190,6 +282,7 @@ def take(
         pool[at + room : at + room + n].view(np.uint8)[:] = buf[mean[r] : mean[r] + 8 * n]
         pool[at + 2 * room : at + 2 * room + n].view(np.uint8)[:] = buf[m2[r] : m2[r] + 8 * n]
         _assume(e, k, cols, s, r)
+        _fill(counts_of(e, pool, k), cols, s, r)
     return hi, TAKEN
 
 
@@ -203,3 +296,8 @@ def _assume(e: Entities, k: int, cols: Cols, s: Slots, r: int) -> None:
     e.restarts[k] = cols.i[s.restarts, r]
     e.ts[k] = cols.i[s.ts, r]
     e.touched[k] = cols.i[s.touched, r]
+    e.median[k] = cols.f[s.median, r]
+    e.temperature[k] = cols.f[s.temperature, r]
+    e.waiting[k] = cols.i[s.waiting, r]
+    e.samples[k] = cols.i[s.samples, r]
+    e.made[k] = 0

@@ -8,7 +8,10 @@ with weights West 1979). For an observation x' and forgetting f, in this order:
    m2 ← (1-f)·m2 + δ²·(1-1/W). So observation k of n counts (1-f)^(n-k), and var = m2/W.
 3. e = mean_i (x'_i - ŷ_i)² / (var_i + ε), at most ERROR_MAX: var knows x' itself, so that one jump
    in a constant series is a large error, not an unbounded one.
-4. confidence = exp(-α·e), at least CONFIDENCE_MIN; x ← x'.
+4. From here on e is as the wire has it (float32). The raw confidence is exp(-α·e), at least
+   CONFIDENCE_MIN; what is published is the calibrated one: see calibration.py. x ← x'.
+5. The next event, with `next_events` on: ŷ as in step 1, from the state as it now is and the
+   settings in force, as float32; with the confidence published in step 4.
 
 A first observation, or one of another dimension, has no prediction: W ← 1, mean ← x', m2 ← 0,
 e = NEUTRAL_ERROR, what a prediction no better than the mean has on average.

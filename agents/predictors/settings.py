@@ -9,7 +9,9 @@ from numpy.typing import NDArray
 EVERYONE = "*"  # the tenant whose settings are the partition's defaults
 
 # Columns of a row; words are numbered in the order of CHOICES.
-PREDICTOR, ALPHA, TIME, GRAPH, METHOD, FORGETTING, FORGET_AFTER = range(7)
+(
+    PREDICTOR, ALPHA, TIME, GRAPH, METHOD, FORGETTING, FORGET_AFTER, CALIBRATE, EVERY, NEXT
+) = range(10)  # fmt: skip
 
 SETTINGS: dict[str, str] = {
     "predictor": "heat, persistence or mahal",
@@ -19,6 +21,9 @@ SETTINGS: dict[str, str] = {
     "heat_method": "chebyshev (to 1e-10 always), or lanczos (faster on large stars)",
     "forgetting": "weight that the mean and variance lose per observation; 0 (never) to 0.999",
     "forget_after_s": "silence after which a domain is forgotten, in seconds; 1 to 10 years",
+    "calibrate": "on or off: publish confidences as often right as they say",
+    "calibrate_every": "confidences between two refits of the temperature; 50 to 100000",
+    "next_events": "on or off: publish the vector that is expected next",
 }
 NAMES = tuple(SETTINGS)
 
@@ -26,13 +31,17 @@ CHOICES: dict[str, tuple[str, ...]] = {
     "predictor": ("heat", "persistence", "mahal"),  # rule.HEAT, PERSISTENCE, MAHAL
     "graph": ("none", "path", "ring", "star"),  # diffusion.NONE, PATH, RING, STAR
     "heat_method": ("chebyshev", "lanczos"),  # fold.CHEBYSHEV, LANCZOS
+    "calibrate": ("off", "on"),
+    "next_events": ("off", "on"),
 }
 _RANGES: dict[str, tuple[float, float]] = {
     "alpha": (0.0, 1000.0),
     "diffusion_time": (0.0, 10.0),
     "forgetting": (0.0, 0.999),
     "forget_after_s": (1.0, 315_360_000.0),
+    "calibrate_every": (50.0, 100_000.0),
 }
+_WHOLE = ("calibrate_every",)
 _DEFAULTS = {
     "predictor": "heat",
     "alpha": "2.0",
@@ -41,6 +50,9 @@ _DEFAULTS = {
     "heat_method": "chebyshev",
     "forgetting": "0.01",
     "forget_after_s": "2592000",
+    "calibrate": "on",
+    "calibrate_every": "200",
+    "next_events": "on",
 }
 
 
@@ -77,8 +89,10 @@ def checked(setting: str, value: float) -> float:
 
 def _checked(setting: str, value: float, text: str) -> float:
     low, high = _RANGES[setting]
-    if not low <= value <= high:
-        raise ValueError(f"{setting} is a number from {low:g} to {high:g}, not {text[:40]!r}")
+    whole = setting in _WHOLE
+    if not low <= value <= high or (whole and value != int(value)):
+        kind = "whole number" if whole else "number"
+        raise ValueError(f"{setting} is a {kind} from {low:g} to {high:g}, not {text[:40]!r}")
     return value
 
 
@@ -99,6 +113,7 @@ class Book:
         self._slot: dict[str, int] = {}
         self._free: list[int] = []
         self.table = self._base[None, :].copy()
+        self.version = 1  # goes up with every change
 
     def slot(self, tenant: str) -> int:
         """The tenant's row in `table`."""
@@ -123,6 +138,7 @@ class Book:
 
     def replace(self, tenant: str, values: Mapping[str, float]) -> None:
         """Make these the tenant's own values, instead of all it had."""
+        self.version += 1
         if values:
             self._own[tenant] = dict(values)
         else:

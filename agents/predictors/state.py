@@ -1,9 +1,10 @@
 """What a partition's predictors remember: one entity for each (tenant, domain), as arrays.
 
 Entities and tenants share one set of names (`names.Names`): "tenant 0x1f domain" and "tenant". A
-name's int indexes every array of `Entities`. Vectors live in `pool`: entity k has three runs of
-room[k] numbers from at[k] on, the last vector, mean and m2, of which dim[k] are in use.
-An entity costs about 110 bytes, its key and 24 bytes a number.
+name's int indexes every array of `Entities`. Vectors live in `pool`: entity k has four runs of
+room[k] numbers from at[k] on, the last vector, mean, m2 and what is expected next, of which dim[k]
+are in use; behind them, HIST numbers' room holds its calibration counts.
+An entity costs about 150 bytes, its key, 256 bytes of counts and 32 bytes a number.
 """
 
 from typing import NamedTuple
@@ -13,8 +14,12 @@ from numba import njit
 from numpy.typing import NDArray
 
 from agents.engine.names import Names
+from agents.predictors.calibration import COUNTS
 
 SEPARATOR = 0x1F  # between tenant and domain; no name of either may contain it
+
+RUNS = 4  # of an entity's vectors
+HIST = COUNTS // 4  # numbers of 8 bytes that hold counts of 2
 
 POOL_USED, POOL_WASTED, CHANGED, LIVE, DROPPED = range(5)  # Entities.counts
 
@@ -39,6 +44,11 @@ class Entities(NamedTuple):
     restarts: Ints
     ts: Ints  # microseconds, event time
     touched: Ints  # milliseconds, log time
+    median: Floats  # of calibration.py, as the next three
+    temperature: Floats
+    waiting: Ints
+    samples: Ints
+    made: Ints  # Book.version for which the pool holds what is expected next; 0: it doesn't
     live: Bytes
     dirty: Bytes  # 1: stands in `changed`
     changed: Ints  # names in the order of their first change; counts[CHANGED] of them
@@ -49,11 +59,12 @@ _BY_NAME = tuple(name for name in Entities._fields if name not in ("changed", "c
 
 
 def _empty(capacity: int) -> Entities:
-    ints = [np.zeros(capacity, np.int64) for _ in range(9)]
+    ints = [np.zeros(capacity, np.int64) for _ in range(12)]
     ints[0][:] = -1
-    owner, slot, dim, room, at, n, restarts, ts, touched = ints
+    owner, slot, dim, room, at, n, restarts, ts, touched, waiting, samples, made = ints
     return Entities(
         owner, slot, dim, room, at, n, np.zeros(capacity), restarts, ts, touched,
+        np.zeros(capacity), np.ones(capacity), waiting, samples, made,
         np.zeros(capacity, np.uint8), np.zeros(capacity, np.uint8), np.zeros(capacity, np.int64),
         np.zeros(5, np.int64),
     )  # fmt: skip
@@ -69,23 +80,31 @@ def mark(e: Entities, k: int) -> None:
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
+def block(room: int) -> int:
+    """Numbers of the pool that an entity with so much room takes."""
+    return RUNS * room + HIST if room > 0 else 0
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
 def place(e: Entities, pool_size: int, k: int, dim: int) -> bool:
     """Give entity k room for vectors of so many numbers; False where the pool is too small."""
     if e.room[k] < dim:
-        if e.counts[POOL_USED] + 3 * dim > pool_size:
+        if e.counts[POOL_USED] + block(dim) > pool_size:
             return False
-        e.counts[POOL_WASTED] += 3 * e.room[k]
+        e.counts[POOL_WASTED] += block(e.room[k])
         e.at[k] = e.counts[POOL_USED]
         e.room[k] = dim
-        e.counts[POOL_USED] += 3 * dim
-    e.dim[k] = dim
+        e.counts[POOL_USED] += block(dim)
+    if e.dim[k] != dim:
+        e.dim[k] = dim
+        e.made[k] = 0
     return True
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def drop(e: Entities, k: int) -> None:
     """Entity k leaves; its room is wasted, its name stays until the next sweep."""
-    e.counts[POOL_WASTED] += 3 * e.room[k]
+    e.counts[POOL_WASTED] += block(e.room[k])
     e.counts[LIVE] -= e.live[k]
     e.counts[DROPPED] += 1
     e.live[k] = 0
@@ -96,6 +115,24 @@ def drop(e: Entities, k: int) -> None:
     e.restarts[k] = 0
     e.ts[k] = 0
     e.touched[k] = 0
+    reset(e, k)
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def reset(e: Entities, k: int) -> None:
+    """Entity k's calibration begins anew, but for its counts, and nothing is expected."""
+    e.median[k] = 0.0
+    e.temperature[k] = 1.0
+    e.waiting[k] = 0
+    e.samples[k] = 0
+    e.made[k] = 0
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def counts_of(e: Entities, pool: Floats, k: int) -> NDArray[np.uint16]:
+    """The calibration counts of entity k, which has room."""
+    at = e.at[k] + RUNS * e.room[k]
+    return pool[at : at + HIST].view(np.uint16)
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
@@ -132,13 +169,16 @@ def _compact(e: Entities, count: int, pool: Floats, fresh: Floats) -> None:
     used = 0
     for k in range(count):
         dim = e.dim[k]
-        for part in range(3):
+        for part in range(RUNS):
             source = e.at[k] + part * e.room[k]
             for i in range(dim):
                 fresh[used + part * dim + i] = pool[source + i]
+        if dim > 0:
+            to = used + RUNS * dim
+            fresh[to : to + HIST].view(np.uint16)[:] = counts_of(e, pool, k)
         e.at[k] = used
         e.room[k] = dim
-        used += 3 * dim
+        used += block(dim)
     e.counts[POOL_USED] = used
     e.counts[POOL_WASTED] = 0
 

@@ -187,10 +187,13 @@ def loaded(plan: Plan, rows: dict[bytes, bytes], order: np.random.Generator | No
 
 
 def row_path(plan: Plan, part: list[Message]) -> list[bytes]:
-    """The reference: fastavro decodes one record at a time, the law folds it, fastavro encodes."""
+    """The reference: fastavro decodes one record at a time, the law folds it, fastavro encodes.
+
+    Sink by sink, as `Run.outputs` has them.
+    """
     place = Place(TOPIC_ID[:8], 0)
     fold = plan.processor.make(plan.context(place, defaults_of(plan.processor, SETTINGS)))
-    encoded = []
+    encoded: list[list[bytes]] = [[] for _ in plan.sinks]
     for message in part:
         assert message.value is not None
         name, record = codec.decode(message.value)
@@ -207,11 +210,11 @@ def row_path(plan: Plan, part: list[Message]) -> list[bytes]:
             np.zeros(1, np.uint8),
         )
         fold.fold(batch, 0, 1, outputs)
-        for sink, output in zip(plan.sinks, outputs, strict=True):
+        for sink, output, mine in zip(plan.sinks, outputs, encoded, strict=True):
             bufs = (scratch.data, fold.names, output.scratch.data)
             schema = sink.layout.schema["name"].split(".")[-1]
-            encoded += [codec.encode(schema, output.columns.get(k, bufs)) for k in range(output.n)]
-    return encoded
+            mine += [codec.encode(schema, output.columns.get(k, bufs)) for k in range(output.n)]
+    return [value for mine in encoded for value in mine]
 
 
 def homes(tenants: list[str], n: int) -> dict[str, int]:

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from agents.engine.processor import Batch, Context, Control, Output, Place, StateRows
-from agents.predictors.agent import PROCESSOR, UPDATES
+from agents.predictors.agent import CALIBRATIONS, NEXT_EVENTS, PROCESSOR, UPDATES
 from agents.predictors.fold import PredictorFold
 from topics.columns import Buffer, Columns, Layout
 from topics.schemas import schemas
@@ -16,7 +16,14 @@ Record = dict[str, Any]
 Rows = dict[bytes, Record | None]  # None: a tombstone
 
 SOURCE = Layout(schemas().newest("observation"))
-SINK = Layout(schemas().newest("predictor_update"), PROCESSOR.sink_src[UPDATES])
+SINKS = tuple(
+    Layout(schemas().newest(schema), PROCESSOR.sink_src[topic])
+    for schema, topic in (
+        ("predictor_update", UPDATES),
+        ("predictor_calibration", CALIBRATIONS),
+        ("next_event", NEXT_EVENTS),
+    )
+)
 STATE = Layout(schemas().newest(PROCESSOR.state_schema), PROCESSOR.state_src)
 STORED = Layout(schemas().newest(PROCESSOR.state_schema))
 PLACE = Place("0a1b2c3d", 3)
@@ -32,18 +39,29 @@ class Harness:
         self.fold = PredictorFold(Context(PLACE, defaults))
         self.offset = 0
         self.reasons: list[str] = []
+        self.calibrations: list[Record] = []  # of the last run
+        self.next_events: list[Record] = []
 
     @_wrapping
     def run(self, records: Sequence[Record], cuts: Sequence[int] = ()) -> list[Record]:
         """Fold records in one batch, in slices cut at `cuts`; returns the updates."""
         batch = self.batch(records)
-        output = Output(Columns(SINK), Buffer(), np.empty(0, np.int64))
+        outputs = tuple(Output(Columns(sink), Buffer(), np.empty(0, np.int64)) for sink in SINKS)
         edges = [0, *sorted(cuts), len(records)]
         for lo, hi in pairwise(edges):
-            self.fold.fold(batch, lo, hi, (output,))
-        bufs = (batch.buf, self.fold.names, output.scratch.data)
+            self.fold.fold(batch, lo, hi, outputs)
         self.reasons = [PROCESSOR.reasons[s - 64] for s in batch.status if s]
-        assert [int(k) for k in output.cause[: output.n]] == list(np.flatnonzero(batch.status == 0))
+        good = [int(k) for k in np.flatnonzero(batch.status == 0)]
+        updates, self.calibrations, self.next_events = (
+            self._records(batch, output) for output in outputs
+        )
+        causes = [[int(k) for k in output.cause[: output.n]] for output in outputs]
+        assert causes[0] == good
+        assert all(sorted(set(found)) == found and set(found) <= set(good) for found in causes)
+        return updates
+
+    def _records(self, batch: Batch, output: Output) -> list[Record]:
+        bufs = (batch.buf, self.fold.names, output.scratch.data)
         return [output.columns.get(r, bufs) for r in range(output.n)]
 
     def batch(self, records: Sequence[Record]) -> Batch:
@@ -110,7 +128,8 @@ class Harness:
 
 _BLANK: Record = {
     "dim": 0, "n": 0, "weight": 0.0, "x": b"", "mean": b"", "m2": b"", "restarts": 0, "ts": 0,
-    "touched": 0, "settings": {},
+    "touched": 0, "median": 0.0, "temperature": 1.0, "waiting": 0, "samples": 0, "lowest": 0,
+    "counts": [], "settings": {},
 }  # fmt: skip
 
 

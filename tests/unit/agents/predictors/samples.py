@@ -48,4 +48,9 @@ def settings() -> list[tuple[str, str]]:
         ("graph", "star"),
         ("forgetting", "0.2"),
         ("forget_after_s", "3600"),
+        ("calibrate", "off"),
+        ("next_events", "off"),
+        ("calibrate_every", "50"),
+        ("calibrate", "on"),
+        ("next_events", "on"),
     ]

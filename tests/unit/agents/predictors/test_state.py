@@ -84,7 +84,7 @@ def test_changing_dimensions_waste_bounded_room() -> None:
     harness = Harness()
     for k in range(200):
         harness.run(many(20, START + k, dim=1 + k))
-    live = 20 * 3 * 200
+    live = 20 * int(s.block(200))
     assert harness.fold._state.pool.shape[0] <= max(4 * live, 4096)
     rows = harness.all()
     assert {row["dim"] for row in rows.values() if row} == {200}

@@ -1,0 +1,139 @@
+"""What the law found of a batch, as columns of predictor updates, calibrations and next events."""
+
+import numpy as np
+from numba import njit
+from numpy.typing import NDArray
+
+from agents.engine.places import PLACE_MAX, put_place
+from agents.engine.processor import Output
+from agents.predictors import calibration as cal
+from agents.predictors.kernels import Found, Source
+from agents.predictors.settings import CHOICES
+
+MODEL_VERSION = "1.0"
+
+_WORDS = (*CHOICES["predictor"], MODEL_VERSION)
+_FIGURES = {  # of a predictor_calibration
+    "temperature": cal.TEMPERATURE,
+    "previous": cal.PREVIOUS,
+    "fitted": cal.FITTED,
+    "ece_pre": cal.ECE_PRE,
+    "ece_post": cal.ECE_POST,
+    "brier_pre": cal.BRIER_PRE,
+    "brier_post": cal.BRIER_POST,
+    "nll_pre": cal.NLL_PRE,
+    "nll_post": cal.NLL_POST,
+}
+_BINS = {"bin_count": cal.COUNT, "bin_confidence": cal.CONFIDENCE, "bin_accuracy": cal.ACCURACY}
+
+Bytes = NDArray[np.uint8]
+Ints = NDArray[np.int64]
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _put_ids(
+    out: Bytes, used: int, prefix: Bytes, offsets: Ints, records: Ints, pos: Ints, size: Ints
+) -> int:
+    """Writes the place of each record to out[used:]; returns the end, -1 where there is no room."""
+    for k in range(records.shape[0]):
+        end = put_place(out, used, prefix, offsets[records[k]])
+        if end < 0:
+            return -1
+        pos[k] = used
+        size[k] = end - used
+        used = end
+    return used
+
+
+def _append(output: Output, source: Source, records: Ints, prefix: Bytes) -> slice:
+    """Room for a record for each of these, with tenant, domain, ts and observation_id filled in."""
+    m, at = records.shape[0], output.n
+    output.reserve(m, 0, m * PLACE_MAX)
+    slots, here = output.columns.layout.slots, slice(at, at + m)
+    given, cols = source.cols, output.columns.cols
+    for name, slot in (("tenant", source.tenant), ("domain", source.domain)):
+        cols.pos[slots[name], here] = given.pos[slot][records]
+        cols.len[slots[name], here] = given.len[slot][records]
+    cols.i[slots["ts"], here] = given.i[source.ts][records]
+    ids = slots["observation_id"]
+    output.scratch.used = _put_ids(
+        output.scratch.data, output.scratch.used, prefix, source.offsets, records,
+        cols.pos[ids, here], cols.len[ids, here],
+    )  # fmt: skip
+    if output.scratch.used < 0:
+        raise ValueError("an offset is negative, or its id is longer than any can be")
+    output.cause[here] = records
+    output.n += m
+    return here
+
+
+def updates(output: Output, source: Source, records: Ints, found: Found, prefix: Bytes) -> None:
+    """Add the update of each of these records; `prefix` stands before the offset in an id."""
+    text = output.scratch.append("".join(_WORDS).encode())
+    here = _append(output, source, records, prefix)
+    slots, cols = output.columns.layout.slots, output.columns.cols
+    size = np.array([len(word) for word in _WORDS], np.int64)
+    start = text + np.cumsum(size) - size
+    word = found.predictor[records]
+    cols.pos[slots["predictor_type"], here] = start[word]
+    cols.len[slots["predictor_type"], here] = size[word]
+    cols.pos[slots["model_version"], here] = start[-1]
+    cols.len[slots["model_version"], here] = size[-1]
+    ts = cols.i[slots["ts"], here]
+    cols.f[slots["error_metric"], here] = found.error[records]
+    cols.f[slots["confidence"], here] = found.confidence[records]
+    late_ms = (source.log_ms[records] * 1000 - ts) / 1000.0
+    cols.f[slots["prediction_latency_ms"], here] = late_ms.astype(np.float32)
+    cols.i[slots["vector_dim"], here] = source.cols.len[source.vector][records] // 4
+
+
+def calibrations(output: Output, source: Source, fits: cal.Fits, prefix: Bytes) -> None:
+    """Add the record of each refit."""
+    m = int(fits.used[0])
+    if not m:
+        return
+    output.reserve(m, 2 * len(_BINS) * cal.BINS * m)
+    here = _append(output, source, fits.record[:m], prefix)
+    slots, columns = output.columns.layout.slots, output.columns
+    cols = columns.cols
+    for name, row in _FIGURES.items():
+        cols.f[slots[name], here] = fits.figures[row, :m]
+    cols.i[slots["samples"], here] = fits.samples[:m]
+    cols.i[slots["kept"], here] = fits.kept[:m]
+    for which, suffix in enumerate(("", "_post")):
+        for name, row in _BINS.items():
+            slot, end = slots[name + suffix], columns.used + cal.BINS * m
+            values = np.ascontiguousarray(fits.bins[which, row, :, :m].T).ravel()
+            children = cols.vi if name == "bin_count" else cols.vf
+            children[columns.used : end] = values
+            cols.at[slot, here] = np.arange(columns.used, end, cal.BINS)
+            cols.cnt[slot, here] = cal.BINS
+            columns.used = end
+
+
+def place(output: Output, source: Source, records: Ints, found: Found, wanted: bool) -> None:
+    """Give the next event of each of these records room for its vector, in found.next_at."""
+    if not wanted:
+        found.next_at[records] = -1
+        return
+    size = source.cols.len[source.vector][records]
+    end = output.scratch.used + np.cumsum(size)
+    found.next_at[records] = end - size
+    output.scratch.reserve(int(size.sum()))
+    output.scratch.used += int(size.sum())
+
+
+def next_events(output: Output, source: Source, records: Ints, found: Found, prefix: Bytes) -> None:
+    """Add the next event of each of these records, whose vectors are in the scratch already."""
+    if not records.shape[0]:
+        return
+    here = _append(output, source, records, prefix)
+    slots, nulls = output.columns.layout.slots, output.columns.layout.null_slots
+    cols = output.columns.cols
+    cols.pos[slots["predicted_state"], here] = found.next_at[records]
+    cols.len[slots["predicted_state"], here] = source.cols.len[source.vector][records]
+    cols.f[slots["confidence"], here] = found.confidence[records]
+    cols.f[slots["regret"], here] = np.nan
+    cols.null[nulls["regret"], here] = 1
+    cols.at[slots["metadata"], here] = 0
+    cols.cnt[slots["metadata"], here] = 0

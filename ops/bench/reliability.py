@@ -1,0 +1,58 @@
+"""Reliability diagrams: the share that came true over the confidence, on the terminal and as PNG.
+
+A diagram of perfect confidences is the diagonal (DeGroot and Fienberg 1983).
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from ops.bench.calibration import Judged
+
+WHEN = ("before", "after")
+COLOURS = ("#d1495b", "#1b6ca8")
+
+
+def points(one: Judged, when: int) -> tuple[list[float], list[float]]:
+    """(mean confidence, share that came true) of the bins that hold samples."""
+    count, sure, true = one.bins[when]
+    kept = [k for k, n in enumerate(count) if n]
+    return [sure[k] for k in kept], [true[k] for k in kept]
+
+
+def terminal(one: Judged, width: int = 64, height: int = 20) -> str:
+    """One diagram as text."""
+    import plotext
+
+    plotext.clear_figure()
+    plotext.theme("clear")
+    plotext.plot_size(width, height)
+    plotext.plot([0, 1], [0, 1], marker="dot", label="as it should be")
+    for when, marker in enumerate(("x", "o")):
+        plotext.scatter(*points(one, when), marker=marker, label=WHEN[when])
+    plotext.title(f"{one.name}: came true over confidence")
+    plotext.xlim(0, 1)
+    plotext.ylim(0, 1)
+    text = str(plotext.build())
+    plotext.clear_figure()
+    return text
+
+
+def picture(found: Sequence[Judged], path: Path) -> None:
+    """All diagrams as one PNG. Raises ImportError without matplotlib, OSError if it can't write."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    columns = min(4, len(found))
+    rows = -(-len(found) // columns)
+    figure: Any = Figure(figsize=(3.2 * columns, 3.2 * rows), layout="constrained")
+    FigureCanvasAgg(figure)
+    for k, one in enumerate(found):
+        axes = figure.add_subplot(rows, columns, k + 1)
+        axes.plot([0, 1], [0, 1], color="#999999", linewidth=0.8)
+        for when, colour in enumerate(COLOURS):
+            label = f"{WHEN[when]}, ECE {one.ece[when]:.3f}"
+            axes.plot(*points(one, when), "o-", color=colour, markersize=4, label=label)
+        axes.set(xlim=(0, 1), ylim=(0, 1), title=one.name, xlabel="confidence", ylabel="came true")
+        axes.legend(fontsize="x-small", loc="upper left")
+    figure.savefig(path, format="png", dpi=110)
