@@ -322,7 +322,7 @@ def _unset(what: str, example: str, home: Path) -> SettingsError:
 
 def _unknown(env: Mapping[str, str]) -> Iterator[str]:
     """Variables with our prefix that set nothing: mistyped more often than not."""
-    nested = {
+    nested: dict[str, type[BaseModel]] = {
         "INTEGRATOR": IntegratorDefaults,
         "PREDICTORS": PredictorDefaults,
         "PROJECTIONS": ProjectionSettings,

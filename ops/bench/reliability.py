@@ -20,21 +20,20 @@ def points(one: Judged, when: int) -> tuple[list[float], list[float]]:
     return [sure[k] for k in kept], [true[k] for k in kept]
 
 
-def terminal(one: Judged, width: int = 64, height: int = 20) -> str:
-    """One diagram as text."""
+def terminal(one: Judged, width: int = 64, height: int = 18) -> str:
+    """One diagram as text, without colours."""
     import plotext
 
-    plotext.clear_figure()
-    plotext.theme("clear")
-    plotext.plot_size(width, height)
-    plotext.plot([0, 1], [0, 1], marker="dot", label="as it should be")
-    for when, marker in enumerate(("x", "o")):
-        plotext.scatter(*points(one, when), marker=marker, label=WHEN[when])
-    plotext.title(f"{one.name}: came true over confidence")
-    plotext.xlim(0, 1)
-    plotext.ylim(0, 1)
-    text = str(plotext.build())
-    plotext.clear_figure()
+    figure = plotext.figure
+    figure.clear()
+    figure.plot_size(width, height)
+    figure.title(f"{one.name}: came true over confidence; x before, o after")
+    diagonal = [k / 100 for k in range(101)]  # also sets the limits, 0 and 1
+    figure.draw(figure.signal(diagonal, diagonal, marker="braille"))
+    for when, marker in enumerate("xo"):
+        figure.draw(figure.signal(*points(one, when), marker=marker))
+    text = str(plotext.uncolorize(str(figure.build())))
+    figure.clear()
     return text
 
 

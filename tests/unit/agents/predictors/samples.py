@@ -9,7 +9,10 @@ DOMAINS = ("state", "agent", "action")
 
 
 def records(rng: np.random.Generator, n: int) -> list[dict[str, Any]]:
-    """Five tenants, three domains; some late, some long after; now and then another dimension."""
+    """Five tenants, three domains; some late, some long after; now and then another dimension.
+
+    Every other record is of one domain that keeps its dimension, long enough for a refit.
+    """
     found = []
     clock = TS
     dims = {(t, d): int(rng.integers(1, 20)) for t in range(5) for d in range(3)}
@@ -19,7 +22,9 @@ def records(rng: np.random.Generator, n: int) -> list[dict[str, Any]]:
         if rng.random() < 0.01:
             clock += 60_000_000
         key = (int(rng.integers(5)), int(rng.integers(3)))
-        if rng.random() < 0.02:
+        if rng.random() < 0.5:
+            key = (0, 0)
+        elif rng.random() < 0.04 and key != (0, 0):
             levels[key] = rng.normal(size=int(rng.integers(1, 20)))
         levels[key] = levels[key] + rng.normal(size=levels[key].shape[0])
         late = int(rng.integers(1, 30_000_000)) if rng.random() < 0.05 else 0
@@ -36,8 +41,8 @@ def records(rng: np.random.Generator, n: int) -> list[dict[str, Any]]:
 
 
 def settings() -> list[tuple[str, str]]:
-    """Valid values of every setting."""
-    return [
+    """Valid values of every setting; short windows more often, so that refits happen."""
+    return [("calibrate_every", "50")] * 6 + [
         ("predictor", "mahal"),
         ("predictor", "persistence"),
         ("predictor", "heat"),
@@ -50,7 +55,6 @@ def settings() -> list[tuple[str, str]]:
         ("forget_after_s", "3600"),
         ("calibrate", "off"),
         ("next_events", "off"),
-        ("calibrate_every", "50"),
         ("calibrate", "on"),
         ("next_events", "on"),
     ]
