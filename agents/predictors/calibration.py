@@ -42,8 +42,9 @@ import math
 from typing import NamedTuple
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
+
+from agents.predictors.compiled import entry
 
 LEVELS = 32
 LIMIT = 6.0  # |logit|
@@ -80,26 +81,28 @@ class Fits(NamedTuple):
     kept: Ints
     figures: Floats  # [FIGURES, room]
     bins: Floats  # [2, 3, BINS, room]: before and after; count, mean confidence, share that's true
+    work: Floats  # [3, 3, BINS]: bins before, after, and of the temperature in force
 
 
 def fits(room: int) -> Fits:
     """Room for so many refits."""
     record, samples, kept = (np.zeros(room, np.int64) for _ in range(3))
     figures, bins = np.zeros((FIGURES, room)), np.zeros((2, 3, BINS, room))
-    return Fits(np.zeros(1, np.int64), record, samples, kept, figures, bins)
+    work = np.zeros((3, 3, BINS))
+    return Fits(np.zeros(1, np.int64), record, samples, kept, figures, bins, work)
 
 
 def grown(full: Fits) -> Fits:
     """The same refits, with room for as many again."""
     used = int(full.used[0])
     more = fits(2 * full.record.shape[0])
-    for new, old in zip(more[1:], full[1:], strict=True):
+    for new, old in zip(more[1:-1], full[1:-1], strict=True):
         new[..., :used] = old[..., :used]
     more.used[0] = used
     return more
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@entry
 def logit_of(error: float, alpha: float) -> float:
     """The logit of exp(-alpha·error), within ±LIMIT."""
     x = alpha * error
@@ -108,19 +111,19 @@ def logit_of(error: float, alpha: float) -> float:
     return min(max(-x - math.log(-math.expm1(-x)), -LIMIT), LIMIT)
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@entry
 def level_of(logit: float) -> int:
     """The level of a logit within ±LIMIT."""
     return min(int((logit + LIMIT) / WIDTH), LEVELS - 1)
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@entry
 def scaled(logit: float, temperature: float) -> float:
     """The confidence of a logit under a temperature."""
     return 1.0 / (1.0 + math.exp(-logit / temperature))
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@entry
 def median_after(median: float, error: float, n: int) -> float:
     """Step 2: the running median with one more error, the n-th observation's."""
     step = 1.0 + max(STEP, 1.0 / n)
@@ -133,13 +136,13 @@ def median_after(median: float, error: float, n: int) -> float:
     return min(max(median, MEDIAN_MIN), MEDIAN_MAX)
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@entry
 def _middle(level: int) -> float:
     """The logit that a level stands for."""
     return (level + 0.5) * WIDTH - LIMIT
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@entry
 def _slope(counts: Counts, beta: float) -> tuple[float, float]:
     """First and second derivative by β of the NLL of the counts to learn from."""
     first, second = 0.0, 0.0
@@ -153,7 +156,7 @@ def _slope(counts: Counts, beta: float) -> tuple[float, float]:
     return first, second
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@entry
 def fit(counts: Counts) -> float:
     """The temperature that makes the counts to learn from most likely, T_MIN..T_MAX.
 
@@ -181,10 +184,11 @@ def fit(counts: Counts) -> float:
     return 1.0 / beta
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@entry
 def measure(counts: Counts, temperature: float, bins: Floats) -> tuple[float, float, float]:
     """(ECE, Brier, NLL) of the held-out counts; bins [3, BINS]: see Fits.bins. NaN without any."""
-    bins[:] = 0.0
+    for b in range(BINS):
+        bins[COUNT, b] = bins[CONFIDENCE, b] = bins[ACCURACY, b] = 0.0
     brier, nll, total = 0.0, 0.0, 0.0
     for level in range(LEVELS):
         wrong, right = float(counts[4 * level + 2]), float(counts[4 * level + 3])
@@ -207,13 +211,13 @@ def measure(counts: Counts, temperature: float, bins: Floats) -> tuple[float, fl
     return ece / total, brier / total, nll / total
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@entry
 def refit(counts: Counts, temperature: float, record: int, samples: int, out: Fits) -> float:
     """A refit, noted in `out`, which has room for it. Returns the temperature from here on."""
     k = out.used[0]
     out.used[0] = k + 1
     fitted = fit(counts)
-    before, after, held = np.empty((3, BINS)), np.empty((3, BINS)), np.empty((3, BINS))
+    before, after, held = out.work[0], out.work[1], out.work[2]
     ece, brier, nll = measure(counts, 1.0, before)
     ece_post, brier_post, nll_post = measure(counts, fitted, after)
     kept = ece_post <= KEEP * ece and nll_post <= nll
@@ -235,7 +239,7 @@ def refit(counts: Counts, temperature: float, record: int, samples: int, out: Fi
     return now
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@entry
 def learn(
     counts: Counts, level: int, right: bool, number: int, every: int, temperature: float,
     record: int, out: Fits,

@@ -13,10 +13,11 @@ from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 from scipy.linalg import eigh_tridiagonal
 from scipy.special import ive
+
+from agents.predictors.compiled import entry
 
 NONE, PATH, RING, STAR, SPARSE = range(5)  # a star's centre is its first component
 
@@ -43,7 +44,7 @@ def named(kind: int) -> Graph:
     return Graph(kind, np.zeros(1, np.int64), np.zeros(0, np.int64))
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@entry
 def laplacian(graph: Graph, u: Floats, n: int, out: Floats) -> None:
     """out[:n] = L·u[:n]."""
     for i in range(n):
@@ -70,7 +71,7 @@ def laplacian(graph: Graph, u: Floats, n: int, out: Floats) -> None:
             out[n - 1] += u[n - 1] - u[0]
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@entry
 def chebyshev(
     graph: Graph,
     coefficients: Floats,
@@ -101,7 +102,7 @@ def chebyshev(
         a, b = b, a
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@entry
 def _dot(u: Floats, v: Floats, n: int) -> float:
     total = 0.0
     for i in range(n):
@@ -109,7 +110,7 @@ def _dot(u: Floats, v: Floats, n: int) -> float:
     return total
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@entry
 def krylov(
     graph: Graph, x: Floats, n: int, steps: int, basis: Floats, alpha: Floats, beta: Floats
 ) -> tuple[int, float]:
@@ -143,7 +144,7 @@ def krylov(
     return min(steps, n), norm
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@entry
 def _tridiagonal(alpha: Floats, beta: Floats, u: Floats, m: int, out: Floats) -> None:
     """out[:m] = T·u[:m]."""
     for i in range(m):
@@ -154,7 +155,7 @@ def _tridiagonal(alpha: Floats, beta: Floats, u: Floats, m: int, out: Floats) ->
             out[i] += beta[i] * u[i + 1]
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@entry
 def _small_heat(
     alpha: Floats,
     beta: Floats,
@@ -184,7 +185,7 @@ def _small_heat(
         a, b = b, a
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@entry
 def lanczos(
     graph: Graph,
     coefficients: Floats,

@@ -3,11 +3,11 @@
 from typing import NamedTuple
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
 from agents.engine.processor import ROOM_REASONS
 from agents.predictors.calibration import (
+    COUNTS,
     Fits,
     learn,
     level_of,
@@ -15,6 +15,7 @@ from agents.predictors.calibration import (
     median_after,
     scaled,
 )
+from agents.predictors.compiled import entry
 from agents.predictors.diffusion import Graph, chebyshev, lanczos
 from agents.predictors.plans import Plans, find
 from agents.predictors.rule import (
@@ -38,7 +39,7 @@ from agents.predictors.settings import (
     PREDICTOR,
     TIME,
 )
-from agents.predictors.state import LIVE, SEPARATOR, Entities, counts_of, mark, place, reset
+from agents.predictors.state import HIST, LIVE, SEPARATOR, Entities, counts_at, mark, place, reset
 from topics.columns import Cols
 
 DIM_MAX = 32_768  # numbers in a vector: a state row of 20 bytes a number must fit into 1 MiB
@@ -93,7 +94,7 @@ class Found(NamedTuple):
     next_at: Ints  # where its next event's vector goes to, -1: there is none; `fold_rows` says
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@entry
 def _fault(buf: Bytes, p: int, size: int) -> int:
     """Status of a vector's bytes: 0, or why it can't be folded."""
     if size == 0:
@@ -108,12 +109,12 @@ def _fault(buf: Bytes, p: int, size: int) -> int:
     return 0
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@entry
 def _inside(size: int, pos: int, length: int) -> bool:
     return pos >= 0 and length >= 0 and pos + length <= size
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@entry
 def inspect(src: Source, lo: int, hi: int) -> tuple[int, int, int]:
     """Refuse bad vectors. Returns (records left, bytes of their keys, longest vector).
 
@@ -141,14 +142,14 @@ def inspect(src: Source, lo: int, hi: int) -> tuple[int, int, int]:
     return good, size, longest
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@entry
 def _copy(buf: Bytes, pos: int, size: int, out: Bytes, at: int) -> int:
     for j in range(size):
         out[at + j] = buf[pos + j]
     return at + size
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@entry
 def join(
     src: Source, lo: int, hi: int, keys: Bytes, pos: Ints, size: Ints, tenant_size: Ints
 ) -> None:
@@ -168,7 +169,7 @@ def join(
         size[r] = used - pos[r]
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@entry
 def _predict(
     settings: Floats,
     last: Floats,
@@ -197,40 +198,49 @@ def _predict(
             predicted[i] = last[i]
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@entry
 def _read(buf: Bytes, p: int, n: int, single: NDArray[np.float32], seen: Floats) -> None:
     """seen[:n] = the vector of n float32 at buf[p:]."""
-    single[:n].view(np.uint8)[:] = buf[p : p + 4 * n]
+    plain = single[:n].view(np.uint8)
+    for j in range(4 * n):
+        plain[j] = buf[p + j]
     for i in range(n):
         seen[i] = np.float64(single[i])
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@entry
 def _write(vector: Floats, n: int, single: NDArray[np.float32], out: Bytes, p: int) -> None:
     """The vector as n float32 at out[p:]."""
     for i in range(n):
         single[i] = np.float32(vector[i])
-    out[p : p + 4 * n] = single[:n].view(np.uint8)
+    plain = single[:n].view(np.uint8)
+    for j in range(4 * n):
+        out[p + j] = plain[j]
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@entry
 def _begin(e: Entities, pool: Floats, k: int, seen: Floats, mean: Floats, m2: Floats) -> None:
     """Entity k, which has room, begins (anew)."""
     e.restarts[k] += 1 if e.n[k] > 0 else 0
     e.n[k] = 0
     e.weight[k] = begin(seen, mean, m2, e.dim[k])
     reset(e, k)
-    counts_of(e, pool, k)[:] = 0
+    at = counts_at(e, k)
+    counts = pool[at : at + HIST].view(np.uint16)
+    for j in range(COUNTS):
+        counts[j] = 0
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@entry
 def _calibrate(
     e: Entities, pool: Floats, k: int, error: float, level: int, every: int, r: int, fits: Fits
 ) -> None:
     """Steps 1 to 3 of calibration.py, for an observation that was predicted."""
     if e.waiting[k] > 0:
+        at = counts_at(e, k)
+        counts = pool[at : at + HIST].view(np.uint16)
         e.temperature[k] = learn(
-            counts_of(e, pool, k), e.waiting[k] - 1, error <= e.median[k], e.samples[k], every,
+            counts, e.waiting[k] - 1, error <= e.median[k], e.samples[k], every,
             e.temperature[k], r, fits,
         )  # fmt: skip
         e.samples[k] += 1
@@ -238,7 +248,7 @@ def _calibrate(
     e.waiting[k] = level + 1
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@entry
 def _confide(
     settings: Floats, e: Entities, pool: Floats, k: int, error: float, r: int, fits: Fits
 ) -> float:
@@ -253,7 +263,7 @@ def _confide(
     return scaled(logit, e.temperature[k])
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@entry
 def fold_rows(
     src: Source,
     lo: int,

@@ -1,12 +1,12 @@
 """What the law found of a batch, as columns of predictor updates, calibrations and next events."""
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
 from agents.engine.places import PLACE_MAX, put_place
 from agents.engine.processor import Output
 from agents.predictors import calibration as cal
+from agents.predictors.compiled import entry
 from agents.predictors.kernels import Found, Source
 from agents.predictors.settings import CHOICES
 
@@ -30,7 +30,7 @@ Bytes = NDArray[np.uint8]
 Ints = NDArray[np.int64]
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@entry
 def _put_ids(
     out: Bytes, used: int, prefix: Bytes, offsets: Ints, records: Ints, pos: Ints, size: Ints
 ) -> int:

@@ -3,9 +3,9 @@
 from typing import NamedTuple
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
+from agents.predictors.compiled import entry
 from agents.predictors.diffusion import coefficients_of, largest_of
 
 _PLANS = 1024  # a power of two
@@ -27,13 +27,13 @@ class Plans(NamedTuple):
     coefficients: Floats
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@entry
 def where(graph: int, time: float, dim: int) -> int:
     """The one place where such a plan may stand. 0 <= time <= 10."""
     return int((dim * 5 + graph + np.int64(time * 65536.0) * 7919) & (_PLANS - 1))
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@entry
 def find(plans: Plans, graph: int, time: float, dim: int) -> int:
     """The plan's place; -1 when it has to be made."""
     p = where(graph, time, dim)

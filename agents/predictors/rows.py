@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from agents.engine.names import Names
 from agents.engine.processor import StateRows
 from agents.predictors.calibration import LEVELS, MEDIAN_MAX, MEDIAN_MIN, T_MAX, T_MIN
-from agents.predictors.state import LIVE, SEPARATOR, Entities, counts_of, drop, place
+from agents.predictors.state import HIST, LIVE, SEPARATOR, Entities, counts_at, drop, place
 from topics.columns import Cols
 from topics.layout import Layout
 
@@ -104,7 +104,8 @@ def _spread(e: Entities, pool: Floats, k: int) -> tuple[int, int]:
     """
     if e.dim[k] == 0:
         return 0, 0
-    counts, low, high = counts_of(e, pool, k), LEVELS, -1
+    at, low, high = counts_at(e, k), LEVELS, -1
+    counts = pool[at : at + HIST].view(np.uint16)
     for j in range(counts.shape[0]):
         if counts[j] > 0:
             low = min(low, j // 4)
@@ -132,7 +133,8 @@ def _write_counts(
     for r in range(ids.shape[0]):
         at[r] = used
         if cnt[r] > 0:
-            counts, first = counts_of(e, pool, ids[r]), 4 * lowest[r]
+            start, first = counts_at(e, ids[r]), 4 * lowest[r]
+            counts = pool[start : start + HIST].view(np.uint16)
             for j in range(cnt[r]):
                 values[used + j] = counts[first + j]
             used += cnt[r]
@@ -229,7 +231,8 @@ def _calibrated(cols: Cols, s: Slots, r: int) -> bool:
 def _fill(counts: NDArray[np.uint16], cols: Cols, s: Slots, r: int) -> None:
     """An entity's calibration counts are those of row r, which `_calibrated` passed."""
     first, at = 4 * cols.i[s.lowest, r], cols.at[s.counts, r]
-    counts[:] = 0
+    for j in range(counts.shape[0]):
+        counts[j] = 0
     for j in range(cols.cnt[s.counts, r]):
         counts[first + j] = cols.vi[at + j]
 
@@ -282,7 +285,8 @@ def take(
         pool[at + room : at + room + n].view(np.uint8)[:] = buf[mean[r] : mean[r] + 8 * n]
         pool[at + 2 * room : at + 2 * room + n].view(np.uint8)[:] = buf[m2[r] : m2[r] + 8 * n]
         _assume(e, k, cols, s, r)
-        _fill(counts_of(e, pool, k), cols, s, r)
+        start = counts_at(e, k)
+        _fill(pool[start : start + HIST].view(np.uint16), cols, s, r)
     return hi, TAKEN
 
 

@@ -20,8 +20,9 @@ e = NEUTRAL_ERROR, what a prediction no better than the mean has on average.
 import math
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
+
+from agents.predictors.compiled import entry
 
 Floats = NDArray[np.float64]
 
@@ -33,7 +34,7 @@ ERROR_MAX = 3e38  # the wire's float32 holds it
 CONFIDENCE_MIN = 2.0**-126  # the smallest normal float32
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@entry
 def begin(seen: Floats, mean: Floats, m2: Floats, n: int) -> float:
     """The moments of a single observation. Returns its weight, 1."""
     for i in range(n):
@@ -42,7 +43,7 @@ def begin(seen: Floats, mean: Floats, m2: Floats, n: int) -> float:
     return 1.0
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@entry
 def remember(
     seen: Floats, mean: Floats, m2: Floats, weight: float, n: int, forgetting: float
 ) -> float:
@@ -56,7 +57,7 @@ def remember(
     return weight
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@entry
 def error_of(seen: Floats, predicted: Floats, m2: Floats, weight: float, n: int) -> float:
     """Step 3: mean squared error in units of each component's variance; 0 <= e <= ERROR_MAX."""
     total = 0.0
@@ -66,13 +67,13 @@ def error_of(seen: Floats, predicted: Floats, m2: Floats, weight: float, n: int)
     return min(total / n, ERROR_MAX)
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@entry
 def confidence_of(error: float, alpha: float) -> float:
     """Step 4: in (0, 1], and still in it as a float32."""
     return max(math.exp(-alpha * error), CONFIDENCE_MIN)
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@entry
 def narrow(value: float) -> float:
     """A value as the wire's float32 holds it."""
     return float(np.float32(value))

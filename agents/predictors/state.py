@@ -10,11 +10,11 @@ An entity costs about 150 bytes, its key, 256 bytes of counts and 32 bytes a num
 from typing import NamedTuple
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
 from agents.engine.names import Names
 from agents.predictors.calibration import COUNTS
+from agents.predictors.compiled import entry
 
 SEPARATOR = 0x1F  # between tenant and domain; no name of either may contain it
 
@@ -70,7 +70,7 @@ def _empty(capacity: int) -> Entities:
     )  # fmt: skip
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@entry
 def mark(e: Entities, k: int) -> None:
     """Note that name k's row changed."""
     if e.dirty[k] == 0:
@@ -79,13 +79,13 @@ def mark(e: Entities, k: int) -> None:
         e.counts[CHANGED] += 1
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@entry
 def block(room: int) -> int:
     """Numbers of the pool that an entity with so much room takes."""
     return RUNS * room + HIST if room > 0 else 0
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@entry
 def place(e: Entities, pool_size: int, k: int, dim: int) -> bool:
     """Give entity k room for vectors of so many numbers; False where the pool is too small."""
     if e.room[k] < dim:
@@ -101,7 +101,7 @@ def place(e: Entities, pool_size: int, k: int, dim: int) -> bool:
     return True
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@entry
 def drop(e: Entities, k: int) -> None:
     """Entity k leaves; its room is wasted, its name stays until the next sweep."""
     e.counts[POOL_WASTED] += block(e.room[k])
@@ -118,7 +118,7 @@ def drop(e: Entities, k: int) -> None:
     reset(e, k)
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@entry
 def reset(e: Entities, k: int) -> None:
     """Entity k's calibration begins anew, but for its counts, and nothing is expected."""
     e.median[k] = 0.0
@@ -128,21 +128,20 @@ def reset(e: Entities, k: int) -> None:
     e.made[k] = 0
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
-def counts_of(e: Entities, pool: Floats, k: int) -> NDArray[np.uint16]:
-    """The calibration counts of entity k, which has room."""
-    at = e.at[k] + RUNS * e.room[k]
-    return pool[at : at + HIST].view(np.uint16)
+@entry
+def counts_at(e: Entities, k: int) -> int:
+    """Where in the pool the calibration counts of entity k are, which has room."""
+    return int(e.at[k] + RUNS * e.room[k])
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@entry
 def expires(e: Entities, k: int, forget_after_s: Floats) -> int:
     """Wall time in microseconds at which entity k has been silent for too long."""
     after = forget_after_s[e.slot[e.owner[k]]]
     return int(e.touched[k] * 1000 + np.int64(after * 1e6))
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@entry
 def first_expiry(e: Entities, count: int, forget_after_s: Floats) -> int:
     """The least `expires` of all entities; -1 when there is none."""
     least = -1
@@ -154,7 +153,7 @@ def first_expiry(e: Entities, count: int, forget_after_s: Floats) -> int:
     return least
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@entry
 def forget(e: Entities, count: int, forget_after_s: Floats, now: int) -> None:
     """Drop the entities that have been silent for too long."""
     for k in range(count):
@@ -163,7 +162,7 @@ def forget(e: Entities, count: int, forget_after_s: Floats, now: int) -> None:
             mark(e, k)
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@entry
 def _compact(e: Entities, count: int, pool: Floats, fresh: Floats) -> None:
     """Copy the vectors in use to `fresh`, which has room for them."""
     used = 0
@@ -174,8 +173,11 @@ def _compact(e: Entities, count: int, pool: Floats, fresh: Floats) -> None:
             for i in range(dim):
                 fresh[used + part * dim + i] = pool[source + i]
         if dim > 0:
-            to = used + RUNS * dim
-            fresh[to : to + HIST].view(np.uint16)[:] = counts_of(e, pool, k)
+            to, source = used + RUNS * dim, counts_at(e, k)
+            old, new = pool[source : source + HIST], fresh[to : to + HIST]
+            was, now = old.view(np.uint16), new.view(np.uint16)
+            for j in range(COUNTS):
+                now[j] = was[j]
         e.at[k] = used
         e.room[k] = dim
         used += block(dim)
@@ -183,7 +185,7 @@ def _compact(e: Entities, count: int, pool: Floats, fresh: Floats) -> None:
     e.counts[POOL_WASTED] = 0
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@entry
 def _first_rows(ids: Ints, lo: int, hi: int, known: int, row: Ints) -> None:
     """row[k - known] = a row among lo..hi-1 that names k, for every k >= known."""
     for r in range(hi - 1, lo - 1, -1):

@@ -200,7 +200,7 @@ def test_the_median_is_bounded_and_comes_back() -> None:
 
 def test_refits_that_need_more_room_are_kept() -> None:
     fits, _ = play(*synthetic(2.0, 1000, 1))
-    small = cal.Fits(fits.used, *(a[..., :5].copy() for a in fits[1:]))
+    small = cal.Fits(fits.used, *(a[..., :5].copy() for a in fits[1:-1]), fits.work)
     more = cal.grown(small)
     assert more.used[0] == 5
     assert more.record.shape == (10,)
