@@ -84,7 +84,8 @@ _TOPICS = (
     _source("cog.observations", "observation", (USERS, "observe"), ("predictors",)),
     _source("cog.predictor.updates", "predictor_update", (USERS, "predictors"), ("integrator",)),
     Topic(
-        "cog.global.frame", "global_frame", "tenant", "tenant", ("integrator",), ("projections",),
+        "cog.global.frame", "global_frame", "tenant", "tenant", ("integrator",),
+        ("segmentation", "projections"),
         retention_ms=30 * DAY_MS,
     ),
     Topic(
@@ -104,13 +105,19 @@ _TOPICS = (
         retention_ms=30 * DAY_MS,
     ),
     Topic(
+        "cog.segments", "segment_boundary", "tenant", "tenant", ("segmentation",),
+        ("projections",), retention_ms=30 * DAY_MS,
+    ),
+    Topic(
         "soma.epochs", "epoch", "processor and partition", "as the processor's source",
-        ("predictors", "integrator"), ("rebuild", "audit"),
+        ("predictors", "integrator", "segmentation"), ("rebuild", "audit"),
     ),
     _state("predictors", "tenant 0x1f domain"),
     _state("integrator", "tenant"),
+    _state("segmentation", "tenant, or tenant 0x1f domain"),
     _dlq("cog.observations", "predictors"),
     _dlq("cog.predictor.updates", "integrator"),
+    _dlq("cog.global.frame", "segmentation"),
 )  # fmt: skip
 
 CATALOGUE: dict[str, Topic] = {topic.name: topic for topic in _TOPICS}

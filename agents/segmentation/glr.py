@@ -17,12 +17,12 @@ mean, and the floor, the habituation and the persistence measured on annotated s
 """
 
 import math
-from typing import Any
 
 from agents.segmentation.rule import (
     RING,
     Bank,
     Floats,
+    S,
     Work,
     entry,
     kernel,
@@ -54,12 +54,18 @@ def residual(w: float, f: float, y: float, ff: float, fy: float, yy: float, leas
 @kernel
 def accumulate(b: Bank, r: int, k: Work) -> int:
     """Running sums of the window into `k`: at place j those before its point j; returns points."""
-    s = b.series[r]
-    first = window(s)
-    count = s["seen"] - first
-    scale = math.ldexp(1.0, -s["unit"])
-    centre = s["centre"] * scale
-    w, f, y, ff, fy, yy = s["s_w"], s["s_f"], s["s_y"], s["s_ff"], s["s_fy"], s["s_yy"]
+    first = window(b, r)
+    count = b.ints[r, S.seen] - first
+    scale = math.ldexp(1.0, -b.ints[r, S.unit])
+    centre = b.floats[r, S.centre] * scale
+    w, f, y, ff, fy, yy = (
+        b.floats[r, S.s_w],
+        b.floats[r, S.s_f],
+        b.floats[r, S.s_y],
+        b.floats[r, S.s_ff],
+        b.floats[r, S.s_fy],
+        b.floats[r, S.s_yy],
+    )
     at = first % RING
     before = (b.value[r, (first - 1) % RING] if first > 0 else 0.0) * scale - centre
     for j in range(count):
@@ -100,17 +106,20 @@ def costs(
 @kernel
 def floor_of(b: Bank, r: int, g: float) -> float:
     """b = 2·(g·scale)², in the series' unit; 0 where it never moved."""
-    s = b.series[r]
-    count = min(s["seen"] - 1, RING - 1)
+    count = min(b.ints[r, S.seen] - 1, RING - 1)
     step = median(b.steps[r], count) / NORMAL if count > 0 else 0.0
-    scale = max(math.ldexp(step, -s["unit"]), 1e-3 * math.sqrt(max(0.0, s["variance"])))
+    scale = max(
+        math.ldexp(step, -b.ints[r, S.unit]), 1e-3 * math.sqrt(max(0.0, b.floats[r, S.variance]))
+    )
     return float(2.0 * (g * scale) ** 2)
 
 
 @kernel
-def faded(s: Any, half_life: float) -> float:
+def faded(b: Bank, r: int, half_life: float) -> float:
     """Changes declared so far, each faded by half for every half-life since."""
-    return float(s["g_count"] * 2.0 ** (-(s["seen"] - s["g_changed"]) / half_life))
+    return float(
+        b.floats[r, S.g_count] * 2.0 ** (-(b.ints[r, S.seen] - b.ints[r, S.g_changed]) / half_life)
+    )
 
 
 @kernel
@@ -118,16 +127,15 @@ def glr(
     b: Bank, r: int, k: Work, h0: float, g: float, hab: float, half_life: float, in_a_row: float
 ) -> tuple[int, float]:
     """After a push: (the first point after a change, its G), or (-1, 0)."""
-    s = b.series[r]
-    n = s["seen"] - s["g_start"]
+    n = b.ints[r, S.seen] - b.ints[r, S.g_start]
     if n < 2 * SIDE:
         return -1, 0.0
     floor = floor_of(b, r, g)
     if not floor > 0.0:
         return -1, 0.0
-    least = 1e-10 * s["variance"]
+    least = 1e-10 * b.floats[r, S.variance]
     count = accumulate(b, r, k)
-    lo = max(s["g_start"] + SIDE, s["seen"] - SPLITS) - (s["seen"] - count)
+    lo = max(b.ints[r, S.g_start] + SIDE, b.ints[r, S.seen] - SPLITS) - (b.ints[r, S.seen] - count)
     hi = count - SIDE + 1
     costs(k.w, k.f, k.y, k.ff, k.fy, k.yy, k.cost, lo, hi, count, least)
     best = lo
@@ -140,15 +148,15 @@ def glr(
     ln = math.log(n)
     gain = 0.5 * n * (math.log(whole + floor) - math.log(k.cost[best] + floor)) - 0.5 * ln
     bar = h0 + ln
-    if gain <= bar or gain <= bar * (1.0 + hab * faded(s, half_life)):
-        s["g_since"] = -1
+    if gain <= bar or gain <= bar * (1.0 + hab * faded(b, r, half_life)):
+        b.ints[r, S.g_since] = -1
         return -1, 0.0
-    if s["g_since"] < 0:
-        s["g_since"] = s["seen"]
-    if s["seen"] - s["g_since"] + 1 < in_a_row:
+    if b.ints[r, S.g_since] < 0:
+        b.ints[r, S.g_since] = b.ints[r, S.seen]
+    if b.ints[r, S.seen] - b.ints[r, S.g_since] + 1 < in_a_row:
         return -1, 0.0
-    point = s["seen"] - count + best
-    s["g_count"] = faded(s, half_life) + 1.0
-    s["g_changed"] = s["seen"]
+    point = b.ints[r, S.seen] - count + best
+    b.floats[r, S.g_count] = faded(b, r, half_life) + 1.0
+    b.ints[r, S.g_changed] = b.ints[r, S.seen]
     restart(b, r, point)
     return int(point), float(gain)

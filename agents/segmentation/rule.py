@@ -38,59 +38,119 @@ RING = 104  # points kept: the window of `glr`, the point before it, and three t
 RUNS = 200  # run lengths that `bocpd` keeps
 LIMIT = 1e300  # larger values count as this: their differences stay finite
 
-SERIES = np.dtype(
-    [
-        ("name", "i4"),  # code of its name
-        ("owner", "i4"),  # row of its tenant
-        ("settings", "i4"),  # row of the settings table
-        ("alive", "i4"),
-        ("runs", "i4"),  # row of the run lengths; -1: none
-        ("law", "i4"),  # of cpd: which law the run lengths belong to
-        ("seen", "i8"),  # points so far
-        ("touched", "i8"),  # log time of the last frame, ms
-        # The segment that is open: what it holds of points that left the ring.
-        ("start", "i8"),  # its first point
-        ("start_ts", "i8"),  # its event time, µs
-        ("boundaries", "i8"),  # reported so far
-        ("error_sum", "f8"),
-        ("confidence_sum", "f8"),
-        ("peak", "f8"),
-        # The spread of the whole series, in units of 2**unit.
-        ("unit", "i8"),
-        ("mean", "f8"),
-        ("variance", "f8"),
-        # glr: sums over the points from `g_start` to the first of the window.
-        ("g_start", "i8"),
-        ("g_since", "i8"),  # point at which the threshold was passed; -1: it isn't
-        ("g_changed", "i8"),  # point at which the last change was declared
-        ("g_count", "f8"),  # changes declared, as they faded until then
-        ("centre", "f8"),  # value of point g_start: sums are of differences from it
-        ("s_w", "f8"),
-        ("s_f", "f8"),
-        ("s_y", "f8"),
-        ("s_ff", "f8"),
-        ("s_fy", "f8"),
-        ("s_yy", "f8"),
-        # hmm: the probability of VOLATILE, both states' level and spread, and which is on.
-        ("h_p", "f8"),
-        ("h_mean", "f8"),
-        ("h_variance", "f8"),
-        ("h_ratio", "f8"),
-        ("h_on", "i8"),
-        ("h_since", "i8"),
-        # bocpd: what it standardises by, and how many run lengths are in use.
-        ("b_mean", "f8"),
-        ("b_scale", "f8"),
-        ("b_used", "i8"),
-        ("b_start", "i8"),
-    ]
+# Of a series: what a state row holds by name, and (the rest) in the lists `counts` and `numbers`.
+WHOLE = (
+    "seen",  # points so far
+    "touched",  # log time of the last frame, ms
+    "start",  # the first point of the open segment
+    "start_ts",  # its event time, µs
+    "boundaries",  # reported so far
 )
+COUNTS = (
+    "unit",  # squares are counted in (2**unit)²
+    "g_start",  # glr: the first point of its segment; the sums go from there to the window's first
+    "g_since",  # point at which the bar was passed; -1: it isn't
+    "g_changed",  # point at which the last change was declared
+    "h_on",  # hmm: whether VOLATILE is on
+    "h_since",  # the point from which the other state has been the likelier; -1: it isn't
+    "b_start",  # bocpd: its first point
+    "b_used",  # run lengths in use
+)
+PARTS = (
+    "error_sum",  # of the open segment's points that left the ring
+    "confidence_sum",
+    "peak",
+)
+NUMBERS = (
+    "mean",  # running mean and variance, in the unit
+    "variance",
+    "g_count",  # changes declared, as they had faded at the last
+    "centre",  # value of point g_start: the sums are of differences from it
+    "s_w",
+    "s_f",
+    "s_y",
+    "s_ff",
+    "s_fy",
+    "s_yy",
+    "h_p",  # hmm: probability of VOLATILE
+    "h_level",  # level and variance of STABLE
+    "h_variance",
+    "h_high",  # level and variance of VOLATILE
+    "h_wide",
+    "b_mean",  # bocpd: what it standardises by
+    "b_scale",
+)
+HEAD = (
+    "name",  # code of its name
+    "owner",  # row of its tenant
+    "settings",  # row of the settings table
+    "alive",
+    "runs",  # row of the run lengths; -1: none
+    "spare",
+)
+# Kernels know a series as a row of numbers: a structured type would take minutes to compile.
+SERIES = np.dtype(
+    [(name, "i8") for name in HEAD + WHOLE + COUNTS] + [(name, "f8") for name in PARTS + NUMBERS]
+)
+FIRST_WHOLE = len(HEAD)
+FIRST_COUNT = FIRST_WHOLE + len(WHOLE)
+FIRST_PART = FIRST_COUNT + len(COUNTS)
+FIRST_NUMBER = FIRST_PART + len(PARTS)
+SERIES_BYTES = SERIES.itemsize + RING * (8 + 8 + 4 + 4 + 8)
+
+
+class Columns(NamedTuple):
+    """Where the fields of SERIES stand."""
+
+    name: int
+    owner: int
+    settings: int
+    alive: int
+    runs: int
+    spare: int
+    seen: int
+    touched: int
+    start: int
+    start_ts: int
+    boundaries: int
+    unit: int
+    g_start: int
+    g_since: int
+    g_changed: int
+    h_on: int
+    h_since: int
+    b_start: int
+    b_used: int
+    error_sum: int
+    confidence_sum: int
+    peak: int
+    mean: int
+    variance: int
+    g_count: int
+    centre: int
+    s_w: int
+    s_f: int
+    s_y: int
+    s_ff: int
+    s_fy: int
+    s_yy: int
+    h_p: int
+    h_level: int
+    h_variance: int
+    h_high: int
+    h_wide: int
+    b_mean: int
+    b_scale: int
+
+
+S = Columns(*range(len(SERIES.fields or ())))
 
 
 class Bank(NamedTuple):
     """The series of a partition: one row each."""
 
-    series: Structs  # SERIES
+    ints: Ints  # SERIES, as columns of whole numbers
+    floats: Floats  # the same memory as floats
     value: Floats  # (rows, RING), as they came
     ts: Ints  # (rows, RING), µs
     confidence: NDArray[np.float32]  # (rows, RING)
@@ -112,10 +172,12 @@ class Work(NamedTuple):
     spare: Floats  # (4, RUNS + 2)
 
 
-def bank(rows: int, runs: int = 1) -> Bank:
-    """Arrays for so many series."""
+def bank(series: Structs, runs: int = 1) -> Bank:
+    """Arrays for these series."""
+    rows = series.shape[0]
     return Bank(
-        np.zeros(rows, SERIES),
+        series.view(np.int64).reshape(rows, -1),
+        series.view(np.float64).reshape(rows, -1),
         np.zeros((rows, RING)),
         np.zeros((rows, RING), np.int64),
         np.zeros((rows, RING), np.float32),
@@ -134,53 +196,33 @@ def work() -> Work:
 @kernel
 def clear(b: Bank, r: int) -> None:
     """Make a series as it is before its first point; name, owner, settings, run row stay."""
-    s = b.series[r]
-    s["law"] = -1
-    s["seen"] = 0
-    s["touched"] = 0
-    s["start"] = 0
-    s["start_ts"] = 0
-    s["boundaries"] = 0
-    s["error_sum"] = 0.0
-    s["confidence_sum"] = 0.0
-    s["peak"] = -math.inf
-    s["unit"] = 0
-    s["mean"] = 0.0
-    s["variance"] = 0.0
-    s["g_count"] = 0.0
-    s["g_changed"] = 0
-    s["h_p"] = 0.0
-    s["h_mean"] = 0.0
-    s["h_variance"] = 0.0
-    s["h_ratio"] = 0.0
-    s["h_on"] = 0
-    s["h_since"] = -1
-    s["b_mean"] = 0.0
-    s["b_scale"] = 0.0
-    s["b_used"] = 0
-    s["b_start"] = 0
+    for j in range(FIRST_WHOLE, FIRST_PART):
+        b.ints[r, j] = 0
+    for j in range(FIRST_PART, b.floats.shape[1]):
+        b.floats[r, j] = 0.0
+    b.floats[r, S.peak] = -math.inf
+    b.ints[r, S.h_since] = -1
     restart(b, r, 0)
 
 
 @kernel
 def restart(b: Bank, r: int, point: int) -> None:
     """Let glr's segment begin at a point that is in the ring, or comes next."""
-    s = b.series[r]
-    s["g_start"] = point
-    s["g_since"] = -1
-    s["centre"] = b.value[r, point % RING]
-    s["s_w"] = 0.0
-    s["s_f"] = 0.0
-    s["s_y"] = 0.0
-    s["s_ff"] = 0.0
-    s["s_fy"] = 0.0
-    s["s_yy"] = 0.0
+    b.ints[r, S.g_start] = point
+    b.ints[r, S.g_since] = -1
+    b.floats[r, S.centre] = b.value[r, point % RING]
+    b.floats[r, S.s_w] = 0.0
+    b.floats[r, S.s_f] = 0.0
+    b.floats[r, S.s_y] = 0.0
+    b.floats[r, S.s_ff] = 0.0
+    b.floats[r, S.s_fy] = 0.0
+    b.floats[r, S.s_yy] = 0.0
 
 
 @kernel
-def window(s: Any) -> int:
+def window(b: Bank, r: int) -> int:
     """The first point that isn't in glr's sums: its predecessor, if any, is still in the ring."""
-    return int(max(s["g_start"], s["seen"] - RING + 1))
+    return int(max(b.ints[r, S.g_start], b.ints[r, S.seen] - RING + 1))
 
 
 @kernel
@@ -229,67 +271,71 @@ def exponent(x: float) -> int:
 
 
 @kernel
-def spread(s: Any, v: float) -> None:
+def spread(b: Bank, r: int, v: float) -> None:
     """Take v into the running mean and variance (of the last 1,000 points or so)."""
     e = exponent(v)
-    first = v != 0.0 and s["mean"] == 0.0 and s["variance"] == 0.0
-    if first or e > s["unit"] + 256:
-        rescale(s, e)
-    x = math.ldexp(v, -s["unit"])
-    weight = 1.0 / min(s["seen"] + 1, 1000)
-    d = x - s["mean"]
-    s["mean"] += d * weight
-    s["variance"] += (d * (x - s["mean"]) - s["variance"]) * weight
+    first = v != 0.0 and b.floats[r, S.mean] == 0.0 and b.floats[r, S.variance] == 0.0
+    if first or e > b.ints[r, S.unit] + 256:
+        rescale(b, r, e)
+    x = math.ldexp(v, -b.ints[r, S.unit])
+    weight = 1.0 / min(b.ints[r, S.seen] + 1, 1000)
+    d = x - b.floats[r, S.mean]
+    b.floats[r, S.mean] += d * weight
+    b.floats[r, S.variance] += (d * (x - b.floats[r, S.mean]) - b.floats[r, S.variance]) * weight
 
 
 @kernel
-def rescale(s: Any, unit: int) -> None:
+def rescale(b: Bank, r: int, unit: int) -> None:
     """Count squares in another unit, so that none overflows; exact but for what vanishes."""
-    k = int(s["unit"] - unit)
-    s["unit"] = unit
-    s["mean"] = math.ldexp(s["mean"], k)
-    s["variance"] = math.ldexp(s["variance"], 2 * k)
-    s["s_f"] = math.ldexp(s["s_f"], k)
-    s["s_y"] = math.ldexp(s["s_y"], k)
-    s["s_ff"] = math.ldexp(s["s_ff"], 2 * k)
-    s["s_fy"] = math.ldexp(s["s_fy"], 2 * k)
-    s["s_yy"] = math.ldexp(s["s_yy"], 2 * k)
+    k = int(b.ints[r, S.unit] - unit)
+    b.ints[r, S.unit] = unit
+    b.floats[r, S.mean] = math.ldexp(b.floats[r, S.mean], k)
+    b.floats[r, S.variance] = math.ldexp(b.floats[r, S.variance], 2 * k)
+    b.floats[r, S.b_mean] = math.ldexp(b.floats[r, S.b_mean], k)
+    b.floats[r, S.b_scale] = math.ldexp(b.floats[r, S.b_scale], k)
+    for j in (S.h_level, S.h_high):
+        b.floats[r, j] = math.ldexp(b.floats[r, j], k)
+    for j in (S.h_variance, S.h_wide):
+        b.floats[r, j] = math.ldexp(b.floats[r, j], 2 * k)
+    b.floats[r, S.s_f] = math.ldexp(b.floats[r, S.s_f], k)
+    b.floats[r, S.s_y] = math.ldexp(b.floats[r, S.s_y], k)
+    b.floats[r, S.s_ff] = math.ldexp(b.floats[r, S.s_ff], 2 * k)
+    b.floats[r, S.s_fy] = math.ldexp(b.floats[r, S.s_fy], 2 * k)
+    b.floats[r, S.s_yy] = math.ldexp(b.floats[r, S.s_yy], 2 * k)
 
 
 @kernel
 def leave(b: Bank, r: int) -> None:
     """Sum up what the next point drives out of the ring, and out of the window of glr."""
-    s = b.series[r]
-    seen = s["seen"]
-    first = window(s)
+    seen = b.ints[r, S.seen]
+    first = window(b, r)
     if seen >= RING and first == seen - RING + 1:
-        scale = math.ldexp(1.0, -s["unit"])
-        centre = s["centre"] * scale
+        scale = math.ldexp(1.0, -b.ints[r, S.unit])
+        centre = b.floats[r, S.centre] * scale
         f = b.value[r, (first - 1) % RING] * scale - centre
         y = b.value[r, first % RING] * scale - centre
-        s["s_w"] += 1.0
-        s["s_f"] += f
-        s["s_y"] += y
-        s["s_ff"] += f * f
-        s["s_fy"] += f * y
-        s["s_yy"] += y * y
+        b.floats[r, S.s_w] += 1.0
+        b.floats[r, S.s_f] += f
+        b.floats[r, S.s_y] += y
+        b.floats[r, S.s_ff] += f * f
+        b.floats[r, S.s_fy] += f * y
+        b.floats[r, S.s_yy] += y * y
     if seen >= RING:
         oldest = seen - RING
         k = oldest % RING
         remove(b.steps[r], RING - 1, abs(b.value[r, (oldest + 1) % RING] - b.value[r, k]))
-        if oldest >= s["start"]:
-            s["error_sum"] += b.value[r, k]
-            s["confidence_sum"] += b.confidence[r, k]
-            s["peak"] = max(s["peak"], b.value[r, k])
+        if oldest >= b.ints[r, S.start]:
+            b.floats[r, S.error_sum] += b.value[r, k]
+            b.floats[r, S.confidence_sum] += b.confidence[r, k]
+            b.floats[r, S.peak] = max(b.floats[r, S.peak], b.value[r, k])
 
 
 @kernel
 def push(b: Bank, r: int, v: float, ts: int, confidence: float, leader: int) -> None:
     """Take a point (finite, at most LIMIT in size) into the ring."""
-    s = b.series[r]
-    spread(s, v)
+    spread(b, r, v)
     leave(b, r)
-    seen = s["seen"]
+    seen = b.ints[r, S.seen]
     if seen > 0:
         step = abs(v - b.value[r, (seen - 1) % RING])
         insert(b.steps[r], min(seen - 1, RING - 2), step)
@@ -299,6 +345,6 @@ def push(b: Bank, r: int, v: float, ts: int, confidence: float, leader: int) -> 
     b.confidence[r, k] = confidence
     b.leader[r, k] = leader
     if seen == 0:
-        s["start_ts"] = ts
+        b.ints[r, S.start_ts] = ts
         restart(b, r, 0)
-    s["seen"] = seen + 1
+    b.ints[r, S.seen] = seen + 1

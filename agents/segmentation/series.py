@@ -8,8 +8,18 @@ from dataclasses import dataclass
 import numpy as np
 
 from agents.segmentation import settings
-from agents.segmentation.detect import BOUNDARY, EVIDENCE, MOST, step
-from agents.segmentation.rule import RING, Bank, Floats, Structs, Work, bank, clear, entry, work
+from agents.segmentation.detect import (
+    DETECTED_TS,
+    EVIDENCE,
+    EVIDENCE_OF,
+    POINT,
+    SCORE,
+    TS,
+    Found,
+    found,
+    step,
+)
+from agents.segmentation.rule import RING, SERIES, Bank, Floats, Work, bank, clear, entry, work
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +40,7 @@ def _begin(b: Bank) -> None:
 
 
 @entry
-def _step(b: Bank, v: float, ts: int, values: Floats, w: Work, out: Structs) -> int:
+def _step(b: Bank, v: float, ts: int, values: Floats, w: Work, out: Found) -> int:
     return step(b, 0, v, ts, 1.0, -1, values, w, out)
 
 
@@ -40,9 +50,10 @@ class Series:
     def __init__(self, values: Mapping[str, str] | None = None) -> None:
         """`values`: the room's settings by name, as text. Raises ValueError for a bad one."""
         self._values = settings.row_of(values or {})
-        self._bank = bank(1)
+        self._series = np.zeros(1, SERIES)
+        self._bank = bank(self._series)
         self._work = work()
-        self._out = np.zeros(MOST, BOUNDARY)
+        self._out = found()
         self._index: deque[int] = deque(maxlen=RING)  # of the values that are points
         self._pushed = 0
         _begin(self._bank)
@@ -60,14 +71,14 @@ class Series:
         self._index.append(at)
         when = at * 1_000_000 if ts is None else ts
         count = _step(self._bank, value, when, self._values, self._work, self._out)
-        seen = int(self._bank.series[0]["seen"])
-        found = []
-        for row in self._out[:count]:
-            back = seen - int(row["point"])
-            found.append(
+        seen = int(self._series[0]["seen"])
+        changes = []
+        for row, score in zip(self._out.ints[:count], self._out.floats[:count, SCORE], strict=True):
+            back = seen - int(row[POINT])
+            changes.append(
                 Change(
-                    self._index[-back], at, int(row["ts"]), int(row["detected_ts"]),
-                    EVIDENCE[int(row["evidence"])], float(row["score"]),
+                    self._index[-back], at, int(row[TS]), int(row[DETECTED_TS]),
+                    EVIDENCE[int(row[EVIDENCE_OF])], float(score),
                 )
             )  # fmt: skip
-        return found
+        return changes

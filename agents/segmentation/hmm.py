@@ -1,0 +1,90 @@
+"""Volatile or stable: a hidden Markov model of two states, followed by its forward filter.
+
+Each state has a level and a variance of its own, learned online in proportion to its probability;
+both last from one point to the next with probability `stay`. STABLE learns from the first points.
+VOLATILE starts at the same level with a multiple of STABLE's variance, never below it, and so
+explains a wider spread as well as another level, which it then learns. The log-likelihood ratio of
+one point is clipped: an outlier alone convinces nobody. VOLATILE is on from a probability above
+`up`, off from one below `down`, and the change lies where the other state became the likelier.
+
+Source: L. R. Rabiner, "A Tutorial on Hidden Markov Models", Proceedings of the IEEE 77 (1989),
+section III (forward variable); the online estimates are running means weighted by the filter.
+"""
+
+import math
+
+from agents.segmentation.rule import RING, Bank, S, kernel
+
+FIRST = 15  # points that STABLE learns from before the filter begins
+RATE = 0.01  # of a state's running mean and variance
+WIDE = 9.0  # VOLATILE's variance, at first, in those of STABLE
+LEAST = 4.0  # and ever
+CLIP = 4.0  # of one point's log-likelihood ratio
+
+
+@kernel
+def learn(b: Bank, r: int, x: float, p: float) -> None:
+    """Let both states learn from a point that was VOLATILE's with probability p."""
+    d = x - b.floats[r, S.h_level]
+    gain = RATE * (1.0 - p)
+    b.floats[r, S.h_level] += gain * d
+    own = b.floats[r, S.h_variance]
+    b.floats[r, S.h_variance] += gain * (min(d * d, 9.0 * own) - own)
+    d = x - b.floats[r, S.h_high]
+    gain = 2.0 * RATE * p
+    b.floats[r, S.h_high] += gain * d
+    own = b.floats[r, S.h_wide]
+    own += gain * (min(d * d, 25.0 * own) - own)
+    b.floats[r, S.h_wide] = max(own, LEAST * b.floats[r, S.h_variance])
+
+
+@kernel
+def forget_high(b: Bank, r: int) -> None:
+    """Let VOLATILE be anything again: the next one may lie elsewhere."""
+    b.floats[r, S.h_high] = b.floats[r, S.h_level]
+    b.floats[r, S.h_wide] = WIDE * b.floats[r, S.h_variance]
+
+
+@kernel
+def hmm(b: Bank, r: int, stay: float, up: float, down: float) -> tuple[int, float]:
+    """After a push: (first point of the other state, its probability), or (-1, 0)."""
+    count = b.ints[r, S.seen]
+    x = math.ldexp(b.value[r, (count - 1) % RING], -b.ints[r, S.unit])
+    if count <= FIRST:
+        d = x - b.floats[r, S.h_level]
+        b.floats[r, S.h_level] += d / count
+        b.floats[r, S.h_variance] += (
+            d * (x - b.floats[r, S.h_level]) - b.floats[r, S.h_variance]
+        ) / count
+        forget_high(b, r)
+        return -1, 0.0
+    least = 1e-12 * b.floats[r, S.variance]
+    b.floats[r, S.h_variance] = max(b.floats[r, S.h_variance], least)
+    narrow = b.floats[r, S.h_variance]
+    wide = max(b.floats[r, S.h_wide], LEAST * narrow)
+    if not narrow > 0.0:
+        return -1, 0.0
+    ratio = 0.5 * (
+        (x - b.floats[r, S.h_level]) ** 2 / narrow
+        - (x - b.floats[r, S.h_high]) ** 2 / wide
+        - math.log(wide / narrow)
+    )
+    prior = b.floats[r, S.h_p] * stay + (1.0 - b.floats[r, S.h_p]) * (1.0 - stay)
+    odds = prior / (1.0 - prior) * math.exp(max(-CLIP, min(CLIP, ratio)))
+    p = odds / (1.0 + odds)
+    b.floats[r, S.h_p] = p
+    learn(b, r, x, p)
+    on = b.ints[r, S.h_on] != 0
+    if (p > 0.5) == on:
+        b.ints[r, S.h_since] = -1
+        return -1, 0.0
+    if b.ints[r, S.h_since] < 0:
+        b.ints[r, S.h_since] = count - 1
+    if (on and p >= down) or (not on and p <= up):
+        return -1, 0.0
+    point = max(b.ints[r, S.h_since], count - RING)
+    b.ints[r, S.h_on] = 0 if on else 1
+    b.ints[r, S.h_since] = -1
+    if on:
+        forget_high(b, r)
+    return int(point), 1.0 - p if on else p
