@@ -1,6 +1,6 @@
 """The integrator's state as rows of its topic; `loading` takes them in again, exactly.
 
-A row is a tenant (key: its name; '*': the partition's settings). With 3 domains it takes about 330
+A row is a tenant (key: its name; '*': the partition's settings). With 3 domains it takes about 290
 bytes, of which 56 for each domain are numbers. Derived values (ranks, what settings count) aren't
 in it.
 """
