@@ -25,6 +25,8 @@ BAD_ROW = (
     asyncpg.DataError,
     asyncpg.IntegrityConstraintViolationError,
     asyncpg.ProgramLimitExceededError,
+    OverflowError,  # and these the client finds before it sends the row
+    TypeError,
     ValueError,
 )
 # The connection isn't what it was. The client's internal error is what it raises when the server's

@@ -288,6 +288,33 @@ def calibration(samples: int, predictor: str, plot: Path | None, seed: int, as_j
     _finish(table, bench_calibration.as_json(found), as_json)
 
 
+@bench.command()
+@click.option("--backlog", type=click.IntRange(1000), default=200_000, show_default=True)
+@click.option("--rate", type=click.IntRange(100), default=20_000, show_default=True)
+@click.option("--seconds", type=click.FloatRange(2), default=20.0, show_default=True)
+@click.option("--tenants", type=click.IntRange(1), default=1000, show_default=True)
+@_json
+def projections(backlog: int, rate: int, seconds: float, tenants: int, as_json: bool) -> None:
+    """Frames into PostgreSQL: the history's rate, and how fresh the last of each tenant is.
+
+    Works in a schema of its own, dropped at the end, on the settings' PostgreSQL.
+
+    \b
+    Example:
+      soma bench projections --rate 20000 --seconds 20
+    """
+    from ops.bench import projections as bench_projections
+    from stores.postgres import PostgresError
+
+    try:
+        with _site() as site:
+            found = bench_projections.run(site, backlog, tenants, rate, seconds)
+    except PostgresError as error:
+        raise click.ClickException(f"PostgreSQL: {error}") from error
+    table = bench_projections.report(found, backlog, tenants, rate, seconds)
+    _finish(table, vars(found), as_json)
+
+
 @contextmanager
 def _settings() -> Iterator[Settings]:
     """Settings with a broker that answers; what ends a benchmark is one message, no traceback."""

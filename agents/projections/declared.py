@@ -12,6 +12,7 @@ from agents.projections.sampling import Sampling, Sieve, parse
 from agents.projections.stream import Waiting as AnyWaiting
 from agents.settings import Settings
 from stores.projection_sql import Target
+from topics.catalogue import CATALOGUE
 
 # Projection -> its topic.
 TOPICS = {
@@ -58,6 +59,8 @@ def declared(settings: Settings) -> list[Declared]:
             "calibration", "predictor_calibration", ("tenant", "domain", "ts", "observation_id")
         ),
     ]
+    if TOPICS["segments"] in CATALOGUE:
+        found.append(_whole("segments", "segment_boundary", ("segment_id",)))
     rule = parse(settings.projections.history)
     return [*found, _history(rule)] if rule else found
 
