@@ -6,6 +6,7 @@ In the dicts, times are integers (microseconds since 1970) and vectors little-en
 
 import io
 import struct
+from functools import cache
 from typing import Any
 
 from fastavro import schemaless_reader, schemaless_writer
@@ -67,3 +68,40 @@ def decode(value: bytes) -> tuple[str, dict[str, Any]]:
     if not isinstance(record, dict):
         raise TypeError(f"{name} isn't a record")
     return name, record
+
+
+def decode_ours(value: bytes) -> tuple[str, dict[str, Any]]:
+    """As `decode`, but three times as fast: for topics that only we write.
+
+    What is no record is still refused; but fastavro lets some through that `decode` refuses (a
+    negative index of an enum, for instance).
+    """
+    number = schema_of(value)
+    name, version, writer, reader = _known(number)
+    stream = io.BytesIO(value)
+    stream.seek(HEADER)
+    try:
+        record = schemaless_reader(stream, writer, reader)
+    except Exception as error:  # fastavro has many kinds
+        raise BadRecord("bad_avro", f"{name}.v{version}: {error}") from error
+    if stream.tell() != len(value):
+        raise BadRecord("bad_avro", f"{name}.v{version}: bytes too many")
+    if not isinstance(record, dict):
+        raise TypeError(f"{name} isn't a record")
+    return name, record
+
+
+@cache
+def _known(number: int) -> tuple[str, int, Any, Any]:
+    """A schema's name and version, and how to read it as the newest."""
+    known = schemas()
+    try:
+        name, version, writer = known.by_id(number)
+    except KeyError:
+        raise BadRecord("unknown_schema", f"no schema has the id {number}") from None
+    return (
+        name,
+        version,
+        writer,
+        None if version == known.versions(name)[-1] else known.newest(name),
+    )

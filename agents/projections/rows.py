@@ -12,6 +12,7 @@ from stores.projection_sql import PLACE
 from topics import codec
 from topics.schemas import schemas
 
+ENCODE = json.JSONEncoder(ensure_ascii=False, allow_nan=False, check_circular=False).encode
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 Convert = Callable[[Any], Any]
@@ -26,22 +27,25 @@ class Rows:
         self.schema = schema
         self.fields = tuple(field["name"] for field in raw["fields"])
         self.columns = (*self.fields, *PLACE)
-        self._convert = [(field["name"], converter(field["type"])) for field in raw["fields"]]
+        makers = [(field["name"], converter(field["type"])) for field in raw["fields"]]
+        self._convert = [(name, convert) for name, convert in makers if convert is not same]
 
     def row(self, message: Message, topic_id: str) -> tuple[Any, ...]:
         """The row of a record; `BadRecord` if it holds none of this schema."""
         value = message.value()
         if not isinstance(value, bytes):
             raise codec.BadRecord("null_value", "no value")
-        name, record = codec.decode(value)
+        name, record = codec.decode_ours(value)
         if name != self.schema:
             raise codec.BadRecord("unknown_schema", f"a {name}, not a {self.schema}")
         try:
-            fields = [convert(record[name]) for name, convert in self._convert]
+            for field, convert in self._convert:
+                record[field] = convert(record[field])
         except OverflowError as error:
             raise codec.BadRecord("ts_range", f"a time that no calendar has: {error}") from None
         log_time = instant(message.timestamp()[1] * 1000)
-        return (*fields, topic_id, message.partition(), message.offset(), log_time)
+        place = (topic_id, message.partition(), message.offset(), log_time)
+        return (*[record[field] for field in self.fields], *place)
 
 
 def instant(us: int) -> datetime:
@@ -56,11 +60,17 @@ def text(value: str) -> str:
 
 def jsonb(value: Mapping[str, Any]) -> str:
     """A map as JSON; what isn't a finite number is null there."""
+    try:
+        said = ENCODE(value)
+        if "\\u0000" not in said:
+            return said
+    except ValueError:
+        pass  # some number is no JSON: below it is null
     numbers = {
         text(name): None if isinstance(v, float) and not math.isfinite(v) else v
         for name, v in value.items()
     }
-    return json.dumps(numbers, ensure_ascii=False)
+    return ENCODE(numbers)
 
 
 def converter(kind: Any) -> Convert:
@@ -76,8 +86,9 @@ def converter(kind: Any) -> Convert:
             return instant
         if kind["type"] == "map":
             return jsonb
-    return _same
+    return same
 
 
-def _same(value: Any) -> Any:
+def same(value: Any) -> Any:
+    """The value as it is."""
     return value
