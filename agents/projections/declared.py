@@ -12,7 +12,6 @@ from agents.projections.sampling import Sampling, Sieve, parse
 from agents.projections.stream import Waiting as AnyWaiting
 from agents.settings import Settings
 from stores.projection_sql import Target
-from topics.catalogue import CATALOGUE
 
 # Projection -> its topic.
 TOPICS = {
@@ -55,12 +54,11 @@ def declared(settings: Settings) -> list[Declared]:
     """The projections into PostgreSQL that these settings ask for."""
     found = [
         _whole("frames", "global_frame", ("tenant",), latest=True),
+        _whole("segments", "segment_boundary", ("segment_id",)),
         _whole(
             "calibration", "predictor_calibration", ("tenant", "domain", "ts", "observation_id")
         ),
     ]
-    if TOPICS["segments"] in CATALOGUE:
-        found.append(_whole("segments", "segment_boundary", ("segment_id",)))
     rule = parse(settings.projections.history)
     return [*found, _history(rule)] if rule else found
 
