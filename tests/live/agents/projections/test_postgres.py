@@ -331,3 +331,30 @@ def test_a_workers_role_needs_only_its_grants(ready: Settings, run: Running) -> 
                     "UPDATE SCHEMA.projections SET dropped = true"):  # fmt: skip
         with pytest.raises(asyncpg.InsufficientPrivilegeError):
             sql(least, refused)
+
+
+def test_segments_are_the_topic(ready: Settings, run: Running) -> None:
+    def boundary(tenant: str, number: int) -> bytes:
+        times = {"boundary_ts": 10**15 + number, "detected_ts": 10**15, "start_ts": 10**15}
+        record = {
+            "segment_id": f"00000000-0-{number}:{tenant}:cpd",
+            "tenant": tenant,
+            "domain": "state",
+            "dwell_ms": number,
+            "evidence": "cpd",
+            "score": 0.5 * number,
+            "frame_id": f"00000000-0-{number}",
+            "frames": number,
+            "leader": "state",
+            "mean_error": 0.5,
+            "mean_confidence": 0.25,
+            "peak_error": 1.5,
+        }
+        return codec.encode("segment_boundary", record | times)
+
+    run(ready, "segments")
+    written = [(t.encode(), boundary(t, n)) for n in range(50) for t in TENANTS]
+    produce(ready, "cog.segments", [*written, *written[:20]])  # the same id again is the same row
+    eventually(lambda: run.count("segments", "known") == 20)
+    wanted = {record["segment_id"]: record for record, _ in records(ready, "cog.segments")[::-1]}
+    assert same(rows(ready, "segments"), list(wanted.values()))
