@@ -2,6 +2,8 @@
 
 import json
 import math
+import subprocess
+import sys
 import threading
 from pathlib import Path
 from typing import Any
@@ -274,3 +276,28 @@ def test_a_question_keeps_the_order_of_its_domains() -> None:
     document = question("t", "state", WEIGHTS)
     assert list(document["candidate"]["weights"]) == ["state", "agent", "action"]
     assert Question("id", "t", "state", WEIGHTS).weights == document["candidate"]["weights"]
+
+
+QUERIES = """
+import regopy  # as agents/app.py does: before NumPy
+import psutil
+from agents.integrator.policy import Embedded
+policy = Embedded({"p.rego": "package soma.policy.integrator\\nallow := true"})
+def used(n):
+    for _ in range(n):
+        policy.decide("t", "a", {"a": 0.5, "b": 0.5})
+    return psutil.Process().memory_info().rss
+print(-used(500) + used(3000))
+"""
+
+
+def test_decisions_leave_no_memory_behind() -> None:
+    """A query of regopy loses 1.5 kB where its library is loaded after NumPy's."""
+    done = subprocess.run(
+        [sys.executable, "-c", QUERIES], capture_output=True, text=True, timeout=60, check=True
+    )
+    assert int(done.stdout) < 1_000_000
+    app = (Path(__file__).resolve().parents[4] / "agents" / "app.py").read_text()
+    assert app.index("import regopy") == min(
+        app.index(f"\n{word} ") + 1 for word in ("import", "from") if f"\n{word} " in app
+    )
