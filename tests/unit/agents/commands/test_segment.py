@@ -61,7 +61,7 @@ def test_columns_are_domains_with_settings_of_their_own(tmp_path: Path) -> None:
     assert [one["domain"] for one in off] == ["b"]
 
 
-@pytest.mark.parametrize("mode", ["glr", "threshold"])
+@pytest.mark.parametrize("mode", ["glr", "bocpd", "hmm", "threshold"])
 def test_every_mode_runs_causally(mode: str, tmp_path: Path) -> None:
     whole, half = tmp_path / "whole", tmp_path / "half"
     whole.write_text(lines(STEP))
