@@ -4,9 +4,6 @@ Rooms are chosen by SOMA_AGENTS. Faust runs the command line, membership, assign
 web server; what an agent does with a batch is the engine's.
 """
 
-# First of all: regopy 1.5 loses 1.5 kB a query where NumPy's libraries were loaded before its own.
-import regopy  # noqa: F401  # isort: skip
-
 import asyncio
 import gc
 import logging
