@@ -3,9 +3,9 @@
 The posterior over run lengths (points since the last change) is followed exactly up to RUNS, and
 those beyond are one; each has a Normal-inverse-gamma posterior, whose predictive density is
 Student's t. Points count from the mean of the first 10, in units of their median step, so that the
-prior (mean 0, κ = 0.1, α = 1, β = 1) has the series' scale, and hears nothing of what comes. A
+prior (mean 0, κ = 1, α = 3, β = 1) has the series' scale, and hears nothing of what comes. A
 change is declared when run lengths that began after the last change, at least 5 points ago, hold
-more than half of the probability; it lies where the likeliest began.
+more than 0.9 of the probability; it lies where the likeliest began.
 
 Source: R. P. Adams and D. J. C. MacKay, "Bayesian Online Changepoint Detection", arXiv:0710.3742
 (2007); K. P. Murphy, "Conjugate Bayesian analysis of the Gaussian distribution" (2007), section 3.
@@ -18,8 +18,8 @@ from agents.segmentation.rule import RING, RUNS, Bank, S, Work, kernel, median
 
 FIRST = 10  # points before the filter begins
 SIDE = 5  # points that a change is old at least
-KAPPA, ALPHA, BETA = 0.1, 1.0, 1.0
-SURE = 0.5  # probability that the change has happened
+KAPPA, ALPHA, BETA = 1.0, 3.0, 1.0
+SURE = 0.9  # probability that the change has happened
 
 
 @kernel
@@ -47,7 +47,7 @@ def begin(b: Bank, r: int) -> bool:
         return False
     b.floats[r, S.b_mean] = b.floats[r, S.mean]
     b.floats[r, S.b_scale] = scale
-    b.ints[r, S.b_start] = count - 1
+    b.ints[r, S.b_start] = count - FIRST
     b.ints[r, S.b_used] = 1
     row = b.ints[r, S.runs]
     b.runs[row, 0, 0] = 1.0
@@ -93,21 +93,24 @@ def bocpd(b: Bank, r: int, w: Work, hazard: float) -> tuple[int, float]:
     `hazard`: points that a segment lasts on average.
     """
     count, row = b.ints[r, S.seen], b.ints[r, S.runs]
-    if count < FIRST or (b.ints[r, S.b_used] == 0 and not begin(b, r)):
-        return -1, 0.0
-    x = math.ldexp(b.value[r, (count - 1) % RING], -b.ints[r, S.unit]) - b.floats[r, S.b_mean]
-    x /= b.floats[r, S.b_scale]
+    first = count - 1
+    if b.ints[r, S.b_used] == 0:
+        if count < FIRST or not begin(b, r):
+            return -1, 0.0
+        first = count - FIRST
     used = b.ints[r, S.b_used]
-    grow(b, row, used, x, 1.0 / hazard, w)
-    used += 1
-    if used > RUNS:
-        # The longest two become one: both have seen the same points but one.
-        b.runs[row, 0, RUNS - 1] += b.runs[row, 0, RUNS]
-        used = RUNS
+    for p in range(first, count):
+        x = math.ldexp(b.value[r, p % RING], -b.ints[r, S.unit]) - b.floats[r, S.b_mean]
+        grow(b, row, used, x / b.floats[r, S.b_scale], 1.0 / hazard, w)
+        used += 1
+        if used > RUNS:
+            # The longest two become one: both have seen the same points but one.
+            b.runs[row, 0, RUNS - 1] += b.runs[row, 0, RUNS]
+            used = RUNS
     b.ints[r, S.b_used] = used
     length = count - b.ints[r, S.b_start]  # of the segment that is open
     likely, mass = -1, 0.0
-    for j in range(SIDE, min(used, length - SIDE, RING)):
+    for j in range(SIDE, min(used, length - SIDE + 1, RING)):
         mass += b.runs[row, 0, j]
         if likely < 0 or b.runs[row, 0, j] > b.runs[row, 0, likely]:
             likely = j

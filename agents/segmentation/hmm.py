@@ -5,10 +5,13 @@ both last from one point to the next with probability `stay`. STABLE learns from
 VOLATILE starts at the same level with a multiple of STABLE's variance, never below it, and so
 explains a wider spread as well as another level, which it then learns. The log-likelihood ratio of
 one point is clipped: an outlier alone convinces nobody. VOLATILE is on from a probability above
-`up`, off from one below `down`, and the change lies where the other state became the likelier.
+`up`, off from one below `down`. The change lies where the sum of the ratios in favour of the other
+state began to rise for good (its last reset to 0, as in Page's test): so states may be very sticky,
+which spares false changes, and the place is right all the same.
 
 Source: L. R. Rabiner, "A Tutorial on Hidden Markov Models", Proceedings of the IEEE 77 (1989),
-section III (forward variable); the online estimates are running means weighted by the filter.
+section III (forward variable); E. S. Page, "Continuous Inspection Schemes", Biometrika 41 (1954),
+for the place. The online estimates are running means weighted by the filter.
 """
 
 import math
@@ -16,7 +19,7 @@ import math
 from agents.segmentation.rule import RING, Bank, S, kernel
 
 FIRST = 15  # points that STABLE learns from before the filter begins
-RATE = 0.01  # of a state's running mean and variance
+RATE = 0.003  # of a state's running mean and variance
 WIDE = 9.0  # VOLATILE's variance, at first, in those of STABLE
 LEAST = 4.0  # and ever
 CLIP = 4.0  # of one point's log-likelihood ratio
@@ -39,8 +42,8 @@ def learn(b: Bank, r: int, x: float, p: float) -> None:
 
 
 @kernel
-def forget_high(b: Bank, r: int) -> None:
-    """Let VOLATILE be anything again: the next one may lie elsewhere."""
+def start_high(b: Bank, r: int) -> None:
+    """Let VOLATILE begin where STABLE is, and wider."""
     b.floats[r, S.h_high] = b.floats[r, S.h_level]
     b.floats[r, S.h_wide] = WIDE * b.floats[r, S.h_variance]
 
@@ -56,7 +59,7 @@ def hmm(b: Bank, r: int, stay: float, up: float, down: float) -> tuple[int, floa
         b.floats[r, S.h_variance] += (
             d * (x - b.floats[r, S.h_level]) - b.floats[r, S.h_variance]
         ) / count
-        forget_high(b, r)
+        start_high(b, r)
         return -1, 0.0
     least = 1e-12 * b.floats[r, S.variance]
     b.floats[r, S.h_variance] = max(b.floats[r, S.h_variance], least)
@@ -69,22 +72,20 @@ def hmm(b: Bank, r: int, stay: float, up: float, down: float) -> tuple[int, floa
         - (x - b.floats[r, S.h_high]) ** 2 / wide
         - math.log(wide / narrow)
     )
+    ratio = max(-CLIP, min(CLIP, ratio))
     prior = b.floats[r, S.h_p] * stay + (1.0 - b.floats[r, S.h_p]) * (1.0 - stay)
-    odds = prior / (1.0 - prior) * math.exp(max(-CLIP, min(CLIP, ratio)))
+    odds = prior / (1.0 - prior) * math.exp(ratio)
     p = odds / (1.0 + odds)
     b.floats[r, S.h_p] = p
     learn(b, r, x, p)
     on = b.ints[r, S.h_on] != 0
-    if (p > 0.5) == on:
-        b.ints[r, S.h_since] = -1
-        return -1, 0.0
-    if b.ints[r, S.h_since] < 0:
+    if b.floats[r, S.h_sum] <= 0.0:
+        b.floats[r, S.h_sum] = 0.0
         b.ints[r, S.h_since] = count - 1
+    b.floats[r, S.h_sum] += -ratio if on else ratio
     if (on and p >= down) or (not on and p <= up):
         return -1, 0.0
     point = max(b.ints[r, S.h_since], count - RING)
     b.ints[r, S.h_on] = 0 if on else 1
-    b.ints[r, S.h_since] = -1
-    if on:
-        forget_high(b, r)
+    b.floats[r, S.h_sum] = 0.0
     return int(point), 1.0 - p if on else p

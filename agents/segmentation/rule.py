@@ -52,7 +52,7 @@ COUNTS = (
     "g_since",  # point at which the bar was passed; -1: it isn't
     "g_changed",  # point at which the last change was declared
     "h_on",  # hmm: whether VOLATILE is on
-    "h_since",  # the point from which the other state has been the likelier; -1: it isn't
+    "h_since",  # the point from which the other state has gained
     "b_start",  # bocpd: its first point
     "b_used",  # run lengths in use
 )
@@ -77,6 +77,7 @@ NUMBERS = (
     "h_variance",
     "h_high",  # level and variance of VOLATILE
     "h_wide",
+    "h_sum",  # log-likelihood ratios for the other state since h_since
     "b_mean",  # bocpd: what it standardises by
     "b_scale",
 )
@@ -139,6 +140,7 @@ class Columns(NamedTuple):
     h_variance: int
     h_high: int
     h_wide: int
+    h_sum: int
     b_mean: int
     b_scale: int
 

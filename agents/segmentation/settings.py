@@ -83,7 +83,7 @@ ALL = (
     Setting("glr_persistence", "4", 1, 50, "glr: frames in a row that must show the evidence", (),
             True),
     Setting("bocpd_hazard", "250", 2, 1e9, "bocpd: frames that a segment lasts on average"),
-    Setting("hmm_stay", "0.997", 0.5, 0.999999, "hmm: probability that a state lasts from one "
+    Setting("hmm_stay", "0.99999", 0.5, 0.9999999, "hmm: probability that a state lasts from one "
             "frame to the next"),
     Setting("hmm_up", "0.6", 0.5, 1, "hmm: probability of VOLATILE above which it is on"),
     Setting("hmm_down", "0.4", 0, 0.5, "hmm: probability of VOLATILE below which it is off"),
