@@ -88,6 +88,22 @@ class ProjectionSettings(BaseModel):
     history_days: Annotated[int, Field(ge=1, le=3650)] = 7
 
 
+class SegmentationDefaults(BaseModel):
+    """What segmentation uses for tenants that set nothing else (times in event time)."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    leader: Literal["off", "on"] = "on"
+    threshold: Literal["off", "on"] = "off"
+    gradient: NotNegative = 0.2
+    cpd: Literal["off", "glr", "bocpd"] = "glr"
+    hmm: Literal["off", "on"] = "off"
+    min_gap_ms: NotNegative = 0.0
+    max_dwell_ms: NotNegative = 0.0
+    warmup: Annotated[int, Field(ge=0)] = 0
+    domains_max: Annotated[int, Field(ge=1, le=1_000_000)] = 256
+
+
 class Settings(BaseSettings):
     """The deployment's settings. Use `load()`; pass values by name in tests."""
 
@@ -136,6 +152,7 @@ class Settings(BaseSettings):
 
     integrator: IntegratorDefaults = IntegratorDefaults()
     predictors: PredictorDefaults = PredictorDefaults()
+    segmentation: SegmentationDefaults = SegmentationDefaults()
     projections: ProjectionSettings = ProjectionSettings()
 
     _local: bool = PrivateAttr(default=False)
@@ -325,6 +342,7 @@ def _unknown(env: Mapping[str, str]) -> Iterator[str]:
     nested: dict[str, type[BaseModel]] = {
         "INTEGRATOR": IntegratorDefaults,
         "PREDICTORS": PredictorDefaults,
+        "SEGMENTATION": SegmentationDefaults,
         "PROJECTIONS": ProjectionSettings,
     }
     plain = {name.upper() for name in Settings.model_fields}

@@ -19,6 +19,7 @@ from topics import codec
 from topics.partition import partition_of
 
 EVERYONE = "*"
+BY_DOMAIN = ("segmentation",)  # processors with settings for one domain: NAME@DOMAIN
 TENANT = re.compile(r"[A-Za-z0-9._-]{1,128}")
 
 _processor = click.option("--processor", default="integrator", show_default=True)
@@ -50,6 +51,7 @@ def set_(tenant: str, setting: str, value: str, processor: str, as_json: bool) -
       soma config set cpu fusion hedge
       soma config set '*' min_dwell_ms 500
       soma config set cpu alpha 1.5 --processor predictors
+      soma config set cpu threshold@state on --processor segmentation
     """
     declared = _named(processor)
     _check(declared, tenant, setting, value)
@@ -146,7 +148,8 @@ def _tenant(tenant: str) -> None:
 def _check(processor: Processor, tenant: str, setting: str, value: str) -> None:
     """Ask the processor's own law whether it would take this."""
     _tenant(tenant)
-    if setting not in processor.settings:
+    name, at, _ = setting.partition("@")
+    if name not in processor.settings or (at and processor.name not in BY_DOMAIN):
         known = "\n".join(f"  {name}: {text}" for name, text in processor.settings.items())
         raise click.ClickException(
             f"{processor.name} has no setting {setting!r}; there are\n{known}"
@@ -182,6 +185,7 @@ def _rows(settings: Settings, processor: Processor, tenant: str) -> dict[str, di
 def _word(processor: str, setting: str, number: float) -> str | float:
     """The word that a number stands for where the setting is a choice."""
     module = importlib.import_module(f"agents.{processor}.settings")
+    setting = setting.partition("@")[0]
     if hasattr(module, "CHOICES"):
         words = module.CHOICES.get(setting, ())
     else:
