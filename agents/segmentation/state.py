@@ -1,6 +1,6 @@
 """Segmentation's state of one partition: tenants, and a series for each of their domains.
 
-A series takes 3.7 KB (`rule.SERIES_BYTES`: 104 points of 32 bytes, and its numbers), with bocpd
+A series takes 3.6 KB (`rule.SERIES_BYTES`: 104 points of 32 bytes, and its numbers), with bocpd
 4.8 KB more; a tenant 100 bytes; and both their names. Rows of those that left are used again.
 
 Names are interned: tenants, series ("tenant 0x1f domain") and leaders are known by codes that
