@@ -65,8 +65,9 @@ def demo(
     """Watch a live stream become predictions and fused frames.
 
     Starts the local stack and a worker, observes this machine, plays a recorded one beside it, and
-    shows who leads, with what weight, how fast and how late. Ctrl-C stops all that it started; a
-    stack that ran before goes on. The status is non-zero when no frame came.
+    shows who leads, with what weight, how fast and how late, and where a segment ended. Load a core
+    (`timeout 15 yes > /dev/null`) and see a boundary of the tenant cpu appear. Ctrl-C stops all
+    that it started; a stack that ran before goes on. The status is non-zero when no frame came.
 
     \b
     Examples:
@@ -135,6 +136,9 @@ def _report(summary: dict[str, object], as_json: bool) -> None:
         click.echo(json.dumps(summary))
     else:
         _say(f"{summary['observations']} observations became {summary['frames']} frames")
+        bounds = summary["boundaries"]
+        if isinstance(bounds, dict) and bounds:
+            _say("boundaries: " + ", ".join(f"{name} {bounds[name]}" for name in sorted(bounds)))
     if summary["trouble"]:
         raise click.ClickException(str(summary["trouble"]))
     if not summary["frames"]:

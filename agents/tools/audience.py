@@ -1,7 +1,8 @@
-"""Watches the committed frames: who leads, how fast they come, how late."""
+"""Watches the committed frames and boundaries: who leads, how fast they come, how late."""
 
 import threading
 import time
+from abc import ABC, abstractmethod
 from collections import Counter, deque
 from dataclasses import dataclass, field
 from typing import Any
@@ -13,6 +14,8 @@ from agents.tools.reader import Reader
 from topics import codec
 
 TOPIC = "cog.global.frame"
+BOUNDARIES = "cog.segments"
+BOUNDARIES_MAX = 200  # the latest ones
 TENANTS_MAX = 1_000  # shown and counted apart; frames of others count in the sum
 DELAYS_MAX = 2_000  # the last few seconds of a demo
 WINDOW_S = 5.0
@@ -34,28 +37,61 @@ class Rate:
         return (count - before) / (now - since) if now - since > 0.2 else 0.0
 
 
-class Audience:
-    """Reads frames in a thread; the attributes may be read from any other."""
+class Watcher(ABC):
+    """Reads one topic in a thread; the attributes may be read from any other."""
 
-    def __init__(self, settings: Settings) -> None:
-        self.frames = 0
+    def __init__(self, settings: Settings, topic: str, schema: str) -> None:
         self.unreadable = 0
         self.error: str | None = None
-        self.last: dict[str, dict[str, Any]] = {}
-        self.counts: Counter[str] = Counter()
-        self._delays_ms: deque[float] = deque(maxlen=DELAYS_MAX)
-        self._reader = Reader(settings, TOPIC, "end")
+        self._topic = topic
+        self._schema = schema
+        self._reader = Reader(settings, topic, "end")
         self._ended = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="Audience", daemon=True)
+        self._thread = threading.Thread(target=self._run, name=type(self).__name__, daemon=True)
 
     def start(self) -> None:
-        """Start reading, from the frames committed from now on."""
+        """Start reading, from what is committed from now on."""
         self._thread.start()
 
     def stop(self, seconds: float = 5.0) -> None:
         """Stop reading."""
         self._ended.set()
         self._thread.join(seconds)
+
+    @abstractmethod
+    def take(self, record: dict[str, Any], log_ms: int) -> None:
+        """One record, and when it reached the log."""
+
+    def _run(self) -> None:
+        try:
+            while not self._ended.is_set():
+                for message in self._reader.read():
+                    self._take(message)
+        except Exception as error:  # the demo shows it and ends
+            self.error = f"{self._topic} can't be read: {error}"
+        finally:
+            self._reader.close()
+
+    def _take(self, message: Message) -> None:
+        try:
+            name, record = codec.decode(message.value() or b"")
+        except codec.BadRecord:
+            name, record = "", {}
+        if name == self._schema:
+            self.take(record, message.timestamp()[1])
+        else:
+            self.unreadable += 1
+
+
+class Audience(Watcher):
+    """Of the frames."""
+
+    def __init__(self, settings: Settings) -> None:
+        super().__init__(settings, TOPIC, "global_frame")
+        self.frames = 0
+        self.last: dict[str, dict[str, Any]] = {}
+        self.counts: Counter[str] = Counter()
+        self._delays_ms: deque[float] = deque(maxlen=DELAYS_MAX)
 
     def delays_ms(self) -> tuple[float, float] | None:
         """Median and 99th percentile from observation to frame in the log; None before any."""
@@ -64,27 +100,31 @@ class Audience:
             return None
         return delays[len(delays) // 2], delays[min(len(delays) - 1, len(delays) * 99 // 100)]
 
-    def _run(self) -> None:
-        try:
-            while not self._ended.is_set():
-                self._take(self._reader.read())
-        except Exception as error:  # the demo shows it and ends
-            self.error = f"{TOPIC} can't be read: {error}"
-        finally:
-            self._reader.close()
+    def take(self, record: dict[str, Any], log_ms: int) -> None:
+        self.frames += 1
+        self._delays_ms.append(log_ms - record["ts"] / 1000)
+        tenant = record["tenant"]
+        if tenant in self.last or len(self.last) < TENANTS_MAX:
+            self.last[tenant] = record
+            self.counts[tenant] += 1
 
-    def _take(self, messages: list[Message]) -> None:
-        for message in messages:
-            try:
-                name, record = codec.decode(message.value() or b"")
-            except codec.BadRecord:
-                name, record = "", {}
-            if name != "global_frame":
-                self.unreadable += 1
-                continue
-            self.frames += 1
-            self._delays_ms.append(message.timestamp()[1] - record["ts"] / 1000)
-            tenant = record["tenant"]
-            if tenant in self.last or len(self.last) < TENANTS_MAX:
-                self.last[tenant] = record
-                self.counts[tenant] += 1
+
+class Boundaries(Watcher):
+    """Of the segments' boundaries."""
+
+    def __init__(self, settings: Settings) -> None:
+        super().__init__(settings, BOUNDARIES, "segment_boundary")
+        self.count = 0
+        self.tenants: Counter[str] = Counter()
+        self._latest: deque[dict[str, Any]] = deque(maxlen=BOUNDARIES_MAX)
+
+    def latest(self) -> list[dict[str, Any]]:
+        """The last ones, in the order they came."""
+        return list(self._latest.copy())
+
+    def take(self, record: dict[str, Any], log_ms: int) -> None:
+        self.count += 1
+        tenant = record["tenant"]
+        if tenant in self.tenants or len(self.tenants) < TENANTS_MAX:
+            self.tenants[tenant] += 1
+        self._latest.append(record)

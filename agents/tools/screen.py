@@ -12,13 +12,17 @@ from rich.table import Table
 from rich.text import Text
 
 from agents.tools.machine import TENANTS
+from agents.tools.pretty import COLOURS as EVIDENCE
+from agents.tools.pretty import clock, duration
 from agents.tools.series import PREFIX
 
 BAR = 20  # characters of a bar of weights
 PAST = 20  # seconds of past leaders
 WIDE, NARROW = 112, 92  # characters: below, the past is left out; below, the bars are half as long
-ROWS_MIN, ROWS_MAX = 8, 24
-OTHER_LINES = 16  # of the screen, besides the tenants'
+ROWS_MIN, ROWS_MAX = 7, 24
+OTHER_LINES = 22  # of the screen, besides the tenants'
+BOUNDARIES = 4  # the latest ones that are shown
+LOW = 30  # lines: below, only the last boundary and the first hint are shown
 COLOURS = {"state": "cyan", "agent": "magenta", "action": "yellow"}
 OTHERS = ("green", "blue", "red", "white")
 
@@ -37,14 +41,17 @@ class Moment:
     lags: Mapping[str, int] = field(default_factory=dict)
     trouble: str = ""
     hints: Sequence[tuple[str, str]] = ()
+    boundaries: Sequence[Mapping[str, Any]] = ()  # the latest ones, in the order they came
+    boundary_count: int = 0
 
 
 def screen(moment: Moment, width: int = WIDE, height: int = 40) -> Group:
     """All of it, for a terminal of so many characters and lines."""
     parts: list[RenderableType] = [_head(moment), _table(moment, width, height), _numbers(moment)]
+    parts.append(_boundaries(moment, BOUNDARIES if height >= LOW else 1))
     if moment.trouble:
         parts.append(Panel(Text(moment.trouble), title="trouble", border_style="red"))
-    parts.append(_hints(moment))
+    parts.append(_hints(moment.hints if height >= LOW else moment.hints[:1]))
     return Group(*parts)
 
 
@@ -79,7 +86,7 @@ def _table(moment: Moment, width: int, height: int) -> Table:
             *past,
             f"{frame['confidence']:.2f}",
             f"{frame['entropy']:.2f}",
-            _duration(frame["dwell_ms"]),
+            duration(frame["dwell_ms"]),
             f"{moment.tenant_rates.get(tenant, 0.0):.1f}",
         )
     if not tenants:
@@ -116,12 +123,6 @@ def _colour(domain: str) -> str:
     return COLOURS.get(domain) or OTHERS[sum(domain.encode()) % len(OTHERS)]
 
 
-def _duration(ms: float) -> str:
-    if ms < 1_000:
-        return f"{ms:.0f} ms"
-    return f"{ms / 1000:.1f} s" if ms < 60_000 else f"{ms / 60_000:.1f} min"
-
-
 def _numbers(moment: Moment) -> Text:
     text = Text(" ")
     text.append(f"{moment.observation_rate:,.0f} observations/s → ")
@@ -135,8 +136,26 @@ def _numbers(moment: Moment) -> Text:
     return text
 
 
-def _hints(moment: Moment) -> Panel:
+def _boundaries(moment: Moment, rows: int) -> Text:
+    """The latest boundaries, the newest first: this machine's before those of the recording."""
+    text = Text(f" {moment.boundary_count:,} boundaries", style="bold")
+    if not moment.boundaries:
+        return text.append(": none yet, load the processor and see one", style="dim")
+    newest = moment.boundaries[::-1]
+    own = [one for one in newest if not one["tenant"].startswith(PREFIX)]
+    recorded = [one for one in newest if one["tenant"].startswith(PREFIX)]
+    for one in [*own, *recorded][:rows]:
+        evidence, later = one["evidence"], (one["detected_ts"] - one["boundary_ts"]) / 1000
+        text.append(f"\n  {clock(one['boundary_ts'])}  ", style="cyan")
+        text.append(f"{one['tenant']} / {one['domain']}  ", style="not bold")
+        text.append(evidence.replace("_", " "), style=EVIDENCE.get(evidence, "bold"))
+        text.append(f" {one['score']:.3g}, seen {duration(later)} after", style="not bold")
+        text.append(f", ends {duration(one['dwell_ms'])}", style="not bold dim")
+    return text
+
+
+def _hints(hints: Sequence[tuple[str, str]]) -> Panel:
     grid = Table.grid(padding=(0, 2))
-    for what, command in moment.hints:
+    for what, command in hints:
         grid.add_row(Text(what, style="dim"), Text(command, style="bold"))
     return Panel(grid, title="now type, in another terminal", border_style="dim", expand=False)

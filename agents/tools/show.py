@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 from agents.settings import Settings
-from agents.tools.audience import Audience, Rate
+from agents.tools.audience import Audience, Boundaries, Rate
 from agents.tools.feeds import MachineFeed, SeriesFeed
 from agents.tools.screen import PAST, Moment
 from agents.tools.series import PREFIX
@@ -40,6 +40,7 @@ class Show:
         self._plan = plan
         self._feeds: list[MachineFeed | SeriesFeed] = []
         self._audience: Audience | None = None
+        self._boundaries: Boundaries | None = None
         self._start = time.monotonic()
         self._rates = (Rate(), Rate())
         self._tenant_rates: dict[str, Rate] = {}
@@ -62,6 +63,8 @@ class Show:
             time.sleep(0.1)
         self._audience = Audience(self.settings)
         self._audience.start()
+        self._boundaries = Boundaries(self.settings)
+        self._boundaries.start()
         plan = self._plan
         self._feeds = [
             MachineFeed(self.settings, plan.tenants, plan.interval),
@@ -91,17 +94,18 @@ class Show:
         found = [feed.error for feed in self._feeds if feed.error]
         if self.worker.status is not None:
             found.append(self._worker_gone())
-        if self._audience is not None:
-            if self._audience.error:
-                found.append(self._audience.error)
-            if self._audience.unreadable:
-                found.append(f"{self._audience.unreadable} records of the frames' topic aren't any")
+        for watcher, what in ((self._audience, "frames"), (self._boundaries, "boundaries")):
+            if watcher is not None and watcher.error:
+                found.append(watcher.error)
+            if watcher is not None and watcher.unreadable:
+                found.append(f"{watcher.unreadable} records of the {what}' topic aren't any")
         return "\n".join(found)
 
     def moment(self, hints: Sequence[tuple[str, str]]) -> Moment:
         """What the screen shows now."""
         audience = self._audience
-        assert audience is not None  # `open` made it
+        boundaries = self._boundaries
+        assert audience is not None and boundaries is not None  # `open` made them
         frames = dict(audience.last)
         self._look_back(frames)
         counts = dict(audience.counts)
@@ -118,6 +122,8 @@ class Show:
             lags=self._lags_now(),
             trouble=self.trouble(),
             hints=hints,
+            boundaries=boundaries.latest(),
+            boundary_count=boundaries.count,
         )
 
     def summary(self) -> dict[str, Any]:
@@ -137,6 +143,7 @@ class Show:
             "seconds": round(seconds, 1),
             "observations": self.observations,
             "frames": self.frames,
+            "boundaries": dict(self._boundaries.tenants) if self._boundaries else {},
             "frames_per_second": round(self.frames / max(seconds, 1e-3), 1),
             "delay_ms": {"p50": round(delays[0], 1), "p99": round(delays[1], 1)} if delays else {},
             "leaders": {tenant: frames[tenant]["leader"] for tenant in sorted(frames)},
@@ -150,8 +157,9 @@ class Show:
         for feed in self._feeds:
             feed.stop()
         status = self.worker.stop()
-        if self._audience is not None:
-            self._audience.stop()
+        for watcher in (self._audience, self._boundaries):
+            if watcher is not None:
+                watcher.stop()
         return status
 
     def _look_back(self, frames: Mapping[str, Mapping[str, Any]]) -> None:
@@ -190,6 +198,8 @@ class Show:
 def hints(soma: str) -> list[tuple[str, str]]:
     """What to try beside the running demo."""
     return [
+        ("load a core for 15 s, and see it", "timeout 15 yes > /dev/null"),
+        ("every boundary", f"{soma} watch cog.segments --pretty"),
         ("every frame of one tenant", f"{soma} watch cog.global.frame --tenant cpu"),
         ("change the law for it", f"{soma} config set cpu fusion hedge"),
         ("what goes in", f"{soma} watch cog.observations --tenant {PREFIX}memory --pretty"),

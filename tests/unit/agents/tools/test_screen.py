@@ -5,6 +5,7 @@ from hypothesis import strategies as st
 from rich.console import Console
 
 from agents.tools.screen import ROWS_MAX, Moment, bar, screen
+from agents.tools.show import hints
 
 FRAME = {
     "leader": "state",
@@ -73,13 +74,46 @@ def test_a_moment_with_everything() -> None:
 
 
 def test_many_tenants_are_cut_short() -> None:
-    text = drawn(Moment(1.0, {f"t{k:03}": FRAME for k in range(ROWS_MAX + 7)}))
+    text = drawn(Moment(1.0, {f"t{k:03}": FRAME for k in range(ROWS_MAX + 7)}), height=60)
     assert "and 7 more tenants" in text
+
+
+def boundary(tenant: str, at_s: int, evidence: str = "cpd") -> dict[str, object]:
+    return {
+        "tenant": tenant,
+        "domain": "state",
+        "boundary_ts": at_s * 1_000_000,
+        "detected_ts": at_s * 1_000_000 + 500_000,
+        "dwell_ms": 90_000,
+        "evidence": evidence,
+        "score": 12.345,
+    }
+
+
+def test_the_latest_boundaries_this_machines_first() -> None:
+    assert "none yet" in drawn(Moment(1.0, {}))
+    shown = [boundary("recorded.cpu", 9), boundary("cpu", 3), boundary("cpu", 5, "hmm")]
+    lines = drawn(Moment(1.0, {}, boundaries=shown, boundary_count=1_234)).splitlines()
+    at = next(k for k, line in enumerate(lines) if "1,234 boundaries" in line)
+    assert "00:00:05.0  cpu / state  hmm 12.3, seen 500 ms after, ends 1.5 min" in lines[at + 1]
+    assert "00:00:03.0  cpu / state  cpd" in lines[at + 2]
+    assert "00:00:09.0  recorded.cpu / state" in lines[at + 3]
 
 
 def test_it_fits_an_old_terminal() -> None:
     tenants = ["cpu", "recorded.network", *(f"t{k}" for k in range(40))]
-    lines = drawn(Moment(1.0, dict.fromkeys(tenants, FRAME)), 80, 24).splitlines()
+    lines = drawn(
+        Moment(
+            1.0,
+            dict.fromkeys(tenants, FRAME),
+            delays_ms=(1.0, 2.0),
+            lags={"predictors": 3, "integrator": 0, "segmentation": 7},
+            boundaries=[boundary("recorded.network", k, "leader_change") for k in range(9)],
+            hints=hints("soma"),
+        ),
+        80,
+        24,
+    ).splitlines()
     assert len(lines) <= 24
     assert all(len(line) <= 80 and "…" not in line for line in lines)
     shown = [line.split()[0] for line in lines if "state" in line]
