@@ -146,6 +146,44 @@ def predictors(events: int, runs: int, tenants: int, dim: int, seed: int, as_jso
 @_events(1_000_000)
 @_runs
 @_tenants
+@click.option("--dim", type=click.IntRange(1, 4096), default=16, show_default=True)
+@click.option(
+    "--rate",
+    type=click.IntRange(1, 20_000),
+    default=1000,
+    show_default=True,
+    help="Observations per second while the latency is measured.",
+)
+@click.option("--seconds", type=click.FloatRange(1, 3600), default=20.0, show_default=True)
+@click.option("--parts", default="", help="Some of chain,segmentation,latency.")
+@_seed
+@_json
+def chain(
+    events: int, runs: int, tenants: int, dim: int, rate: int, seconds: float, parts: str,
+    seed: int, as_json: bool,
+) -> None:  # fmt: skip
+    """Observations through all three rooms of one worker, and how late boundaries are.
+
+    \b
+    Example:
+      soma bench chain --events 600000 --runs 1 --parts chain,segmentation
+    """
+    from ops.bench import chain as bench_chain
+
+    try:
+        chosen = bench_chain.parse_parts(parts)
+    except ValueError as error:
+        raise click.BadParameter(str(error), param_hint="--parts") from error
+    plan = bench_chain.Plan(events, runs, tenants, dim, seed, rate, seconds, chosen)
+    with _site() as site:
+        result = bench_chain.Chain(site, plan).run()
+    _finish(bench_chain.report(plan, result), bench_chain.as_json(result), as_json)
+
+
+@bench.command()
+@_events(1_000_000)
+@_runs
+@_tenants
 @click.option("--cases", default="", help="Some of straight,json,bad,control,one-tenant,misrouted.")
 @_seed
 @_json
