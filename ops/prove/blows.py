@@ -7,7 +7,10 @@ from typing import Protocol
 
 from ops.prove.fleet import Fleet
 
-ROOMS = ("predictors", "integrator", "predictors,integrator")
+ROOMS = (
+    "predictors", "integrator", "segmentation", "predictors,integrator", "integrator,segmentation",
+    "predictors,integrator,segmentation",
+)  # fmt: skip
 KINDS = ("kill", "stop", "broker", "broker9", "guest", "leave")
 
 

@@ -6,13 +6,13 @@ that the workers wrote is laid beside it.
 """
 
 import re
-from abc import ABC, abstractmethod
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from typing import Any
 
 from ops.prove.compare import unequal_fields
+from ops.prove.law import Law, RefusedError, Row, Sink
 from ops.prove.partitions import home
 from ops.prove.wire import CONTROL_ID_MIN, Record, UnreadableError, Wire
 
@@ -23,42 +23,6 @@ POSITION_KEY = b"@position"
 SAMPLES_MAX = 20
 
 
-class RefusedError(Exception):
-    """A record that the law doesn't take; it must be found among the dead letters."""
-
-
-class Law(ABC):
-    """A processor's law, written again from the text: state and one record at a time."""
-
-    source: ClassVar[str]  # schema of the records folded
-    sink: ClassVar[str]  # schema of the outputs
-    cause: ClassVar[str]  # field of an output that holds the place of its cause
-    state: ClassVar[str]  # schema of the state rows
-    tolerance: ClassVar[Mapping[str, float]]  # see compare.unequal_fields
-
-    @abstractmethod
-    def epoch(self, settings: Mapping[str, str]) -> None:
-        """The deployment's settings from here on."""
-
-    @abstractmethod
-    def control(self, tenant: str, setting: str, value: str) -> None:
-        """A setting changed in band; RefusedError where it can't be."""
-
-    @abstractmethod
-    def fold(
-        self, record: dict[str, Any], place: str, log_ms: int, written: Mapping[str, Any] | None
-    ) -> dict[str, Any]:
-        """The output expected for a record. `written` settles what lies within rounding only."""
-
-    @abstractmethod
-    def rows(self) -> dict[bytes, dict[str, Any]]:
-        """The state rows expected at the end, by key."""
-
-    @abstractmethod
-    def row(self, row: dict[str, Any]) -> dict[str, Any]:
-        """A row as it was written, in the form of `rows`."""
-
-
 @dataclass
 class Stage:
     """All that belongs to one processor, as read from the topics in log order."""
@@ -67,11 +31,10 @@ class Stage:
     topic_id: str  # first 8 hex digits of the source topic's Kafka id
     partitions: int
     source: Sequence[Record]
-    sink: Sequence[Record]
+    outputs: Mapping[str, Sequence[Record]]  # by topic: all of the law's sinks
     dead: Sequence[Record]
     state: Sequence[Record]
     epochs: Sequence[Record]
-    processor: str
 
 
 @dataclass
@@ -124,6 +87,9 @@ def by_partition(records: Iterable[Record]) -> dict[int, list[Record]]:
     return parts
 
 
+ByCause = dict[str, list[Row]]  # outputs to one topic by their cause
+
+
 class _Partition:
     """Folds one partition of a stage anew and compares as it goes."""
 
@@ -131,14 +97,15 @@ class _Partition:
         self.stage, self.number, self.wire, self.findings = stage, number, wire, findings
         self.law = stage.law()
         self.prefix = f"{stage.topic_id}-{number}-"
-        self.want: dict[str, dict[str, Any]] = {}
+        self.want: dict[str, ByCause] = {sink.topic: {} for sink in self.law.sinks}
+        self.offsets: dict[str, int] = {}  # of causes
         self.forwarded: dict[bytes, Record] = {}
         self.dead: dict[bytes, tuple[Record, str]] = {}
         self.controls = 0
 
-    def run(self, source: Sequence[Record], sink: Sequence[Record]) -> None:
-        """Fold `source`; lay what was written to `sink` beside it."""
-        written = self._outputs(sink)
+    def run(self, source: Sequence[Record], outputs: Mapping[str, Sequence[Record]]) -> None:
+        """Fold `source`; lay what was written to each topic beside it."""
+        written = {s.topic: self._outputs(s, outputs.get(s.topic, ())) for s in self.law.sinks}
         epochs = self._epochs()
         for record in source:
             while epochs and epochs[0][0] <= record.offset:
@@ -148,46 +115,45 @@ class _Partition:
                 self._record(record, origin, written)
             except (UnreadableError, RefusedError) as error:
                 self.dead[origin] = (record, str(error))
-        self._compare_outputs(written)
+        for topic, rows in written.items():
+            self._compare_outputs(topic, rows)
+            self._check_order(topic, rows)
 
-    def _outputs(self, sink: Sequence[Record]) -> dict[str, list[dict[str, Any]]]:
-        """Outputs of this partition by their cause; also checks their order."""
-        found: dict[str, list[dict[str, Any]]] = defaultdict(list)
-        last = -1
-        for record in sink:
-            cause, row = self._written(record)
-            if not cause.startswith(self.stage.topic_id + "-"):
+    def _outputs(self, sink: Sink, records: Sequence[Record]) -> ByCause:
+        """Outputs of this partition by their cause, causes in the order of their first output."""
+        found: ByCause = {}
+        for record in records:
+            try:
+                _, row = self.wire.decode(record.value, sink.schema)
+            except UnreadableError:
+                row = {}  # a user's bad record
+            cause = str(row.get(sink.cause, ""))
+            if sink.shared and not cause.startswith(f"{self.stage.topic_id}-"):
                 continue  # not this processor's: users write here too
-            found[cause].append(row)
-            if not cause.startswith(self.prefix):
-                self.findings.wrong.append(f"{record.place} of {record.topic}: caused by {cause}")
-                continue
-            offset = int(cause.rsplit("-", 1)[1])
-            if offset < last:
-                self.findings.out_of_order.append(f"{cause} after offset {last}")
-            last = max(last, offset)
-            if record.key != str(row["tenant"]).encode():
+            found.setdefault(cause, []).append(row)
+            if record.key != str(row.get("tenant", "")).encode():
                 self.findings.wrong.append(f"output of {cause} has key {record.key!r}")
         return found
 
-    def _written(self, record: Record) -> tuple[str, dict[str, Any]]:
-        """An output's cause and content; no cause for what can't be read (a user's bad record)."""
-        try:
-            _, row = self.wire.decode(record.value, self.law.sink)
-        except UnreadableError:
-            return "", {}
-        return row.get(self.law.cause, ""), row
+    def _check_order(self, topic: str, written: ByCause) -> None:
+        """The causes of outputs come in the order of the source."""
+        last = -1
+        for cause in written:
+            offset = self.offsets.get(cause, last)
+            if offset < last:
+                self.findings.out_of_order.append(f"{topic}: {cause} after offset {last}")
+            last = max(last, offset)
 
     def _epochs(self) -> list[tuple[int, dict[str, str]]]:
         rows = [self.wire.decode(r.value, "epoch")[1] for r in self.stage.epochs if r.value]
         mine = [
             (row["from_offset"], row["settings"])
             for row in rows
-            if (row["processor"], row["partition"]) == (self.stage.processor, self.number)
+            if (row["processor"], row["partition"]) == (self.stage.law.processor, self.number)
         ]
         return sorted(mine, key=lambda e: e[0])
 
-    def _record(self, record: Record, origin: bytes, written: Mapping[str, Any]) -> None:
+    def _record(self, record: Record, origin: bytes, written: Mapping[str, ByCause]) -> None:
         name, row = self.wire.decode(record.value, self.law.source)
         control = self.wire.schema_id(name) >= CONTROL_ID_MIN
         if not control and name != self.law.source:
@@ -207,44 +173,58 @@ class _Partition:
                 self.forwarded[origin] = record
                 return
             raise RefusedError("misrouted again")
-        cause = f"{self.prefix}{record.offset}"
-        got = written.get(cause)
-        self.want[cause] = self.law.fold(row, cause, record.log_ms, got[0] if got else None)
+        place = f"{self.prefix}{record.offset}"
+        cause = self.law.cause(row, place)
+        got = {topic: rows.get(cause, ()) for topic, rows in written.items()}
+        for topic, rows in self.law.fold(row, place, record.log_ms, got).items():
+            self.want[topic][cause] = rows
+        self.offsets[cause] = record.offset
 
-    def _compare_outputs(self, written: Mapping[str, list[dict[str, Any]]]) -> None:
-        topic = self.law.sink
-        for cause, want in self.want.items():
+    def _compare_outputs(self, topic: str, written: ByCause) -> None:
+        want = self.want[topic]
+        for cause, rows in want.items():
             got = written.get(cause, [])
-            if not got:
-                self.findings.lost.append(f"{topic} of {cause}")
-            if len(got) > 1:
-                self.findings.doubled.append(f"{topic} of {cause}: {len(got)} times")
-            for row in got[:1]:
-                unequal = unequal_fields(want, row, self.law.tolerance)
+            self.findings.lost += [f"{topic} of {cause}"] * (len(rows) - len(got))
+            if len(got) > len(rows) > 0:
+                self.findings.doubled.append(f"{topic} of {cause}: {len(got)} for {len(rows)}")
+            for expected, row in zip(rows, got, strict=False):
+                unequal = unequal_fields(expected, self.law.output(row), self.law.tolerance)
                 if unequal:
                     self.findings.wrong.append(f"{topic} of {cause}: {'; '.join(unequal)}")
         for cause in written:
-            if cause.startswith(self.prefix) and cause not in self.want:
+            if not want.get(cause):
                 self.findings.wrong.append(f"{topic} of {cause}: nothing should be there")
+
+    def outputs(self, sink: Sink) -> int:
+        """How many records of that sink were expected."""
+        return sum(len(rows) for rows in self.want[sink.topic].values())
 
 
 def check_stage(stage: Stage, wire: Wire) -> Findings:
     """Everything about one processor."""
     findings = Findings()
-    source, sink = by_partition(stage.source), by_partition(stage.sink)
+    source = by_partition(stage.source)
+    outputs = {topic: by_partition(records) for topic, records in stage.outputs.items()}
     parts = [_Partition(stage, number, wire, findings) for number in range(stage.partitions)]
     for part in parts:
-        part.run(source.get(part.number, []), sink.get(part.number, []))
+        mine = {topic: records.get(part.number, []) for topic, records in outputs.items()}
+        part.run(source.get(part.number, []), mine)
     _check_forwarded(stage, parts, wire, findings)
     _check_dead(stage, parts, findings)
     _check_state(stage, parts, source, wire, findings)
-    findings.counts = {
-        f"{stage.processor}_outputs": sum(len(part.want) for part in parts),
-        f"{stage.processor}_forwarded": sum(len(part.forwarded) for part in parts),
-        f"{stage.processor}_dead": sum(len(part.dead) for part in parts),
-        f"{stage.processor}_controls": sum(part.controls for part in parts),
-    }
+    findings.counts = _counts(stage.law, parts)
     return findings
+
+
+def _counts(law: type[Law], parts: Sequence[_Partition]) -> dict[str, int]:
+    """What was expected and found: outputs by schema, and the odd records of the processor."""
+    name = law.processor
+    return {sink.schema: sum(part.outputs(sink) for part in parts) for sink in law.sinks} | {
+        f"{name}_forwarded": sum(len(part.forwarded) for part in parts),
+        f"{name}_dead": sum(len(part.dead) for part in parts),
+        f"{name}_controls": sum(part.controls for part in parts),
+        f"{name}_near_ties": sum(part.law.near_ties for part in parts),
+    }
 
 
 def _check_forwarded(
@@ -299,6 +279,7 @@ def _check_state(
     findings: Findings,
 ) -> None:
     """The newest row of each key is the folded state; the position is past the last record."""
+    name = stage.law.processor
     rows: dict[int, dict[bytes, dict[str, Any]]] = defaultdict(dict)
     for number, records in by_partition(stage.state).items():
         for record in records:
@@ -311,19 +292,15 @@ def _check_state(
         position = have.pop(POSITION_KEY, {}).get("next_offset", 0)
         last = source[part.number][-1].offset if source.get(part.number) else -1
         if position <= last:
-            findings.lost.append(
-                f"{stage.processor} {part.number}: position {position}, last record {last}"
-            )
+            findings.lost.append(f"{name} {part.number}: position {position}, last record {last}")
         want = part.law.rows()
         for key, expected in want.items():
             if key not in have:
-                findings.lost.append(f"{stage.processor} {part.number}: state row {key!r}")
+                findings.lost.append(f"{name} {part.number}: state row {key!r}")
                 continue
             unequal = unequal_fields(expected, part.law.row(have[key]), part.law.tolerance)
             if unequal:
-                findings.wrong.append(f"{stage.processor} state row {key!r}: {'; '.join(unequal)}")
+                findings.wrong.append(f"{name} state row {key!r}: {'; '.join(unequal)}")
         findings.wrong.extend(
-            f"{stage.processor} {part.number}: state row {key!r} of nobody"
-            for key in have
-            if key not in want
+            f"{name} {part.number}: state row {key!r} of nobody" for key in have if key not in want
         )

@@ -30,17 +30,17 @@ class Drain:
         self.position: dict[tuple[str, int], int] = {}
 
     def wait(self, timeout_s: float, tend: Callable[[], None]) -> bool:
-        """Wait until all is folded, seen so in two passes running; False when time is over.
+        """Wait until all is folded, seen so in one pass for each stage; False when time is over.
 
-        One pass isn't enough: it may see the first processor's new position and yet have read the
-        second one's source before the outputs of the same transaction were in it.
+        One pass alone isn't enough: it may see a processor's new position and yet have read the
+        next one's source before the outputs of the same transaction were in it.
         """
         until, passes = time.monotonic() + timeout_s, 0
         while time.monotonic() < until:
             tend()
             self._pass()
             passes = passes + 1 if not self.behind() else 0
-            if passes == 2:
+            if passes == len(self.stages):
                 return True
         return False
 

@@ -13,6 +13,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from random import Random
@@ -21,7 +22,7 @@ from typing import Any
 from agents.settings import load
 from ops.prove.blows import KINDS, Blows, Broker
 from ops.prove.drain import Drain
-from ops.prove.feed import OBSERVATIONS, UPDATES, Feed
+from ops.prove.feed import FRAMES, OBSERVATIONS, UPDATES, Feed
 from ops.prove.fleet import ROOT, Fleet
 from ops.prove.publisher import Publisher, Waverer
 from ops.prove.wire import Wire
@@ -30,8 +31,8 @@ from ops.stack import Stack
 PARTITIONS = 4
 SESSION_TIMEOUT_S = 6.0
 DRAIN_TIMEOUT_S = 180.0
-ROOMS = "predictors,integrator"
-STAGES = (("predictors", OBSERVATIONS), ("integrator", UPDATES))
+ROOMS = "predictors,integrator,segmentation"
+STAGES = (("predictors", OBSERVATIONS), ("integrator", UPDATES), ("segmentation", FRAMES))
 
 
 @dataclass
@@ -218,6 +219,13 @@ def prove(given: argparse.Namespace, folder: Path) -> Report:
         stack.down()
 
 
+def near_ties(verdict: Mapping[str, Any]) -> str:
+    """How often the verifier followed the log where rounding alone decides."""
+    counts = verdict.get("counts", {})
+    ties = {name.removesuffix("_near_ties"): n for name, n in counts.items() if "near_ties" in name}
+    return f"near ties {sum(ties.values())} {ties}"
+
+
 def main() -> int:
     """Prove, and print what came of it."""
     given = parse()
@@ -229,6 +237,7 @@ def main() -> int:
     if not given.json:
         kinds = ("lost", "doubled", "out_of_order", "wrong")
         print(" ".join(f"{kind} {verdict.get(kind, '?')}" for kind in kinds))
+        print(near_ties(verdict))
         print(f"sent {report.sent} in {report.seconds} s, blows {report.blows}")
     print(json.dumps(asdict(report) | {"clean": report.clean}))
     return 0 if report.clean else 1

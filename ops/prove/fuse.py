@@ -6,10 +6,14 @@ from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 from ops.prove import hedging
-from ops.prove.check import Law, RefusedError
+from ops.prove.drifting import WINDOW, Watch
 from ops.prove.hedging import Numbers
-from ops.prove.overrides import EVERYBODY, Overrides, choice
+from ops.prove.law import Law, RefusedError, Row, Rows, Sink, Written
+from ops.prove.overrides import EVERYBODY, Overrides, choice, numbers
 
+FRAMES = "cog.global.frame"
+DRIFTS = "cog.fusion.drift.events"
+ROLLBACKS = "cog.fusion.rollback.events"
 SLOTS = 16  # domains of a tenant at most
 NEAR = 1e-9  # weights that differ by less are equal as far as the verifier can tell
 SENIOR = {"state": 0, "agent": 1, "action": 2}  # who wins a tie; the others follow by name
@@ -25,6 +29,12 @@ KINDS: dict[str, Callable[[str], Any]] = {
     "min_dwell_ms": float,
     "stale_after_ms": float,
     "forget_after_s": float,
+    "veto_retry_ms": float,
+    "drift": choice("off", "on"),
+    "drift_entropy": float,
+    "drift_regret": float,
+    "drift_cooldown_s": float,
+    "auto_rollback": choice("off", "on"),
 }
 
 
@@ -52,6 +62,7 @@ class Tenant:
     leader: str = ""
     since: int = 0
     late: int = 0
+    watch: Watch = field(default_factory=Watch)
 
     def place(self, name: str, ts: int, stale_us: float, forget_us: float) -> Domain:
         """The domain's own place, a new one, or that of the stalest stale domain.
@@ -81,8 +92,10 @@ class Tenant:
         return fresh
 
 
-def learn(tenant: Tenant, fresh: Mapping[str, Domain], settings: Mapping[str, Any]) -> Numbers:
-    """Let domains enter, play one round, note the regret; returns the learner's new weights."""
+def learn(
+    tenant: Tenant, fresh: Mapping[str, Domain], settings: Mapping[str, Any]
+) -> tuple[Numbers, float]:
+    """Let domains enter and play one round; returns the learner's new weights, and the regret."""
     if tenant.fusion != settings["fusion"]:
         tenant.fusion = settings["fusion"]
         tenant.delta, tenant.regret, tenant.rounds = 0.0, 0.0, 0
@@ -109,7 +122,7 @@ def learn(tenant: Tenant, fresh: Mapping[str, Domain], settings: Mapping[str, An
         domain.excess, domain.weight = excess[name] - best, weights[name]
     tenant.regret += mixed - best
     tenant.rounds += 1
-    return weights
+    return weights, mixed - best
 
 
 def _mixed(published: Mapping[str, float | None], losses: Numbers) -> float:
@@ -135,25 +148,31 @@ def _order(name: str) -> tuple[int, bytes]:
     return SENIOR.get(name, len(SENIOR)), name.encode()
 
 
-def elect(weights: Numbers, leader: str, margin: float, *, dwelt: bool) -> set[str]:
-    """Who may lead now: one domain, or more where rounding alone decides."""
+def elect(weights: Numbers, leader: str, margin: float, near: float, *, dwelt: bool) -> list[str]:
+    """Who may lead now, the likeliest first: more than one where less than `near` decides."""
     top = max(weights.values())
-    first = {name for name, weight in weights.items() if weight >= top - NEAR}
+    first = sorted((name for name, w in weights.items() if w >= top - near), key=_order)
+    first.sort(key=lambda name: -weights[name])
     if leader not in weights:
         return first
     ahead = top - weights[leader] - margin
-    if not dwelt or ahead <= -NEAR:
-        return {leader}
-    return first if ahead > NEAR else first | {leader}
+    if not dwelt or ahead <= -near:
+        return [leader]
+    return first if ahead > near else [leader, *first]
 
 
 @dataclass
 class Fusion(Law):
     """Folds predictor_updates; see check.Law."""
 
+    processor = "integrator"
+    topic = "cog.predictor.updates"
     source = "predictor_update"
-    sink = "global_frame"
-    cause = "frame_id"
+    sinks = (
+        Sink(FRAMES, "global_frame", "frame_id"),
+        Sink(DRIFTS, "fusion_drift_event", "frame_id"),
+        Sink(ROLLBACKS, "fusion_rollback_event", "frame_id"),
+    )
     state = "integrator_state"
     tolerance: ClassVar[Mapping[str, float]] = {"": 1e-6}
 
@@ -161,17 +180,20 @@ class Fusion(Law):
     settings: Overrides = field(default_factory=lambda: Overrides(KINDS))
 
     def epoch(self, settings: Mapping[str, str]) -> None:
-        """See check.Law."""
+        """See law.Law."""
         self.settings.epoch(settings)
 
     def control(self, tenant: str, setting: str, value: str) -> None:
-        """See check.Law."""
+        """See law.Law."""
         self.settings.change(tenant, setting, value)
+        if tenant != EVERYBODY:
+            watch = self.tenants.setdefault(tenant, Tenant()).watch
+            watch.start_anew()
+            if watch.frames == 0:
+                watch.baseline = dict(self.settings.own[tenant])
 
-    def fold(
-        self, record: dict[str, Any], place: str, log_ms: int, written: Mapping[str, Any] | None
-    ) -> dict[str, Any]:
-        """See check.Law."""
+    def fold(self, record: Row, place: str, log_ms: int, written: Written) -> Rows:
+        """See law.Law."""
         error, ts, name = record["error_metric"], record["ts"], record["domain"]
         if not math.isfinite(error) or error < 0.0:
             raise RefusedError("error")
@@ -185,24 +207,27 @@ class Fusion(Law):
         domain.error = error
         domain.loss = -math.expm1(-settings["alpha"] * error)
         fresh = tenant.fresh(name, ts, stale_us)
-        weights = hedging.tempered(learn(tenant, fresh, settings), settings["temperature"])
+        weights, regret = learn(tenant, fresh, settings)
+        weights = hedging.tempered(weights, settings["temperature"])
         top = max(weights.values())
         first = min((n for n, w in weights.items() if w == top), key=_order)
         weights = hedging.capped(weights, settings["entropy_cap"], first)
         for each, known in fresh.items():
             known.published = weights[each]
-        self._lead(tenant, weights, ts, settings, written)
-        return self._frame(record, place, tenant, weights)
+        claimed = next((row["leader"] for row in written.get(FRAMES, ())), "")
+        self._lead(tenant, weights, ts, settings, claimed)
+        frame = self._frame(record, place, tenant, weights)
+        events = self._watch(frame, regret, tenant, settings, written)
+        return {FRAMES: [frame], **events}
 
-    @staticmethod
     def _lead(
-        tenant: Tenant, weights: Numbers, ts: int, settings: Mapping[str, Any],
-        written: Mapping[str, Any] | None,
-    ) -> None:  # fmt: skip
+        self, tenant: Tenant, weights: Numbers, ts: int, settings: Mapping[str, Any], claimed: str
+    ) -> None:
         dwelt = ts - tenant.since >= settings["min_dwell_ms"] * 1000.0
-        may = elect(weights, tenant.leader, settings["margin"], dwelt=dwelt)
-        claimed = written["leader"] if written else ""
-        chosen = claimed if claimed in may else min(may, key=lambda n: (-weights[n], _order(n)))
+        own, *_ = elect(weights, tenant.leader, settings["margin"], 0.0, dwelt=dwelt)
+        may = elect(weights, tenant.leader, settings["margin"], NEAR, dwelt=dwelt)
+        chosen = claimed if claimed in may else own
+        self.near_ties += chosen != own
         if chosen != tenant.leader or tenant.leader not in weights:
             tenant.leader, tenant.since = chosen, ts
 
@@ -230,8 +255,42 @@ class Fusion(Law):
             "config_version": versions.get(record["tenant"], 0) + versions.get(EVERYBODY, 0),
         }  # fmt: skip
 
+    def _watch(
+        self, frame: Row, regret: float, tenant: Tenant, settings: Mapping[str, Any],
+        written: Written,
+    ) -> Rows:  # fmt: skip
+        """What the frame says about drift, and what is taken back."""
+        if settings["drift"] == "off":
+            return {}
+        name, watch = frame["tenant"], tenant.watch
+        own, ties = self.settings.own.setdefault(name, {}), watch.ties
+        claimed = next((row["kind"] for row in written.get(DRIFTS, ())), None)
+        numbers = {"entropy": frame["entropy"], "regret": regret}
+        found = watch.frame(numbers, frame["ts"], settings, own, claimed)
+        self.near_ties += watch.ties - ties
+        if found is None:
+            return {}
+        kind, threshold = found
+        common = {key: frame[key] for key in ("tenant", "ts", "frame_id")}
+        event = common | {
+            "observation_id": frame["observation_id"], "kind": kind,
+            "value": watch.figures[kind].mean, "threshold": threshold,
+            "baseline_entropy": watch.figures["entropy"].usual,
+            "baseline_regret": watch.figures["regret"].usual, "window": WINDOW,
+            "samples": watch.samples, "leader": frame["leader"], "rolled_back": False,
+            "config_version": frame["config_version"],
+        }  # fmt: skip
+        before, after = watch.roll_back(own) if settings["auto_rollback"] == "on" else ({}, {})
+        if not before:
+            return {DRIFTS: [event]}
+        version = self.settings.version
+        version[name] = version.get(name, 0) + len(before)
+        rollback = common | {"from": before, "to": after,
+                             "config_version": frame["config_version"] + len(before)}  # fmt: skip
+        return {DRIFTS: [event | {"rolled_back": True}], ROLLBACKS: [rollback]}
+
     def rows(self) -> dict[bytes, dict[str, Any]]:
-        """See check.Law."""
+        """See law.Law."""
         names = {*self.tenants, *self.settings.version}
         return {name.encode(): self._row(name) for name in names}
 
@@ -255,8 +314,22 @@ class Fusion(Law):
             "late": tenant.late,
             "config_version": self.settings.version.get(name, 0),
             "settings": self.settings.numbers(name),
+            **self._watched(tenant.watch),
         }
 
+    @staticmethod
+    def _watched(watch: Watch) -> Row:
+        """The columns about drift; a baseline that is sure to be the settings isn't written."""
+        written = watch.frames > 0 and watch.calm < WINDOW
+        figures = {
+            f"{part}_{name}": getattr(each, part)
+            for name, each in watch.figures.items() for part in ("mean", "usual", "spread")
+        }  # fmt: skip
+        return figures | {
+            "frames": watch.frames, "samples": watch.samples, "calm": watch.calm,
+            "drift_at": watch.last, "baseline": numbers(watch.baseline) if written else {},
+        }  # fmt: skip
+
     def row(self, row: dict[str, Any]) -> dict[str, Any]:
-        """See check.Law."""
+        """See law.Law."""
         return row

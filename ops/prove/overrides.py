@@ -1,9 +1,9 @@
 """Settings as the laws see them: the deployment's, everybody's ('*'), the tenant's own."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
-from ops.prove.check import RefusedError
+from ops.prove.law import RefusedError
 
 EVERYBODY = "*"
 
@@ -25,12 +25,25 @@ def choice(*words: str) -> Callable[[str], Word]:
     return parse
 
 
+def numbers(values: Mapping[str, Any]) -> dict[str, float]:
+    """Own values as a state row holds them."""
+    return {
+        name: value.number if isinstance(value, Word) else value for name, value in values.items()
+    }
+
+
 class Overrides:
     """Values of the settings by tenant; control records change them in band."""
 
-    def __init__(self, kinds: Mapping[str, Callable[[str], Any]]) -> None:
-        """`kinds`: for each setting what its text means (ValueError for what it can't mean)."""
+    def __init__(
+        self, kinds: Mapping[str, Callable[[str], Any]], by_domain: Collection[str] = ()
+    ) -> None:
+        """`kinds`: for each setting what its text means (ValueError for what it can't mean).
+
+        `by_domain`: settings that may be set for one domain, by `NAME@DOMAIN`.
+        """
         self.kinds = kinds
+        self.by_domain = by_domain
         self.deployment: dict[str, Any] = {}
         self.own: dict[str, dict[str, Any]] = {}
         self.version: dict[str, int] = {}
@@ -43,25 +56,31 @@ class Overrides:
 
     def change(self, tenant: str, setting: str, value: str) -> None:
         """One control record; an empty value takes the own value back."""
-        if setting not in self.kinds:
+        name, at, domain = setting.partition("@")
+        if name not in self.kinds or (at and not (domain and name in self.by_domain)):
             raise RefusedError(f"no setting {setting!r}")
         own = self.own.setdefault(tenant, {})
         if value == "":
             own.pop(setting, None)
         else:
             try:
-                own[setting] = self.kinds[setting](value)
+                own[setting] = self.kinds[name](value)
             except ValueError as error:
                 raise RefusedError(f"{setting} can't be {value!r}") from error
         self.version[tenant] = self.version.get(tenant, 0) + 1
 
-    def of(self, tenant: str) -> dict[str, Any]:
-        """The values in force for a tenant."""
-        return self.deployment | self.own.get(EVERYBODY, {}) | self.own.get(tenant, {})
+    def of(self, tenant: str, domain: str = "") -> dict[str, Any]:
+        """The values in force for a tenant, or for one of its domains."""
+        values = dict(self.deployment)
+        for who in (EVERYBODY, tenant):
+            own = self.own.get(who, {})
+            values |= {name: value for name, value in own.items() if "@" not in name}
+            values |= {
+                name.partition("@")[0]: value
+                for name, value in own.items() if name.endswith(f"@{domain}")
+            }  # fmt: skip
+        return values
 
     def numbers(self, tenant: str) -> dict[str, float]:
         """A tenant's own values as a state row holds them."""
-        return {
-            name: value.number if isinstance(value, Word) else value
-            for name, value in self.own.get(tenant, {}).items()
-        }
+        return numbers(self.own.get(tenant, {}))

@@ -3,7 +3,6 @@
 Heat flows by the matrix exponential of SciPy here, so the workers' expansions have an oracle.
 """
 
-import math
 import struct
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -14,11 +13,16 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.linalg import expm
 
-from ops.prove.check import Law, RefusedError
+from ops.prove.calibrate import LEVELS, Calibration
+from ops.prove.compare import near
+from ops.prove.law import Law, RefusedError, Row, Rows, Sink, Written
 from ops.prove.overrides import Overrides, choice
 
 Floats = NDArray[np.float64]
 
+UPDATES = "cog.predictor.updates"
+CALIBRATIONS = "cog.predictor.calibration"
+NEXT_EVENTS = "cog.next.events"
 EPSILON = 1e-12
 NEUTRAL_ERROR = 1.0  # of an observation that nothing predicted
 ERROR_MAX = 3e38
@@ -33,6 +37,9 @@ KINDS: dict[str, Callable[[str], Any]] = {
     "graph": choice("none", "path", "ring", "star"),
     "heat_method": choice("chebyshev", "lanczos"),
     "forgetting": float,
+    "calibrate": choice("off", "on"),
+    "calibrate_every": float,
+    "next_events": choice("off", "on"),
 }
 
 
@@ -55,7 +62,7 @@ def heat(graph: str, size: int, time: float) -> Floats:
 
 @dataclass
 class Series:
-    """State of one domain of one tenant: last vector, moments, and their weight."""
+    """State of one domain of one tenant: last vector, moments and their weight, calibration."""
 
     x: Floats
     mean: Floats
@@ -64,6 +71,7 @@ class Series:
     n: int = 1
     restarts: int = 0
     ts: int = 0
+    calibration: Calibration = field(default_factory=Calibration)
 
 
 def begin(vector: Floats, before: Series | None) -> Series:
@@ -74,12 +82,21 @@ def begin(vector: Floats, before: Series | None) -> Series:
     return fresh
 
 
+def expected(series: Series, settings: Mapping[str, Any]) -> Floats:
+    """The vector that the state predicts."""
+    if settings["predictor"] == "heat":
+        return heat(settings["graph"], len(series.x), settings["diffusion_time"]) @ series.x
+    return series.x if settings["predictor"] == "persistence" else series.mean
+
+
+def narrow(value: float) -> float:
+    """As the wire's float32 holds it."""
+    return float(np.float32(value))
+
+
 def step(series: Series, vector: Floats, settings: Mapping[str, Any]) -> float:
     """Take in one observation; its error. The moments are updated before the error is measured."""
-    if settings["predictor"] == "heat":
-        guess = heat(settings["graph"], len(vector), settings["diffusion_time"]) @ series.x
-    else:
-        guess = series.x if settings["predictor"] == "persistence" else series.mean
+    guess = expected(series, settings)
     keep = 1.0 - settings["forgetting"]
     series.weight = keep * series.weight + 1.0
     delta = vector - series.mean
@@ -97,9 +114,14 @@ def step(series: Series, vector: Floats, settings: Mapping[str, Any]) -> float:
 class Prediction(Law):
     """Folds observations; see check.Law."""
 
+    processor = "predictors"
+    topic = "cog.observations"
     source = "observation"
-    sink = "predictor_update"
-    cause = "observation_id"
+    sinks = (
+        Sink(UPDATES, "predictor_update", "observation_id"),
+        Sink(CALIBRATIONS, "predictor_calibration", "observation_id"),
+        Sink(NEXT_EVENTS, "next_event", "observation_id"),
+    )
     state = "predictors_state"
     tolerance: ClassVar[Mapping[str, float]] = {"": 1e-6, "error_metric": 1e-5, "confidence": 1e-5}
 
@@ -107,17 +129,15 @@ class Prediction(Law):
     settings: Overrides = field(default_factory=lambda: Overrides(KINDS))
 
     def epoch(self, settings: Mapping[str, str]) -> None:
-        """See check.Law."""
+        """See law.Law."""
         self.settings.epoch(settings)
 
     def control(self, tenant: str, setting: str, value: str) -> None:
-        """See check.Law."""
+        """See law.Law."""
         self.settings.change(tenant, setting, value)
 
-    def fold(
-        self, record: dict[str, Any], place: str, log_ms: int, written: Mapping[str, Any] | None
-    ) -> dict[str, Any]:
-        """See check.Law."""
+    def fold(self, record: Row, place: str, log_ms: int, written: Written) -> Rows:
+        """See law.Law."""
         raw = record["vector"]
         if not raw or len(raw) % 4:
             raise RefusedError("vector")
@@ -133,22 +153,53 @@ class Prediction(Law):
         else:
             error = step(series, vector, settings)
         series.ts = max(series.ts, record["ts"])
-        confidence = max(math.exp(-settings["alpha"] * error), CONFIDENCE_MIN)
-        return {
-            "tenant": record["tenant"],
-            "domain": record["domain"],
+        claimed = next((row["error_metric"] for row in written.get(UPDATES, ())), None)
+        if claimed is not None and near(error, claimed, self.tolerance["error_metric"]):
+            error = claimed  # what follows is a function of the error as the wire has it
+        refit = self._calibrate(series, narrow(error), settings, written)
+        on = settings["calibrate"] == "on"
+        confidence = series.calibration.confidence(narrow(error), settings["alpha"], on=on)
+        common = {"tenant": record["tenant"], "domain": record["domain"], "ts": record["ts"],
+                  "observation_id": place}  # fmt: skip
+        update = common | {
             "predictor_type": settings["predictor"],
             "error_metric": error,
             "prediction_latency_ms": log_ms - record["ts"] / 1000.0,
             "model_version": "1.0",
             "vector_dim": len(vector),
-            "confidence": confidence,
-            "observation_id": place,
-            "ts": record["ts"],
+            "confidence": max(confidence, CONFIDENCE_MIN),
+        }
+        next_event = common | {
+            "predicted_state": expected(series, settings).tolist(),
+            "confidence": max(confidence, CONFIDENCE_MIN), "regret": None, "metadata": {},
+        }  # fmt: skip
+        return {
+            UPDATES: [update],
+            CALIBRATIONS: [common | refit] if refit else [],
+            NEXT_EVENTS: [next_event] if settings["next_events"] == "on" else [],
         }
 
-    def rows(self) -> dict[bytes, dict[str, Any]]:
-        """See check.Law."""
+    def _calibrate(
+        self, series: Series, error: float, settings: Mapping[str, Any], written: Written
+    ) -> Row | None:
+        """Let the calibration hear of an error; the refit that this completed, if it did."""
+        calibration = series.calibration
+        if settings["calibrate"] == "off" or series.n == 1:
+            calibration.waiting = 0
+            return None
+        before = calibration.ties
+        claimed = next(iter(written.get(CALIBRATIONS, ())), None)
+        refit = calibration.take(error, series.n, settings, claimed)
+        self.near_ties += calibration.ties - before
+        return refit
+
+    def output(self, row: Row) -> Row:
+        """See law.Law."""
+        raw = row.get("predicted_state")
+        return row if raw is None else row | {"predicted_state": _numbers("f", raw)}
+
+    def rows(self) -> dict[bytes, Row]:
+        """See law.Law."""
         settings = {
             tenant.encode(): {"dim": 0, "n": 0, "settings": self.settings.numbers(tenant)}
             for tenant, own in self.settings.own.items()
@@ -164,16 +215,25 @@ class Prediction(Law):
                 "m2": series.m2.tolist(),
                 "restarts": series.restarts,
                 "ts": series.ts,
+                "median": series.calibration.median,
+                "temperature": series.calibration.temperature,
+                "waiting": series.calibration.waiting,
+                "samples": series.calibration.samples,
+                "counts": series.calibration.counts.reshape(-1).tolist(),
             }
             for (tenant, domain), series in self.series.items()
         }
 
-    def row(self, row: dict[str, Any]) -> dict[str, Any]:
-        """See check.Law."""
+    def row(self, row: Row) -> Row:
+        """See law.Law."""
         texts = {"x": "f", "mean": "d", "m2": "d"}
-        return row | {
-            name: list(
-                struct.unpack(f"<{len(row[name]) // struct.calcsize(kind)}{kind}", row[name])
-            )
-            for name, kind in texts.items()
-        }
+        before = 4 * row["lowest"]
+        after = 4 * LEVELS - before - len(row["counts"])
+        counts = [0] * before + list(row["counts"]) + [0] * after
+        vectors = {name: _numbers(kind, row[name]) for name, kind in texts.items()}
+        return row | {"counts": counts} | vectors
+
+
+def _numbers(kind: str, raw: bytes) -> list[float]:
+    """Little-endian numbers of one kind (f, d)."""
+    return list(struct.unpack(f"<{len(raw) // struct.calcsize(kind)}{kind}", raw))

@@ -2,28 +2,25 @@
 
     python -m ops.prove.verify --bootstrap 127.0.0.1:9092 --namespace prove-7
 
-Exit status 0 means: nothing lost, doubled, out of order or wrong from observations to frames.
+Exit status 0 means: nothing lost, doubled, out of order or wrong from observations to boundaries.
 """
 
 import argparse
 import json
 import sys
 
-from ops.prove.check import Findings, Law, Stage, check_stage
+from ops.prove.check import Findings, Stage, check_stage
 from ops.prove.fuse import Fusion
+from ops.prove.law import Law
 from ops.prove.predict import Prediction
 from ops.prove.reader import identities, physical, read_all
+from ops.prove.segment import Segmentation
 from ops.prove.wire import Record, Wire
 
-PROCESSORS: tuple[tuple[str, type[Law], str, str], ...] = (
-    ("predictors", Prediction, "cog.observations", "cog.predictor.updates"),
-    ("integrator", Fusion, "cog.predictor.updates", "cog.global.frame"),
-)
+LAWS: tuple[type[Law], ...] = (Prediction, Fusion, Segmentation)
 
 
-def load_stage(
-    bootstrap: str, namespace: str, processor: str, law: type[Law], source: str, sink: str
-) -> Stage:
+def load_stage(bootstrap: str, namespace: str, law: type[Law]) -> Stage:
     """Read everything that belongs to one processor."""
 
     def full(topic: str) -> str:
@@ -32,21 +29,21 @@ def load_stage(
     def read(topic: str) -> list[Record]:
         return list(read_all(bootstrap, full(topic)))
 
-    records = read(source)
-    identity = identities(bootstrap, [full(source)])[full(source)]
+    records = read(law.topic)
+    identity = identities(bootstrap, [full(law.topic)])[full(law.topic)]
     return Stage(
-        law=law, topic_id=identity.id, partitions=identity.partitions, processor=processor,
-        source=records, sink=read(sink), dead=read(f"{source}.dlq"),
-        state=read(f"soma.{processor}.state"), epochs=read("soma.epochs"),
+        law=law, topic_id=identity.id, partitions=identity.partitions,
+        source=records, outputs={sink.topic: read(sink.topic) for sink in law.sinks},
+        dead=read(f"{law.topic}.dlq"), state=read(f"soma.{law.processor}.state"),
+        epochs=read("soma.epochs"),
     )  # fmt: skip
 
 
 def verify(bootstrap: str, namespace: str) -> Findings:
     """Check every processor."""
     wire, findings = Wire(), Findings()
-    for processor, law, source, sink in PROCESSORS:
-        stage = load_stage(bootstrap, namespace, processor, law, source, sink)
-        findings.add(check_stage(stage, wire))
+    for law in LAWS:
+        findings.add(check_stage(load_stage(bootstrap, namespace, law), wire))
     return findings
 
 

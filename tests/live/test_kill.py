@@ -19,6 +19,13 @@ def test_killed_workers_lose_and_double_nothing(stack: Endpoints, tmp_path: Path
     assert report.clean, report
     assert report.blows["kill"] >= 5 and report.sent >= 20_000
     counts = report.verdict["counts"]
-    assert counts["predictors_outputs"] > 10_000
-    assert counts["integrator_outputs"] > counts["predictors_outputs"]
-    assert counts["predictors_forwarded"] and counts["predictors_dead"], "the feed was too tame"
+    assert counts["predictor_update"] > 10_000
+    assert counts["global_frame"] > counts["predictor_update"]
+    assert counts["next_event"] > 9_000 and counts["predictor_calibration"] > 10
+    assert counts["segment_boundary"] > 1_000 and counts["fusion_drift_event"]
+    for room in ("predictors", "integrator", "segmentation"):
+        assert counts[f"{room}_dead"] and counts[f"{room}_controls"], "the feed was too tame"
+        assert counts[f"{room}_near_ties"] <= report.sent / 1000, (
+            "decisions aren't the log's to make"
+        )
+    assert counts["predictors_forwarded"]

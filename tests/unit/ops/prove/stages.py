@@ -1,13 +1,17 @@
 """A stage as it should be, from the feed and the verifier's own law, to be spoiled by tests."""
 
 import struct
+from collections.abc import Callable
+from itertools import islice, pairwise
 from typing import Any
 
-from ops.prove.check import Law, RefusedError, Stage
-from ops.prove.feed import OBSERVATIONS, Feed
-from ops.prove.fuse import Fusion
+from ops.prove.check import Stage
+from ops.prove.feed import Feed
+from ops.prove.fuse import FRAMES, Fusion
+from ops.prove.law import Law, RefusedError
 from ops.prove.partitions import home
 from ops.prove.predict import Prediction
+from ops.prove.segment import COUNTS, NUMBERS, Segmentation
 from ops.prove.wire import Record, UnreadableError, Wire
 
 PARTITIONS = 2
@@ -17,29 +21,72 @@ LOG_MS = 1_750_000_600_000
 DEFAULTS: dict[str, dict[str, str]] = {
     "predictors": {
         "predictor": "heat", "alpha": "2.0", "diffusion_time": "0.5", "graph": "path",
-        "forgetting": "0.01",
+        "forgetting": "0.01", "calibrate": "on", "calibrate_every": "50", "next_events": "on",
     },
     "integrator": {
         "fusion": "fixed_share", "alpha": "2.0", "share": "0.001", "temperature": "1.0",
         "entropy_cap": "1.0", "margin": "0.05", "min_dwell_ms": "50.0",
-        "stale_after_ms": "10000.0", "forget_after_s": "2592000",
+        "stale_after_ms": "10000.0", "forget_after_s": "2592000", "veto_retry_ms": "1000.0",
+        "drift": "on", "drift_entropy": "0.4", "drift_regret": "0.05", "drift_cooldown_s": "1.0",
+        "auto_rollback": "on",
     },
+    "segmentation": {"threshold": "on", "gradient": "1.5"},
 }  # fmt: skip
-LAWS: dict[str, type[Law]] = {"predictors": Prediction, "integrator": Fusion}
-VECTORS = {"x": "f", "mean": "d", "m2": "d"}
+LAWS: dict[str, type[Law]] = {
+    "predictors": Prediction,
+    "integrator": Fusion,
+    "segmentation": Segmentation,
+}
+VECTORS = {"x": "f", "mean": "d", "m2": "d", "predicted_state": "f", "values": "d",
+           "confidences": "f"}  # fmt: skip
+
+
+def packed(row: dict[str, Any]) -> dict[str, Any]:
+    """A row of a law with its vectors as bytes."""
+    return row | {
+        name: struct.pack(f"<{len(row[name])}{kind}", *row[name])
+        for name, kind in VECTORS.items() if isinstance(row.get(name), list)
+    }  # fmt: skip
+
+
+def _pack_points(row: dict[str, Any]) -> dict[str, Any]:
+    """A row of segmentation's state as it is written."""
+    times = row.get("times", [])
+    gaps = [after - before for before, after in pairwise(times)]
+    laws = row if "g_start" in row else {}
+    empty = {"values": b"", "confidences": b"", "runs": b""}
+    return empty | packed(row) | {
+        "times": [*times[:1], *gaps],
+        "leaders": row.get("leaders", []), "lasted": [1] * len(row.get("leaders", [])),
+        "counts": [laws.get(name, 0) for name in COUNTS] if laws else [],
+        "numbers": [laws.get(name, 0.0) for name in NUMBERS] if laws else [],
+    }  # fmt: skip
+
+
+FILL = {"fusion_rollback_event": {"reason": "drift"}}  # what a law doesn't foretell
+PACK: dict[str, Callable[[dict[str, Any]], dict[str, Any]]] = {
+    "predictors": lambda row: {"x": b"", "mean": b"", "m2": b""} | packed(row),
+    "integrator": dict,
+    "segmentation": _pack_points,
+}  # fmt: skip
 
 
 def perfect(processor: str, events: int, seed: int = 1) -> Stage:
     """What correct workers would have left in the topics."""
     wire = Wire()
-    stage = Stage(LAWS[processor], TOPIC_ID, PARTITIONS, [], [], [], [], [], processor)
+    law = LAWS[processor]
+    stage = Stage(law, TOPIC_ID, PARTITIONS, [], {s.topic: [] for s in law.sinks}, [], [], [])
     maker = _Maker(wire, stage)
-    wants_observations = processor == "predictors"
-    feed = iter(Feed(seed, wire, PARTITIONS, tenants=6))
+    feed = iter(Feed(seed, wire, PARTITIONS, tenants=6, odd=4.0))
+    frames = (
+        iter(perfect("integrator", events, seed).outputs[FRAMES]) if law is Segmentation else ()
+    )
     while len(stage.source) < events:
         event = next(feed)
-        if (event.topic == OBSERVATIONS) == wants_observations:
+        if event.topic == law.topic:
             maker.append(event.partition, event.key, event.value)
+            for frame in islice(frames, 4):
+                maker.append(frame.partition, frame.key, frame.value)
     maker.close()
     return stage
 
@@ -52,9 +99,9 @@ class _Maker:
         self.laws = [stage.law() for _ in range(PARTITIONS)]
         self.ends: dict[tuple[int, int], int] = {}
         for number, law in enumerate(self.laws):
-            settings = DEFAULTS[stage.processor]
+            settings = DEFAULTS[law.processor]
             law.epoch(settings)
-            epoch = {"processor": stage.processor, "partition": number, "number": 1,
+            epoch = {"processor": law.processor, "partition": number, "number": 1,
                      "from_offset": 0, "law": 1, "settings": settings, "ts": 0}  # fmt: skip
             self._put(stage.epochs, number, None, wire.encode("epoch", epoch))
 
@@ -86,20 +133,17 @@ class _Maker:
             self.append(place, tenant, record.value, headers)
             return
         cause = f"{TOPIC_ID}-{record.partition}-{record.offset}"
-        out = law.fold(row, cause, record.log_ms, None)
-        self._put(self.stage.sink, record.partition, tenant, self.wire.encode(law.sink, out))
+        out = law.fold(row, cause, record.log_ms, {})
+        for sink in law.sinks:
+            for each in out.get(sink.topic, ()):
+                value = self.wire.encode(sink.schema, packed(each) | FILL.get(sink.schema, {}))
+                self._put(self.stage.outputs[sink.topic], record.partition, tenant, value)
 
     def close(self) -> None:
         """State rows and positions."""
         for number, law in enumerate(self.laws):
             for key, row in law.rows().items():
-                packed = {
-                    name: struct.pack(f"<{len(value)}{VECTORS[name]}", *value)
-                    if name in VECTORS else value
-                    for name, value in row.items()
-                }  # fmt: skip
-                empty = dict.fromkeys(VECTORS, b"") if law.state == "predictors_state" else {}
-                value = self.wire.encode(law.state, empty | packed)
+                value = self.wire.encode(law.state, PACK[law.processor](row))
                 self._put(self.stage.state, number, key, value)
             end = sum(record.partition == number for record in self.stage.source)
             position = {"next_offset": end, "seen": end, "topic_id": "", "epoch": 1}

@@ -10,16 +10,27 @@ from ops.prove.wire import Record, Wire
 from tests.unit.ops.prove.stages import perfect
 
 WIRE = Wire()
-STAGES = {name: perfect(name, 1500) for name in ("predictors", "integrator")}
-FLOATS = {"predictors": "error_metric", "integrator": "confidence"}
+STAGES = {name: perfect(name, 1000) for name in ("predictors", "integrator", "segmentation")}
+FLOATS = {"predictors": "error_metric", "integrator": "confidence", "segmentation": "score"}
 
 
 def spoiled(stage: Stage, part: str, change: Callable[[list[Record]], None]) -> Findings:
     """The findings after a change to one list of records; the stage itself stays."""
     copy = dataclasses.replace(stage)
-    setattr(copy, part, list(getattr(stage, part)))
-    change(getattr(copy, part))
+    if part == "sink":  # the first one
+        topic = stage.law.sinks[0].topic
+        records = list(stage.outputs[topic])
+        copy.outputs = {**stage.outputs, topic: records}
+    else:
+        records = list(getattr(stage, part))
+        setattr(copy, part, records)
+    change(records)
     return check_stage(copy, WIRE)
+
+
+def sink(stage: Stage) -> list[Record]:
+    """The outputs that a change to "sink" spoils."""
+    return list(stage.outputs[stage.law.sinks[0].topic])
 
 
 def counts(findings: Findings) -> tuple[int, int, int, int]:
@@ -37,17 +48,18 @@ def stage(request: pytest.FixtureRequest) -> Stage:
 def test_a_perfect_stage_is_clean_and_holds_every_kind_of_record(stage: Stage) -> None:
     findings = check_stage(stage, WIRE)
     assert findings.clean, findings.as_json()
-    kinds = ("outputs", "forwarded", "dead", "controls")
-    assert all(findings.counts[f"{stage.processor}_{kind}"] > 0 for kind in kinds)
+    names = [f"{stage.law.processor}_{kind}" for kind in ("forwarded", "dead", "controls")]
+    assert all(findings.counts[name] > 0 for name in names)
+    assert all(findings.counts[sink.schema] > 0 for sink in stage.law.sinks)
 
 
 def test_a_dropped_output_is_lost(stage: Stage) -> None:
-    assert counts(spoiled(stage, "sink", lambda r: r.pop(700) and None)) == (1, 0, 0, 0)
+    assert counts(spoiled(stage, "sink", lambda r: r.pop(300) and None)) == (1, 0, 0, 0)
 
 
 def test_a_doubled_output_is_doubled(stage: Stage) -> None:
-    end = max(r.offset for r in stage.sink) + 1
-    last = max((r for r in stage.sink if r.partition == 0), key=lambda r: r.offset)
+    end = max(r.offset for r in sink(stage)) + 1
+    last = max((r for r in sink(stage) if r.partition == 0), key=lambda r: r.offset)
     found = spoiled(stage, "sink", lambda r: r.append(last._replace(offset=end)))
     assert counts(found) == (0, 1, 0, 0)
 
@@ -65,21 +77,21 @@ def test_two_swapped_outputs_are_out_of_order(stage: Stage) -> None:
 
 def test_a_changed_number_is_wrong(stage: Stage) -> None:
     def nudge(records: list[Record]) -> None:
-        name, row = WIRE.decode(records[300].value, stage.law.sink)
-        row[FLOATS[stage.processor]] += 1e-3
+        name, row = WIRE.decode(records[300].value, stage.law.sinks[0].schema)
+        row[FLOATS[stage.law.processor]] += 1e-3
         records[300] = records[300]._replace(value=WIRE.encode(name, row))
 
     found = spoiled(stage, "sink", nudge)
     assert counts(found) == (0, 0, 0, 1)
-    assert FLOATS[stage.processor] in found.wrong[0]
+    assert FLOATS[stage.law.processor] in found.wrong[0]
 
 
 def test_a_changed_weight_is_wrong() -> None:
     def nudge(records: list[Record]) -> None:
-        name, row = WIRE.decode(records[500].value, "global_frame")
+        name, row = WIRE.decode(records[200].value, "global_frame")
         first = next(iter(row["weights"]))
         row["weights"][first] += 1e-4
-        records[500] = records[500]._replace(value=WIRE.encode(name, row))
+        records[200] = records[200]._replace(value=WIRE.encode(name, row))
 
     found = spoiled(STAGES["integrator"], "sink", nudge)
     assert counts(found) == (0, 0, 0, 1) and "weights" in found.wrong[0]

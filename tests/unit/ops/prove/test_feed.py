@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ops.prove.feed import OBSERVATIONS, UPDATES, Feed
+from ops.prove.feed import FRAMES, OBSERVATIONS, SCHEMAS, UPDATES, Feed
 from ops.prove.partitions import home, murmur2
 from ops.prove.wire import UnreadableError, Wire
 
@@ -21,15 +21,14 @@ def test_the_same_seed_gives_the_same_records() -> None:
 def test_every_kind_of_record_is_there() -> None:
     events = list(islice(Feed(1, WIRE, 4), 5000))
     values = [event.value or b"" for event in events]
-    assert {event.topic for event in events} == {OBSERVATIONS, UPDATES}
+    assert {event.topic for event in events} == {OBSERVATIONS, UPDATES, FRAMES}
     assert sum(value.startswith(b"{") for value in values) > 50
     assert sum(value[1:5] == (900).to_bytes(4, "big") for value in values) > 3
     assert sum(event.key is None for event in events) > 10
     unreadable = 0
     for event in events:
-        schema = "observation" if event.topic == OBSERVATIONS else "predictor_update"
         try:
-            WIRE.decode(event.value, schema)
+            WIRE.decode(event.value, SCHEMAS[event.topic])
         except UnreadableError:
             unreadable += 1
     assert 10 < unreadable < 100

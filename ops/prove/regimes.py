@@ -1,0 +1,176 @@
+"""The other laws that find changes (laws.md section 3): hidden Markov model, run lengths.
+
+Rabiner, "A Tutorial on Hidden Markov Models" (1989), Page, "Continuous Inspection Schemes" (1954),
+for the place of a change of state; Adams and MacKay, "Bayesian Online
+Changepoint Detection" (2007). Written again for the verifier; see changes.py for the points.
+"""
+
+import math
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.special import gammaln
+
+from ops.prove.changes import NEAR, NORMAL, Change, Points
+
+Floats = NDArray[np.float64]
+
+RING = 104  # points that a change may lie back, at most
+STABLE_FIRST = 15  # points that the stable state learns from alone
+RATE = 0.003
+RUNS = 200  # run lengths that are told apart
+RUNS_FIRST = 10  # points before the first run length
+SIDE = 5
+KAPPA, ALPHA, BETA = 1.0, 3.0, 1.0
+SURE = 0.9
+
+
+@dataclass
+class Hmm:
+    """Two states, each with a level and a variance, and the probability of the volatile one."""
+
+    p: float = 0.0
+    level: float = 0.0
+    variance: float = 0.0
+    high: float = 0.0
+    wide: float = 0.0
+    on: bool = False
+    since: int = -1  # the point from which on the other state has gained
+    gained: float = 0.0  # by so much, in logarithms
+    ties: int = 0
+
+    def step(
+        self, points: Points, stay: float, up: float, down: float, declared: int | None
+    ) -> Change | None:
+        """After a point: the change of state declared there. `declared`: where, by the log."""
+        count, x = len(points.values), points.values[-1]
+        if count <= STABLE_FIRST:
+            distance = x - self.level
+            self.level += distance / count
+            self.variance += (distance * (x - self.level) - self.variance) / count
+            self.high, self.wide = self.level, 9.0 * self.variance
+            return None
+        self.variance = max(self.variance, 1e-12 * points.variance)
+        if not self.variance > 0.0:
+            return None
+        ratio = self._filter(x, stay)
+        self._learn(x)
+        if self.gained <= 0.0:
+            self.gained, self.since = 0.0, count - 1
+        self.gained += -ratio if self.on else ratio
+        if not self._crossed(down if self.on else up, declared):
+            return None
+        point = max(self.since, count - RING)
+        sure = 1.0 - self.p if self.on else self.p
+        self.on, self.gained = not self.on, 0.0
+        return Change(point, sure)
+
+    def _crossed(self, limit: float, declared: int | None) -> bool:
+        crossed = self.p < limit if self.on else self.p > limit
+        if abs(self.p - limit) <= NEAR and crossed != (declared is not None):
+            self.ties += 1
+            return not crossed
+        return crossed
+
+    def _filter(self, x: float, stay: float) -> float:
+        """The forward step; the point's log-likelihood ratio, at most 4 either way."""
+        wide = max(self.wide, 4.0 * self.variance)
+        ratio = 0.5 * (
+            (x - self.level) ** 2 / self.variance
+            - (x - self.high) ** 2 / wide
+            - math.log(wide / self.variance)
+        )
+        prior = self.p * stay + (1.0 - self.p) * (1.0 - stay)
+        ratio = max(-4.0, min(4.0, ratio))
+        odds = prior / (1.0 - prior) * math.exp(ratio)
+        self.p = odds / (1.0 + odds)
+        return ratio
+
+    def _learn(self, x: float) -> None:
+        """Running means, each state's in proportion to its probability."""
+        calm, wild = RATE * (1.0 - self.p), 2.0 * RATE * self.p
+        distance = x - self.level
+        self.level += calm * distance
+        self.variance += calm * (min(distance * distance, 9.0 * self.variance) - self.variance)
+        distance = x - self.high
+        self.high += wild * distance
+        wide = self.wide + wild * (min(distance * distance, 25.0 * self.wide) - self.wide)
+        self.wide = max(wide, 4.0 * self.variance)
+
+
+@dataclass
+class Bocpd:
+    """Probabilities of the run lengths 0, 1, …, and each one's posterior mean and sum of squares.
+
+    Points count from `mean` in units of `scale`. No probabilities: it hasn't begun.
+    """
+
+    mean: float = 0.0
+    scale: float = 0.0
+    start: int = 0  # the first point after the last change
+    p: Floats = field(default_factory=lambda: np.zeros(0))
+    means: Floats = field(default_factory=lambda: np.zeros(0))
+    betas: Floats = field(default_factory=lambda: np.zeros(0))
+    ties: int = 0
+
+    def stop(self) -> None:
+        """Forget the run lengths: another law has been chosen."""
+        self.p = self.means = self.betas = np.zeros(0)
+
+    def step(self, points: Points, hazard: float, declared: int | None) -> Change | None:
+        """After a point: the change declared there. `declared`: where, by the log."""
+        count = len(points.values)
+        known = 1
+        if not len(self.p):
+            if count < RUNS_FIRST or not self._begin(points):
+                return None
+            known = RUNS_FIRST
+        for value in points.values[-known:]:
+            self._grow((value - self.mean) / self.scale, 1.0 / hazard)
+        recent = self.p[SIDE : max(SIDE, min(len(self.p), count - self.start - SIDE + 1, RING))]
+        mass = float(np.cumsum(recent)[-1]) if len(recent) else 0.0
+        sure = mass > SURE
+        if len(recent) and abs(mass - SURE) <= NEAR and sure != (declared is not None):
+            self.ties += 1
+            sure = not sure
+        if not sure:
+            return None
+        likely = SIDE + int(np.argmax(recent))
+        other = -1 if declared is None else count - declared - SIDE
+        if 0 <= other < len(recent) and 0.0 <= self.p[likely] - recent[other] <= NEAR:
+            self.ties += other + SIDE != likely
+            likely = other + SIDE
+        self.start = count - likely
+        return Change(self.start, mass)
+
+    def _begin(self, points: Points) -> bool:
+        """What the series is measured by; False: it never moved."""
+        scale = max(points.step() / NORMAL, 1e-3 * math.sqrt(max(0.0, points.variance)))
+        if not scale > 0.0:
+            return False
+        self.mean, self.scale = points.mean, scale
+        self.start = len(points.values) - RUNS_FIRST
+        self.p, self.means, self.betas = np.ones(1), np.zeros(1), np.full(1, BETA)
+        return True
+
+    def _grow(self, x: float, hazard: float) -> None:
+        """One more point: each run goes on or ends; the predictive density is Student's t."""
+        n = np.arange(len(self.p))
+        kappa, alpha = KAPPA + n, ALPHA + 0.5 * n
+        dof = 2.0 * alpha
+        square = dof * self.betas * (kappa + 1.0) / (alpha * kappa)
+        density = (
+            gammaln(0.5 * (dof + 1.0)) - gammaln(0.5 * dof) - 0.5 * np.log(np.pi * square)
+            - 0.5 * (dof + 1.0) * np.log1p((x - self.means) ** 2 / square)
+        )  # fmt: skip
+        mass = self.p * np.exp(density - density.max())
+        grown = np.concatenate(([mass.sum() * hazard], mass * (1.0 - hazard)))
+        self.p = grown / mass.sum()
+        self.betas = np.append(
+            BETA, self.betas + 0.5 * kappa * (x - self.means) ** 2 / (kappa + 1.0)
+        )
+        self.means = np.append(0.0, self.means + (x - self.means) / (kappa + 1.0))
+        if len(self.p) > RUNS:
+            self.p[RUNS - 1] += self.p[RUNS]
+            self.p, self.means, self.betas = self.p[:RUNS], self.means[:RUNS], self.betas[:RUNS]
