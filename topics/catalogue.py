@@ -109,6 +109,11 @@ _TOPICS = (
         ("projections",), retention_ms=30 * DAY_MS,
     ),
     Topic(
+        # The journal of memory: everything else about memories is made from it again.
+        "memory.events", "memory_event", "tenant", "tenant", (USERS, "outbox", "doors"),
+        ("memory", "gateway"),
+    ),
+    Topic(
         "soma.epochs", "epoch", "processor and partition", "as the processor's source",
         ("predictors", "integrator", "segmentation"), ("rebuild", "audit"),
     ),

@@ -13,8 +13,9 @@ def test_names_and_schemas_are_known() -> None:
         assert topic.readers
 
 
-def test_users_write_the_sources_only() -> None:
-    assert {name for name, topic in CATALOGUE.items() if topic.public} == set(SOURCES)
+def test_users_write_the_sources_and_memories_only() -> None:
+    public = {name for name, topic in CATALOGUE.items() if topic.public}
+    assert public == {*SOURCES, "memory.events"}
 
 
 def test_every_topic_has_the_broker_s_clock_and_no_limit_of_bytes() -> None:
