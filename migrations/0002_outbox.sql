@@ -267,3 +267,25 @@ LANGUAGE sql SECURITY DEFINER SET search_path FROM CURRENT AS $$
            coalesce((SELECT max(id) FROM old), after)
 $$;
 REVOKE ALL ON FUNCTION outbox_forget(timestamptz, bigint, integer) FROM PUBLIC;
+
+-- Add many events in their order, in one statement. `duplicate`: the dedupe key was there, and `id` is the first one's;
+-- `differs`: with another content. Otherwise as soma_outbox_add.
+CREATE FUNCTION soma_outbox_add_many(
+    topics text[], tenants text[], payloads jsonb[], dedupe_keys text[], keys text[], headers jsonb[]
+) RETURNS TABLE (n integer, id bigint, duplicate boolean, differs boolean)
+LANGUAGE plpgsql SECURITY DEFINER SET search_path FROM CURRENT SET enable_seqscan = off AS $$
+DECLARE
+    was bigint;
+BEGIN
+    FOR n IN 1 .. coalesce(array_length(topics, 1), 0) LOOP
+        was := NULL;
+        SELECT e.id, (e.topic, e.key, e.payload) IS DISTINCT FROM
+               (topics[n], coalesce(keys[n], tenants[n]), payloads[n])
+        INTO was, differs FROM outbox_events e WHERE e.tenant_id = tenants[n] AND e.dedupe_key = dedupe_keys[n];
+        duplicate := was IS NOT NULL;
+        differs := duplicate AND differs;
+        id := coalesce(was, outbox_insert(topics[n], tenants[n], coalesce(payloads[n], 'null'::jsonb), NULL, dedupe_keys[n], keys[n], headers[n]));
+        RETURN NEXT;
+    END LOOP;
+END $$;
+REVOKE ALL ON FUNCTION soma_outbox_add_many(text[], text[], jsonb[], text[], text[], jsonb[]) FROM PUBLIC;
