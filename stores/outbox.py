@@ -13,7 +13,7 @@ from datetime import datetime
 from typing import Any
 
 from stores import outbox_checks as checks
-from stores import outbox_sql as sql
+from stores import outbox_statements as sql
 from stores.outbox_types import (
     Added,
     AuditEntry,

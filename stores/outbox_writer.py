@@ -9,7 +9,7 @@ from typing import Any, Self
 import asyncpg
 
 from stores import outbox_checks as checks
-from stores import outbox_sql as sql
+from stores import outbox_statements as sql
 from stores.outbox_types import Added, BadEvent, Event
 from stores.postgres import CONNECT_S, LOCK_S, PostgresError, quoted, said, schema_of
 
