@@ -104,6 +104,19 @@ class SegmentationDefaults(BaseModel):
     domains_max: Annotated[int, Field(ge=1, le=1_000_000)] = 256
 
 
+class JournalSettings(BaseModel):
+    """Where the doors keep accepted events while PostgreSQL is away, and how much."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    folder: Path | None = None  # default: journal in `home`; a local disk, one per process
+    max_mb: Annotated[int, Field(ge=16, le=1 << 20)] = 1024
+    file_mb: Annotated[int, Field(ge=1, le=1024)] = 64
+    file_age_s: Annotated[float, Field(ge=1.0, le=86_400.0)] = 3600.0
+    retention_days: Annotated[float, Field(ge=0.0, le=3650.0)] = 7.0
+    batch: Annotated[int, Field(ge=1, le=1000)] = 500
+
+
 class Settings(BaseSettings):
     """The deployment's settings. Use `load()`; pass values by name in tests."""
 
@@ -154,6 +167,7 @@ class Settings(BaseSettings):
     predictors: PredictorDefaults = PredictorDefaults()
     segmentation: SegmentationDefaults = SegmentationDefaults()
     projections: ProjectionSettings = ProjectionSettings()
+    journal: JournalSettings = JournalSettings()
 
     _local: bool = PrivateAttr(default=False)
 
@@ -344,6 +358,7 @@ def _unknown(env: Mapping[str, str]) -> Iterator[str]:
         "PREDICTORS": PredictorDefaults,
         "SEGMENTATION": SegmentationDefaults,
         "PROJECTIONS": ProjectionSettings,
+        "JOURNAL": JournalSettings,
     }
     plain = {name.upper() for name in Settings.model_fields}
     for variable in sorted(env):

@@ -1,0 +1,325 @@
+"""The local journal: where accepted events are kept while PostgreSQL is away.
+
+`append` returns once the event is on the disk; `drain` brings the events to the outbox, oldest
+first, and marks them. A process that dies between the two brings some again: the dedupe key makes
+each arrive once. A folder belongs to one process.
+"""
+
+import asyncio
+import logging
+import threading
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any, Literal, Self
+
+from stores import journal_folder as folders
+from stores.journal_file import (
+    ROWS_MAX,
+    JournalClosedError,
+    JournalCorruptError,
+    JournalDiskError,
+    JournalDiskFullError,
+    JournalError,
+    JournalEvent,
+    JournalFile,
+    JournalFullError,
+    JournalLockedError,
+    JournalRow,
+    State,
+)
+from stores.journal_writer import RESERVE, Limits, Writer
+
+__all__ = [
+    "Drained", "Journal", "JournalClosedError", "JournalCorruptError", "JournalDiskError",
+    "JournalDiskFullError", "JournalError", "JournalEvent", "JournalFullError",
+    "JournalLockedError", "JournalRow", "Limits", "Replayed", "Sink", "State", "Verdict",
+]  # fmt: skip
+
+BATCH = 500
+PAGE_MAX = 500
+REPLAY_MAX = 1000
+ROOM = 0.75  # of the limit: above, what is drained leaves before its time
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What became of an event: the outbox has it, refuses it for good, or can't take it yet."""
+
+    state: Literal["drained", "failed", "later"]
+    error: str | None = None
+
+
+Sink = Callable[[Sequence[JournalEvent]], Awaitable[Sequence[Verdict]]]
+
+
+@dataclass(frozen=True, slots=True)
+class Drained:
+    """What one round brought in."""
+
+    drained: int = 0
+    failed: int = 0
+    later: frozenset[str] = frozenset()  # tenants whose rows must wait
+
+
+@dataclass(frozen=True, slots=True)
+class Replayed:
+    """What a replay found: seqs that are pending again, unknown ones, those it didn't apply to."""
+
+    replayed: tuple[int, ...]
+    missing: tuple[int, ...]
+    not_failed: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Cleaned:
+    """What a clean-up did: files packed, packed files removed, failed rows deleted."""
+
+    packed: int
+    removed: int
+    failed_deleted: int
+
+
+class Journal:
+    """An open journal; `open` and `close` it. Errors are `JournalError`."""
+
+    def __init__(self, lock: folders.Lock, writer: Writer, clock: Callable[[], float]) -> None:
+        """Use `open`."""
+        self._lock = lock
+        self._writer = writer
+        self._clock = clock
+        self._draining = asyncio.Lock()
+        self._keeping = threading.Lock()  # files are packed and unpacked by one at a time
+        self._closed = False
+
+    @classmethod
+    def open(
+        cls, folder: Path, limits: Limits | None = None, clock: Callable[[], float] = time.time
+    ) -> Self:
+        """Take the folder, look its files through, and begin to write.
+
+        JournalLockedError: another process has it. Damaged files are set aside, with an error in
+        the log. May take a second per GB that waits.
+        """
+        lock = folders.Lock(folder)
+        try:
+            writer = Writer(folder, limits or Limits(), clock)
+        except BaseException:
+            lock.release()
+            raise
+        writer.start()
+        return cls(lock, writer, clock)
+
+    @property
+    def folder(self) -> Path:
+        """Where it is."""
+        return self._writer.folder
+
+    def close(self) -> None:
+        """Commit what waits, and let go of the folder."""
+        if not self._closed:
+            self._closed = True
+            self._writer.close()
+            self._lock.release()
+
+    async def append(self, event: JournalEvent) -> int:
+        """Keep an event; its seq. Returns after the commit that holds it is on the disk.
+
+        JournalFullError, JournalDiskError, JournalClosedError: it isn't accepted. (After a
+        JournalDiskError, or if the caller is cancelled, it may be there nevertheless.)
+        """
+        return (await self.append_many([event]))[0]
+
+    async def append_many(self, events: Sequence[JournalEvent]) -> list[int]:
+        """Keep events, all or none; their seqs."""
+        if not events:
+            return []
+        now = self._clock()
+        stamped = [one if one.created else replace(one, created=now) for one in events]
+        for one in stamped:
+            self._fits(one)
+        loop = asyncio.get_running_loop()
+        answer: asyncio.Future[list[int]] = loop.create_future()
+        self._writer.append(stamped, loop, answer)
+        return await answer
+
+    def _fits(self, event: JournalEvent) -> None:
+        most = self._writer.limits.event_bytes
+        if (size := len(event.payload.encode())) > most:
+            raise ValueError(f"an event has at most {most:,} bytes, this one {size:,}")
+
+    def pending(self, tenant: str | None = None) -> int:
+        """How many events wait for the outbox (of a tenant), those just being written among them.
+
+        An event whose `append` has returned counts until it is drained or failed.
+        """
+        return self._writer.pending(tenant)
+
+    async def drain(self, sink: Sink, batch: int = BATCH) -> Drained:
+        """Bring what waits to the sink, oldest first, until nothing is left that it takes now.
+
+        The sink answers with one verdict per event, and says `later` of all that follow a `later`
+        of the same tenant; what it raises ends the round, and nothing of that batch is marked.
+        """
+        async with self._draining:
+            after, drained, failed = 0, 0, 0
+            later: set[str] = set()
+            while rows := await asyncio.to_thread(self._oldest, after, batch, later):
+                verdicts = await sink([row.event for row in rows])
+                if len(verdicts) != len(rows):
+                    raise ValueError(f"{len(verdicts)} verdicts on {len(rows)} events")
+                marks: list[tuple[State, str | None, int]] = []
+                for row, verdict in zip(rows, verdicts, strict=True):
+                    if verdict.state == "later":
+                        later.add(row.event.tenant)
+                        continue
+                    marks.append((verdict.state, verdict.error, row.seq))
+                    drained += verdict.state == "drained"
+                    if verdict.state == "failed":
+                        failed += 1
+                        logger.error("The outbox refuses %s: %s", _named(row), verdict.error)
+                await self._work(partial(self._writer.mark, marks))
+                after = rows[-1].seq
+            return Drained(drained, failed, frozenset(later))
+
+    def _oldest(self, after: int, most: int, without: set[str]) -> list[JournalRow]:
+        for number, path in self._writer.waiting_files():
+            if (number + 1) * ROWS_MAX <= after:
+                continue
+            try:
+                file = JournalFile(path, number, readonly=True)
+                try:
+                    rows = file.pending(after, most, without)
+                finally:
+                    file.close()
+            except JournalCorruptError as error:
+                self._writer.work(partial(self._writer.set_aside, number, error)).result()
+                continue
+            if rows:
+                return rows
+        return []
+
+    async def _work(self, call: Callable[[], Any]) -> Any:
+        return await asyncio.wrap_future(self._writer.work(call))
+
+    async def stats(self) -> dict[str, Any]:
+        """Its size, as JSON data: rows by state, files, bytes, the oldest row's age in seconds."""
+        return await asyncio.to_thread(self._stats)
+
+    def _stats(self) -> dict[str, Any]:
+        writer = self._writer
+        counts = writer.counts()
+        return {
+            "folder": str(writer.folder),
+            "pending": counts["pending"],
+            "drained": counts["drained"],
+            "failed": counts["failed"],
+            "tenants_waiting": writer.tenants(),
+            "oldest_pending_s": self._age(),
+            "files": len(writer.held),
+            "packed_files": len(writer.packed),
+            "set_aside": folders.set_aside_files(writer.folder),
+            "bytes": writer.bytes,
+            "bytes_max": writer.limits.max_bytes,
+        }
+
+    def _age(self) -> float | None:
+        for number, path in self._writer.waiting_files():
+            file = JournalFile(path, number, readonly=True)
+            try:
+                oldest = file.oldest_pending()
+            finally:
+                file.close()
+            if oldest is not None:
+                return max(0.0, self._clock() - oldest)
+        return None
+
+    def gauges(self) -> tuple[dict[State, int], int]:
+        """Rows by state and bytes, without asking the disk (for metrics)."""
+        return self._writer.counts(), self._writer.bytes
+
+    async def events(
+        self, limit: int = 100, offset: int = 0, status: State | None = None
+    ) -> list[JournalRow]:
+        """A page of its rows, oldest first; limit 1-500."""
+        if not 1 <= limit <= PAGE_MAX or offset < 0:
+            raise ValueError(f"limit is 1-{PAGE_MAX}, offset at least 0")
+        return await asyncio.to_thread(folders.events, self.folder, limit, offset, status)
+
+    async def replay(self, seqs: Sequence[int], drained: bool = False) -> Replayed:
+        """Make failed rows pending again; with `drained` those as well that the outbox had.
+
+        The latter is for a database that was restored from an old backup: what it has, it keeps.
+        """
+        if not 1 <= len(seqs) <= REPLAY_MAX:
+            raise ValueError(f"give 1-{REPLAY_MAX} seqs")
+        return await asyncio.to_thread(self._replay, list(dict.fromkeys(seqs)), drained)
+
+    def _replay(self, seqs: list[int], drained: bool) -> Replayed:
+        with self._keeping:
+            writer = self._writer
+            wanted = {seq // ROWS_MAX for seq in seqs}
+            for packed in [one for n, one in writer.packed.items() if n in wanted and drained]:
+                path = folders.unpack(packed)
+                writer.work(partial(writer.adopt, packed.number, path)).result()
+            return writer.work(partial(self._again, seqs, drained)).result()
+
+    def _again(self, seqs: list[int], drained: bool) -> Replayed:
+        states = self._writer.states(seqs)
+        gone = {seq for seq in seqs if seq // ROWS_MAX in self._writer.packed}
+        these = [
+            s for s in seqs if states.get(s) in (("failed", "drained") if drained else ("failed",))
+        ]
+        self._writer.mark([("pending", None, seq) for seq in these])
+        missing = tuple(s for s in seqs if s not in states and s not in gone)
+        rest = set(seqs) - set(these) - set(missing)
+        return Replayed(tuple(these), missing, tuple(s for s in seqs if s in rest))
+
+    async def cleanup(self, drop_failed: bool = False) -> Cleaned:
+        """Pack files that are drained, remove packed ones past their time or in the way.
+
+        With `drop_failed` the rows that the outbox refused are deleted as well.
+        """
+        return await asyncio.to_thread(self._cleanup, drop_failed)
+
+    def _cleanup(self, drop_failed: bool) -> Cleaned:
+        with self._keeping:
+            writer = self._writer
+            deleted = writer.work(writer.forget_failed).result() if drop_failed else 0
+            packed = 0
+            for number in sorted(writer.held):
+                held = writer.work(partial(writer.release, number)).result()
+                if held is None:
+                    continue
+                try:
+                    writer.packed[number] = folders.pack(held.path, number, held.counts["drained"])
+                except JournalError:
+                    writer.work(partial(writer.adopt, number, held.path)).result()
+                    raise
+                packed += 1
+            removed = self._remove_old()
+            writer.work(writer.measure_elsewhere).result()
+            return Cleaned(packed, removed, deleted)
+
+    def _remove_old(self) -> int:
+        writer, removed = self._writer, 0
+        writer.work(writer.measure_elsewhere).result()
+        total = writer.bytes
+        for number, packed in sorted(writer.packed.items()):
+            stat = packed.path.stat()
+            old = self._clock() - stat.st_mtime > writer.limits.retention_s
+            if not old and total <= ROOM * (writer.limits.max_bytes - RESERVE):
+                break
+            packed.path.unlink()
+            del writer.packed[number]
+            total -= stat.st_size
+            removed += 1
+        return removed
+
+
+def _named(row: JournalRow) -> str:
+    return f"row {row.seq} of tenant {row.event.tenant} for {row.event.topic}"
