@@ -20,7 +20,7 @@ help: ## Show this list
 demo: setup ## Watch this machine become predictions and fused frames (Ctrl-C ends it)
 	$(BIN)/soma demo
 
-test: check jars ## All checks and tests, on real servers
+test: check jars kernels ## All checks and tests, on real servers
 	$(BOUNDS) $(BIN)/pytest tests/unit/topics tests/unit/agents -p no:cacheprovider $(TWO)
 	$(BIN)/pytest $(TWO)
 
@@ -48,8 +48,14 @@ clean: ## Remove what was built here (data of the local stack stays in ~/.soma)
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # What the verbs need.
-.PHONY: jars
+.PHONY: jars kernels
 setup: .venv/.done
+
+# Both sorts at once, before tests begin: a test's time limit is for the test.
+kernels: setup
+	@echo "Compiling the kernels (after a change of sources only)"
+	@$(BOUNDS) $(BIN)/python -m agents.engine.warm & bounds=$$!; \
+	$(BIN)/python -m agents.engine.warm && wait $$bounds
 
 jars: setup
 	@$(BIN)/python -m ops.stack.jars

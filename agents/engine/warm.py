@@ -1,4 +1,7 @@
-"""Compile every kernel before the worker says it is ready: the first real batch must not wait."""
+"""Compile every kernel before the worker says it is ready: the first real batch must not wait.
+
+`python -m agents.engine.warm` compiles those of all rooms into the cache and ends.
+"""
 
 import time
 from typing import Any
@@ -11,6 +14,7 @@ from agents.engine.plan import Plan, defaults_of
 from agents.engine.processor import Context, Place
 from agents.engine.records import frame_one
 from agents.engine.recovery import Loader
+from agents.engine.registry import processors
 from agents.engine.work import Worker
 from agents.engine.workspace import Workspace
 from agents.settings import Settings
@@ -77,3 +81,14 @@ def _warm_load(plan: Plan, context: Context, space: Workspace) -> None:
         Loader(plan, context.place.partition, plan.processor.make(context)).load(
             keys, values, np.zeros(1, np.uint8)
         )
+
+
+def main() -> None:
+    """Compile the kernels of all rooms; no server is asked."""
+    settings = Settings(kafka_bootstrap="127.0.0.1:1")
+    for processor in processors().values():
+        warm(Plan(processor, settings, 1), settings)
+
+
+if __name__ == "__main__":
+    main()

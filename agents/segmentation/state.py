@@ -18,13 +18,14 @@ from agents.segmentation.book import Book
 from agents.segmentation.rule import Bank, Floats, Ints, entry, kernel
 from agents.segmentation.settings import BOCPD, CPD, EVERYONE
 
+LEAVING = 2  # a tenant whose tombstone was read before those of its series: it goes with the last
 SEPARATOR = 0x1F  # between tenant and domain; no name of either contains it
 
 TENANT = np.dtype(
     [
         ("name", "i8"),  # code
         ("settings", "i8"),  # row of the settings table
-        ("alive", "i8"),
+        ("alive", "i8"),  # 0, 1 or LEAVING
         ("domains", "i8"),  # series it has
         ("leader", "i8"),  # code; -1: no frame yet
         ("measured", "i8"),  # frames under the leader that had its error
@@ -255,19 +256,27 @@ class State:
         one = self.series[r]
         if one["runs"] >= 0:
             self._free_runs.append(int(one["runs"]))
-        self.tenants[one["owner"]]["domains"] -= 1
+        owner = self.tenants[one["owner"]]
+        owner["domains"] -= 1
         one["alive"] = 0
         self.series_of[code] = -1
         self._free_series.append(r)
         self.living -= 1
+        if owner["alive"] == LEAVING and owner["domains"] == 0:
+            self.drop_tenant(int(owner["name"]))
 
     def drop_tenant(self, code: int) -> None:
-        """Let a tenant go, whose series have left."""
+        """Let a tenant go; one that has series yet forgets what it knows, and goes with them."""
         r = int(self.tenant_of[code])
-        if r >= 0:
-            self.tenants[r]["alive"] = 0
-            self.tenant_of[code] = -1
-            self._free_tenants.append(r)
+        if r < 0:
+            return
+        if self.tenants[r]["domains"] > 0:
+            clear_tenant(self.tenants[r])
+            self.tenants[r]["alive"] = LEAVING
+            return
+        self.tenants[r]["alive"] = 0
+        self.tenant_of[code] = -1
+        self._free_tenants.append(r)
 
     def tidy(self) -> None:
         """Give back names that nobody needs, once they are many; between batches only."""

@@ -236,6 +236,6 @@ def admit(state: State, rows: Columns, code: int, k: int, buf: Bytes, gone: Byte
     if gone[k]:
         state.drop_tenant(code)
     elif name != EVERYONE:
-        state.seat(code)
+        state.tenants[state.seat(code)]["alive"] = 1
         return False
     return True

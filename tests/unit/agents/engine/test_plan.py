@@ -60,7 +60,7 @@ def test_the_deployments_values_are_text_in_a_fixed_order(processor: Processor) 
 
 
 def test_other_values_are_another_epoch() -> None:
-    (integrator,) = [p for p in PROCESSORS if p.name == "integrator"]
+    integrator = next(p for p in PROCESSORS if p.name == "integrator")
     mine = NAMED.model_copy(update={"integrator": IntegratorDefaults(alpha=3.5, fusion="hedge")})
     before, after = defaults_of(integrator, NAMED), defaults_of(integrator, mine)
     assert {k for k in before if before[k] != after[k]} == {"alpha", "fusion"}

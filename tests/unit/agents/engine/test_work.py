@@ -30,6 +30,7 @@ from tests.contract.harness import (
     setting,
 )  # fmt: skip
 from topics import codec
+from topics.schemas import schemas
 
 pytestmark = [
     pytest.mark.kernel,
@@ -106,12 +107,14 @@ def test_more_records_than_a_workspace_holds_take_several_transactions(
 @each
 def test_a_transaction_takes_no_more_unpacked_bytes_than_the_limit(processor: Processor) -> None:
     plan = small(processor, 10_000)
-    bombs = [batch_of([Message(i, b"k", bytes(1_500_000))]) for i in range(5)]
+    # Of a schema that is known: another one stops a partition that only processors write.
+    bomb = b"\0" + schemas().schema_id(plan.schema).to_bytes(4, "big") + bytes(1_500_000)
+    bombs = [batch_of([Message(i, b"k", bomb)]) for i in range(5)]
     good = [Message(m.offset + 5, m.key, m.value) for m in sampled(plan, 10)]
     run = Counted(plan)
     run.transaction([*bombs, batch_of(good)])
     assert run.positions == [1, 2, 3, 4, 15]
-    assert [s.value for s in run.of(plan.dlq)] == 5 * [bytes(1_500_000)]
+    assert [s.value for s in run.of(plan.dlq)] == 5 * [bomb]
     assert run.space.buf.data.shape[0] <= 2 * UNPACKED_MAX
     assert run.outcomes[-1].results["folded"] == 10
 
