@@ -20,10 +20,12 @@ from agents.engine import pages
 from agents.engine.ending import CLIENTS, calm, end_in
 from agents.engine.engine import Engine
 from agents.engine.processor import Processor
-from agents.engine.registry import PROJECTIONS, processors
+from agents.engine.registry import OUTBOX, PROJECTIONS, processors
 from agents.engine.security import credentials, security
 from agents.engine.transport import BatchConsumer, BatchSchema, BatchTransport
 from agents.engine.warm import warm
+from agents.outbox.service import RelayService
+from agents.outbox.warm import warm as warm_relay
 from agents.projections.frames import FramesToRedis
 from agents.projections.postgres import TopicToTable, projections
 from agents.settings import Settings, SettingsError, load
@@ -134,9 +136,27 @@ def register(app: faust.App, engine: Engine) -> None:
         await engine.watch()
 
 
-def add_projections(app: faust.App, settings: Settings, engine: Engine) -> None:
+Service = FramesToRedis | TopicToTable | RelayService
+
+
+def chosen_services(settings: Settings, engine: Engine) -> list[Service]:
+    """What runs beside the processors: projections and the outbox's relay, as far as stores are
+    set."""
+
+    def wanted(room: str) -> bool:
+        return not settings.agents or room in settings.agents
+
+    chosen: list[Service] = [] if not wanted(PROJECTIONS) else to_stores(settings, engine)
+    if wanted(OUTBOX) and settings.postgres_dsn.get_secret_value():
+        chosen.append(RelayService(settings, failed=engine.end))
+    elif OUTBOX in settings.agents:
+        log.warning("SOMA_POSTGRES_DSN isn't set: there is no outbox to relay from")
+    return chosen
+
+
+def to_stores(settings: Settings, engine: Engine) -> list[Service]:
     """Topics into Redis and PostgreSQL, beside the processors, as far as these are set."""
-    chosen: list[FramesToRedis | TopicToTable] = []
+    chosen: list[Service] = []
     if settings.redis_url.get_secret_value():
         chosen.append(FramesToRedis(settings, failed=engine.end))
     if settings.postgres_dsn.get_secret_value():
@@ -144,7 +164,11 @@ def add_projections(app: faust.App, settings: Settings, engine: Engine) -> None:
     for name, url in (("REDIS_URL", settings.redis_url), ("POSTGRES_DSN", settings.postgres_dsn)):
         if not url.get_secret_value():
             log.warning("SOMA_%s isn't set: nothing is projected there", name)
+    return chosen
 
+
+def add_services(app: faust.App, chosen: list[Service], engine: Engine) -> None:
+    """Start and stop what runs beside the processors with the worker."""
     unstarted = list(chosen)
 
     def start() -> None:
@@ -154,7 +178,7 @@ def add_projections(app: faust.App, settings: Settings, engine: Engine) -> None:
     if engine.plans:
 
         @app.task
-        async def start_projections() -> None:
+        async def start_services() -> None:
             start()
 
     else:
@@ -164,9 +188,9 @@ def add_projections(app: faust.App, settings: Settings, engine: Engine) -> None:
             start()
 
     @app.on_before_shutdown.connect
-    async def stop_projections(sender: Any, /, *_: Any, **__: Any) -> None:
+    async def stop_services(sender: Any, /, *_: Any, **__: Any) -> None:
         loop = asyncio.get_running_loop()
-        stops = (loop.run_in_executor(None, one.stop, 2.0) for one in chosen)
+        stops = (loop.run_in_executor(None, one.stop, 3.5) for one in chosen)
         await asyncio.gather(*stops)
 
 
@@ -182,13 +206,16 @@ def make() -> tuple[faust.App, Engine]:
     made = build(settings)
     register(made, engine)
     pages.register(made, engine)
-    if not settings.agents or PROJECTIONS in settings.agents:
-        add_projections(made, settings, engine)
+    services = chosen_services(settings, engine)
+    if services:
+        add_services(made, services, engine)
 
     @made.on_worker_init.connect
     def prepare(sender: Any, /, *_: Any, **__: Any) -> None:
         for plan in engine.plans.values():
             warm(plan, settings)
+        if any(isinstance(one, RelayService) for one in services):
+            warm_relay()
         gc.collect()
         gc.freeze()  # what is loaded by now stays: don't look at it again
         gc.set_threshold(100_000, 20, 100)

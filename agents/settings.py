@@ -117,6 +117,23 @@ class JournalSettings(BaseModel):
     batch: Annotated[int, Field(ge=1, le=1000)] = 500
 
 
+class OutboxDefaults(BaseModel):
+    """How the relay brings PostgreSQL's outbox to Kafka."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    # Rows of one transaction; a shard's tenants share them (`batch_per_tenant` at most for one).
+    batch: Annotated[int, Field(ge=1, le=50_000)] = 5_000
+    batch_per_tenant: Annotated[int, Field(ge=1, le=50_000)] = 5_000
+    # A tenant's rows a minute, as a token bucket of that size; 0: as many as there are.
+    quota_per_minute: Annotated[int, Field(ge=0, le=100_000_000)] = 1_000
+    retries: Annotated[int, Field(ge=0, le=100)] = 5
+    retry_first_s: Annotated[float, Field(gt=0.0, le=3600.0)] = 1.0
+    retry_longest_s: Annotated[float, Field(gt=0.0, le=86_400.0)] = 300.0
+    retention_days: Annotated[float, Field(gt=0.0, le=3650.0)] = 7.0
+    connections: Annotated[int, Field(ge=1, le=64)] = 4
+
+
 class Settings(BaseSettings):
     """The deployment's settings. Use `load()`; pass values by name in tests."""
 
@@ -168,6 +185,7 @@ class Settings(BaseSettings):
     segmentation: SegmentationDefaults = SegmentationDefaults()
     projections: ProjectionSettings = ProjectionSettings()
     journal: JournalSettings = JournalSettings()
+    outbox: OutboxDefaults = OutboxDefaults()
 
     _local: bool = PrivateAttr(default=False)
 
@@ -359,6 +377,7 @@ def _unknown(env: Mapping[str, str]) -> Iterator[str]:
         "SEGMENTATION": SegmentationDefaults,
         "PROJECTIONS": ProjectionSettings,
         "JOURNAL": JournalSettings,
+        "OUTBOX": OutboxDefaults,
     }
     plain = {name.upper() for name in Settings.model_fields}
     for variable in sorted(env):

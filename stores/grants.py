@@ -11,7 +11,13 @@ GRANT SELECT, INSERT, UPDATE ON {schema}.segments, {schema}.calibration TO {role
 -- FOR SHARE, by which a writer waits for `soma projection drop`, asks for a right to update.
 GRANT UPDATE (since) ON {schema}.projections TO {role};
 GRANT EXECUTE ON FUNCTION {schema}.frame_history_day(date) TO {role};
-GRANT EXECUTE ON FUNCTION {schema}.frame_history_drop_before(date) TO {role};"""
+GRANT EXECUTE ON FUNCTION {schema}.frame_history_drop_before(date) TO {role};
+-- The outbox's relay.
+GRANT SELECT ON {schema}.outbox_events, {schema}.outbox_counts TO {role};
+GRANT SELECT, UPDATE, DELETE ON {schema}.outbox_queue TO {role};
+GRANT SELECT, INSERT, UPDATE ON {schema}.outbox_buckets TO {role};
+GRANT EXECUTE ON FUNCTION {schema}.outbox_recount(text, bigint) TO {role};
+GRANT EXECUTE ON FUNCTION {schema}.outbox_forget(timestamptz, bigint, integer) TO {role};"""
 
 
 def grants_to(role: str, schema: str) -> str:

@@ -117,6 +117,10 @@ _TOPICS = (
         "soma.epochs", "epoch", "processor and partition", "as the processor's source",
         ("predictors", "integrator", "segmentation"), ("rebuild", "audit"),
     ),
+    Topic(
+        "soma.outbox.receipts", "outbox_receipt", "shard", "murmur2 of the key", ("relay",),
+        ("relay",), cleanup="compact", config=_STATE,
+    ),
     _state("predictors", "tenant 0x1f domain"),
     _state("integrator", "tenant"),
     _state("segmentation", "tenant, or tenant 0x1f domain"),

@@ -10,6 +10,8 @@ import agents
 from agents.engine.processor import Processor
 
 PROJECTIONS = "projections"  # the room that writes to stores; it folds nothing
+OUTBOX = "outbox"  # the room that relays from a store; neither does it
+_SERVICES = (PROJECTIONS, OUTBOX)
 
 
 def rooms() -> list[str]:
@@ -25,10 +27,10 @@ def processors(chosen: Iterable[str] = ()) -> dict[str, Processor]:
     Raises ValueError, which names the unknown rooms.
     """
     known = rooms()
-    wanted = [name for name in chosen if name != PROJECTIONS] or ([] if tuple(chosen) else known)
+    wanted = [name for name in chosen if name not in _SERVICES] or ([] if tuple(chosen) else known)
     if unknown := sorted(set(wanted) - set(known)):
         raise ValueError(
-            f"no such room: {', '.join(unknown)}; there are {', '.join([*known, PROJECTIONS])}"
+            f"no such room: {', '.join(unknown)}; there are {', '.join([*known, *_SERVICES])}"
         )
     found = {}
     for name in sorted(set(wanted)):

@@ -27,6 +27,11 @@ class Backoff:
         """Whether it is time to ask."""
         return self._clock() >= self._next
 
+    @property
+    def left(self) -> float:
+        """Seconds until it is due."""
+        return max(0.0, self._next - self._clock())
+
     def wait(self, seconds: float) -> None:
         """Not due for so many seconds."""
         self._next = self._clock() + seconds

@@ -1,0 +1,64 @@
+"""`soma relay`: bring PostgreSQL's outbox to Kafka, in a process of its own."""
+
+import asyncio
+import logging
+import signal
+import sys
+
+import click
+import uvloop
+from prometheus_client import start_http_server
+
+from agents.engine.ending import CLIENTS, calm, end_in
+from agents.engine.security import security
+from agents.outbox.relay import Relay
+from agents.settings import Settings, load
+
+
+@click.command()
+@click.option(
+    "--metrics-port",
+    type=click.IntRange(0, 65535),
+    default=0,
+    help="Serve Prometheus' /metrics on this port of SOMA_WEB_HOST; 0 = don't.",
+)
+def relay(metrics_port: int) -> None:
+    """Relay events from PostgreSQL's outbox to Kafka until SIGTERM or Ctrl-C.
+
+    Any number of relays share the outbox's 16 shards. One that is stopped finishes its batches;
+    one that is killed loses nothing and doubles nothing. `soma worker` runs one as well, unless
+    SOMA_AGENTS names other rooms than `outbox`.
+
+    \b
+    Example:
+      soma relay
+      SOMA_OUTBOX__QUOTA_PER_MINUTE=0 soma relay --metrics-port 9100
+    """
+    settings = load()
+    settings.bootstrap()
+    settings.postgres()
+    try:
+        security(settings)
+    except ValueError as error:
+        raise click.ClickException(str(error)) from error
+    logging.basicConfig(
+        stream=sys.stderr,
+        level=settings.log_level.upper(),
+        format="[%(asctime)s] [%(levelname)s] %(name)s: %(message)s",
+    )
+    calm(*CLIENTS)
+    if metrics_port:
+        start_http_server(metrics_port, settings.web_host)
+    uvloop.run(_run(settings))
+
+
+async def _run(settings: Settings) -> None:
+    one = Relay(settings)
+
+    def stop() -> None:
+        end_in()
+        one.stop()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stop)
+    await one.run()

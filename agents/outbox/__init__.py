@@ -1,0 +1,10 @@
+"""The relay: from PostgreSQL's outbox to Kafka, once each, in the order of their key.
+
+What must hold: of a shard at most one batch is sent and still queued, and its receipt says which.
+A shard's owner holds an advisory lock of its session and the shard's transactional id. Whoever
+takes a shard fences the last owner, reads the receipt, takes off the queue what it lists, and only
+then sends. Each batch is one transaction of Kafka (records and receipt), then one DELETE.
+"""
+
+SHARDS = 16  # fixed in migrations/0002_outbox.sql
+RECEIPTS = "soma.outbox.receipts"

@@ -1,0 +1,85 @@
+"""Values that may go out: ready Avro is checked, JSON checked and encoded; the rest is refused."""
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from agents.outbox.kernels import JSONB, PAYLOAD, TENANT, VALUE, same
+from agents.outbox.rows import Bytes, Ints, Refusal, Rows
+from topics import codec
+from topics.catalogue import CATALOGUE
+from topics.columns import UNKNOWN_SCHEMA, Buffer, Columns, Layout, Reader
+from topics.schemas import schemas
+
+
+class Checker:
+    """Checks the values of one topic. For one thread at a time."""
+
+    def __init__(self, topic: str) -> None:
+        schema = CATALOGUE[topic].schema
+        if schema is None:
+            raise ValueError(f"{topic} has no schema")
+        self.schema = schema
+        layout = Layout(schemas().newest(schema))
+        self._reader = Reader(layout, schemas().writers(schema))
+        self.constants = self._reader.constants
+        self._columns = Columns(layout)
+        self._tenant = next(field.slot for field in layout.fields if field.name == "tenant")
+
+    def avro(self, rows: Rows, which: Ints, constants_at: int) -> None:
+        """Refuse those of these rows whose value isn't of the topic's schema and their tenant."""
+        status = np.zeros(which.shape[0], np.uint8)
+        self._columns.clear()
+        self._reader.decode(
+            rows.b, rows.pos[VALUE, which], rows.length[VALUE, which], status, self._columns,
+            constants_at,
+        )  # fmt: skip
+        n, cols = which.shape[0], self._columns.cols
+        mine = np.empty(n, np.uint8)
+        same(
+            rows.b, which, cols.pos[self._tenant, :n], cols.len[self._tenant, :n],
+            rows.pos[TENANT], rows.length[TENANT], mine,
+        )  # fmt: skip
+        for k in np.flatnonzero((status != 0) | (mine == 0)):
+            row = int(which[k])
+            final = bool(status[k] != UNKNOWN_SCHEMA)
+            rows.refused[row] = Refusal(self._why(rows.text(VALUE, row), int(status[k])), final)
+
+    def _why(self, value: bytes, status: int) -> str:
+        if status == 0:
+            return "bad_tenant: the payload's tenant isn't the row's"
+        try:
+            name, _ = codec.decode(value)
+        except codec.BadRecord as error:
+            return str(error)
+        return f"unknown_schema: {name} isn't {self.schema}, the topic's schema"
+
+    def json(self, rows: Rows, which: Ints, out: Buffer, from_j: Bytes, spans: Ints) -> None:
+        """Encode the JSON of these rows into `out`; spans[0] and spans[1] say where it lies."""
+        for k in which:
+            row = int(k)
+            try:
+                value = self._encoded(rows, row)
+            except codec.BadRecord as error:
+                rows.refused[row] = Refusal(str(error), True)
+                continue
+            from_j[row], spans[0, row], spans[1, row] = 1, out.append(value), len(value)
+
+    def _encoded(self, rows: Rows, row: int) -> bytes:
+        text = rows.text(PAYLOAD, row)
+        if text[:1] != bytes([JSONB]):
+            raise codec.BadRecord("bad_json", "a jsonb of an unknown version")
+        record = codec.from_json(self.schema, text[1:])
+        if record["tenant"].encode() != rows.text(TENANT, row):
+            raise codec.BadRecord("bad_tenant", "the payload's tenant isn't the row's")
+        return codec.encode(self.schema, record)
+
+
+def checkers(topics: Mapping[str, int]) -> dict[bytes, Checker]:
+    """A checker for each topic of the catalogue that users may write and the broker has."""
+    found = {}
+    for name in topics:
+        fields = schemas().newest(CATALOGUE[name].schema or "")["fields"]
+        if any(field["name"] == "tenant" for field in fields):
+            found[name.encode()] = Checker(name)
+    return found

@@ -1,0 +1,237 @@
+"""The relay of a process: which shards are its own, and what is to be done around them.
+
+Relays share the shards out by themselves: each counts the living (a shared lock each), holds an
+equal part and lets go of what is more. One that dies loses its session, and its locks with it.
+"""
+
+import asyncio
+import logging
+import time
+from contextlib import suppress
+from datetime import UTC, datetime, timedelta
+
+from confluent_kafka import KafkaException
+from prometheus_client import REGISTRY, CollectorRegistry
+
+from agents.outbox import RECEIPTS, SHARDS
+from agents.outbox.metrics import metrics_of
+from agents.outbox.office import Office
+from agents.outbox.shard import Shard
+from agents.outbox.warm import warm
+from agents.projections.backoff import Backoff
+from agents.settings import Settings
+from stores.outbox_relay import Keeper
+from stores.projection_store import NotMigratedError, StoreDownError
+from topics.broker import BrokerError, connect, look
+from topics.catalogue import CATALOGUE
+
+BEAT_S = 2.0  # how soon a relay that came or went is noticed; and the poll that NOTIFY spares us
+STATE_S = 15.0
+FORGET_S = 60.0
+FORGET_ROWS = 2_000  # of one statement
+FORGET_STATEMENTS = 500  # of one minute
+TOPICS_S = 30.0  # how soon a topic that was lacking is found
+STOP_S = 3.5
+
+log = logging.getLogger(__name__)
+
+
+def public_topics() -> list[str]:
+    """The topics that users may write, without namespace."""
+    return [name for name, topic in CATALOGUE.items() if topic.public and topic.key == "tenant"]
+
+
+class Relay:
+    """`run` until `stop`, both in one event loop."""
+
+    def __init__(self, settings: Settings, registry: CollectorRegistry = REGISTRY) -> None:
+        self.shards: dict[int, Shard] = {}
+        self.office: Office | None = None
+        self._settings = settings
+        self._metrics = metrics_of(registry)
+        self._tasks: dict[int, asyncio.Task[None]] = {}
+        self._stopping = asyncio.Event()
+        self._lost = asyncio.Event()
+        self._backoff = Backoff()
+        self._due = {"state": 0.0, "forget": 0.0, "topics": 0.0}
+        self._forgotten = 0  # the last id that `forget` looked at
+        self._why: type[Exception] | None = None
+
+    def stop(self) -> None:
+        """Finish the batches at hand and end."""
+        self._stopping.set()
+        for shard in self.shards.values():
+            shard.stop()
+
+    def ready(self) -> bool:
+        """Whether all shards that are ours were taken."""
+        return self.office is not None and all(one.running for one in self.shards.values())
+
+    async def run(self) -> None:
+        """Relay until `stop`. While a store is away, wait for it; defects are raised."""
+        await asyncio.to_thread(warm)
+        try:
+            while not self._stopping.is_set():
+                try:
+                    await self._session()
+                except (StoreDownError, BrokerError, KafkaException) as error:
+                    await self._wait(error)
+        finally:
+            if self.office is not None:
+                await self.office.close()
+
+    async def _wait(self, error: Exception) -> None:
+        """Say once that a store is away, and come back later."""
+        first = self._backoff.failed()
+        self._metrics.up.set(0)
+        if first or self._why is not type(error):
+            hint = "; run `soma migrate up`" if isinstance(error, NotMigratedError) else ""
+            log.warning("the outbox waits: %s%s", error, hint)
+        self._why = type(error)
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self._stopping.wait(), self._backoff.left)
+
+    async def _session(self) -> None:
+        """As long as the keeper's connection holds."""
+        office = await self._open()
+        self._lost.clear()
+        keeper = await Keeper.open(
+            self._settings.postgres(), office.schema, office.statements, self._heard,
+            self._lost.set,
+        )  # fmt: skip
+        try:
+            if away := self._backoff.answered():
+                log.info("the outbox goes on after %.1f s", away)
+            self._why = None
+            self._metrics.up.set(1)
+            while not self._stopping.is_set():
+                await self._share(keeper)
+                await self._keep_house(office)
+                await self._pause()
+            await self._end(self._tasks, STOP_S)
+        finally:
+            await self._end(self._tasks, 0.0)
+            keeper.close()
+
+    async def _open(self) -> Office:
+        """Look at the topics; the office is made once and kept."""
+        found = await asyncio.to_thread(self._topics)
+        if self.office is None:
+            receipts = found.pop(RECEIPTS)
+            self.office = Office(self._settings, found, receipts, self._metrics)
+        return self.office
+
+    def _topics(self) -> dict[str, int]:
+        """Topic -> partitions, of the receipts and those that users may write and are there."""
+        names = {self._settings.topic(name): name for name in [*public_topics(), RECEIPTS]}
+        admin = connect(self._settings.librdkafka())
+        found = {names[name]: one.partitions for name, one in look(admin, names).items()}
+        if RECEIPTS not in found:
+            topic = self._settings.topic(RECEIPTS)
+            raise BrokerError(f"there is no topic {topic}: `soma topics apply` makes it")
+        return found
+
+    def _heard(self, payload: str) -> None:
+        shard = self.shards.get(int(payload)) if payload.isdecimal() else None
+        if shard is not None:
+            shard.bell.set()
+
+    async def _share(self, keeper: Keeper) -> None:
+        """Take or leave shards until we have our part, and see to those that ended."""
+        for number in [number for number, task in self._tasks.items() if task.done()]:
+            self._tasks.pop(number).result()  # a defect is raised here
+            del self.shards[number]
+            await keeper.leave(number)
+        alive, owned = await keeper.locks()
+        part = -(-SHARDS // max(1, alive))
+        staying = [shard for shard in self.shards.values() if not shard.stopping]
+        for shard in staying[part:]:
+            shard.stop()
+        for number in range(SHARDS):
+            if len(self.shards) >= part:
+                break
+            if number not in self.shards and number not in owned and await keeper.take(number):
+                self._begin(number, keeper)
+        self._metrics.shards.set(len(self.shards))
+
+    def _begin(self, number: int, keeper: Keeper) -> None:
+        assert self.office is not None
+        shard = Shard(number, self.office, keeper)
+        self.shards[number] = shard
+        self._tasks[number] = asyncio.create_task(shard.run(), name=f"outbox-{number}")
+
+    async def _pause(self) -> None:
+        """Until the next beat; `StoreDownError` at once when the keeper's connection is lost."""
+        ends = [asyncio.create_task(self._lost.wait()), asyncio.create_task(self._stopping.wait())]
+        try:
+            leaving = [self._tasks[n] for n, shard in self.shards.items() if shard.stopping]
+            await asyncio.wait(
+                [*ends, *leaving], timeout=BEAT_S, return_when=asyncio.FIRST_COMPLETED
+            )
+        finally:
+            for task in ends:
+                task.cancel()
+        if self._lost.is_set():
+            raise StoreDownError("the connection that holds the shards is lost")
+
+    async def _end(self, tasks: dict[int, asyncio.Task[None]], seconds: float) -> None:
+        """End the shards' tasks: by themselves if they do so in time."""
+        for shard in self.shards.values():
+            shard.stop()
+        if tasks:
+            await asyncio.wait(tasks.values(), timeout=seconds)
+        for task in tasks.values():
+            task.cancel()
+        ended = await asyncio.gather(*tasks.values(), return_exceptions=True)
+        tasks.clear()
+        self.shards.clear()
+        self._metrics.shards.set(0)
+        for error in ended:
+            if isinstance(error, Exception) and not isinstance(error, StoreDownError):
+                raise error
+
+    # --- what is done beside --------------------------------------------------------------
+
+    async def _keep_house(self, office: Office) -> None:
+        """Wake what slept through something; recount; now and then: gauges, old events, topics."""
+        ours = sorted(self.shards)
+        if not ours:
+            return
+        async with office.desks.one() as desk:
+            for number in await desk.waiting(ours):
+                if number in self.shards:
+                    self.shards[number].bell.set()
+            if self._is_due("state", STATE_S):
+                state = await desk.state(ours)
+                self._metrics.pending.set(state.pending)
+                self._metrics.oldest.set(state.oldest_s)
+                self._metrics.blocked.set(state.blocked)
+            await desk.recount()
+        if ours[0] == 0 and self._is_due("forget", FORGET_S):
+            await self._forget(office)
+        if len(office.topics) < len(public_topics()) and self._is_due("topics", TOPICS_S):
+            found = await asyncio.to_thread(self._topics)
+            found.pop(RECEIPTS)
+            if found != office.topics:
+                office.serve(found)
+
+    async def _forget(self, office: Office) -> None:
+        """Delete what was sent long ago, in small statements; the next minute goes on."""
+        before = datetime.now(UTC) - timedelta(days=self._settings.outbox.retention_days)
+        for _ in range(FORGET_STATEMENTS):
+            if self._stopping.is_set() or self._lost.is_set():
+                return
+            async with office.desks.one() as desk:
+                gone, looked, last = await desk.forget(before, self._forgotten, FORGET_ROWS)
+            self._metrics.forgotten.inc(gone)
+            if looked < FORGET_ROWS:
+                self._forgotten = 0
+                return
+            self._forgotten = last
+
+    def _is_due(self, what: str, every: float) -> bool:
+        now = time.monotonic()
+        if now < self._due[what]:
+            return False
+        self._due[what] = now + every
+        return True

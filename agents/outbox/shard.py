@@ -1,0 +1,235 @@
+"""One shard's life: take it, then batch after batch, and sleep while nothing waits.
+
+Any error of Kafka makes the producer useless and the outcome unknown: fence anew and go by the
+receipt. An error of the database after the commit: the same. Until one of them says so, nothing
+else of the shard is sent.
+"""
+
+import asyncio
+import logging
+import random
+import time
+from contextlib import suppress
+from dataclasses import dataclass
+
+from aiokafka.errors import KafkaError
+from confluent_kafka import KafkaException
+
+from agents.engine.errors import Fenced, Refused
+from agents.engine.producer import Transactions
+from agents.outbox import RECEIPTS
+from agents.outbox.batch import Prepared
+from agents.outbox.office import DRY_S, Office
+from agents.outbox.receipts import receipt
+from agents.projections.backoff import Backoff
+from stores.outbox_relay import Desk, Keeper, Picked, TooHeavyError
+from stores.projection_store import StoreDownError
+
+BYTES_WANTED = 8 << 20  # of a batch, as PostgreSQL sends it; limited by what rows took before
+BYTES_MAX = 64 << 20
+BUSY_ROWS = 100  # from here on writers needn't notify
+IN_FLIGHT_S = 0.01  # writers are in the middle of a transaction and won't notify
+PASSING = (KafkaError, KafkaException, StoreDownError, Fenced, Refused, TimeoutError, OSError)
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """What one look at the queue came to."""
+
+    rows: int  # handled: sent, refused or gone
+    more: bool = False  # others had no turn
+
+
+class Shard:
+    """`run` until `stop`; the keeper's session owns the shard all the while."""
+
+    def __init__(self, number: int, office: Office, keeper: Keeper) -> None:
+        self.number = number
+        self.bell = asyncio.Event()  # something may wait
+        self.running = False  # taken: fenced, and by the receipt
+        self._office = office
+        self._keeper = keeper
+        self._stopped = asyncio.Event()
+        self._producer: Transactions | None = None
+        self._after = ""  # the tenant that had its turn last
+        self._dozing = False
+        self._limit = office.law.batch
+        self._row_bytes = 1000.0
+        self._backoff = Backoff()
+        self._suspect: tuple[int, str] | None = None  # what the broker refused, alone
+
+    @property
+    def stopping(self) -> bool:
+        """Whether it was told to stop."""
+        return self._stopped.is_set()
+
+    def stop(self) -> None:
+        """Finish the batch at hand, then end."""
+        self._stopped.set()
+        self.bell.set()
+
+    async def run(self) -> None:
+        """Own the shard until `stop`. What passes is tried again; a defect is raised."""
+        try:
+            while not self.stopping:
+                try:
+                    await self._take()
+                    self._backoff.answered()
+                    while not self.stopping:
+                        await self._go_on()
+                except PASSING as error:
+                    await self._failed(error)
+        finally:
+            self.running = False
+            await self._drop()
+        if self._dozing:
+            await self._keeper.rouse(self.number)
+
+    async def _failed(self, error: Exception) -> None:
+        self.running = False
+        self._office.metrics.retaken.inc()
+        await self._drop()
+        first = self._backoff.failed()
+        (log.warning if first else log.info)("shard %d is taken anew: %r", self.number, error)
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self._stopped.wait(), self._backoff.left)
+
+    async def _drop(self) -> None:
+        producer, self._producer = self._producer, None
+        if producer is not None:
+            await producer.stop()
+
+    async def _take(self) -> None:
+        """Fence the last owner; what its last transaction sent goes off the queue."""
+        office = self._office
+        name = office.settings.prefix(f"outbox-{self.number}")
+        self._producer = Transactions(office.settings.bootstrap(), name, office.security)
+        await self._producer.start()
+        ids = await office.receipts.latest(self.number)
+        if ids:
+            async with office.desks.one() as desk:
+                await desk.sent(self.number, ids)
+        if self._suspect is not None:
+            (one, error), self._suspect = self._suspect, None
+            await self._take_off([], {one: (False, f"refused: {error}")})
+        self.running = True
+
+    async def _go_on(self) -> None:
+        self.bell.clear()
+        turn = await self._turn()
+        if turn.rows:
+            self._backoff.answered()
+            if self._dozing and turn.rows >= BUSY_ROWS:
+                self._dozing = False
+                await self._keeper.rouse(self.number)
+        elif not turn.more:
+            await self._rest()
+
+    async def _rest(self) -> None:
+        """Nothing waits. From `doze` on writers notify: look once more, then sleep."""
+        if not self._dozing:
+            self._dozing = await self._keeper.doze(self.number)
+            if not self._dozing:
+                await asyncio.sleep(IN_FLIGHT_S * random.uniform(0.5, 1.5))
+            return
+        try:
+            limit = DRY_S if self._office.dry() else None
+            await asyncio.wait_for(self.bell.wait(), limit)
+        except TimeoutError:
+            return
+
+    async def _turn(self) -> Turn:
+        office, began = self._office, time.monotonic()
+        picked, ids = await self._pick()
+        if not ids:
+            return Turn(0, picked.more)
+        try:
+            async with office.desks.one() as desk:
+                copied = await desk.fetch(ids, BYTES_MAX)
+        except TooHeavyError as error:
+            return await self._too_heavy(ids, error)
+        batch = await office.prepare(copied, len(ids))
+        self._row_bytes = max(100.0, batch.bytes / len(ids))
+        if batch.sent:
+            await self._commit(batch)
+        await self._settle(ids, batch)
+        self._limit = min(2 * self._limit, office.law.batch)
+        office.metrics.seconds.observe(time.monotonic() - began)
+        return Turn(len(ids) - batch.held)
+
+    async def _pick(self) -> tuple[Picked, list[int]]:
+        """The next batch's ids, in their order."""
+        office = self._office
+        places = max(1, min(self._limit, int(BYTES_WANTED / self._row_bytes)))
+        most = min(places, office.law.batch_per_tenant)
+        async with office.desks.one() as desk:
+            picked = await desk.pick(self.number, self._after, places, most, office.dry())
+            self._after = picked.last
+            return picked, await self._allowed(desk, picked)
+
+    async def _allowed(self, desk: Desk, picked: Picked) -> list[int]:
+        """What the tenants' allowances let through, in the order of the ids.
+
+        Taken off before it is sent: a crash may cost a tenant allowance, never give it more.
+        """
+        quota = self._office.law.quota_per_minute
+        if not quota or not picked.ids:
+            return sorted(one for ids in picked.ids.values() for one in ids)
+        wanted = {tenant: len(ids) for tenant, ids in picked.ids.items()}
+        may = await desk.reserve(wanted, quota)
+        for tenant, count in wanted.items():
+            if may.get(tenant, 0) < count:
+                self._office.spent(tenant)
+        return sorted(
+            one for tenant, ids in picked.ids.items() for one in ids[: may.get(tenant, 0)]
+        )
+
+    async def _commit(self, batch: Prepared) -> None:
+        assert self._producer is not None
+        office = self._office
+        paper = receipt(self.number, batch.sent, time.time_ns() // 1000)
+        place = office.settings.topic(RECEIPTS), office.receipts.partition(self.number), paper
+        try:
+            await self._producer.commit([*batch.sends, place])
+        except Refused as error:
+            # Of many rows nobody knows which; the half of them next time, until it stands alone.
+            self._limit = max(1, len(batch.sent) // 2)
+            if len(batch.sent) == 1:
+                self._suspect = batch.sent[0], str(error.__cause__ or error)
+            raise
+        office.metrics.batches.inc()
+
+    async def _settle(self, ids: list[int], batch: Prepared) -> None:
+        """Take off the queue what was sent; what was refused waits, or has failed."""
+        known = {*batch.sent, *batch.refused}
+        # A row of the queue without its event: somebody deleted that.
+        gone = [] if len(known) + batch.held == len(ids) else sorted({*ids} - {*batch.rows})
+        if gone:
+            log.error("shard %d: events deleted while they waited: %s", self.number, gone[:20])
+        why = {one: (refusal.final, refusal.error) for one, refusal in batch.refused.items()}
+        await self._take_off([*batch.sent, *gone], why)
+        relayed = self._office.metrics.relayed
+        for result, count in (("sent", len(batch.sent)), ("gone", len(gone))):
+            if count:
+                relayed.labels(result).inc(count)
+
+    async def _take_off(self, sent: list[int], why: dict[int, tuple[bool, str]]) -> None:
+        law = self._office.law
+        async with self._office.desks.one() as desk:
+            if not why:
+                await desk.sent(self.number, sent)
+                return
+            found = await desk.refused(
+                self.number, sent, why, law.retries, law.retry_first_s, law.retry_longest_s
+            )
+        for one, status in found.items():
+            self._office.metrics.relayed.labels("failed" if status == "failed" else "retried").inc()
+            log.warning("event %d is %s: %s", one, status, why[one][1])
+
+    async def _too_heavy(self, ids: list[int], error: TooHeavyError) -> Turn:
+        self._limit = max(1, len(ids) // 2)
+        if len(ids) == 1:
+            await self._take_off([], {ids[0]: (True, f"too_large: {error}")})
+        return Turn(1)
