@@ -17,7 +17,10 @@ STATEMENT_S = 10.0  # no question of a person may keep the server busy for longe
 POOL_MAX = 8
 TRIES = 4  # of adding, when the server ends one of two transactions that wait for each other
 AGAIN = (asyncpg.DeadlockDetectedError, asyncpg.SerializationError)
-ERRORS = (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError)
+ERRORS = (
+    asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError, OSError,
+    TimeoutError,
+)  # fmt: skip
 
 
 class OutboxWriter:

@@ -1,0 +1,208 @@
+"""The door between the outbox and the journal, on a real PostgreSQL that comes and goes."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager, suppress
+
+import pytest
+
+from agents.api.journal_door import Door, open_journal
+from agents.api.journal_sink import OutboxSink
+from agents.settings import Settings
+from stores.journal import Journal, JournalEvent
+from stores.outbox import BadEvent, Event, Outbox, TooManyPending
+from stores.postgres import connected, schema_of
+from tests.live.agents.api.conftest import OwnPostgres
+from tests.live.agents.projections.compare import migrated
+from tests.live.helpers import eventually
+
+TOPIC = "memory.events"
+
+
+@pytest.fixture
+def ready(settings: Settings) -> Settings:
+    """The run's PostgreSQL, migrated."""
+    return migrated(settings)
+
+
+def event(n: int, tenant: str = "a", key: str = "k", payload: str | None = None) -> Event:
+    return Event(TOPIC, tenant, payload or json.dumps({"n": n}), f"{key}-{n}", key)
+
+
+def row(n: int, tenant: str = "a", payload: str | None = None) -> JournalEvent:
+    return JournalEvent(TOPIC, tenant, "k", payload or json.dumps({"n": n}), f"k-{n}")
+
+
+async def stored(settings: Settings) -> list[tuple[str, str, int]]:
+    """(tenant, key, n) of the outbox in the order of ids."""
+    async with connected(settings.postgres(), "test") as connection:
+        rows = await connection.fetch(
+            f'SELECT tenant_id, key, payload FROM "{schema_of(settings.namespace)}".outbox_events'
+            " ORDER BY id"
+        )
+    return [(r["tenant_id"], r["key"], json.loads(r["payload"])["n"]) for r in rows]
+
+
+@asynccontextmanager
+async def outbox_of(settings: Settings) -> AsyncIterator[Outbox]:
+    outbox = await Outbox.open(settings.postgres(), settings.namespace)
+    try:
+        yield outbox
+    finally:
+        await outbox.close()
+
+
+@asynccontextmanager
+async def door_of(settings: Settings) -> AsyncIterator[tuple[Door, Journal]]:
+    """An open door with its drainer running."""
+    journal = await asyncio.to_thread(open_journal, settings)
+    try:
+        async with outbox_of(settings) as outbox:
+            door = Door(outbox, journal)
+            task = asyncio.create_task(door.run())
+            yield door, journal
+            task.cancel()
+            with suppress(asyncio.CancelledError):
+                await task
+    finally:
+        await asyncio.to_thread(journal.close)
+
+
+async def until(condition: Callable[[], object], seconds: float = 30.0) -> None:
+    await asyncio.to_thread(eventually, condition, seconds)
+
+
+async def empty(journal: Journal) -> None:
+    await until(lambda: not journal.pending())
+
+
+def test_no_key_is_overtaken_across_the_switch_and_back(postgres: OwnPostgres) -> None:
+    """Writers that wait for each answer, before, during and after an outage."""
+
+    async def writer(door: Door, tenant: str, stop: asyncio.Event, ways: set[str]) -> int:
+        n = 0
+        while not stop.is_set():
+            taken = await door.add_many([event(n, tenant, tenant)])
+            ways.add("journal" if taken.seqs else "outbox")
+            n += 1
+            await asyncio.sleep(0.002)
+        return n
+
+    async def run() -> tuple[dict[str, int], list[tuple[str, str, int]]]:
+        tenants = [f"t{k}" for k in range(8)] + ["t0", "t1"]
+        async with door_of(postgres.settings) as (door, journal):
+            ways: set[str] = set()
+            stop = asyncio.Event()
+            keys = dict.fromkeys(tenants)
+            jobs = [asyncio.create_task(writer(door, t, stop, ways)) for t in keys]
+            await asyncio.sleep(0.3)
+            assert ways == {"outbox"}
+            await asyncio.to_thread(postgres.kill)
+            await until(lambda: "journal" in ways)
+            await asyncio.sleep(0.5)
+            await asyncio.to_thread(postgres.start)
+            await until(lambda: not door.away)
+            ways.clear()
+            await until(lambda: "outbox" in ways)
+            ways.clear()
+            await asyncio.sleep(0.3)
+            assert ways == {"outbox"}, "it switched back, though its writers never paused"
+            stop.set()
+            counts = await asyncio.gather(*jobs)
+            await empty(journal)
+            return dict(zip(keys, counts, strict=True)), await stored(postgres.settings)
+
+    counts, found = asyncio.run(run())
+    for tenant, count in counts.items():
+        assert [n for t, _, n in found if t == tenant] == list(range(count)), tenant
+
+
+def test_at_the_start_without_postgres_events_wait_and_arrive(postgres: OwnPostgres) -> None:
+    async def run() -> None:
+        await asyncio.to_thread(postgres.stop)
+        async with door_of(postgres.settings) as (door, journal):
+            taken = await door.add_many([event(1), event(2)])
+            assert len(taken.seqs) == 2
+            with pytest.raises(BadEvent, match="topic"):
+                await door.add_many([Event("NO", "a", "{}", "d")])
+        await asyncio.to_thread(postgres.start)
+        async with door_of(postgres.settings) as (door, journal):
+            await empty(journal)
+        assert [n for _, _, n in await stored(postgres.settings)] == [1, 2]
+
+    asyncio.run(run())
+
+
+def test_refused_rows_and_full_tenants_hold_up_nobody_else(ready: Settings) -> None:
+    async def run() -> None:
+        settings = ready
+        async with outbox_of(settings) as outbox:
+            await outbox.limit("full", 2, "test")
+            for n in range(3):
+                with suppress(TooManyPending):
+                    await outbox.add_many([event(n, "full")])
+            sink = OutboxSink(outbox)
+            await outbox.add_many([event(7, "b")])
+            found = await sink([
+                row(1), row(10, "full"), row(2, payload='"\\u0000"'), row(3, payload="1e999999"),
+                row(4), row(11, "full"), row(7, "b"), row(7, "b", '{"n":8}'),
+                JournalEvent("BAD TOPIC", "a", "k", "{}", "x"),
+            ])  # fmt: skip
+            states = [one.state for one in found]
+            assert states == [
+                "drained", "later", "failed", "failed", "drained", "later", "drained", "failed",
+                "failed",
+            ]  # fmt: skip
+            assert "says something else" in (found[7].error or "")
+            assert all(one.error for one in found if one.state == "failed")
+        mine = [n for t, _, n in await stored(settings) if t == "a"]
+        assert mine == [1, 4]
+
+    asyncio.run(run())
+
+
+def test_a_tenant_at_its_limit_is_refused_and_its_rows_arrive_later(ready: Settings) -> None:
+    async def run() -> None:
+        settings = ready
+        async with outbox_of(settings) as outbox:
+            await outbox.limit("full", 1, "test")
+            with suppress(TooManyPending):
+                for n in range(5):
+                    await outbox.add_many([event(100 + n, "full")])
+            journal = await asyncio.to_thread(open_journal, settings)
+            await journal.append_many([row(1, "full"), row(2, "a")])
+            journal.close()
+            async with door_of(settings) as (door, journal):
+                await until(lambda: door.full)
+                assert journal.pending("full") == 1
+                with pytest.raises(TooManyPending):
+                    await door.add_many([event(9, "full")])
+                assert (await door.add_many([event(3)])).added
+                await outbox.limit("full", 1000, "test")
+                await empty(journal)
+                await until(lambda: not door.full)
+                assert (await door.add_many([event(9, "full")])).added
+
+    asyncio.run(run())
+
+
+BAD = ["nonsense", "NaN", '"\\ud800"', '["\\u0000"]', '{"\\u0000":1}', "[1,]", '"\x01"']
+TOO_FINE = ["1e99999", "1" * 5000]  # PostgreSQL may keep them; the journal's door doesn't
+
+
+def test_what_postgres_would_refuse_isnt_accepted_while_it_is_away(ready: Settings) -> None:
+    """Otherwise it would be acknowledged, and never arrive."""
+
+    async def run() -> None:
+        async with door_of(ready) as (door, journal):
+            for payload in BAD:
+                with pytest.raises(BadEvent):
+                    await door.add_many([event(1, payload=payload)])
+            door.away = True
+            for payload in [*BAD, *TOO_FINE]:
+                with pytest.raises(BadEvent):
+                    await door.add_many([event(1, payload=payload)])
+            assert journal.pending() == 0
+
+    asyncio.run(run())
