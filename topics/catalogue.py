@@ -121,6 +121,10 @@ _TOPICS = (
         "soma.outbox.receipts", "outbox_receipt", "shard", "murmur2 of the key", ("relay",),
         ("relay",), cleanup="compact", config=_STATE,
     ),
+    Topic(
+        "soma.imports", "import_mark", "the import's digest", "its key", ("observe",), ("observe",),
+        cleanup="compact", config=_STATE,
+    ),
     _state("predictors", "tenant 0x1f domain"),
     _state("integrator", "tenant"),
     _state("segmentation", "tenant, or tenant 0x1f domain"),

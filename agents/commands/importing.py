@@ -13,8 +13,8 @@ from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeRe
 
 from agents.settings import load
 from agents.tools.intake import STDIN, Intake, Wish
-from agents.tools.ledger import LedgerError
 from agents.tools.mapping import NAME, Plan
+from agents.tools.marks import LedgerError
 from agents.tools.times import FORMATS, Times
 
 SHOW_S = 0.2  # between changes of the bar

@@ -67,8 +67,7 @@ def observe(
     or with --domain-per-column one observation of each. JSON lines without --tenant are
     observations as they are (tenant, domain, ts, vector). Each row is published exactly once: an
     import that was interrupted in whatever way goes on when the same command is given again, and
-    takes up what a file has grown by. Kafka keeps the place for as long as consumer groups'
-    offsets (a week, by its default).
+    takes up what a file has grown by. How far each came is kept in soma.imports.
 
     \b
     Examples:

@@ -9,8 +9,8 @@ import json
 import os
 import select
 import time
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import asdict, dataclass, fields, replace
 from io import BufferedReader, RawIOBase
 from pathlib import Path
 from typing import Any, BinaryIO, Self
@@ -37,18 +37,34 @@ class Note:
     bad_bytes: int = 0  # of the file of refused rows
     mark: Mark | None = None
 
-    def text(self) -> str:
-        """As JSON."""
-        numbers = [self.rows, self.published, self.refused, self.shift, self.last, self.bad_bytes]
-        return json.dumps([numbers, self.mark.data() if self.mark else None])
+    def record(self, source: str) -> dict[str, Any]:
+        """As a record of the marks' topic; `source`: its name for people."""
+        assert self.mark is not None  # rows were accepted
+        return {
+            "source": source,
+            "rows": self.rows,
+            "published": self.published,
+            "refused": self.refused,
+            "shift_us": self.shift,
+            "last_ts": self.last,
+            "bad_bytes": self.bad_bytes,
+            **asdict(self.mark),
+        }
 
     @classmethod
-    def of(cls, text: str) -> Self:
-        """The inverse of `text`; of nothing: the start."""
-        if not text:
+    def of(cls, record: Mapping[str, Any] | None) -> Self:
+        """The inverse of `record`; of nothing: the start."""
+        if record is None:
             return cls()
-        numbers, mark = json.loads(text)
-        return replace(cls(*numbers), mark=Mark.of(mark) if mark else None)
+        return cls(
+            rows=record["rows"],
+            published=record["published"],
+            refused=record["refused"],
+            shift=record["shift_us"],
+            last=record["last_ts"],
+            bad_bytes=record["bad_bytes"],
+            mark=Mark(**{one.name: record[one.name] for one in fields(Mark)}),
+        )
 
 
 class BadRows:
@@ -152,7 +168,7 @@ class Importer:
         )
         with unbroken():
             if self._ledger is not None:
-                self._ledger.commit(note.rows, note.text())
+                self._ledger.commit(note.record(self._source.name))
             self.note, self._sent = note, 0
 
     def _refused(self, line: int, reason: str, refuse: Callable[[int, str], None]) -> None:

@@ -48,12 +48,17 @@ class Wish:
 
     def key(self) -> str:
         """What the progress of this import is kept under: the source, and what is made of it."""
-        if self.path == STDIN and not self.name:
+        if self.nameless:
             return uuid.uuid4().hex[:16]  # can't be told from any other
         source = f"name {self.name}" if self.name else f"path {os.path.realpath(self.path)}"
         plan = self.plan
         made = [plan.tenant, plan.domain, plan.time_column, list(plan.columns), plan.per_column]
         return hashlib.sha256(json.dumps([source, *made]).encode()).hexdigest()[:16]
+
+    @property
+    def nameless(self) -> bool:
+        """Whether the source can't be told from any other: its import can't be taken up again."""
+        return self.path == STDIN and not self.name
 
     @property
     def title(self) -> str:
@@ -82,10 +87,10 @@ class Intake:
         stream = self._stream()
         ledger = None
         if not wish.dry_run:
-            ledger = self._stack.enter_context(closing(Ledger(settings(), TOPIC, wish.key())))
+            ledger = self._stack.enter_context(closing(self._ledger(settings())))
             noted = Note.of(ledger.open())
             self._began = Note() if wish.again else noted
-        self._source = Source(stream, seekable=wish.path != STDIN)
+        self._source = Source(stream, seekable=wish.path != STDIN, name=wish.title)
         with self._errors():
             if wish.shift_to_now and self._began.mark is None:
                 self._began = replace(self._began, shift=self._shift())
@@ -161,6 +166,9 @@ class Intake:
 
     def _errors(self) -> "_Errors":
         return _Errors(self.wish)
+
+    def _ledger(self, settings: Settings) -> Ledger:
+        return Ledger(settings, TOPIC, self.wish.key(), kept=not self.wish.nameless)
 
     def _stream(self) -> BinaryIO:
         if self.wish.path == STDIN:

@@ -1,44 +1,54 @@
-"""Records and a note of how far their source was read, committed together.
+"""Records and a mark of how far their source was read, committed together.
 
-The note is the offset of a consumer group that nobody joins, with a text as its metadata: the
-broker commits it in the same transaction as the records (KIP-98), so what is noted is in the log,
-and what isn't is not. A second ledger of the same name fences the first.
+The mark is a record of the compacted topic `soma.imports` under the import's name, in the same
+transaction as the records (KIP-98): what the last committed mark covers is in the log, and what it
+doesn't cover is not. A second ledger of the same name fences the first.
+
+The mark isn't the offset of a consumer group: the broker forgets those after a week, and librdkafka
+never returns from `send_offsets_to_transaction` when the broker dies during it, whatever its time
+limit (github.com/confluentinc/librdkafka/issues/5456).
 """
 
 import logging
-import threading
 import time
 from collections.abc import Callable, Mapping
-from typing import Any
+from contextlib import suppress
+from typing import Any, TypeVar
 
-from confluent_kafka import Consumer, KafkaError, KafkaException, Producer, TopicPartition
+from confluent_kafka import KafkaError, KafkaException, Producer
 
 from agents.settings import Settings
 from agents.tools.known import partitions_of
+from agents.tools.marks import MARKS, LedgerError, last_mark
+from topics import codec
+from topics.partition import partition_of
 
-TIMEOUT_S = 10.0
-PATIENCE_S = 45.0  # for a broker that is away in the middle of a commit
+TIMEOUT_S = 5.0  # of one call: after it, the same call goes on
+PATIENCE_S = 45.0  # for a broker that is away; less than the transaction's own limit
+TRANSACTION_S = 60.0
 WAITING_MAX = 50_000  # records under way at once: bounds the memory
 _SILENT = logging.Logger("ledger", logging.CRITICAL + 1)
-NOTE_BYTES_MAX = 4_000  # the broker's default limit is 4096
 
-
-class LedgerError(Exception):
-    """The records at hand weren't committed; the text says why."""
+T = TypeVar("T")
 
 
 class Ledger:
     """Use `open`, then `send` and `commit` in turn, and `close` at the end."""
 
-    def __init__(self, settings: Settings, topic: str, name: str) -> None:
-        """`name`: of the source. `click.ClickException` if the broker or topic isn't there."""
+    def __init__(self, settings: Settings, topic: str, name: str, kept: bool = True) -> None:
+        """`name`: of the import; its marks are kept unless nobody can take it up again.
+
+        `click.ClickException` if the broker or a topic isn't there.
+        """
         self.topic = settings.topic(topic)
-        self.waiting = 0  # records in the open transaction
-        group = settings.prefix(f"import-{name}")
+        self.name = name
+        self._settings = settings
+        self._kept = kept
+        self._marks = settings.topic(MARKS)
         self._producer = Producer(
             settings.librdkafka(
-                transactional_id=group,
-                transaction_timeout_ms=60_000,
+                transactional_id=settings.prefix(f"import-{name}"),
+                transaction_timeout_ms=round(TRANSACTION_S * 1000),
                 partitioner="murmur2_random",
                 compression_type="lz4",
                 linger_ms=5,
@@ -48,111 +58,79 @@ class Ledger:
             )
         )
         partitions_of(self._producer, settings, topic)
-        self._consumer = Consumer(settings.librdkafka(group_id=group, enable_auto_commit=False))
+        self._partition = partition_of(name, len(partitions_of(self._producer, settings, MARKS)))
         self._begun = False
-        self._broken = False
 
-    def open(self) -> str:
-        """Fence who came before; returns the last committed note, or nothing."""
-        self._do("start a transaction", self._producer.init_transactions, TIMEOUT_S)
-        place = TopicPartition(self.topic, 0)
-        found: list[TopicPartition] = []
-        self._do(
-            "read how far it came",
-            lambda: found.extend(self._consumer.committed([place], timeout=TIMEOUT_S)),
-        )
-        if found[0].error is not None:
-            raise LedgerError(f"to read how far it came: {found[0].error.str()}")
-        return str(found[0].metadata or "") if found[0].offset >= 0 else ""
+    def open(self) -> Mapping[str, Any] | None:
+        """Fence who came before; returns the last committed mark, if there is one."""
+        self._do("start a transaction", lambda: self._producer.init_transactions(TIMEOUT_S))
+        return last_mark(self._settings, self._partition, self.name.encode())
 
     def send(self, key: bytes, value: bytes) -> None:
         """Hand over a record; waits while too many are under way."""
-        self._begin()
-        while True:
-            try:
-                self._producer.produce(self.topic, value=value, key=key)
-                break
-            except BufferError:
-                self._producer.poll(0.1)
-            except KafkaException as error:
-                # Only the transaction's own calls say what was fatal.
-                self._do("publish", self._producer.abort_transaction, TIMEOUT_S)
-                raise LedgerError(f"to publish: {_said(error.args[0])}") from error
-        self.waiting += 1
+        self._produce(self.topic, key, value)
 
-    def commit(self, count: int, note: str) -> None:
-        """Commit what was sent together with the note; `count` is the group's offset, for tools."""
-        if len(note.encode()) > NOTE_BYTES_MAX:
-            raise LedgerError(f"the note would have more than {NOTE_BYTES_MAX} bytes")
-        self._begin()
-        place = TopicPartition(self.topic, 0, count, metadata=note)
-        group = self._consumer.consumer_group_metadata()
-        # Deliveries wait for a broker that is away; the next call fails if it goes just then, and
-        # librdkafka (2.x) never returns from a second one after that.
-        if left := self._producer.flush(PATIENCE_S):
-            self._broken = True
-            raise LedgerError(f"to take {left} records, and didn't answer in {PATIENCE_S:g} s")
-        self._do("note how far it came", self._producer.send_offsets_to_transaction,
-                 [place], group, TIMEOUT_S, again=False)  # fmt: skip
-        self._do("commit", self._producer.commit_transaction, TIMEOUT_S)
-        self._begun, self.waiting = False, 0
+    def commit(self, mark: Mapping[str, Any]) -> None:
+        """Commit what was sent together with the mark.
+
+        After `LedgerError` nobody knows whether it is committed: the next `open` finds out.
+        """
+        if self._kept:
+            value = codec.encode("import_mark", dict(mark))
+            self._produce(self._marks, self.name.encode(), value, self._partition)
+        if self._begun:
+            self._do("commit", lambda: self._producer.commit_transaction(TIMEOUT_S))
+            self._begun = False
 
     def close(self) -> None:
         """Let the broker go; what isn't committed is aborted."""
-        try:
-            if self._begun and not self._broken:
-                self._producer.abort_transaction(5.0)
-        except KafkaException:
-            self._broken = True
-        if self._broken:
-            self._producer.purge()  # the broker aborts it by its own time limit, or our next start
-        self._consumer.close()
+        # The broker may be away, or have fenced us: then it aborts it itself, or our next start.
+        with suppress(KafkaException):
+            if self._begun:
+                self._producer.abort_transaction(TIMEOUT_S)
+        self._producer.purge()
 
-    def _begin(self) -> None:
+    def _produce(self, topic: str, key: bytes, value: bytes, partition: int = -1) -> None:
         if not self._begun:
             self._do("start a transaction", self._producer.begin_transaction)
             self._begun = True
+        while True:
+            try:
+                self._producer.produce(topic, value=value, key=key, partition=partition)
+                return
+            except BufferError:
+                # Ends at the latest when the records under way reach their time limit.
+                self._producer.poll(0.1)
+            except KafkaException as error:
+                # Only the transaction's own calls say what was fatal.
+                self._do("publish", lambda: self._producer.abort_transaction(TIMEOUT_S))
+                self._begun = False
+                raise LedgerError(f"to publish: {_said(error.args[0])}") from error
 
-    def _do(self, what: str, call: Callable[..., Any], *given: Any, again: bool = True) -> None:
-        """Ask the broker, `again` while it says that this may help."""
+    def _do(self, what: str, call: Callable[[], T]) -> T:
+        """Ask the broker, again and again while it says that this may help."""
         deadline = time.monotonic() + PATIENCE_S
         while True:
             try:
-                self._in_time(what, call, *given)
-                return
+                return call()
             except KafkaException as raised:
                 error: KafkaError = raised.args[0]
-                passing = error.retriable() or error.code() in _PASSING
-                if again and passing and time.monotonic() < deadline:
-                    continue
-                self._broken = True
-                raise LedgerError(f"to {what}: {_said(error)}") from raised
-
-    def _in_time(self, what: str, call: Callable[..., Any], *given: Any) -> None:
-        """Call it in a thread: some calls of librdkafka outlive their own time limit for ever."""
-        raised: list[BaseException] = []
-
-        def run() -> None:
-            try:
-                call(*given)
-            except BaseException as error:
-                raised.append(error)
-
-        thread = threading.Thread(target=run, name="Ledger", daemon=True)
-        thread.start()
-        thread.join(PATIENCE_S)
-        if thread.is_alive():
-            self._broken = True
-            raise LedgerError(f"to {what}, and didn't answer in {PATIENCE_S:g} s")
-        if raised:
-            raise raised[0]
+                final = error.fatal() or error.txn_requires_abort()
+                passing = not final and (error.retriable() or error.code() in _PASSING)
+                if not passing:
+                    raise LedgerError(f"to {what}: {_said(error)}") from raised
+                if time.monotonic() >= deadline:
+                    raise LedgerError(
+                        f"to {what}, and didn't answer in {PATIENCE_S:g} s"
+                    ) from raised
 
 
 _PASSING = (KafkaError._TIMED_OUT, KafkaError._TRANSPORT, KafkaError._ALL_BROKERS_DOWN)
+_FENCED = "another import of the same source has begun, or this one slept for a minute"
 _SAID: Mapping[int, str] = {
-    KafkaError._FENCED: "another import of the same source has begun",
-    KafkaError.PRODUCER_FENCED: "another import of the same source has begun",
-    KafkaError.INVALID_PRODUCER_EPOCH: "another import of the same source has begun",
+    KafkaError._FENCED: _FENCED,
+    KafkaError.PRODUCER_FENCED: _FENCED,
+    KafkaError.INVALID_PRODUCER_EPOCH: _FENCED,
 }
 
 

@@ -45,18 +45,9 @@ class Mark:
     place: int  # bytes
     line: int
     head: str  # of the first min(place, HEAD_BYTES) bytes
-    last: str  # of the last row's bytes
-    last_bytes: int
+    last_row: str  # of the last row's bytes
+    last_row_bytes: int
     ended: bool  # whether the last line had its end
-
-    def data(self) -> list[Any]:
-        """As JSON data."""
-        return [self.place, self.line, self.head, self.last, self.last_bytes, self.ended]
-
-    @classmethod
-    def of(cls, data: list[Any]) -> Self:
-        """The inverse of `data`."""
-        return cls(*data)
 
 
 class Source:
@@ -65,7 +56,10 @@ class Source:
     Bytes that aren't UTF-8 become lone surrogates: they matter only in a cell that is used.
     """
 
-    def __init__(self, stream: BinaryIO, seekable: bool, limit: int = ROW_BYTES_MAX) -> None:
+    def __init__(
+        self, stream: BinaryIO, seekable: bool, limit: int = ROW_BYTES_MAX, name: str = ""
+    ) -> None:
+        self.name = name  # for people
         self.place = 0
         self.line = 0
         self._stream = stream
@@ -129,7 +123,7 @@ class Source:
             raise SourceError("its first row isn't the one that was imported")
         last = self._jump(mark) if self._seekable else self._read_on(mark)
         head = bytes(self._head[: mark.place])
-        if _digest(head) != mark.head or _digest(last) != mark.last:
+        if _digest(head) != mark.head or _digest(last) != mark.last_row:
             raise SourceError(f"its first {mark.place} bytes aren't those that were imported")
         self.line, self._last = mark.line, last
         self._done = (mark.place, mark.line)
@@ -146,9 +140,9 @@ class Source:
     def _jump(self, mark: Mark) -> bytes:
         self._stream.seek(0)
         self._head[:] = self._stream.read(HEAD_BYTES)
-        self._stream.seek(mark.place - mark.last_bytes)
+        self._stream.seek(mark.place - mark.last_row_bytes)
         self.place = mark.place
-        return self._stream.read(mark.last_bytes)
+        return self._stream.read(mark.last_row_bytes)
 
     def _read_on(self, mark: Mark) -> bytes:
         last = self.raw
@@ -157,8 +151,8 @@ class Source:
             if not piece:
                 break
             self._count(piece)
-            last = (last + piece)[-max(mark.last_bytes, 1) :]
-        return last[-mark.last_bytes :] if mark.last_bytes else b""
+            last = (last + piece)[-max(mark.last_row_bytes, 1) :]
+        return last[-mark.last_row_bytes :] if mark.last_row_bytes else b""
 
 
 def _digest(data: bytes) -> str:

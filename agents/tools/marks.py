@@ -1,0 +1,77 @@
+"""How far each import came: the marks in the compacted topic `soma.imports`, by import."""
+
+import time
+from collections.abc import Mapping
+from typing import Any
+
+from confluent_kafka import (
+    OFFSET_BEGINNING,
+    Consumer,
+    IsolationLevel,
+    KafkaError,
+    KafkaException,
+    TopicPartition,
+)
+from confluent_kafka.admin import AdminClient, OffsetSpec  # type: ignore[attr-defined]
+
+from agents.settings import Settings
+from topics import codec
+
+MARKS = "soma.imports"
+ASK_S = 10.0
+# An open transaction of another, killed import holds the partition's readers up until the broker
+# aborts it: 60 s, and it looks every 10 s.
+WAIT_S = 90.0
+POLL_S = 0.2
+
+
+class LedgerError(Exception):
+    """Kafka didn't do what it was asked; the text says what, and why."""
+
+
+def last_mark(settings: Settings, partition: int, key: bytes) -> Mapping[str, Any] | None:
+    """The last committed mark under a key, None if there is none; `LedgerError` if unreadable.
+
+    Reads on to where the log ends now, not only to where readers of committed records may go: a
+    mark of ours that is committed may stand behind another's open transaction.
+    """
+    place = TopicPartition(settings.topic(MARKS), partition, OFFSET_BEGINNING)
+    end = _end(settings, place)
+    consumer = Consumer(
+        settings.librdkafka(
+            group_id=settings.prefix("imports"),  # never joined, nothing is committed
+            enable_auto_commit=False,
+            isolation_level="read_committed",
+            enable_partition_eof=True,
+            fetch_wait_max_ms=50,
+        )
+    )
+    found: bytes | None = None
+    deadline = time.monotonic() + WAIT_S
+    try:
+        consumer.assign([place])
+        while True:
+            for message in consumer.consume(10_000, POLL_S):
+                error = message.error()
+                if error is None:
+                    found = message.value() if message.key() == key else found
+                elif error.code() == KafkaError._PARTITION_EOF and (message.offset() or 0) >= end:
+                    return codec.decode(found)[1] if found is not None else None
+            if time.monotonic() > deadline:
+                raise LedgerError(f"to read how far it came, and didn't show all in {WAIT_S:g} s")
+    finally:
+        consumer.close()
+
+
+def _end(settings: Settings, place: TopicPartition) -> int:
+    """Where the partition's log ends, whatever of it is committed."""
+    admin = AdminClient(settings.librdkafka())
+    latest = OffsetSpec.latest()  # type: ignore[no-untyped-call]
+    asked = {TopicPartition(place.topic, place.partition): latest}
+    try:
+        answers = admin.list_offsets(
+            asked, isolation_level=IsolationLevel.READ_UNCOMMITTED, request_timeout=ASK_S
+        )
+        return int(next(iter(answers.values())).result().offset)
+    except KafkaException as error:
+        raise LedgerError(f"to read how far it came: {error.args[0].str()}") from error
