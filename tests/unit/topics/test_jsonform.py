@@ -77,7 +77,7 @@ def _some(kind: Any) -> Any:
         return kind["symbols"][0]
     body = kind["type"] if isinstance(kind, dict) else kind
     lists: Any = [] if isinstance(kind, dict) and "vector" in kind else ""
-    plain = {"string": "", "bytes": lists, "map": {}, "array": []}
+    plain = {"string": "", "bytes": lists, "map": {}, "array": [], "boolean": False}
     return plain.get(body, 0)
 
 
