@@ -20,10 +20,11 @@ from agents.engine import pages
 from agents.engine.ending import CLIENTS, calm, end_in
 from agents.engine.engine import Engine
 from agents.engine.processor import Processor
-from agents.engine.registry import OUTBOX, PROJECTIONS, processors
+from agents.engine.registry import GATEWAY, OUTBOX, PROJECTIONS, processors
 from agents.engine.security import credentials, security
 from agents.engine.transport import BatchConsumer, BatchSchema, BatchTransport
 from agents.engine.warm import warm
+from agents.gateway.gateway import TOPICS, Gateway
 from agents.outbox.service import RelayService
 from agents.outbox.warm import warm as warm_relay
 from agents.projections.frames import FramesToRedis
@@ -50,9 +51,24 @@ def needs(processor: Processor) -> list[str]:
     ]
 
 
+def has_gateway(settings: Settings) -> bool:
+    """Whether this worker calls the remote memory service. SettingsError if it can't as asked."""
+    if settings.memory_http_endpoint:
+        return not settings.agents or GATEWAY in settings.agents
+    if GATEWAY in settings.agents:
+        raise SettingsError(
+            "SOMA_AGENTS names the gateway, and no service to deliver to is set: "
+            "set SOMA_MEMORY_HTTP_ENDPOINT=https://host:port"
+        )
+    return False
+
+
 def checked(settings: Settings, chosen: dict[str, Processor]) -> int:
     """The common partition count of the topics. Raises SettingsError naming every difference."""
-    topics = sorted({name for processor in chosen.values() for name in needs(processor)})
+    topics = sorted(
+        {name for processor in chosen.values() for name in needs(processor)}
+        | set(TOPICS if has_gateway(settings) else ())
+    )
     if not topics:
         return 0
     if differences := check_topics(settings, topics):
@@ -136,12 +152,11 @@ def register(app: faust.App, engine: Engine) -> None:
         await engine.watch()
 
 
-Service = FramesToRedis | TopicToTable | RelayService
+Service = FramesToRedis | TopicToTable | RelayService | Gateway
 
 
 def chosen_services(settings: Settings, engine: Engine) -> list[Service]:
-    """What runs beside the processors: projections and the outbox's relay, as far as stores are
-    set."""
+    """What runs beside the processors, as far as it is set: projections, the relay, the gateway."""
 
     def wanted(room: str) -> bool:
         return not settings.agents or room in settings.agents
@@ -151,6 +166,8 @@ def chosen_services(settings: Settings, engine: Engine) -> list[Service]:
         chosen.append(RelayService(settings, failed=engine.end))
     elif OUTBOX in settings.agents:
         log.warning("SOMA_POSTGRES_DSN isn't set: there is no outbox to relay from")
+    if has_gateway(settings):
+        chosen.append(Gateway(settings, failed=engine.end))
     return chosen
 
 

@@ -88,6 +88,22 @@ class ProjectionSettings(BaseModel):
     history_days: Annotated[int, Field(ge=1, le=3650)] = 7
 
 
+class GatewaySettings(BaseModel):
+    """How the remote memory service is called; the breaker's numbers are those of its law."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    timeout_s: Annotated[float, Field(gt=0.0, le=60.0)] = 5.0  # of one call, to its last byte
+    concurrency: Annotated[int, Field(ge=1, le=1_000)] = 32  # quick calls at a time
+    slow_concurrency: Annotated[int, Field(ge=1, le=1_000)] = 256  # slow and failing ones
+    failures: Annotated[int, Field(ge=1, le=100)] = 3
+    open_s: Annotated[float, Field(ge=0.0, le=86_400.0)] = 60.0
+    health_every_s: Annotated[float, Field(gt=0.0, le=3_600.0)] = 5.0
+    lane_events: Annotated[int, Field(ge=1, le=10_000)] = 200  # held in memory, per tenant
+    queued_events: Annotated[int, Field(ge=1, le=1_000_000)] = 20_000  # and of all tenants
+    queued_mib: Annotated[int, Field(ge=2, le=4_096)] = 64
+
+
 class SegmentationDefaults(BaseModel):
     """What segmentation uses for tenants that set nothing else (times in event time)."""
 
@@ -181,12 +197,16 @@ class Settings(BaseSettings):
     opa_timeout_s: Annotated[float, Field(gt=0.0, le=60.0)] = 1.0
     opa_fail_open: bool = False
 
+    memory_http_endpoint: Annotated[str, Field(pattern=r"^(https?://[^\s?#@]+)?$")] = ""
+    memory_http_token: SecretStr = SecretStr("")
+
     integrator: IntegratorDefaults = IntegratorDefaults()
     predictors: PredictorDefaults = PredictorDefaults()
     segmentation: SegmentationDefaults = SegmentationDefaults()
     projections: ProjectionSettings = ProjectionSettings()
     journal: JournalSettings = JournalSettings()
     outbox: OutboxDefaults = OutboxDefaults()
+    gateway: GatewaySettings = GatewaySettings()
 
     _local: bool = PrivateAttr(default=False)
 
@@ -379,6 +399,7 @@ def _unknown(env: Mapping[str, str]) -> Iterator[str]:
         "PROJECTIONS": ProjectionSettings,
         "JOURNAL": JournalSettings,
         "OUTBOX": OutboxDefaults,
+        "GATEWAY": GatewaySettings,
     }
     plain = {name.upper() for name in Settings.model_fields}
     for variable in sorted(env):

@@ -128,6 +128,11 @@ _TOPICS = (
     _state("predictors", "tenant 0x1f domain"),
     _state("integrator", "tenant"),
     _state("segmentation", "tenant, or tenant 0x1f domain"),
+    Topic(
+        "soma.gateway.state", "gateway_state", "the word gateway", "as memory.events",
+        ("gateway",), ("gateway",), cleanup="compact", config=_STATE,
+    ),
+    _dlq("memory.events", "gateway"),
     _dlq("cog.observations", "predictors"),
     _dlq("cog.predictor.updates", "integrator"),
     _dlq("cog.global.frame", "segmentation"),

@@ -11,7 +11,8 @@ from agents.engine.processor import Processor
 
 PROJECTIONS = "projections"  # the room that writes to stores; it folds nothing
 OUTBOX = "outbox"  # the room that relays from a store; neither does it
-_SERVICES = (PROJECTIONS, OUTBOX)
+GATEWAY = "gateway"  # the room that calls the remote memory service
+_SERVICES = (PROJECTIONS, OUTBOX, GATEWAY)
 
 
 def rooms() -> list[str]:

@@ -73,8 +73,11 @@ class Stream:
             self.ends.pop(partition, None)
             self.waiting.add(message)
 
-    def place(self, partition: int, offset: int) -> None:
-        """Read a partition from here on. What is gone from the log is named."""
+    def place(self, partition: int, offset: int) -> int | None:
+        """Read a partition from here on. What is gone from the log is named.
+
+        Returns where the log let it begin; None: not yet, ask again.
+        """
         at = TopicPartition(self.topic, partition, offset)
         try:
             low, high = self._consumer.get_watermark_offsets(at, timeout=ANSWER_S)
@@ -83,7 +86,7 @@ class Stream:
         except KafkaException as error:
             # Fetching hasn't begun yet, or the broker is away: asked again with the next turn.
             logger.debug("%s partition %d isn't placed: %s", self.topic, partition, error)
-            return
+            return None
         if at.offset != offset:
             logger.error(
                 "%s partition %d: the store is at offset %d, the log has %d to %d: going on at %d",
@@ -93,6 +96,7 @@ class Stream:
         self._next[partition] = at.offset
         if not self._paused:
             self._consumer.resume([at])
+        return int(at.offset)
 
     def unplace(self, partitions: Iterable[int]) -> None:
         """Forget what was read of these partitions, and read no more before they are placed."""

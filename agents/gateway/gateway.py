@@ -1,0 +1,258 @@
+"""The room `gateway`: memory.events to the remote memory service, in a thread of its own.
+
+In that thread runs an event loop; the two consumers' calls, which block, have a thread each. All
+bookkeeping is the loop's. A position counts only what the remote has answered.
+"""
+
+import asyncio
+import logging
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from typing import TypeVar
+
+from confluent_kafka import Message
+from prometheus_client import REGISTRY, CollectorRegistry
+
+from agents.gateway import state
+from agents.gateway.book import Book
+from agents.gateway.circuits import Circuits
+from agents.gateway.deliveries import Deliveries
+from agents.gateway.events import is_control, size_of, tenant_of
+from agents.gateway.inbox import Inbox
+from agents.gateway.metrics import metrics_of
+from agents.gateway.part import Part, Room
+from agents.gateway.passes import Passes
+from agents.gateway.rule import Breakers
+from agents.gateway.slots import Slots
+from agents.gateway.writer import SOURCE, STATE, Writer
+from agents.projections.stream import Stream
+from agents.settings import Settings
+from stores.memory_remote import MemoryRemote
+from topics.catalogue import dlq_of
+
+NAME = "gateway"
+TOPICS = (SOURCE, dlq_of(SOURCE), STATE)
+READ_MAX = 1_000  # records a turn
+READ_S = 0.02
+COMMIT_EVERY_S = 0.2
+UNDELIVERED_MAX = 5_000  # tenants per partition: a state row must fit into a record
+LAST_CALLS_S = 1.0  # for calls that are out when the gateway stops
+
+A = TypeVar("A")
+logger = logging.getLogger(__name__)
+
+
+class Gateway:
+    """Runs from `start` to `stop`; `error` says why it ended by itself."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        registry: CollectorRegistry = REGISTRY,
+        failed: Callable[[Exception], None] | None = None,
+    ) -> None:
+        """`failed` hears, in that thread, the error that ended it: the worker should end too."""
+        own = settings.gateway
+        self.error: Exception | None = None
+        self.circuits = Circuits(Breakers(own.failures, own.open_s))
+        registry.register(self.circuits)
+        self._registry = registry
+        self._settings = settings
+        self._failed = failed
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, name=NAME, daemon=True)
+
+    def start(self) -> None:
+        """Join the group and start reading."""
+        self._thread.start()
+
+    def stop(self, seconds: float = 5.0) -> None:
+        """Let the calls that are out end, note what is delivered, leave the group."""
+        self._stop.set()
+        if self._thread.ident is not None:
+            self._thread.join(seconds)
+
+    def _run(self) -> None:
+        try:
+            asyncio.run(self._work())
+        except Exception as error:
+            self.error = error
+            logger.exception("The gateway has ended")
+            if self._failed is not None:
+                self._failed(error)
+        finally:
+            self._registry.unregister(self.circuits)
+
+    async def _work(self) -> None:
+        own = self._settings.gateway
+        remote = MemoryRemote(
+            self._settings.memory_http_endpoint,
+            own.timeout_s,
+            own.concurrency + own.slow_concurrency,
+            self._settings.memory_http_token.get_secret_value(),
+        )
+        try:
+            await Running(self._settings, self.circuits, remote, self._registry).run(self._stop)
+        finally:
+            await remote.close()
+
+
+class Running:
+    """What lives as long as the event loop."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        circuits: Circuits,
+        remote: MemoryRemote,
+        registry: CollectorRegistry,
+    ) -> None:
+        own = settings.gateway
+        self._settings = settings
+        self._circuits = circuits
+        self._remote = remote
+        self._metrics = metrics_of(registry)
+        self._writer = Writer(settings)
+        self._broken: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        slots = Slots(own.concurrency, own.slow_concurrency)
+        self._deliveries = Deliveries(
+            remote, circuits, slots, self._writer, self._metrics, self._ended
+        )
+        self._room = Room(own.queued_events, own.queued_mib << 20)
+        self._inbox = Inbox()
+        self._stream = Stream(settings, NAME, SOURCE, self._inbox)
+        self._passes = Passes(settings, self._stream.topic, circuits, self._deliveries, self._room)
+        self._parts: dict[int, Part] = {}
+        self._thread = ThreadPoolExecutor(1, NAME)
+        self._commit_at = 0.0
+        self._full = False
+
+    async def run(self, stop: threading.Event) -> None:
+        """Until `stop` is set. Raises what broke."""
+        beside = [
+            asyncio.create_task(self._passes.run(lambda: list(self._parts.values()))),
+            asyncio.create_task(self._watch_health()),
+        ]
+        for task in beside:
+            task.add_done_callback(self._task_ended)
+        try:
+            while not stop.is_set() and not self._broken.done():
+                await self._turn()
+        finally:
+            await self._close(beside)
+        if self._broken.done():
+            self._broken.result()
+
+    async def _turn(self) -> None:
+        await self._in_thread(lambda: self._stream.read(READ_MAX, READ_S))
+        for partition in self._inbox.gone():
+            if part := self._parts.pop(partition, None):
+                part.leave()
+        if self._stream.unplaced and self._stream.topic_id:
+            await self._place(set(self._stream.unplaced), self._stream.topic_id)
+        parts = list(self._parts.values())
+        for message in self._inbox.messages():
+            self._take(message, self._room.share(parts) < 1.0)
+        self._writer.poll()
+        if time.monotonic() >= self._commit_at:
+            self._commit()
+            await self._brake()
+
+    async def _place(self, partitions: set[int], topic_id: str) -> None:
+        """Read the state of partitions that are new here, and go on from it."""
+        saved = await self._in_thread(lambda: state.load(self._settings, partitions, topic_id))
+        for partition, found in saved.items():
+            place = partial(self._stream.place, partition, found.next_offset)
+            if (at := await self._in_thread(place)) is None:
+                continue  # asked again with the next turn
+            behind = {tenant: first for tenant, first in found.behind.items() if first < at}
+            lane_max = self._settings.gateway.lane_events
+            book: Book[Message] = Book(at, behind, lane_max, size_of)
+            book.changed = False
+            self._parts[partition] = Part(partition, topic_id, book)
+
+    def _take(self, message: Message, room: bool) -> None:
+        part = self._parts.get(message.partition() or 0)
+        offset = message.offset() or 0
+        if part is None or offset < part.book.next_offset:
+            return
+        if is_control(message):
+            part.book.pass_over(offset)
+            return
+        tenant = tenant_of(message)
+        if part.book.offer(tenant, offset, message, room):
+            self._deliveries.wake(part, tenant)
+
+    def _commit(self) -> None:
+        """Write what is delivered, and what others are to see of it."""
+        self._commit_at = time.monotonic() + COMMIT_EVERY_S
+        books = {number: part.book for number, part in self._parts.items()}
+        for number, book in books.items():
+            if book.changed:
+                topic_id = self._parts[number].topic_id
+                self._writer.state(number, topic_id, book.next_offset, book.undelivered())
+                book.changed = False
+        self._stream.done({number: book.next_offset for number, book in books.items()})
+        self._note(books)
+
+    def _note(self, books: dict[int, Book[Message]]) -> None:
+        unread = self._stream.lag({number: book.next_offset for number, book in books.items()})
+        self._metrics.unread.clear()
+        self._metrics.lag.clear()
+        for number, lag in unread.items():
+            book = books[number]
+            first = min(book.undelivered().values(), default=book.next_offset)
+            self._metrics.unread.labels(str(number)).set(lag)
+            self._metrics.lag.labels(str(number)).set(lag + book.next_offset - first)
+        self._metrics.behind.set(sum(len(book.behind) for book in books.values()))
+        self._metrics.queued.set(sum(book.queued for book in books.values()))
+
+    async def _brake(self) -> None:
+        """Stop reading while more tenants are behind than a state row holds."""
+        most = max(
+            (len(p.book.behind) + len(p.book.lanes) for p in self._parts.values()), default=0
+        )
+        if most >= UNDELIVERED_MAX and not self._full:
+            logger.error("%d tenants have undelivered events: the gateway reads no more", most)
+            self._full = True
+            await self._in_thread(self._stream.pause)
+        elif self._full and most < 0.9 * UNDELIVERED_MAX:
+            self._full = False
+            await self._in_thread(self._stream.resume)
+
+    async def _watch_health(self) -> None:
+        while True:
+            well = await self._remote.health()
+            if self._circuits.health(well):
+                logger.warning("The remote memory service is %s", "back" if well else "away")
+            await asyncio.sleep(self._settings.gateway.health_every_s)
+
+    async def _close(self, beside: list[asyncio.Task[None]]) -> None:
+        self._deliveries.closing = True
+        for task in beside:
+            task.cancel()
+        lanes = [task for part in self._parts.values() for task in part.lanes.values()]
+        if lanes:
+            await asyncio.wait(lanes, timeout=LAST_CALLS_S)
+        for part in self._parts.values():
+            part.leave()
+        await asyncio.gather(*beside, *lanes, return_exceptions=True)
+        self._passes.close()
+        self._commit()
+        await self._in_thread(lambda: self._writer.close(1.0))
+        await self._in_thread(self._stream.close)
+        self._thread.shutdown()
+
+    def _task_ended(self, task: asyncio.Task[None]) -> None:
+        if not task.cancelled() and (error := task.exception()) is not None:
+            self._ended(error)
+
+    def _ended(self, error: BaseException) -> None:
+        if not self._broken.done():
+            self._broken.set_exception(error)
+
+    async def _in_thread(self, work: Callable[[], A]) -> A:
+        return await asyncio.get_running_loop().run_in_executor(self._thread, work)
