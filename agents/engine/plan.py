@@ -3,6 +3,7 @@
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -85,9 +86,13 @@ class Plan:
 
 
 def defaults_of(processor: Processor, settings: Settings) -> dict[str, str]:
-    """The deployment's values that a processor's folds depend on, as text for the epochs log."""
+    """All values that a processor's folds depend on, as text for the epochs log.
+
+    The room's own defaults are among them: a later version may have others.
+    """
     tree = getattr(settings, processor.name, None)
-    values = tree.model_dump() if tree is not None else {}
+    values: dict[str, Any] = dict(processor.defaults)
+    values |= tree.model_dump() if tree is not None else {}
     values["forget_after_s"] = settings.forget_after_s
     return {
         name: value if isinstance(value, str) else json.dumps(value)

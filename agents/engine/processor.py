@@ -263,6 +263,7 @@ class Processor:
     settings: Mapping[str, str]  # what control records may set -> one line of help
     make: Callable[[Context], Fold]
     reasons: tuple[str, ...] = ()  # the room's own dead letter reasons
+    defaults: Mapping[str, str] = field(default_factory=dict)  # of settings the deployment leaves
     sink_src: Mapping[str, Mapping[str, int]] = field(default_factory=dict)  # sink -> Layout src
     state_src: Mapping[str, int] = field(default_factory=dict)
     policy: Callable[[Settings], Policy | None] | None = None  # made once per process

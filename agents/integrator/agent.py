@@ -17,6 +17,7 @@ PROCESSOR = Processor(
     state_schema="integrator_state",
     law=2,
     settings={setting.name: setting.help for setting in SETTINGS},
+    defaults={setting.name: setting.default for setting in SETTINGS},
     make=Integrator,
     reasons=REASONS,
     policy=policy_of,

@@ -11,7 +11,7 @@ back; domains leave when silent.
 from agents.engine.processor import SRC_SCRATCH, Processor
 from agents.predictors.fold import PredictorFold
 from agents.predictors.kernels import REASONS
-from agents.predictors.settings import SETTINGS
+from agents.predictors.settings import DEFAULTS, SETTINGS
 
 UPDATES = "cog.predictor.updates"
 CALIBRATIONS = "cog.predictor.calibration"
@@ -24,6 +24,7 @@ PROCESSOR = Processor(
     state_schema="predictors_state",
     law=1,
     settings=SETTINGS,
+    defaults=DEFAULTS,
     make=PredictorFold,
     reasons=REASONS,
     sink_src={

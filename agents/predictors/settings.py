@@ -42,7 +42,7 @@ _RANGES: dict[str, tuple[float, float]] = {
     "calibrate_every": (50.0, 100_000.0),
 }
 _WHOLE = ("calibrate_every",)
-_DEFAULTS = {
+DEFAULTS = {
     "predictor": "heat",
     "alpha": "2.0",
     "diffusion_time": "0.5",
@@ -98,7 +98,7 @@ def _checked(setting: str, value: float, text: str) -> float:
 
 def row_of(defaults: Mapping[str, str]) -> NDArray[np.float64]:
     """The deployment's row: its own values where it gives them. Raises ValueError for a bad one."""
-    return np.array([parse(name, defaults.get(name, _DEFAULTS[name])) for name in NAMES])
+    return np.array([parse(name, defaults.get(name, DEFAULTS[name])) for name in NAMES])
 
 
 class Book:

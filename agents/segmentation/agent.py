@@ -5,7 +5,7 @@ State: a row for each (tenant, domain), 0.4 to 1.4 KB; one for each tenant, abou
 
 from agents.engine.processor import SRC_BATCH, SRC_NAMES, SRC_SCRATCH, Processor
 from agents.segmentation.fold import REASONS, Segmentation
-from agents.segmentation.settings import SETTINGS
+from agents.segmentation.settings import DEFAULTS, SETTINGS
 
 PROCESSOR = Processor(
     name="segmentation",
@@ -14,6 +14,7 @@ PROCESSOR = Processor(
     state_schema="segmentation_state",
     law=1,
     settings=SETTINGS,
+    defaults=DEFAULTS,
     make=Segmentation,
     reasons=REASONS,
     sink_src={

@@ -99,6 +99,7 @@ BY_NAME = {setting.name: k for k, setting in enumerate(ALL)}
 ) = range(len(ALL))  # fmt: skip
 
 SETTINGS = {setting.name: setting.help for setting in ALL}
+DEFAULTS = {setting.name: setting.default for setting in ALL}
 CHOICES = {setting.name: setting.choices for setting in ALL if setting.choices}
 OF_TENANT = ("leader", "domains_max")  # can't differ between a tenant's domains
 

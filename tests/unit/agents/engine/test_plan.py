@@ -55,6 +55,7 @@ def test_control_schemas_are_reserved_and_never_the_sources(processor: Processor
 def test_the_deployments_values_are_text_in_a_fixed_order(processor: Processor) -> None:
     values = defaults_of(processor, NAMED)
     assert list(values) == sorted(values) and "forget_after_s" in values
+    assert set(values) >= set(processor.settings), "a later version's defaults may differ"
     assert all(isinstance(value, str) for value in values.values())
     assert values == defaults_of(processor, Settings(kafka_bootstrap="127.0.0.1:2"))
 
