@@ -211,6 +211,7 @@ class Outbox(OutboxWriter):
     async def _replayed(
         self, connection: Any, ids: Sequence[int], actor: str, again: bool
     ) -> Replayed:
+        await connection.execute(self._sql(sql.STAY))
         found = await connection.fetch(self._sql(sql.STANDING), ids)
         failed = await connection.fetch(self._sql(sql.REPLAY_FAILED), ids)
         back = await connection.fetch(self._sql(sql.REPLAY_SKIPPED), ids)

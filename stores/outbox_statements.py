@@ -68,8 +68,8 @@ SUMMARY = f"""
     top AS (SELECT * FROM by_tenant ORDER BY pending + failed DESC, tenant LIMIT $1)
     SELECT tenant, pending, failed,
            coalesce(extract(epoch FROM clock_timestamp() - oldest), 0)::float8 AS oldest_age_s,
-           coalesce((SELECT c.refused FROM SCHEMA.outbox_counts c WHERE c.tenant_id = tenant),
-                    false) AS refused,
+           coalesce((SELECT c.refused FROM SCHEMA.outbox_counts c WHERE c.tenant_id = tenant
+                     ORDER BY c.n DESC LIMIT 1), false) AS refused,
            (SELECT l.max_pending FROM SCHEMA.outbox_limits l WHERE l.tenant_id IN (tenant, '*')
             ORDER BY l.tenant_id = '*' LIMIT 1) AS max_pending
     FROM top
@@ -89,6 +89,8 @@ CHECK = f"""
     FROM ({_BY_TENANT}) AS by_tenant
 """
 
+# No event leaves for its age while these come back.
+STAY = "SELECT pg_advisory_xact_lock(SCHEMA.outbox_lock_class(), 201)"
 # What stands where, of the ids asked for; locked, so that it stays so until the end.
 STANDING = """
     SELECT e.id, e.shard, e.tenant_id AS tenant, e.created_at, q.status, s.id IS NOT NULL AS skipped
@@ -136,7 +138,6 @@ SKIP = """
 """
 # Relays that sleep look again; those awake find the rows by themselves.
 WAKE = "SELECT pg_notify($1, shard::text) FROM unnest($2::integer[]) AS shard"
-RECOUNT = "SELECT SCHEMA.outbox_recount(tenant) FROM unnest($1::text[]) AS tenant"
 
 LIMITS = "SELECT tenant_id, max_pending FROM SCHEMA.outbox_limits ORDER BY tenant_id LIMIT 10000"
 LIMIT = """
@@ -145,7 +146,7 @@ LIMIT = """
 """
 UNLIMIT = "DELETE FROM SCHEMA.outbox_limits WHERE tenant_id = $1"
 # After another limit what was counted says nothing: the next to add counts again.
-UNCOUNT = "DELETE FROM SCHEMA.outbox_counts WHERE $1 IN (tenant_id, '*')"
+UNCOUNT = "DELETE FROM SCHEMA.outbox_counts WHERE $1::text IN (tenant_id, '*')"
 
 _LISTS = {"pending": _WAITING, "failed": _WAITING, "skipped": _SKIPPED, "sent": _SENT, None: _ALL}
 

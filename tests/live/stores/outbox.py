@@ -1,0 +1,71 @@
+"""What the outbox's tests share: a schema of their own, and sessions in it."""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from typing import Any
+
+import asyncpg
+
+from agents.settings import Settings
+from stores import migrations
+from stores.postgres import connect, connected, quoted, schema_of
+
+TOPIC = "memory.events"
+
+
+async def migrate(settings: Settings) -> None:
+    async with connected(settings.postgres(), "test") as connection:
+        await migrations.up(connection, schema_of(settings.namespace), migrations.load())
+
+
+@asynccontextmanager
+async def sessions(settings: Settings, count: int) -> AsyncIterator[list[Any]]:
+    """Sessions whose search path is the migrated schema, as a service would have it."""
+    await migrate(settings)
+    made: list[Any] = []
+    try:
+        for _ in range(count):
+            made.append(await connect(settings.postgres(), "test"))
+            schema = quoted(schema_of(settings.namespace))
+            await made[-1].execute(f"SET search_path TO {schema}")
+        yield made
+    finally:
+        for one in made:
+            one.terminate()
+
+
+def run(settings: Settings, count: int, test: Callable[..., Awaitable[None]]) -> None:
+    """Run a test with so many sessions."""
+
+    async def whole() -> None:
+        async with sessions(settings, count) as made:
+            await asyncio.wait_for(test(*made), 60)
+
+    asyncio.run(whole())
+
+
+async def add(
+    session: Any, dedupe: str, tenant: str = "a", payload: str = "{}", key: str | None = None
+) -> int:
+    added = await session.fetchval(
+        "SELECT soma_outbox_add($1, $2, $3::text::jsonb, $4, $5)",
+        TOPIC, tenant, payload, dedupe, key,
+    )  # fmt: skip
+    assert isinstance(added, int)
+    return added
+
+
+async def waits(task: "asyncio.Task[Any]") -> bool:
+    """Whether the task is still waiting after a while in which it could have been done."""
+    done, _ = await asyncio.wait([task], timeout=0.2)
+    return not done
+
+
+async def refused(session: Any, tenant: str, dedupe: str) -> bool:
+    try:
+        await add(session, dedupe, tenant)
+    except asyncpg.PostgresError as error:
+        assert error.sqlstate == "SO001", error
+        return True
+    return False

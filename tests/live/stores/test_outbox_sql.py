@@ -1,0 +1,423 @@
+"""The outbox's SQL by itself: deduplication, limits and waking, with sessions at the same time."""
+
+import asyncio
+from typing import Any
+
+import asyncpg
+import pytest
+
+from agents.settings import Settings
+from stores.postgres import schema_of
+from tests.live.stores.outbox import TOPIC, add, refused, run, waits
+
+LIMIT = "INSERT INTO outbox_limits VALUES ($1, $2)"
+PENDING = "SELECT count(*) FROM outbox_queue WHERE tenant_id = $1 AND status = 'pending'"
+SLEEP = "SELECT pg_try_advisory_lock(outbox_lock_class(), 100 + $1)"
+WAKE = "SELECT pg_advisory_unlock(outbox_lock_class(), 100 + $1)"
+
+
+def test_an_event_stands_in_both_tables_and_the_view(settings: Settings) -> None:
+    async def test(one: Any) -> None:
+        first = await add(one, "k1", payload='{"x": 1}', key="z")
+        row = await one.fetchrow("SELECT *, outbox_shard('a', 'z') AS place FROM outbox")
+        assert (row["id"], row["topic"], row["tenant_id"], row["key"]) == (first, TOPIC, "a", "z")
+        assert (row["status"], row["payload"], row["shard"]) == (
+            "pending",
+            '{"x": 1}',
+            row["place"],
+        )
+        queued = await one.fetchrow("SELECT *, outbox_key_hash('a', 'z') AS h FROM outbox_queue")
+        assert (queued["key_hash"], queued["shard"]) == (queued["h"], row["shard"])
+        await one.execute("DELETE FROM outbox_queue")
+        assert await one.fetchval("SELECT status FROM outbox") == "sent"
+        value = b"\x00\x00\x00\x00\x07abc"
+        await one.fetchval("SELECT soma_outbox_add_avro($1, 'a', $2, 'k2')", TOPIC, value)
+        row = await one.fetchrow("SELECT * FROM outbox WHERE dedupe_key = 'k2'")
+        assert (row["value"], row["payload"], row["key"]) == (value, None, "a")
+
+    run(settings, 1, test)
+
+
+@pytest.mark.parametrize("end", ["COMMIT", "ROLLBACK"])
+def test_the_same_key_in_two_transactions_is_one_event(settings: Settings, end: str) -> None:
+    async def test(one: Any, two: Any) -> None:
+        await one.execute("BEGIN")
+        first = await add(one, "k")
+        second = asyncio.create_task(add(two, "k"))
+        assert await waits(second), "whether it is a duplicate depends on the first"
+        await one.execute(end)
+        assert (await second == first) == (end == "COMMIT")
+        assert await one.fetchval("SELECT count(*) FROM outbox_events") == 1
+        assert await one.fetchval("SELECT count(*) FROM outbox_queue") == 1
+
+    run(settings, 2, test)
+
+
+def test_repeatable_read_is_told_to_try_again_not_lied_to(settings: Settings) -> None:
+    async def test(one: Any, two: Any) -> None:
+        await two.execute("BEGIN ISOLATION LEVEL REPEATABLE READ")
+        await two.fetchval("SELECT 1 FROM outbox_events")  # its snapshot
+        first = await add(one, "k")
+        with pytest.raises(asyncpg.SerializationError):
+            await add(two, "k")
+        await two.execute("ROLLBACK")
+        async with two.transaction(isolation="repeatable_read"):
+            assert await add(two, "k") == first
+            await add(two, "another")  # and others don't get in its way
+
+    run(settings, 2, test)
+
+
+def test_counting_is_no_conflict_for_repeatable_read(settings: Settings) -> None:
+    async def test(one: Any, two: Any) -> None:
+        await one.execute(LIMIT, "a", 5)  # so few: every add counts
+        await add(one, "k0")
+        await two.execute("BEGIN ISOLATION LEVEL REPEATABLE READ")
+        await two.fetchval("SELECT 1 FROM outbox_events")
+        await add(one, "k1")
+        await add(two, "k2")
+        await two.execute("COMMIT")
+        assert await one.fetchval(PENDING, "a") == 3
+
+    run(settings, 2, test)
+
+
+def test_other_content_under_a_known_key_is_kept_out_and_told(settings: Settings) -> None:
+    async def test(one: Any) -> None:
+        said: list[Any] = []
+        one.add_log_listener(lambda _, message: said.append(message))
+        first = await add(one, "k", payload='{"x": 1}')
+        assert await add(one, "k", payload='{"x":   1}') == first and not said, "the same JSON"
+        for differs in ({"payload": '{"x": 2}'}, {"payload": '{"x": 1}', "key": "z"}):
+            assert await add(one, "k", **differs) == first
+            assert said[-1].sqlstate == "SO002" and f"event {first}" in said.pop().message
+        assert await one.fetchval("SELECT payload FROM outbox_events") == '{"x": 1}'
+        assert await add(one, "k", tenant="b") != first, "keys are a tenant's own"
+
+    run(settings, 1, test)
+
+
+def test_a_key_that_leaves_just_now_is_never_an_event_without_id(settings: Settings) -> None:
+    async def test(one: Any, two: Any) -> None:
+        async def forget() -> None:
+            for _ in range(300):
+                await two.execute("DELETE FROM outbox_queue")
+                await two.fetch("SELECT * FROM outbox_forget(now() + '1 h', 0, 100)")
+
+        forgetting = asyncio.create_task(forget())
+        while not forgetting.done():
+            assert await add(one, "k") > 0
+        await forgetting
+
+    run(settings, 2, test)
+
+
+@pytest.mark.parametrize(
+    ("topic", "tenant", "dedupe", "key", "payload", "headers", "says"),
+    [
+        ("", "a", "k", None, "{}", None, "topic"),
+        ("Upper", "a", "k", None, "{}", None, "topic"),
+        ("t\n", "a", "k", None, "{}", None, "topic"),
+        ("t" * 201, "a", "k", None, "{}", None, "topic"),
+        (None, "a", "k", None, "{}", None, "topic"),
+        ("t", "", "k", None, "{}", None, "tenant"),
+        ("t", None, "k", None, "{}", None, "tenant"),
+        ("t", "a b", "k", None, "{}", None, "tenant"),
+        ("t", "ä", "k", None, "{}", None, "tenant"),
+        ("t", "a" * 129, "k", None, "{}", None, "tenant"),
+        ("t", "a", "", None, "{}", None, "dedupe key has 0 bytes"),
+        ("t", "a", None, None, "{}", None, "dedupe key has 0 bytes"),
+        ("t", "a", "ä" * 129, None, "{}", None, "dedupe key has 258 bytes"),
+        ("t", "a", "k", "", "{}", None, "key has 0 bytes"),
+        ("t", "a", "k", "x" * 257, "{}", None, "key has 257 bytes"),
+        ("t", "a", "k", None, '"' + "x" * 1_000_000 + '"', None, "this one 1000002"),
+        ("t", "a", "k", None, "{}", "[]", "headers"),
+        ("t", "a", "k", None, "{}", '{"h": "' + "x" * 16_400 + '"}', "headers"),
+    ],
+)
+def test_what_cant_be_taken_is_named(
+    settings: Settings, topic: str | None, tenant: str | None, dedupe: str | None,
+    key: str | None, payload: str, headers: str | None, says: str,
+) -> None:  # fmt: skip
+    async def test(one: Any) -> None:
+        given = (topic, tenant, payload, dedupe, key, headers)
+        with pytest.raises(asyncpg.InvalidParameterValueError, match=says):
+            await one.fetchval(
+                "SELECT soma_outbox_add($1, $2, $3::text::jsonb, $4, $5, $6::text::jsonb)", *given
+            )
+        with pytest.raises(asyncpg.InvalidParameterValueError, match=says):
+            await one.fetch(
+                "SELECT * FROM soma_outbox_add_many(array['ok', $1], array['a', $2],"
+                " array['{}', $3]::jsonb[], array['q', $4], array[null, $5],"
+                " array[null, $6]::jsonb[])", *given
+            )  # fmt: skip
+        assert await one.fetchval("SELECT count(*) FROM outbox_events") == 0, "all or none"
+
+    run(settings, 1, test)
+
+
+def test_a_compressed_payload_is_measured_as_what_it_is(settings: Settings) -> None:
+    async def test(one: Any) -> None:
+        await one.execute("CREATE TEMPORARY TABLE mine AS SELECT "
+                          "jsonb_build_object('x', repeat('x', 3000000)) AS payload")  # fmt: skip
+        assert await one.fetchval("SELECT pg_column_size(payload) FROM mine") < 100_000
+        with pytest.raises(asyncpg.InvalidParameterValueError, match="this one 3000009"):
+            await one.execute(f"SELECT soma_outbox_add('{TOPIC}', 'a', payload, 'k') FROM mine")
+
+    run(settings, 1, test)
+
+
+def test_a_batch_keeps_its_order_and_tells_duplicates(settings: Settings) -> None:
+    async def test(one: Any) -> None:
+        before = await add(one, "z", payload='{"n": 0}')
+        keys = ["m", "z", "b", "m", "z", "a"]
+        payloads = ['{"n": 1}', '{"n": 0}', "null", '{"n": 9}', '{"n": 8}', '{"n": 5}']
+        rows = await one.fetch(
+            "SELECT * FROM soma_outbox_add_many($1, $2, $3::text[]::jsonb[], $4, $5, $6)",
+            [TOPIC] * 6, ["a"] * 6, payloads, keys, [None] * 6, [None] * 6,
+        )  # fmt: skip
+        told = [(row["n"], row["duplicate"], row["differs"]) for row in rows]
+        assert told == [(1, False, False), (2, True, False), (3, False, False), (4, True, True),
+                        (5, True, True), (6, False, False)]  # fmt: skip
+        ids = [row["id"] for row in rows]
+        assert ids[1] == ids[4] == before and ids[3] == ids[0] < ids[2] < ids[5]
+        assert await one.fetchval("SELECT count(*) FROM outbox_queue") == 4
+        assert await one.fetchval("SELECT payload FROM outbox WHERE id = $1", ids[0]) == '{"n": 1}'
+
+    run(settings, 1, test)
+
+
+def test_batches_with_the_same_keys_in_opposite_order_dont_deadlock(settings: Settings) -> None:
+    async def test(*sessions: Any) -> None:
+        keys = [f"k{n}" for n in range(400)]
+
+        async def some(session: Any, mine: list[str]) -> None:
+            for _ in range(5):
+                await session.fetch(
+                    "SELECT * FROM soma_outbox_add_many($1, $2, $3::text[]::jsonb[], $4, $5, $6)",
+                    [TOPIC] * 400, ["a"] * 400, ["{}"] * 400, mine, [None] * 400, [None] * 400,
+                )  # fmt: skip
+
+        await asyncio.gather(*(some(s, keys[:: 1 if k % 2 else -1])
+                               for k, s in enumerate(sessions)))  # fmt: skip
+        assert await sessions[0].fetchval("SELECT count(*) FROM outbox_queue") == 400
+
+    run(settings, 4, test)
+
+
+def test_many_sessions_stop_near_the_limit(settings: Settings) -> None:
+    async def test(*sessions: Any) -> None:
+        limit = 2000
+        await sessions[0].execute(LIMIT, "a", limit)
+
+        async def fill(session: Any, name: int) -> int:
+            for n in range(2 * limit):
+                if await refused(session, "a", f"{name}-{n}"):
+                    return n
+            raise AssertionError("never refused")
+
+        added = await asyncio.gather(*(fill(s, k) for k, s in enumerate(sessions)))
+        pending = await sessions[0].fetchval(PENDING, "a")
+        assert pending == sum(added)
+        # One add in 31 counts when it is near: beyond 15 % once in ten thousand runs, and never
+        # beyond twice the limit.
+        assert limit <= pending <= 1.15 * limit
+        assert not await refused(sessions[0], "b", "k"), "others go on"
+
+    run(settings, 4, test)
+
+
+def test_a_batch_counts_too(settings: Settings) -> None:
+    async def test(one: Any) -> None:
+        await one.execute(LIMIT, "a", 1000)
+        batch = ("SELECT * FROM soma_outbox_add_many(array_fill($1::text, array[100]),"
+                 " array_fill('a'::text, array[100]), array_fill('{}'::jsonb, array[100]),"
+                 " (SELECT array_agg($2 || n) FROM generate_series(1, 100) n),"
+                 " array_fill(null::text, array[100]), array_fill(null::jsonb, array[100]))"
+                 )  # fmt: skip
+        with pytest.raises(asyncpg.PostgresError) as error:
+            for k in range(100):
+                await one.fetch(batch, TOPIC, f"{k}-")
+        assert error.value.sqlstate == "SO001"
+        assert 1000 <= await one.fetchval(PENDING, "a") <= 1400
+
+    run(settings, 1, test)
+
+
+def test_one_that_counted_and_stays_open_holds_up_nobody(settings: Settings) -> None:
+    async def test(one: Any, two: Any, relay: Any) -> None:
+        await one.execute(LIMIT, "a", 10)
+        await one.execute("BEGIN")
+        await add(one, "open")  # counts, as each of so few does
+        await two.execute("SET lock_timeout = '300ms'")
+        n = 0
+        while not await refused(two, "a", f"k{n}"):
+            n += 1
+            assert n <= 12, "the limit holds although a count is in the air"
+        await one.execute("ROLLBACK")
+        assert await refused(two, "a", "more")
+        await relay.execute("DELETE FROM outbox_queue WHERE id % 2 = 0")
+        await relay.execute(
+            "SELECT count(outbox_recount(tenant_id)) FROM outbox_counts WHERE refused"
+        )
+        assert not await refused(two, "a", "again")
+
+    run(settings, 3, test)
+
+
+def test_a_count_that_is_rolled_back_is_made_again(settings: Settings) -> None:
+    async def test(one: Any, two: Any) -> None:
+        await one.execute(LIMIT, "a", 3)
+        for n in range(3):
+            await one.execute("BEGIN")
+            await add(one, f"lost{n}")
+            await one.execute("ROLLBACK")
+            assert not await refused(two, "a", f"k{n}")
+        assert await refused(two, "a", "k3") and await refused(one, "a", "k4")
+
+    run(settings, 2, test)
+
+
+def test_without_a_relay_a_writer_finds_out_that_there_is_room(settings: Settings) -> None:
+    async def test(one: Any) -> None:
+        await one.execute(LIMIT, "a", 2)
+        assert [await refused(one, "a", f"k{n}") for n in range(3)] == [False, False, True]
+        await one.execute("DELETE FROM outbox_queue")
+        assert await refused(one, "a", "soon"), "the count is young: a relay may be at it"
+        await one.execute("UPDATE outbox_counts SET counted_at = now() - interval '11 seconds'")
+        tries = 0
+        while await refused(one, "a", "later"):
+            tries += 1
+            assert tries < 400, "one in 16 looks again"
+
+    run(settings, 1, test)
+
+
+def test_one_transaction_for_thousands_of_tenants_takes_few_locks(settings: Settings) -> None:
+    async def test(one: Any) -> None:
+        async with one.transaction():
+            await one.execute(f"SELECT soma_outbox_add('{TOPIC}', 't' || n, '{{}}', 'k')"
+                              " FROM generate_series(1, 3000) n")  # fmt: skip
+            held = await one.fetchval("SELECT count(*) FROM pg_locks WHERE locktype = 'advisory'"
+                                      " AND pid = pg_backend_pid()")  # fmt: skip
+            assert held <= 16
+        assert await one.fetchval("SELECT count(*) FROM outbox_counts") == 3000
+
+    run(settings, 1, test)
+
+
+def test_old_counts_are_cleared(settings: Settings) -> None:
+    async def test(*sessions: Any) -> None:
+        await sessions[0].execute(LIMIT, "a", 500)
+
+        async def some(session: Any, name: int) -> None:
+            for n in range(100):
+                await add(session, f"{name}-{n}")
+
+        await asyncio.gather(*(some(s, k) for k, s in enumerate(sessions)))
+        assert await sessions[0].fetchval("SELECT count(*) FROM outbox_counts") <= 5
+
+    run(settings, 4, test)
+
+
+def test_only_a_sleeper_is_woken_and_nobody_falls_asleep_in_between(settings: Settings) -> None:
+    async def test(writer: Any, relay: Any) -> None:
+        heard: list[str] = []
+        await relay.add_listener(
+            f"{schema_of(settings.namespace)}.outbox", lambda *said: heard.append(said[3])
+        )
+        shard = await relay.fetchval("SELECT outbox_shard('a', 'a')")
+        await writer.execute("BEGIN")
+        await add(writer, "k1")
+        assert not await relay.fetchval(SLEEP, shard), "somebody is adding who won't notify"
+        await writer.execute("COMMIT")
+        assert await relay.fetchval(SLEEP, shard)
+        await writer.execute("BEGIN")
+        await add(writer, "k2")
+        await writer.execute("ROLLBACK")
+        await writer.execute("BEGIN; SAVEPOINT s")
+        await add(writer, "k3")
+        await writer.execute("ROLLBACK TO s; COMMIT")
+        await relay.execute("SELECT 1")
+        assert not heard, "nothing came of these"
+        await add(writer, "k4")
+        await relay.execute("SELECT 1")
+        assert heard == [str(shard)]
+        await relay.execute(WAKE, shard)
+        await add(writer, "k5")
+        await relay.execute("SELECT 1")
+        assert heard == [str(shard)], "awake, it finds the row by itself"
+
+    run(settings, 2, test)
+
+
+def test_a_relay_that_sleeps_by_the_rules_misses_nothing(settings: Settings) -> None:
+    async def test(relay: Any, *writers: Any) -> None:
+        shard = await relay.fetchval("SELECT outbox_shard('a', 'a')")
+        told = asyncio.Event()
+        await relay.add_listener(
+            f"{schema_of(settings.namespace)}.outbox", lambda *said: told.set()
+        )
+        taken = 0
+
+        async def take() -> int:
+            rows = await relay.fetch(
+                "DELETE FROM outbox_queue WHERE shard = $1 RETURNING id", shard
+            )
+            return len(rows)
+
+        async def write(session: Any, name: int) -> None:
+            for n in range(40):
+                async with session.transaction():
+                    await add(session, f"{name}-{n}")
+                    await asyncio.sleep(0.001 * (n % 5))
+
+        writing = [asyncio.create_task(write(w, k)) for k, w in enumerate(writers)]
+        while taken < 40 * len(writers):
+            if got := await take():
+                taken += got
+            elif await relay.fetchval(SLEEP, shard):
+                told.clear()
+                if not (got := await take()):
+                    await asyncio.wait_for(told.wait(), 20)  # no poll: a lost wake-up fails here
+                taken += got
+                await relay.execute(WAKE, shard)
+            else:
+                await asyncio.sleep(0.005)
+        await asyncio.gather(*writing)
+
+    run(settings, 5, test)
+
+
+def test_the_locks_dont_depend_on_the_callers_search_path(settings: Settings) -> None:
+    async def test(one: Any) -> None:
+        schema = schema_of(settings.namespace)
+        inside = await one.fetchval("SELECT outbox_lock_class()")
+        await one.execute("SET search_path TO public")
+        assert await one.fetchval(f'SELECT "{schema}".outbox_lock_class()') == inside
+        added = f"""SELECT "{schema}".soma_outbox_add('{TOPIC}', 'a', '{{}}', 'k')"""
+        assert await one.fetchval(added) == 1
+
+    run(settings, 1, test)
+
+
+def test_what_is_old_and_sent_leaves_and_nothing_else(settings: Settings) -> None:
+    async def test(one: Any, two: Any) -> None:
+        ids = [await add(one, f"k{n}") for n in range(6)]
+        await one.execute("UPDATE outbox_events SET created_at = now() - interval '8 days' "
+                          "WHERE id <= $1", ids[3])  # fmt: skip
+        await one.execute("DELETE FROM outbox_queue WHERE id = ANY ($1)", [*ids[:2], ids[4]])
+        await one.execute("UPDATE outbox_queue SET status = 'failed' WHERE id = $1", ids[2])
+        forget = "SELECT * FROM outbox_forget(now() - interval '7 days', $1, 3)"
+        assert tuple(await one.fetchrow(forget, 0)) == (2, 3, ids[2])
+        assert tuple(await one.fetchrow(forget, ids[2])) == (0, 1, ids[5])
+        assert tuple(await one.fetchrow(forget, ids[5])) == (0, 0, ids[5])
+        assert await one.fetchval("SELECT array_agg(id ORDER BY id) FROM outbox") == ids[2:]
+        assert await add(one, "k0") > ids[5], "its key is free again"
+        async with two.transaction():
+            await two.execute("SELECT pg_advisory_xact_lock(outbox_lock_class(), 201)")
+            forgetting = asyncio.create_task(one.fetchrow(forget, 0))
+            assert await waits(forgetting), "not while people put events back"
+        await forgetting
+
+    run(settings, 2, test)
