@@ -1,25 +1,61 @@
-"""What a worker's role may do in the schema: read and write rows, and nothing to the tables."""
+"""What a role may do in the schema: a worker, a relay, the API process, a service that adds."""
+
+from typing import Literal, get_args
 
 from stores.postgres import quoted
 
-_GRANTS = """\
-GRANT USAGE ON SCHEMA {schema} TO {role};
-GRANT SELECT ON {schema}.migrations, {schema}.projections TO {role};
-GRANT SELECT, INSERT, UPDATE ON {schema}.projection_positions TO {role};
-GRANT SELECT, INSERT, UPDATE ON {schema}.frames, {schema}.frame_history TO {role};
-GRANT SELECT, INSERT, UPDATE ON {schema}.segments, {schema}.calibration TO {role};
--- FOR SHARE, by which a writer waits for `soma projection drop`, asks for a right to update.
-GRANT UPDATE (since) ON {schema}.projections TO {role};
-GRANT EXECUTE ON FUNCTION {schema}.frame_history_day(date) TO {role};
-GRANT EXECUTE ON FUNCTION {schema}.frame_history_drop_before(date) TO {role};
--- The outbox's relay.
+Purpose = Literal["worker", "relay", "api", "writer"]
+PURPOSES: tuple[Purpose, ...] = get_args(Purpose)
+
+_ADDING = """\
+GRANT EXECUTE ON FUNCTION {schema}.soma_outbox_add(text, text, jsonb, text, text, jsonb) TO {role};
+GRANT EXECUTE ON FUNCTION {schema}.soma_outbox_add_avro(text, text, bytea, text, text, jsonb)
+    TO {role};
+GRANT EXECUTE ON FUNCTION
+    {schema}.soma_outbox_add_many(text[], text[], jsonb[], text[], text[], jsonb[]) TO {role};"""
+
+_RELAYING = """\
 GRANT SELECT ON {schema}.outbox_events, {schema}.outbox_counts TO {role};
 GRANT SELECT, UPDATE, DELETE ON {schema}.outbox_queue TO {role};
 GRANT SELECT, INSERT, UPDATE ON {schema}.outbox_buckets TO {role};
 GRANT EXECUTE ON FUNCTION {schema}.outbox_recount(text, bigint) TO {role};
 GRANT EXECUTE ON FUNCTION {schema}.outbox_forget(timestamptz, bigint, integer) TO {role};"""
 
+_PROJECTING = """\
+GRANT SELECT, INSERT, UPDATE ON {schema}.projection_positions TO {role};
+GRANT SELECT, INSERT, UPDATE ON {schema}.frames, {schema}.frame_history TO {role};
+GRANT SELECT, INSERT, UPDATE ON {schema}.segments, {schema}.calibration TO {role};
+-- FOR SHARE, by which a writer waits for `soma projection drop`, asks for a right to update.
+GRANT UPDATE (since) ON {schema}.projections TO {role};
+GRANT EXECUTE ON FUNCTION {schema}.frame_history_day(date) TO {role};
+GRANT EXECUTE ON FUNCTION {schema}.frame_history_drop_before(date) TO {role};"""
 
-def grants_to(role: str, schema: str) -> str:
-    """The statements, as the schema's owner runs them. They may be run again."""
-    return _GRANTS.format(schema=quoted(schema), role=quoted(role))
+# The events' ids change when they are sent again; nothing else of them does. The audit only grows.
+_ADMINISTERING = """\
+GRANT SELECT ON {schema}.outbox_events, {schema}.outbox_counts, {schema}.audit TO {role};
+GRANT UPDATE (id) ON {schema}.outbox_events TO {role};
+GRANT SELECT, INSERT, UPDATE, DELETE ON {schema}.outbox_queue TO {role};
+GRANT SELECT, INSERT, DELETE ON {schema}.outbox_skipped TO {role};
+GRANT SELECT, INSERT, UPDATE, DELETE ON {schema}.outbox_limits TO {role};
+GRANT DELETE ON {schema}.outbox_counts TO {role};
+GRANT INSERT ON {schema}.audit TO {role};
+GRANT USAGE ON SEQUENCE {schema}.outbox_events_id_seq, {schema}.audit_id_seq TO {role};"""
+
+_SCHEMA = "GRANT USAGE ON SCHEMA {schema} TO {role};"
+_VERSION = "GRANT SELECT ON {schema}.migrations TO {role};"
+_VERSIONS = "GRANT SELECT ON {schema}.migrations, {schema}.projections TO {role};"
+
+_GRANTS: dict[Purpose, tuple[str, ...]] = {
+    "worker": (_SCHEMA, _VERSIONS, _PROJECTING, _RELAYING),
+    "relay": (_SCHEMA, _VERSION, _RELAYING),
+    "api": (_SCHEMA, _VERSION, _ADDING, _ADMINISTERING),
+    "writer": (_SCHEMA, _ADDING),
+}
+
+
+def grants_to(role: str, schema: str, purpose: Purpose = "worker") -> str:
+    """The statements, as the schema's owner runs them. They may be run again.
+
+    A worker relays too. A writer may add events, and read or change nothing.
+    """
+    return "\n".join(_GRANTS[purpose]).format(schema=quoted(schema), role=quoted(role))

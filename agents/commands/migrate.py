@@ -9,7 +9,7 @@ import click
 
 from agents.settings import load
 from stores import migrations
-from stores.grants import grants_to
+from stores.grants import PURPOSES, Purpose, grants_to
 from stores.migrations import Migration, MigrationError, Step
 from stores.postgres import PostgresError, connected, schema_of
 
@@ -76,14 +76,23 @@ def status(as_json: bool) -> None:
 
 @migrate.command()
 @click.argument("role")
-def grants(role: str) -> None:
-    """Print the SQL that gives ROLE what a worker needs, and no more. Changes nothing.
+@click.option(
+    "--for",
+    "purpose",
+    type=click.Choice(PURPOSES),
+    default="worker",
+    show_default=True,
+    help="What the role is for. A writer is a service that adds events in its own transactions.",
+)
+def grants(role: str, purpose: Purpose) -> None:
+    """Print the SQL that gives ROLE what it needs, and no more. Changes nothing.
 
     \b
-    Example:
+    Examples:
       soma migrate grants soma_worker | psql …
+      soma migrate grants orders --for writer | psql …
     """
-    click.echo(grants_to(role, schema_of(load().namespace)))
+    click.echo(grants_to(role, schema_of(load().namespace), purpose))
 
 
 def _settled(schema: str, steps: Sequence[Step]) -> None:
