@@ -11,10 +11,10 @@ import json
 import logging
 import random
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 from agents.api.journal_sink import Adds, OutboxSink
 from agents.settings import Settings
@@ -30,6 +30,7 @@ CLEAN_S = 30.0
 HOLD_S = 1.0  # that an event waits, at most, for the last of the journal to be drained
 DIGITS_MAX = 4000  # in a number: PostgreSQL keeps more, but not any number of them
 
+T = TypeVar("T")
 logger = logging.getLogger(__name__)
 
 
@@ -73,10 +74,18 @@ class Door:
         self._between.set()
 
     async def add_many(self, events: Sequence[Event]) -> Taken:
-        """Take the events, all or none; returns once they are durable.
+        """Take the events, all or none; returns once they are durable. Errors as `take`."""
+        added, seqs = await self.take(events, lambda: self._outbox.add_many(events))
+        return Taken(added or (), seqs)
 
-        BadEvent, TooManyPending, NotMigrated as the outbox has them; JournalError: PostgreSQL is
-        away and the journal can't take them.
+    async def take(
+        self, events: Sequence[Event], straight: Callable[[], Awaitable[T]]
+    ) -> tuple[T | None, Sequence[int]]:
+        """Have `straight` write the events to the outbox, or keep them in the journal.
+
+        Returns (its answer, no seqs), or (None, their seqs in the journal). BadEvent,
+        TooManyPending, NotMigrated as the outbox has them; JournalError: PostgreSQL is away and
+        the journal can't take them.
         """
         tenants = {one.tenant for one in events}
         if blocked := sorted(tenants & self.full):
@@ -85,7 +94,7 @@ class Door:
             await self._held()
         if not self.away and not self._waiting(tenants):
             try:
-                return Taken(added=await self._outbox.add_many(events))
+                return await straight(), ()
             except NotMigrated:
                 raise
             except StoreDown as error:
@@ -94,7 +103,7 @@ class Door:
         checked(events)
         seqs = await self._journal.append_many(kept)
         self._wake.set()
-        return Taken(seqs=seqs)
+        return None, seqs
 
     def _waiting(self, tenants: set[str]) -> bool:
         return any(self._journal.pending(tenant) for tenant in tenants)
