@@ -24,6 +24,7 @@ VERBS = {
     "schema": Verb("agents.commands.schema:schema", "Check that schemas stay compatible."),
     "migrate": Verb("agents.commands.migrate:migrate", "Bring PostgreSQL's schema up to date."),
     "projection": Verb("agents.commands.projection:projection", "Show, drop, rebuild projections."),
+    "journal": Verb("agents.commands.journal:journal", "What waits here while PostgreSQL is away."),
     "publish": Verb("agents.commands.publish:publish", "Publish JSON lines to a topic."),
     "watch": Verb("agents.commands.watch:watch", "Print a topic's decoded records."),
     "observe": Verb("agents.commands.observe:observe", "Publish observations of this machine."),

@@ -10,6 +10,7 @@ import logging
 import threading
 import time
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import closing
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -191,11 +192,8 @@ class Journal:
             if (number + 1) * ROWS_MAX <= after:
                 continue
             try:
-                file = JournalFile(path, number, readonly=True)
-                try:
+                with closing(JournalFile(path, number, readonly=True)) as file:
                     rows = file.pending(after, most, without)
-                finally:
-                    file.close()
             except JournalCorruptError as error:
                 self._writer.work(partial(self._writer.set_aside, number, error)).result()
                 continue
@@ -229,11 +227,8 @@ class Journal:
 
     def _age(self) -> float | None:
         for number, path in self._writer.waiting_files():
-            file = JournalFile(path, number, readonly=True)
-            try:
+            with closing(JournalFile(path, number, readonly=True)) as file:
                 oldest = file.oldest_pending()
-            finally:
-                file.close()
             if oldest is not None:
                 return max(0.0, self._clock() - oldest)
         return None

@@ -11,9 +11,11 @@ A local disk, please: SQLite's write-ahead log isn't for network file systems.
 import fcntl
 import os
 import re
+from collections import Counter
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 import cramjam
 
@@ -189,6 +191,28 @@ def _write(path: Path, data: bytes) -> None:
     sync_folder(path.parent)
 
 
+def summary(folder: Path) -> dict[str, Any]:
+    """Rows by state, files and bytes, as JSON data; of a folder that may be another process'."""
+    total: Counter[State] = Counter()
+    oldest: float | None = None
+    plain, packed = plain_files(folder), packed_files(folder)
+    for number, path in plain.items():
+        with closing(JournalFile(path, number, readonly=True)) as one:
+            total.update(one.counts())
+            oldest = one.oldest_pending() if oldest is None else oldest
+    return {
+        "folder": str(folder),
+        "pending": total["pending"],
+        "drained": total["drained"] + sum(one.rows for one in packed.values()),
+        "failed": total["failed"],
+        "oldest_pending": oldest,
+        "files": len(plain),
+        "packed_files": len(packed),
+        "set_aside": set_aside_files(folder),
+        "bytes": folder_bytes(folder),
+    }
+
+
 def events(folder: Path, limit: int, offset: int, state: State | None = None) -> list[JournalRow]:
     """A page of all rows, oldest first. Reads only; a file that can't be read is left out."""
     found: list[JournalRow] = []
@@ -214,13 +238,10 @@ def events(folder: Path, limit: int, offset: int, state: State | None = None) ->
 def _plain_page(
     path: Path, number: int, state: State | None, limit: int, offset: int
 ) -> tuple[list[JournalRow], int]:
-    one = JournalFile(path, number, readonly=True)
-    try:
+    with closing(JournalFile(path, number, readonly=True)) as one:
         counts = one.counts()
         count = sum(counts.values()) if state is None else counts[state]
         return (one.rows(state, limit, offset) if offset < count else []), count
-    finally:
-        one.close()
 
 
 def _packed_page(

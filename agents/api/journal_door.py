@@ -192,7 +192,7 @@ def journal_folder(settings: Settings) -> Path:
     return settings.home / "journal" if folder is None else folder.expanduser().absolute()
 
 
-def open_journal(settings: Settings) -> Journal:
+def open_journal(settings: Settings, folder: Path | None = None) -> Journal:
     """Open it; `JournalLockedError` where another process has it. Blocks for a while."""
     own = settings.journal
     limits = Limits(
@@ -201,7 +201,7 @@ def open_journal(settings: Settings) -> Journal:
         file_age_s=own.file_age_s,
         retention_s=own.retention_days * 86_400.0,
     )
-    return Journal.open(journal_folder(settings), limits)
+    return Journal.open(folder or journal_folder(settings), limits)
 
 
 def _kept(one: Event, index: int) -> JournalEvent:

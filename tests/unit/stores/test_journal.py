@@ -16,7 +16,7 @@ from stores.journal import (
 )
 from tests.unit.stores.journals import Outbox, drained, event, with_journal
 
-SMALL = Limits(max_bytes=16 << 20, file_bytes=64 << 10)
+SMALL = Limits(max_bytes=6 << 20, file_bytes=64 << 10)
 
 
 def test_what_is_appended_is_drained_once_in_order(tmp_path: Path) -> None:
@@ -153,7 +153,7 @@ def test_only_the_owner_may_read_it(tmp_path: Path) -> None:
 def test_above_its_limit_it_accepts_nothing_and_room_comes_by_draining(tmp_path: Path) -> None:
     async def use(journal: Journal) -> None:
         kept = 0
-        with pytest.raises(JournalFullError, match="may hold 16,777,216"):
+        with pytest.raises(JournalFullError, match="may hold 6,291,456"):
             while True:
                 await journal.append(event(kept, size=200_000))
                 kept += 1

@@ -1,0 +1,210 @@
+"""`soma journal`: what the doors keep on this machine while PostgreSQL is away."""
+
+import asyncio
+import json
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+from agents.api.journal_door import journal_folder, open_journal
+from agents.api.journal_sink import OutboxSink
+from agents.settings import Settings, load
+from stores import journal_folder as folders
+from stores.journal import Journal, JournalError, JournalLockedError, JournalRow
+from stores.outbox import Outbox, OutboxError
+from stores.postgres import PostgresError
+
+T = TypeVar("T")
+
+_json = click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+_folder = click.option(
+    "--folder",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Default: SOMA_JOURNAL__FOLDER, or journal in SOMA_HOME.",
+)
+
+
+@click.group()
+def journal() -> None:
+    """Show, replay, tidy and drain the local journal.
+
+    `stats` and `events` only read, also while `soma api` runs. The others need the folder for
+    themselves: while `soma api` has it, use its routes under /admin/journal.
+    """
+
+
+@journal.command()
+@_folder
+@_json
+def stats(folder: Path | None, as_json: bool) -> None:
+    """Show how many events wait, and how large the journal is.
+
+    \b
+    Example:
+      soma journal stats
+    """
+    settings = load()
+    found = _asked(lambda: folders.summary(_there(settings, folder)))
+    found["bytes_max"] = settings.journal.max_mb << 20
+    if as_json:
+        click.echo(json.dumps(found))
+        return
+    oldest = found["oldest_pending"]
+    age = "" if oldest is None else f" (the oldest for {time.time() - oldest:,.0f} s)"
+    click.echo(f"{found['folder']}: {found['bytes']:,} of at most {found['bytes_max']:,} bytes")
+    click.echo(f"  {found['pending']:>10,} wait for the outbox{age}")
+    click.echo(f"  {found['failed']:>10,} refused by it")
+    click.echo(f"  {found['drained']:>10,} drained, kept until their time is over")
+    click.echo(f"  {found['files']} files, {found['packed_files']} packed")
+    for name in found["set_aside"]:
+        click.echo(f"  set aside, damaged: {name} (try `sqlite3 {name} .recover`)")
+
+
+@journal.command()
+@click.option("--status", type=click.Choice(["pending", "failed", "drained"]), help="Only these.")
+@click.option("--limit", type=click.IntRange(1, 500), default=20, show_default=True)
+@click.option("--offset", type=click.IntRange(0), default=0, show_default=True)
+@_folder
+@_json
+def events(status: Any, limit: int, offset: int, folder: Path | None, as_json: bool) -> None:
+    """Show the journal's events, oldest first.
+
+    \b
+    Example:
+      soma journal events --status failed
+    """
+    settings = load()
+    rows = _asked(lambda: folders.events(_there(settings, folder), limit, offset, status))
+    if as_json:
+        click.echo(json.dumps({"events": [row_data(row) for row in rows]}))
+        return
+    for row in rows:
+        one = row.event
+        when = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(one.created))
+        click.echo(f"{row.seq}  {row.state:<8} {when}  {one.topic}  {one.tenant}  {one.dedupe_key}")
+        if row.error:
+            click.echo(f"    {row.error}")
+
+
+@journal.command()
+@click.argument("seqs", nargs=-1, required=True, type=click.IntRange(1))
+@click.option("--drained", is_flag=True, help="Drained ones too: the database was restored.")
+@_folder
+@_json
+def replay(seqs: tuple[int, ...], drained: bool, folder: Path | None, as_json: bool) -> None:
+    """Have events that the outbox refused drained again.
+
+    With --drained also those that it took: into a database that was restored from a backup. What
+    it has already, it keeps once.
+
+    \b
+    Example:
+      soma journal replay 3000000017 3000000018
+    """
+    done = _with_journal(load(), folder, lambda one: one.replay(seqs, drained))
+    if as_json:
+        click.echo(json.dumps(asdict(done)))
+        return
+    click.echo(f"{len(done.replayed)} events wait again: `soma journal drain`, or soma api.")
+    for name, which in (("Not in the journal", done.missing), ("Not refused", done.not_failed)):
+        if which:
+            click.echo(f"{name}: {', '.join(map(str, which))}")
+
+
+@journal.command()
+@click.option("--drop-failed", is_flag=True, help="Delete what the outbox refused, too.")
+@click.option("--yes", is_flag=True, help="Don't ask.")
+@_folder
+@_json
+def cleanup(drop_failed: bool, yes: bool, folder: Path | None, as_json: bool) -> None:
+    """Pack drained files, and remove those whose time is over.
+
+    \b
+    Example:
+      soma journal cleanup
+    """
+    if drop_failed and not yes:
+        click.confirm("All refused events will be deleted. Go on?", abort=True)
+    done = _with_journal(load(), folder, lambda one: one.cleanup(drop_failed))
+    if as_json:
+        click.echo(json.dumps(asdict(done)))
+        return
+    click.echo(f"{done.packed} files packed, {done.removed} removed.")
+    if drop_failed:
+        click.echo(f"{done.failed_deleted} refused events deleted.")
+
+
+@journal.command()
+@_folder
+@_json
+def drain(folder: Path | None, as_json: bool) -> None:
+    """Bring what waits into the outbox, oldest first, once each. Exits with 1 if something stays.
+
+    \b
+    Example:
+      soma journal drain
+    """
+    settings = load()
+
+    async def drained(one: Journal) -> dict[str, Any]:
+        outbox = await Outbox.open(settings.postgres(), settings.namespace, "soma journal drain")
+        try:
+            done = await one.drain(OutboxSink(outbox), settings.journal.batch)
+        finally:
+            await outbox.close()
+        left = one.pending()
+        full = sorted(done.later)
+        return {"drained": done.drained, "failed": done.failed, "pending": left, "full": full}
+
+    done = _with_journal(settings, folder, drained)
+    if as_json:
+        click.echo(json.dumps(done))
+    else:
+        click.echo(f"{done['drained']:,} events drained, {done['failed']:,} refused.")
+        if done["full"]:
+            tenants = ", ".join(done["full"][:10])
+            click.echo(f"{done['pending']:,} wait: at their limit of pending events: {tenants}")
+    if done["pending"]:
+        raise click.exceptions.Exit(1)
+
+
+def row_data(row: JournalRow) -> dict[str, Any]:
+    """A row as JSON data."""
+    return {"seq": row.seq, "state": row.state, "error": row.error, **asdict(row.event)}
+
+
+def _there(settings: Settings, folder: Path | None) -> Path:
+    where = folder or journal_folder(settings)
+    if not where.is_dir():
+        raise click.ClickException(
+            f"There is no journal in {where}: `soma api` makes it, or set SOMA_JOURNAL__FOLDER."
+        )
+    return where
+
+
+def _asked(ask: Callable[[], T]) -> T:
+    try:
+        return ask()
+    except JournalLockedError as error:
+        raise click.ClickException(f"{error}.") from error
+    except (JournalError, OutboxError, PostgresError, PermissionError, ValueError) as error:
+        raise click.ClickException(str(error)) from error
+
+
+def _with_journal(
+    settings: Settings, folder: Path | None, use: Callable[[Journal], Awaitable[T]]
+) -> T:
+    where = _there(settings, folder)
+
+    async def run() -> T:
+        one = open_journal(settings, where)
+        try:
+            return await use(one)
+        finally:
+            one.close()
+
+    return _asked(lambda: asyncio.run(run()))
