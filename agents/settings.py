@@ -125,7 +125,6 @@ class JournalSettings(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    enabled: bool = True
     folder: Path | None = None  # default: journal in `home`; a local disk, one per process
     max_mb: Annotated[int, Field(ge=16, le=1 << 20)] = 1024
     file_mb: Annotated[int, Field(ge=1, le=1024)] = 64

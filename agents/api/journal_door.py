@@ -14,7 +14,7 @@ import time
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol
 
 from agents.api.journal_sink import Adds, OutboxSink
 from agents.settings import Settings
@@ -30,7 +30,8 @@ CLEAN_S = 30.0
 HOLD_S = 1.0  # that an event waits, at most, for the last of the journal to be drained
 DIGITS_MAX = 4000  # in a number: PostgreSQL keeps more, but not any number of them
 
-T = TypeVar("T")
+Add = Callable[[Sequence[Event]], Awaitable[Sequence[Added]]]
+
 logger = logging.getLogger(__name__)
 
 
@@ -73,19 +74,11 @@ class Door:
         self._between = asyncio.Event()  # set while no round of draining is under way
         self._between.set()
 
-    async def add_many(self, events: Sequence[Event]) -> Taken:
-        """Take the events, all or none; returns once they are durable. Errors as `take`."""
-        added, seqs = await self.take(events, lambda: self._outbox.add_many(events))
-        return Taken(added or (), seqs)
+    async def add_many(self, events: Sequence[Event], add: Add | None = None) -> Taken:
+        """Take the events, all or none; returns once they are durable. `add`: another way to add.
 
-    async def take(
-        self, events: Sequence[Event], straight: Callable[[], Awaitable[T]]
-    ) -> tuple[T | None, Sequence[int]]:
-        """Have `straight` write the events to the outbox, or keep them in the journal.
-
-        Returns (its answer, no seqs), or (None, their seqs in the journal). BadEvent,
-        TooManyPending, NotMigrated as the outbox has them; JournalError: PostgreSQL is away and
-        the journal can't take them.
+        BadEvent, TooManyPending, NotMigrated as the outbox has them; JournalError: PostgreSQL is
+        away and the journal can't take them.
         """
         tenants = {one.tenant for one in events}
         if blocked := sorted(tenants & self.full):
@@ -94,7 +87,7 @@ class Door:
             await self._held()
         if not self.away and not self._waiting(tenants):
             try:
-                return await straight(), ()
+                return Taken(added=await (add or self._outbox.add_many)(events))
             except NotMigrated:
                 raise
             except StoreDown as error:
@@ -103,7 +96,7 @@ class Door:
         checked(events)
         seqs = await self._journal.append_many(kept)
         self._wake.set()
-        return None, seqs
+        return Taken(seqs=seqs)
 
     def _waiting(self, tenants: set[str]) -> bool:
         return any(self._journal.pending(tenant) for tenant in tenants)
