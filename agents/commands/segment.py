@@ -160,8 +160,8 @@ def _job(
     from agents.tools.detecting import settings_of
     from agents.tools.labels import read_labels, together
     from agents.tools.pictures import Panel
+    from agents.tools.rows import TableError
     from agents.tools.seriesfile import open_series
-    from agents.tools.table import TableError
 
     name = "standard input" if file == STANDARD_INPUT else file
     try:
@@ -188,7 +188,7 @@ def _job(
 def _run(job: Job) -> None:
     """Print every boundary as it is declared."""
     from agents.tools.detecting import Detector
-    from agents.tools.table import TableError
+    from agents.tools.rows import TableError
 
     names = job.series.domains
     several = len(names) > 1

@@ -18,7 +18,7 @@ from agents.settings import Settings
 from agents.tools.importer import BadRows, Importer, Note, patient
 from agents.tools.ledger import Ledger
 from agents.tools.mapping import Mapper, MappingError, Plan, Record, time_column
-from agents.tools.rows import Row, Source, SourceError, csv_rows, json_rows
+from agents.tools.rows import Row, Source, TableError, csv_rows, json_rows
 from agents.tools.times import Times
 from topics import codec
 
@@ -236,7 +236,7 @@ class _Errors:
         """Nothing to do."""
 
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
-        if isinstance(error, SourceError | MappingError | OSError):
+        if isinstance(error, TableError | MappingError | OSError):
             raise click.ClickException(f"{self._wish.title}: {error}") from error
         if isinstance(error, _Stop):
             raise click.ClickException(
@@ -248,12 +248,12 @@ class _Errors:
 def _header(rows: Iterator[Row[list[str]]]) -> list[str]:
     row = next(rows, None)
     if row is None:
-        raise SourceError("it is empty")
+        raise TableError("it is empty")
     if row.error:
-        raise SourceError(f"line {row.line}: {row.error}")
+        raise TableError(f"line {row.line}: {row.error}")
     names = [name.strip() for name in row.cells]
     if all(_is_number(name) for name in names):
-        raise SourceError("its first line holds no names of columns: give them by --header a,b,c")
+        raise TableError("its first line holds no names of columns: give them by --header a,b,c")
     return names
 
 

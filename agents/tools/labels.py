@@ -4,8 +4,9 @@ from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
 from agents.tools import tcpd
+from agents.tools.rows import Source, TableError
 from agents.tools.scores import Labels
-from agents.tools.table import Source, TableError
+from agents.tools.table import strict
 
 BYTES_MAX = 64 << 20
 ONE = "labels"  # the annotator of a plain list
@@ -18,7 +19,7 @@ def read_labels(path: Path, series: Sequence[str], domains: Sequence[str]) -> di
     `series` that is there), which then labels every domain. Raises TableError, OSError.
     """
     with path.open("rb") as stream:
-        source = Source(stream)
+        source = strict(stream)
         first = source.first()
         if not first.lstrip().startswith("{"):
             places = _lines(source)
@@ -45,6 +46,6 @@ def _lines(source: Source) -> list[int]:
         if not text:
             continue
         if not (text.isascii() and text.isdigit() and len(text) < 19):
-            raise TableError(f"{text[:40]!r} isn't an index (0, 1, 2, …)", source.number)
+            raise TableError(f"{text[:40]!r} isn't an index (0, 1, 2, …)", source.line)
         places.append(int(text))
     return places

@@ -11,9 +11,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, BinaryIO, Literal
 
-from agents.tools.moments import DIGITS, UNITS, micros
-from agents.tools.table import Row, Source, Table, TableError, csv_table, json_table, number
+from agents.tools.rows import Row, Source, TableError
+from agents.tools.table import Cells, Table, csv_table, json_table, number, strict
 from agents.tools.tcpd import DOCUMENT_BYTES_MAX, Document, document
+from agents.tools.times import DIGITS, micros
 
 Form = Literal["auto", "csv", "jsonl", "tcpd"]
 TIME_NAMES = frozenset(
@@ -21,7 +22,7 @@ TIME_NAMES = frozenset(
     | {"day", "month", "year", "hour", "minute", "period"}
 )
 NO_TIME = "none"
-SECOND = UNITS["s"]
+SECOND = 1_000_000  # microseconds
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,7 +119,7 @@ class TableSeries(Series):
 
     @property
     def bytes(self) -> int:
-        return self._table.source.bytes
+        return self._table.source.place
 
     def _points(self) -> Iterator[Point]:
         index = -1
@@ -129,13 +130,13 @@ class TableSeries(Series):
         if index < 0:
             raise TableError(f"there are no rows after the header ({', '.join(self.domains)})")
 
-    def _value(self, row: Row, k: int) -> float:
+    def _value(self, row: Row[Cells], k: int) -> float:
         try:
             return number(row.cells[k])
         except ValueError as error:
             raise TableError(f"column {self._table.columns[k]!r}: {error}", row.line) from None
 
-    def _moment(self, row: Row, index: int) -> tuple[Any, int]:
+    def _moment(self, row: Row[Cells], index: int) -> tuple[Any, int]:
         if self._time < 0:
             return index, index * SECOND
         cell = row.cells[self._time]
@@ -177,7 +178,7 @@ class DocumentSeries(Series):
 def open_series(stream: BinaryIO | Source, layout: Layout | None = None) -> Series:
     """The series that a byte stream holds; TableError when it can't be one."""
     layout = layout or Layout()
-    source = stream if isinstance(stream, Source) else Source(stream)
+    source = strict(stream)
     first = source.first()
     form = layout.form
     if form == "auto":

@@ -1,118 +1,27 @@
-"""Rows of a CSV file or of JSON lines, as they come: one pass, memory bounded by the longest line.
+"""Tables for whoever takes all rows or none: named columns, and a cell of each in every row.
 
-Whoever reads a table gives bytes and gets rows with their line numbers. What isn't a table is a
-`TableError` that names the line and what is wrong; nothing is passed over except empty lines, which
-are counted.
+The rows come one by one (`rows`). What isn't a table is a `TableError` that names the line and what
+is wrong; nothing is passed over except empty lines, which are counted.
 """
 
-import csv
 import json
 import math
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
 from itertools import chain
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, TypeVar
 
-from agents.tools.moments import is_moment
+from agents.tools.rows import Row, Source, TableError, csv_rows, json_rows
+from agents.tools.times import is_moment, shown
 
-LINE_BYTES_MAX = 1 << 20
 COLUMNS_MAX = 4096
 DELIMITERS = ",;\t"
 MISSING = frozenset({"", "nan", "na", "n/a", "#n/a", "null", "none", "-nan"})
-MAGIC = {
-    b"\x1f\x8b": "gzip: try `zcat FILE | soma …`",
-    b"PK\x03\x04": "a zip or spreadsheet file: save it as CSV first",
-    b"\xff\xfe": "UTF-16: convert it to UTF-8 (iconv -f UTF-16 -t UTF-8)",
-    b"\xfe\xff": "UTF-16: convert it to UTF-8 (iconv -f UTF-16 -t UTF-8)",
-}
-BOM = b"\xef\xbb\xbf"
 QUOTED = re.compile(r'"[^"]*"')
 
-
-class TableError(ValueError):
-    """The bytes aren't such a table; the text names the line and what is wrong."""
-
-    def __init__(self, why: str, line: int = 0) -> None:
-        super().__init__(f"line {line}: {why}" if line else why)
-        self.line = line
-
-
-@dataclass(frozen=True, slots=True)
-class Row:
-    """One row: the line on which it ends (from 1), and a cell per column."""
-
-    line: int
-    cells: Sequence[Any]  # text in CSV; JSON values in JSON lines
-
-
-class Source:
-    """Decoded lines of a byte stream, and how far it has been read. A line can be put back."""
-
-    def __init__(self, stream: BinaryIO, limit: int = LINE_BYTES_MAX) -> None:
-        self.number = 0  # of the line read last, from 1
-        self.bytes = 0
-        self._stream, self._limit = stream, limit
-        self._again: str | None = None
-
-    def __iter__(self) -> Iterator[str]:
-        return self
-
-    def __next__(self) -> str:
-        if self._again is not None:
-            text, self._again = self._again, None
-            return text
-        line = self._stream.readline(self._limit + 1)
-        if not line:
-            raise StopIteration
-        self.number += 1
-        self.bytes += len(line)
-        if self.number == 1:
-            line = _opening(line)
-        if len(line) > self._limit:
-            raise TableError(f"longer than {self._limit:,} bytes", self.number)
-        return self._text(line)
-
-    def back(self, line: str) -> None:
-        """Give the last line again."""
-        self._again = line
-
-    def first(self) -> str:
-        """The first line that isn't empty, which stays to be read; TableError if there is none."""
-        for line in self:
-            if line.strip():
-                self.back(line)
-                return line
-        raise TableError("it is empty" if not self.number else "it holds nothing but empty lines")
-
-    def rest(self, limit: int) -> str:
-        """All that is left as one text; TableError beyond `limit` bytes."""
-        line = next(self, "")
-        left = self._stream.read(limit + 1)
-        if len(left) > limit:
-            raise TableError(f"one JSON document of more than {limit:,} bytes; give JSON lines")
-        self.bytes += len(left)
-        return line + self._text(left)
-
-    def _text(self, data: bytes) -> str:
-        if b"\x00" in data:
-            raise TableError("a zero byte: this is a binary file, no text", self.number)
-        try:
-            return data.decode()
-        except UnicodeDecodeError as error:
-            byte = data[error.start]
-            raise TableError(
-                f"byte {error.start + 1} ({byte:#04x}) isn't UTF-8", self.number
-            ) from None
-
-
-def _opening(line: bytes) -> bytes:
-    """The first line without its byte order mark; TableError for what is known to be no text."""
-    for magic, what in MAGIC.items():
-        if line.startswith(magic):
-            raise TableError(f"this is {what}")
-    return line.removeprefix(BOM)
+Cells = Sequence[Any]  # text in CSV; JSON values in JSON lines
+T = TypeVar("T")
 
 
 class Table(ABC):
@@ -120,13 +29,17 @@ class Table(ABC):
 
     columns: tuple[str, ...]
     named: bool  # the names are the file's own
-    blank = 0  # empty lines so far
 
     def __init__(self, source: Source) -> None:
         self.source = source
 
+    @property
+    def blank(self) -> int:
+        """Empty lines so far."""
+        return self.source.blank
+
     @abstractmethod
-    def __iter__(self) -> Iterator[Row]:
+    def __iter__(self) -> Iterator[Row[Cells]]:
         """The rows; TableError at the first that isn't one."""
 
     def place(self, column: str) -> int:
@@ -137,12 +50,12 @@ class Table(ABC):
             return int(column) - 1
         raise TableError(f"there is no column {column!r}; there are {', '.join(self.columns)}")
 
-    def _take(self, columns: Sequence[str]) -> None:
+    def _take(self, columns: Sequence[str], line: int) -> None:
         if len(columns) > COLUMNS_MAX:
-            raise TableError(f"{len(columns):,} columns (at most {COLUMNS_MAX:,})", 1)
+            raise TableError(f"{len(columns):,} columns (at most {COLUMNS_MAX:,})", line)
         twice = sorted({name for name in columns if columns.count(name) > 1})
         if twice:
-            raise TableError(f"two columns are named {twice[0]!r}", self.source.number)
+            raise TableError(f"two columns are named {twice[0]!r}", line)
         self.columns = tuple(columns)
 
 
@@ -159,35 +72,23 @@ class CsvTable(Table):
         if "\r" in first.rstrip("\r\n"):
             raise TableError("line ends are bare carriage returns: convert them to newlines", 1)
         mark = delimiter or max(DELIMITERS, key=QUOTED.sub("", first).count)
-        self._rows = self._read(csv.reader(source, delimiter=mark, strict=True))
-        row = next(self._rows)
+        self._rows = csv_rows(source, mark)
+        row = _good(next(self._rows))
         if header is None:
             header = not all(_is_data(cell) for cell in row.cells)
         self.named = header
         names = [cell.strip() for cell in row.cells]
-        self._take(names if header else [f"column{k + 1}" for k in range(len(names))])
+        self._take(names if header else [f"column{k + 1}" for k in range(len(names))], row.line)
         if not header:
             self._rows = chain([row], self._rows)
 
-    def __iter__(self) -> Iterator[Row]:
+    def __iter__(self) -> Iterator[Row[Cells]]:
         width = len(self.columns)
         for row in self._rows:
-            if len(row.cells) != width:
-                raise TableError(
-                    f"{len(row.cells)} cells instead of {width} ({', '.join(self.columns)})",
-                    row.line,
-                )
+            if row.error or len(row.cells) != width:
+                why = f"{len(row.cells)} cells instead of {width} ({', '.join(self.columns)})"
+                raise TableError(row.error or why, row.line)
             yield row
-
-    def _read(self, rows: Iterator[list[str]]) -> Iterator[Row]:
-        try:
-            for cells in rows:
-                if not cells or (len(cells) == 1 and cells[0].isspace()):
-                    self.blank += 1
-                else:
-                    yield Row(self.source.number, cells)
-        except csv.Error as error:
-            raise TableError(f"not CSV: {error}", self.source.number) from None
 
 
 class JsonTable(Table):
@@ -202,53 +103,51 @@ class JsonTable(Table):
     def __init__(self, source: Source, wanted: Sequence[str]) -> None:
         super().__init__(source)
         self._lax = bool(wanted)
-        first = self._object(source.first())
+        source.first()
+        self._rows = json_rows(source)
+        first = _good(next(self._rows))
         for name in wanted:
-            if name not in first:
+            if name not in first.cells:
                 raise TableError(
-                    f"there is no {name!r}; there are {', '.join(first)}", source.number
+                    f"there is no {name!r}; there are {', '.join(first.cells)}", first.line
                 )
-        self._take(list(wanted) or list(first))
+        self._take(list(wanted) or list(first.cells), first.line)
+        self._rows = chain([first], self._rows)
 
-    def __iter__(self) -> Iterator[Row]:
+    def __iter__(self) -> Iterator[Row[Cells]]:
         known = frozenset(self.columns)
-        for line in self.source:
-            if line.isspace():
-                self.blank += 1
-                continue
-            found, number = self._object(line), self.source.number
+        for row in self._rows:
+            found = _good(row).cells
             if missing := [name for name in self.columns if name not in found]:
-                raise TableError(f"there is no {missing[0]!r}", number)
+                raise TableError(f"there is no {missing[0]!r}", row.line)
             if not self._lax and len(found) > len(known):
                 new = next(name for name in found if name not in known)
-                raise TableError(f"{new!r} isn't in the first object", number)
-            yield Row(number, [found[name] for name in self.columns])
+                raise TableError(f"{new!r} isn't in the first object", row.line)
+            yield Row(row.line, [found[name] for name in self.columns])
 
-    def _object(self, line: str) -> Mapping[str, Any]:
-        try:
-            found = json.loads(line)
-        except (ValueError, RecursionError) as error:
-            raise TableError(f"not JSON: {error}", self.source.number) from None
-        if not isinstance(found, dict):
-            kind = type(found).__name__
-            raise TableError(f"a JSON object is wanted, not a {kind}", self.source.number)
-        return found
+
+def _good(row: Row[T]) -> Row[T]:
+    """The row; TableError if something is wrong with it."""
+    if row.error:
+        raise TableError(row.error, row.line)
+    return row
 
 
 def csv_table(
     stream: BinaryIO | Source, header: bool | None = None, delimiter: str | None = None
 ) -> CsvTable:
     """A CSV table over a byte stream; TableError when it has no first row."""
-    return CsvTable(_source(stream), header, delimiter)
+    return CsvTable(strict(stream), header, delimiter)
 
 
 def json_table(stream: BinaryIO | Source, wanted: Sequence[str] = ()) -> JsonTable:
     """A table over JSON lines; TableError when there is no first object."""
-    return JsonTable(_source(stream), wanted)
+    return JsonTable(strict(stream), wanted)
 
 
-def _source(stream: BinaryIO | Source) -> Source:
-    return stream if isinstance(stream, Source) else Source(stream)
+def strict(stream: BinaryIO | Source) -> Source:
+    """A source that takes nothing but UTF-8 text."""
+    return stream if isinstance(stream, Source) else Source(stream, strict=True)
 
 
 def number(cell: object) -> float:
@@ -262,9 +161,9 @@ def number(cell: object) -> float:
         except ValueError:
             if cell.strip().lower() in MISSING:
                 return math.nan
-            raise ValueError(f"{_short(cell.strip())} isn't a number") from None
+            raise ValueError(f"{shown(cell.strip())} isn't a number") from None
         if "_" in cell or not cell.isascii():  # float() takes 1_000 and other scripts' digits
-            raise ValueError(f"{_short(cell.strip())} isn't a number")
+            raise ValueError(f"{shown(cell.strip())} isn't a number")
     elif cell is None:
         return math.nan
     elif isinstance(cell, int | float) and not isinstance(cell, bool):
@@ -273,7 +172,7 @@ def number(cell: object) -> float:
         except OverflowError:
             return math.nan
     else:
-        raise ValueError(f"{_short(json.dumps(cell))} isn't a number")
+        raise ValueError(f"{shown(json.dumps(cell))} isn't a number")
     return value if math.isfinite(value) else math.nan
 
 
@@ -285,7 +184,3 @@ def _is_data(cell: str) -> bool:
     except ValueError:
         return False
     return True
-
-
-def _short(text: str) -> str:
-    return repr(text if len(text) <= 40 else text[:37] + "...")

@@ -11,8 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
+from agents.tools.rows import TableError
 from agents.tools.scores import Labels
-from agents.tools.table import TableError, number
+from agents.tools.table import number
 
 DOCUMENT_BYTES_MAX = 256 << 20
 ANNOTATIONS = "annotations.json"

@@ -1,8 +1,10 @@
 """Times as files have them: ISO 8601 with or without a zone, seconds to nanoseconds, or a format.
 
-`ts` is microseconds since 1970 (UTC), within what the processors take.
+All become microseconds since 1970 (UTC). `Times` reads a column of which each time is to be one
+that the processors take; `micros` any single cell, a number or ISO 8601 text.
 """
 
+import re
 import time
 from datetime import UTC, datetime, timedelta
 
@@ -13,6 +15,11 @@ UNITS = {"s": 1_000_000.0, "ms": 1_000.0, "us": 1.0, "ns": 0.001}
 FORMATS = "auto, iso, s, ms, us, ns, or a format such as '%d.%m.%Y %H:%M'"
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICRO = timedelta(microseconds=1)
+MICROS_MAX = 1 << 62
+INTEGER = re.compile(r"[+-]?[0-9]{1,19}")
+DIGITS = re.compile(r"\d{4}-\d\d")  # what ISO 8601 text with dashes begins with
+# What fromisoformat of Python 3.11 doesn't take: a month without its day.
+MONTH = re.compile(r"\d{4}-\d{2}")
 
 
 class BadTimeError(ValueError):
@@ -64,15 +71,63 @@ class Times:
                 return round(_number(cell) * unit)
             text = str(cell).strip()
             if self.form == "iso":
-                found = datetime.fromisoformat(text)
+                ts, naive = _iso(text)
             else:
-                found = datetime.strptime(text, self.form)  # noqa: DTZ007 (the zone comes below)
+                ts, naive = _since(datetime.strptime(text, self.form))  # noqa: DTZ007 (UTC then)
         except (ValueError, OverflowError):
             raise BadTimeError(f"{shown(cell)} is no time ({_named(self.form)})") from None
-        if found.tzinfo is None:
-            self.naive = True
-            found = found.replace(tzinfo=UTC)
-        return (found - _EPOCH) // _MICRO
+        self.naive |= naive
+        return ts
+
+
+def _iso(text: str) -> tuple[int, bool]:
+    """Microseconds of ISO 8601 text, and whether it has no zone; ValueError otherwise."""
+    return _since(datetime.fromisoformat(f"{text}-01" if MONTH.fullmatch(text) else text))
+
+
+def _since(moment: datetime) -> tuple[int, bool]:
+    naive = moment.tzinfo is None
+    return ((moment.replace(tzinfo=UTC) if naive else moment) - _EPOCH) // _MICRO, naive
+
+
+def is_moment(text: str) -> bool:
+    """Is it ISO 8601 text with dashes (a bare 20200101 is a number)?"""
+    try:
+        text_micros(text)
+    except ValueError:
+        return False
+    return True
+
+
+def text_micros(text: str) -> int:
+    """Microseconds of ISO 8601 text with dashes, UTC unless it says; ValueError otherwise."""
+    text = text.strip()
+    if not DIGITS.match(text):
+        raise ValueError(f"{shown(text)} isn't a time such as 2026-01-31T12:00:00Z")
+    return _iso(text)[0]
+
+
+def number_micros(value: float, unit: str = "s") -> int:
+    """Microseconds of a number in a unit; ValueError when it is beyond the clock."""
+    if not abs(value) <= MICROS_MAX / UNITS[unit]:  # nor is NaN
+        raise ValueError(f"time {str(value)[:24]} is out of range")
+    return _whole(value, unit) if isinstance(value, int) else round(value * UNITS[unit])
+
+
+def micros(cell: object, unit: str = "s") -> int:
+    """Microseconds of a cell: a number in `unit`, or ISO 8601 text. ValueError otherwise."""
+    if isinstance(cell, str):
+        text = cell.strip()
+        if DIGITS.match(text):
+            return text_micros(text)
+        try:
+            value = int(text) if INTEGER.fullmatch(text) else float(text)
+        except ValueError:
+            raise ValueError(f"{shown(text)} is neither a number nor an ISO 8601 time") from None
+        return number_micros(value, unit)
+    if isinstance(cell, int | float) and not isinstance(cell, bool):
+        return number_micros(cell, unit)
+    raise ValueError("there is no time" if cell is None else "a time is a number or a text")
 
 
 def _form_of(cell: str | int | float) -> str:

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agents.tools.rows import Row, Source, SourceError, csv_rows, json_rows
+from agents.tools.rows import Row, Source, TableError, csv_rows, json_rows
 
 texts = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\r\x00"), max_size=8)
 tables = st.lists(st.lists(texts, min_size=2, max_size=4), max_size=12)
@@ -69,12 +69,37 @@ def test_an_import_goes_on_at_any_row(
     assert all(row.line > lines[-1] for row in rest)
 
 
+@given(st.integers(0, 3), tables.filter(bool))
+def test_a_look_at_the_first_line_changes_nothing(blank: int, rows: list[list[str]]) -> None:
+    text = b"\xef\xbb\xbf" + b"\n" * blank + written(rows, ",", "\n")
+    looked, plain = source(text), source(text)
+    first = looked.first()
+    assert first.strip() and looked.first() == first
+    for one in (looked, plain):
+        for row in csv_rows(one):
+            assert row.line > blank
+            one.accept()
+    assert (looked.mark(), looked.place, looked.line) == (plain.mark(), plain.place, plain.line)
+    assert looked.blank == plain.blank == blank
+
+
+def test_strictly_every_byte_is_text() -> None:
+    bad = b'1,2\n3,"\x00"\n5,"\xff"\n7,"\n\xe9",8\n9,10\n'
+    rows = list(csv_rows(Source(io.BytesIO(bad), strict=True)))
+    assert (rows[0].line, rows[0].cells) == (1, ["1", "2"])
+    assert [(row.line, row.error) for row in rows if row.error][:2] == [
+        (2, "a zero byte: this is a binary file, no text"),
+        (3, "byte 4 (0xff) isn't UTF-8"),
+    ]
+    assert (rows[-1].line, rows[-1].cells) == (6, ["9", "10"])
+
+
 @given(st.binary(max_size=200), st.booleans())
 def test_any_bytes_are_rows_or_errors(data: bytes, as_json: bool) -> None:
     one = source(data, limit=50)
     try:
         rows: list[Row[Any]] = list(json_rows(one)) if as_json else list(csv_rows(one))
-    except SourceError as error:
+    except TableError as error:
         assert str(error).startswith("this is ")
         return
     assert one.place == len(data)
@@ -92,7 +117,7 @@ def test_another_file_is_noticed(seekable: bool) -> None:
     for other in (b"time,a\n1,2\n9,4\n5,6\n", b"time,b\n1,2\n3,4\n5,6\n", b"time,a\n"):
         second = source(other, seekable)
         next(csv_rows(second))
-        with pytest.raises(SourceError, match="aren't those that were imported"):
+        with pytest.raises(TableError, match="aren't those that were imported"):
             second.skip_to(mark)
     changed_behind = source(b"time,a\n1,2\n3,4\n7,7\n8,8\n", seekable)
     next(csv_rows(changed_behind))
@@ -108,7 +133,7 @@ def test_a_last_line_that_went_on_is_noticed() -> None:
         second = source(b"a\n1\n2" + more)
         second.skip_to(first.mark())
         assert [row.cells for row in csv_rows(second)] == rows
-    with pytest.raises(SourceError, match="line 3 went on"):
+    with pytest.raises(TableError, match="line 3 went on"):
         source(b"a\n1\n23\n").skip_to(first.mark())
 
 
@@ -119,7 +144,7 @@ def test_lines_are_counted_through_quotes_blanks_and_errors() -> None:
         (1, ["a", "b"]), (2, ["x\ny", "1"]), (6, ["5", "6"]),
     ]  # fmt: skip
     assert [(row.line, row.error) for row in rows if row.error] == [
-        (5, "',' expected after '\"'"), (7, "unexpected end of data"),
+        (5, "not CSV: ',' expected after '\"'"), (7, "not CSV: unexpected end of data"),
     ]  # fmt: skip
 
 
@@ -132,7 +157,7 @@ def test_a_row_beyond_the_limit_is_passed_over() -> None:
     one = source(b"1,2\n" + b"x" * 500 + b"\n3,4\n", limit=100)
     assert [row.cells for row in csv_rows(one)] == [["1", "2"], [], ["3", "4"]]
     bad = list(json_rows(source(b'{"a":' + b" " * 500 + b'1}\n{"a":2}\n', limit=100)))
-    assert (bad[0].error, bad[1].cells) == ("not JSON: longer than 100 bytes", {"a": 2})
+    assert (bad[0].error, bad[1].cells) == ("longer than 100 bytes", {"a": 2})
 
 
 @pytest.mark.parametrize(
@@ -140,7 +165,7 @@ def test_a_row_beyond_the_limit_is_passed_over() -> None:
     [("a,b\n".encode("utf-16"), "UTF-16"), (b"\x1f\x8b\x08", "gzip"), (b"PK\x03\x04", "zip")],
 )
 def test_what_is_no_text_is_named(data: bytes, why: str) -> None:
-    with pytest.raises(SourceError, match=why):
+    with pytest.raises(TableError, match=why):
         list(csv_rows(source(data)))
 
 

@@ -10,15 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agents.tools.table import (
-    LINE_BYTES_MAX,
-    Source,
-    Table,
-    TableError,
-    csv_table,
-    json_table,
-    number,
-)
+from agents.tools.rows import ROW_BYTES_MAX, TableError
+from agents.tools.table import Table, csv_table, json_table, number, strict
 
 text = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\x00\r"), max_size=8)
 names = st.lists(st.from_regex(r"[a-z]{1,6}", fullmatch=True), min_size=1, max_size=5, unique=True)
@@ -87,7 +80,7 @@ def test_random_bytes_are_rows_or_an_error_with_a_line(data: bytes) -> None:
         (b"\x1f\x8b\x08", 0, "zcat"),
         (b"PK\x03\x04", 0, "zip"),
         ("\ufeffa\n".encode("utf-16-le"), 0, "UTF-16"),
-        (b"1\n" + b"7" * (LINE_BYTES_MAX + 2), 2, "longer than"),
+        (b"1\n" + b"7" * (ROW_BYTES_MAX + 2), 2, "longer than"),
     ],
 )
 def test_what_is_wrong_with_a_csv_file_is_said(data: bytes, line: int, says: str) -> None:
@@ -161,12 +154,12 @@ def test_rows_come_while_the_stream_goes_on() -> None:
 
 
 def test_a_source_counts_and_takes_a_line_back() -> None:
-    source = Source(io.BytesIO("\n é\nrest\n".encode()))
+    source = strict(io.BytesIO("\n é\nrest\n".encode()))
     assert source.first() == " é\n"
-    assert (next(source), source.number, source.bytes) == (" é\n", 2, 5)
+    assert (next(source), source.line, source.place) == (" é\n", 2, 5)
     assert source.rest(10) == "rest\n"
     with pytest.raises(TableError, match="more than 3 bytes"):
-        Source(io.BytesIO(b"a\nbcde")).rest(3)
+        strict(io.BytesIO(b"a\nbcde")).rest(3)
 
 
 @given(st.floats() | st.integers())

@@ -1,10 +1,12 @@
+"""Single cells as times: a number in a unit, or ISO 8601 text with dashes."""
+
 from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agents.tools.moments import is_moment, micros, number_micros, text_micros
+from agents.tools.times import is_moment, micros, number_micros, text_micros
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
