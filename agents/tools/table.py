@@ -106,6 +106,8 @@ class JsonTable(Table):
         source.first()
         self._rows = json_rows(source)
         first = _good(next(self._rows))
+        if not first.cells:
+            raise TableError("the first object is empty", first.line)
         for name in wanted:
             if name not in first.cells:
                 raise TableError(

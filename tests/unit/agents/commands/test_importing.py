@@ -60,7 +60,7 @@ def test_options_that_clash(words: tuple[str, ...], said: str) -> None:
         (b"when,a\n", (), "say --time-column, or --now"),
         ("time,a\n".encode("utf-16"), (), "UTF-16"),
         (b"\x1f\x8b\x08", (), "gzip"),
-        (b'"time,a\n', (), "line 1: unexpected end of data"),
+        (b'"time,a\n', (), "line 1: not CSV: unexpected end of data"),
         (b"time,a\nsoon,1\n", ("--shift-to-now",), "no time for --shift-to-now"),
     ],
 )

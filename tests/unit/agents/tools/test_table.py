@@ -93,6 +93,7 @@ def test_what_is_wrong_with_a_csv_file_is_said(data: bytes, line: int, says: str
 @pytest.mark.parametrize(
     ("data", "line", "says"),
     [
+        (b'\n{}\n{"b": 1}\n', 2, "the first object is empty"),
         (b'{"a": 1}\n{"b": 1}\n', 2, "no 'a'"),
         (b'{"a": 1}\n{"a": 1, "b": 2}\n', 2, "'b' isn't in the first"),
         (b'{"a": 1}\n\n[1]\n', 3, "not a list"),
