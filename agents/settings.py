@@ -150,6 +150,34 @@ class OutboxDefaults(BaseModel):
     connections: Annotated[int, Field(ge=1, le=64)] = 4
 
 
+class ApiSettings(BaseModel):
+    """The HTTP doors (`soma api`)."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    host: str = "127.0.0.1"
+    port: Annotated[int, Field(ge=0, le=65_535)] = 8080
+    # "off" opens every door to everybody, and is for this machine alone.
+    auth: Literal["jwt", "off"] = "jwt"
+    jwt_secret: SecretStr = SecretStr("")  # HS256; or RS256 with one of the next two
+    jwt_secret_file: Path | None = None
+    jwks_url: Annotated[str, Field(pattern=r"^(https?://[^\s?#]+)?$")] = ""
+    jwks_file: Path | None = None
+    jwt_issuer: str = ""
+    jwt_audience: str = ""
+    jwt_leeway_s: Annotated[int, Field(ge=0, le=60)] = 5
+
+    body_bytes_max: Annotated[int, Field(ge=1024, le=64 << 20)] = 4 << 20
+    body_timeout_s: Annotated[float, Field(gt=0.0, le=300.0)] = 10.0
+    timeout_s: Annotated[float, Field(gt=0.0, le=300.0)] = 10.0
+    batch_max: Annotated[int, Field(ge=1, le=1000)] = 1000
+    rate_per_s: Positive = 5_000.0  # a tenant's events and questions; each process counts its own
+    rate_burst: Annotated[int, Field(ge=1, le=10_000_000)] = 10_000
+    concurrency: Annotated[int, Field(ge=1, le=10_000)] = 256
+    connections: Annotated[int, Field(ge=1, le=100)] = 8  # to PostgreSQL
+    journal: Literal["on", "off"] = "on"  # whether events are taken while PostgreSQL is away
+
+
 class Settings(BaseSettings):
     """The deployment's settings. Use `load()`; pass values by name in tests."""
 
@@ -206,6 +234,7 @@ class Settings(BaseSettings):
     journal: JournalSettings = JournalSettings()
     outbox: OutboxDefaults = OutboxDefaults()
     gateway: GatewaySettings = GatewaySettings()
+    api: ApiSettings = ApiSettings()
 
     _local: bool = PrivateAttr(default=False)
 
@@ -399,6 +428,7 @@ def _unknown(env: Mapping[str, str]) -> Iterator[str]:
         "JOURNAL": JournalSettings,
         "OUTBOX": OutboxDefaults,
         "GATEWAY": GatewaySettings,
+        "API": ApiSettings,
     }
     plain = {name.upper() for name in Settings.model_fields}
     for variable in sorted(env):

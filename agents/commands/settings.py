@@ -3,6 +3,7 @@
 import json
 
 import click
+from pydantic import BaseModel
 
 from agents.settings import load
 
@@ -26,12 +27,14 @@ def print_(json_: bool) -> None:
     Example:
       SOMA_NAMESPACE=test soma settings print
     """
-    values = load().shown()
+    loaded = load()
+    values = loaded.shown()
     if json_:
         click.echo(json.dumps(values))
         return
     for name, value in values.items():
-        nested = {f"{name}__{part}": one for part, one in value.items()} if _group(name) else None
+        group = isinstance(getattr(loaded, name), BaseModel)
+        nested = {f"{name}__{part}": one for part, one in value.items()} if group else None
         for path, one in (nested or {name: value}).items():
             click.echo(f"SOMA_{path.upper()}={_text(one)}")
 
@@ -41,7 +44,3 @@ def _text(value: object) -> str:
     if value is None or isinstance(value, str):
         return value or ""
     return ",".join(map(str, value)) if isinstance(value, list) else json.dumps(value)
-
-
-def _group(name: str) -> bool:
-    return name in ("integrator", "predictors")

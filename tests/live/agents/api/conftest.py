@@ -1,14 +1,66 @@
-"""A PostgreSQL of one test's own, to be stopped and killed."""
+"""The doors in this process or as one of their own; a PostgreSQL of one test's own."""
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from pydantic import SecretStr
 
-from agents.settings import Settings
+from agents.settings import ApiSettings, Settings
 from ops.stack import Stack
+from tests.live.agents.api.helpers import SECRET, ApiProcess
+from tests.live.agents.api.inside import Client
 from tests.live.agents.projections.compare import migrated
 from tests.live.conftest import settings_of
+
+Doors = Callable[..., Client]
+
+
+@pytest.fixture
+def database(settings: Settings) -> Settings:
+    """The settings of this test, the schema migrated."""
+    return migrated(settings)
+
+
+def api_settings(**changes: object) -> ApiSettings:
+    given = {"jwt_secret": SecretStr(SECRET), "journal": "off"} | changes
+    return ApiSettings.model_validate(given)
+
+
+@pytest.fixture
+def doors(database: Settings) -> Iterator[Doors]:
+    """Makes clients of doors with these settings: `doors(rate_per_s=1)`."""
+    opened: list[Client] = []
+
+    def start(settings: Settings = database, **changes: object) -> Client:
+        own = settings.model_copy(update={"api": api_settings(**changes)})
+        opened.append(Client(own))
+        return opened[-1]
+
+    yield start
+    for client in opened:
+        client.close()
+
+
+@pytest.fixture
+def client(doors: Doors) -> Client:
+    """A client of doors with a shared secret."""
+    return doors()
+
+
+@pytest.fixture
+def process(database: Settings, tmp_path: Path) -> Iterator[Callable[..., ApiProcess]]:
+    """Starts `soma api` processes, which end with the test."""
+    started: list[ApiProcess] = []
+
+    def start(**more: str) -> ApiProcess:
+        one = ApiProcess(database, tmp_path / f"api-{len(started)}.log", more)
+        started.append(one)
+        return one.await_alive()
+
+    yield start
+    for one in started:
+        one.kill()
 
 
 class OwnPostgres:

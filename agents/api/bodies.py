@@ -1,0 +1,164 @@
+"""Bodies as untrusted as they are: bounded in size and time, strict JSON, bounded in depth."""
+
+import asyncio
+import json
+import re
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+from fastapi import Request, Response
+from fastapi.routing import APIRoute
+from starlette.requests import ClientDisconnect
+
+from agents.api.problems import Problem
+
+DEPTH_MAX = 32
+# A string that isn't closed matches to the end: looked at once, whatever the input.
+_BRACKETS = re.compile(rb'"(?:[^"\\]++|\\.)*+"?|[\[\]{}]', re.DOTALL)
+
+
+class StrictRequest(Request):
+    """A request whose body is read and parsed by our rules; FastAPI asks `body` and `json`."""
+
+    async def body(self) -> bytes:
+        if not hasattr(self, "_body"):
+            self._body = await self._read()
+        return self._body
+
+    async def json(self) -> Any:
+        return parse(await self.body())
+
+    async def _read(self) -> bytes:
+        limits = self.app.state.limits
+        _check_type(self)
+        most: int = limits.body_bytes_max
+        if not _within(self.headers.get("content-length"), most):
+            raise too_large(most)
+        chunks: list[bytes] = []
+        size = 0
+        try:
+            async with asyncio.timeout(limits.body_timeout_s):
+                async for chunk in self.stream():
+                    size += len(chunk)
+                    if size > most:
+                        raise too_large(most)
+                    chunks.append(chunk)
+        except TimeoutError:
+            late = f"The body wasn't here within {limits.body_timeout_s:g} s."
+            raise Problem(408, late, {"Connection": "close"}) from None
+        except ClientDisconnect:
+            raise Problem(400, "The connection ended before the body did.") from None
+        return b"".join(chunks)
+
+
+class StrictRoute(APIRoute):
+    """A route for those who show a token, which reads its requests strictly."""
+
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        handle = super().get_route_handler()
+
+        async def strict(request: Request) -> Response:
+            # Before a byte of the body is read: FastAPI would ask who calls only afterwards.
+            tokens = request.app.state.doors.tokens
+            caller = await tokens.caller(request.headers.get("authorization"))
+            request.scope["soma.caller"] = caller
+            return await handle(StrictRequest(request.scope, request.receive))
+
+        return strict
+
+
+def too_large(most: int) -> Problem:
+    """413, and the connection closes: the rest isn't read."""
+    return Problem(413, f"The body has more than {most} bytes.", {"Connection": "close"})
+
+
+def parse(data: bytes) -> Any:
+    """The JSON value. `Problem` 400 says why it is none.
+
+    Stricter than the standard library: no duplicate names, no NaN or infinity, no NUL and no half
+    of a surrogate pair (no database takes those), at most `DEPTH_MAX` levels.
+    """
+    if depth(data) > DEPTH_MAX:
+        raise Problem(400, f"The JSON is nested deeper than {DEPTH_MAX} levels.")
+    try:
+        text = data.decode()
+        value = json.loads(text, object_pairs_hook=_object, parse_constant=_constant)
+        if "\\u" in text:
+            _characters(value)
+    except UnicodeDecodeError:
+        raise Problem(400, "The body isn't UTF-8.") from None
+    except json.JSONDecodeError as error:
+        raise Problem(400, f"Not JSON: {error.msg} at character {error.pos}.") from None
+    except RecursionError:
+        raise Problem(400, f"The JSON is nested deeper than {DEPTH_MAX} levels.") from None
+    except _NotOursError as error:
+        raise Problem(400, str(error)) from None
+    except ValueError:
+        raise Problem(400, "Not JSON: a number has too many digits.") from None
+    return value
+
+
+def depth(data: bytes) -> int:
+    """How deeply brackets nest, outside strings, at most: told without parsing."""
+    openings = data.count(b"[") + data.count(b"{")
+    if openings <= DEPTH_MAX:
+        return openings  # it can't be deeper; most bodies end here
+    level = deepest = 0
+    for match in _BRACKETS.finditer(data):
+        first = match.group()[:1]
+        if first in b"[{":
+            level += 1
+            deepest = max(deepest, level)
+        elif first in b"]}":
+            level -= 1
+    return deepest
+
+
+class _NotOursError(Exception):
+    """JSON, but not as we take it."""
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        raise _NotOursError("An object of the JSON gives a name twice.")
+    return found
+
+
+def _constant(name: str) -> Any:
+    raise _NotOursError(f"{name} is no number in JSON.")
+
+
+def _characters(value: Any) -> None:
+    """No NUL, no lone surrogates, anywhere."""
+    if isinstance(value, str):
+        if "\x00" in value:
+            raise _NotOursError("A text holds NUL (\\u0000), which the database can't.")
+        try:
+            value.encode()
+        except UnicodeEncodeError:
+            half = "A text holds half of a surrogate pair, which is no character."
+            raise _NotOursError(half) from None
+    elif isinstance(value, dict):
+        for name, one in value.items():
+            _characters(name)
+            _characters(one)
+    elif isinstance(value, list):
+        for one in value:
+            _characters(one)
+
+
+def _check_type(request: Request) -> None:
+    given = request.headers.get("content-type", "").partition(";")
+    if given[0].strip().lower() != "application/json":
+        raise Problem(415, "The body must be application/json.", {"Accept": "application/json"})
+    charset = given[2].strip().lower().replace('"', "")
+    if charset.startswith("charset=") and charset != "charset=utf-8":
+        raise Problem(415, "JSON is UTF-8.")
+    if request.headers.get("content-encoding", "identity").strip().lower() != "identity":
+        raise Problem(415, "The body must not be compressed.", {"Accept-Encoding": "identity"})
+
+
+def _within(length: str | None, most: int) -> bool:
+    """Whether the announced length is allowed (what is read is counted in any case)."""
+    return length is None or not length.isdecimal() or int(length[:20]) <= most

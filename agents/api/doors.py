@@ -1,0 +1,106 @@
+"""What all routes share: settings, stores, limits; and how a request becomes a caller."""
+
+import re
+import time
+from dataclasses import dataclass, field
+from typing import Annotated
+
+from fastapi import Depends, Header, Request
+from fastapi.security import HTTPBearer
+
+from agents.api.buckets import Buckets
+from agents.api.callers import Caller
+from agents.api.metrics import ApiMetrics
+from agents.api.problems import Problem
+from agents.api.tokens import Tokens
+from agents.api.writing import Writing
+from agents.settings import ApiSettings
+from stores.outbox_door import OutboxDoor
+
+TRACEPARENT = re.compile(
+    r"(?!ff)[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}"
+)
+
+
+@dataclass
+class Doors:
+    """The process' parts, held by the app's state."""
+
+    limits: ApiSettings
+    tokens: Tokens
+    metrics: ApiMetrics
+    buckets: Buckets
+    outbox: OutboxDoor = field(init=False)  # from start to end of the app
+    writing: Writing = field(init=False)
+
+    def take(self, tenant: str, cost: float = 1.0) -> None:
+        """`Problem` 429 when the tenant has used up its rate."""
+        wait = self.buckets.take(tenant, cost, time.monotonic())
+        if wait:
+            self.metrics.refused.labels("rate").inc()
+            raise too_many("This tenant sends more than its rate.", wait)
+
+
+def too_many(detail: str, seconds: float) -> Problem:
+    """429, and when to come again."""
+    return Problem(429, detail, {"Retry-After": str(max(1, round(seconds + 0.5)))})
+
+
+def doors_of(request: Request) -> Doors:
+    """The process' parts."""
+    doors: Doors = request.app.state.doors
+    return doors
+
+
+InDoors = Annotated[Doors, Depends(doors_of)]
+_bearer = HTTPBearer(
+    auto_error=False,
+    bearerFormat="JWT",
+    description="Claims: sub, exp, tenants (names, or * for all), roles (read, write, admin).",
+)
+
+
+async def caller_of(request: Request, _: Annotated[object, Depends(_bearer)]) -> Caller:
+    """Who calls: the route has asked already."""
+    caller: Caller = request.scope["soma.caller"]
+    return caller
+
+
+async def writer_of(caller: Annotated[Caller, Depends(caller_of)]) -> Caller:
+    """A caller who may write."""
+    caller.must_have("write")
+    return caller
+
+
+async def admin_of(caller: Annotated[Caller, Depends(caller_of)]) -> Caller:
+    """A caller who administers."""
+    caller.must_have("admin")
+    return caller
+
+
+WriterCaller = Annotated[Caller, Depends(writer_of)]
+AdminCaller = Annotated[Caller, Depends(admin_of)]
+TenantHeader = Annotated[
+    str | None,
+    Header(
+        alias="X-Soma-Tenant",
+        pattern=r"^[A-Za-z0-9._-]{1,128}$",
+        description="For which tenant. Without it: what follows the last `:` of the body's "
+        "namespace, or `default`.",
+    ),
+]
+IdempotencyKey = Annotated[
+    str | None,
+    Header(
+        alias="X-Idempotency-Key",
+        pattern=r"^[\x21-\x7e]{1,200}$",
+        description="Makes a repetition safe: the same key with the same body is answered as the "
+        "first time, with another body 409.",
+    ),
+]
+
+
+def trace_of(request: Request) -> dict[str, str]:
+    """The request's W3C trace context as an event's headers; a malformed one is left out."""
+    given = request.headers.get("traceparent", "")
+    return {"traceparent": given} if TRACEPARENT.fullmatch(given) else {}

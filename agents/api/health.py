@@ -1,0 +1,107 @@
+"""/healthz, /readyz, /metrics: for whoever runs the process. No token is wanted."""
+
+import asyncio
+import time
+from typing import Literal
+
+from fastapi import APIRouter, Request, Response
+from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+from pydantic import BaseModel, Field
+
+from agents.api.doors import Doors, InDoors, doors_of
+from agents.api.keysets import KeysError
+from stores.outbox import OutboxError
+
+AGAIN_S = 1.0  # how long an answer holds: asking often costs nothing
+ASK_S = 4.0
+
+router = APIRouter(tags=["health"])
+
+
+class Alive(BaseModel):
+    """The process answers."""
+
+    status: Literal["alive"] = "alive"
+
+
+class Ready(BaseModel):
+    """Whether events are accepted. `degraded`: into the journal only."""
+
+    status: Literal["ready", "degraded", "unavailable"]
+    dependencies: dict[str, Literal["up", "down"]] = Field(examples=[{"postgres": "up"}])
+
+
+class Readiness:
+    """Asks the dependencies, not more often than once a second."""
+
+    def __init__(self) -> None:
+        self._last: Ready | None = None
+        self._at = float("-inf")
+        self._lock = asyncio.Lock()
+
+    async def ask(self, doors: Doors) -> Ready:
+        """What they say."""
+        async with self._lock:
+            if self._last is None or time.monotonic() - self._at > AGAIN_S:
+                self._last = await _asked(doors)
+                self._at = time.monotonic()
+            return self._last
+
+
+@router.get("/healthz", response_model=Alive, summary="Is the process alive?")
+async def healthz() -> Alive:
+    """Always, if it answers."""
+    return Alive()
+
+
+@router.get(
+    "/readyz",
+    response_model=Ready,
+    responses={503: {"model": Ready, "description": "Not ready; `dependencies` says why."}},
+    summary="Are events accepted?",
+)
+async def readyz(request: Request, response: Response, doors: InDoors) -> Ready:
+    """With a journal, the doors stay open while PostgreSQL is away."""
+    ready: Ready = await request.app.state.readiness.ask(doors)
+    if ready.status == "unavailable":
+        response.status_code = 503
+    return ready
+
+
+@router.get(
+    "/metrics",
+    response_class=Response,
+    responses={200: {"content": {"text/plain": {}}, "description": "Prometheus' text format."}},
+    summary="Metrics",
+)
+async def metrics(request: Request) -> Response:
+    """Of this process."""
+    text = generate_latest(doors_of(request).metrics.registry)
+    return Response(text, headers={"content-type": CONTENT_TYPE_LATEST})
+
+
+async def _asked(doors: Doors) -> Ready:
+    found: dict[str, Literal["up", "down"]] = {"postgres": "down"}
+    try:
+        async with asyncio.timeout(ASK_S):
+            await doors.outbox.ready()
+        found["postgres"] = "up"
+    except (OutboxError, TimeoutError):
+        pass
+    doors.metrics.store_up.set(found["postgres"] == "up")
+    if doors.tokens.keys is not None:
+        try:
+            await doors.tokens.keys.key(None)
+            found["jwks"] = "up"
+        except KeysError:
+            found["jwks"] = "down"
+    if doors.writing.journal:
+        found["journal"] = "up"
+    if found.get("jwks") == "down":
+        return Ready(status="unavailable", dependencies=found)
+    if found["postgres"] == "down":
+        status: Literal["degraded", "unavailable"] = (
+            "degraded" if doors.writing.journal else "unavailable"
+        )
+        return Ready(status=status, dependencies=found)
+    return Ready(status="ready", dependencies=found)

@@ -1,0 +1,182 @@
+"""POST /memories: the write half of the memory contract, into memory.events by the outbox."""
+
+import json
+import time
+import uuid
+from datetime import datetime
+from typing import Annotated, Any, Literal
+
+from fastapi import APIRouter, Request, Response
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
+
+from agents.api.bodies import StrictRoute
+from agents.api.callers import tenant_of
+from agents.api.coordinates import canonical, event_id, memory_id
+from agents.api.doors import (
+    Doors,
+    IdempotencyKey,
+    InDoors,
+    TenantHeader,
+    WriterCaller,
+    trace_of,
+)
+from agents.api.events import PAYLOAD_BYTES_MAX, Text, outcome, unfit
+from agents.api.problems import Problem, documented
+from agents.api.writing import Written
+from stores.outbox import Event, OutboxError
+
+TOPIC = "memory.events"
+SCHEMA = "memory_event"
+DIMENSION_MAX = 4096
+LINKS_MAX = 256
+
+router = APIRouter(route_class=StrictRoute, tags=["memories"])
+Number = Annotated[float, Field(allow_inf_nan=False)]
+Float32 = Annotated[float, Field(allow_inf_nan=False, ge=-3.4e38, le=3.4e38)]
+Plain = r"^[^\x00-\x1f\x7f]*$"
+
+
+class MemoryIn(BaseModel):
+    """Something to remember."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    payload: dict[str, Any] = Field(description="What is remembered; any JSON object.")
+    namespace: str = Field("", max_length=200, pattern=Plain, description="A part of the memory.")
+    coordinate: str | list[Number] | None = Field(
+        None,
+        description="Where it lies: a text or numbers. The id follows from it, so the same "
+        "coordinate is the same memory. Without one it gets one of its own.",
+    )
+    memory_type: Literal["episodic", "semantic"] = "episodic"
+    importance: Number | None = None
+    embedding: list[Float32] = Field([], max_length=DIMENSION_MAX)
+    model_revision: str = Field("", max_length=200, pattern=Plain)
+    links: dict[str, str] = Field({}, max_length=LINKS_MAX, description="memory id -> kind of link")
+    ts: AwareDatetime | None = Field(None, description="When it happened; default: now.")
+    dedupe_key: Text | None = None
+    expected_version: Annotated[int, Field(ge=0, le=2**62)] | None = Field(
+        None, description="Refused later unless the memory is at this version."
+    )
+
+
+class Remembered(BaseModel):
+    """The memory's event is on the disk, and will be in memory.events once."""
+
+    tenant: str
+    namespace: str
+    id: str = Field(description="uuid5 of the tenant's namespace and the coordinate")
+    coordinate: str = Field(description="in canonical form")
+    event_id: str
+    outbox_id: int | None = Field(description="null while it is in the journal")
+    dedupe_key: str
+    duplicate: bool
+    journaled: bool
+
+
+@router.post(
+    "/memories",
+    status_code=202,
+    response_model=Remembered,
+    responses={
+        200: {"model": Remembered, "description": "It was there already: the first answer."},
+        202: {"description": "Accepted: on the disk, on its way."},
+        **documented(400, 408, 409, 413, 415),
+    },
+    summary="Remember something",
+)
+async def remember(
+    request: Request,
+    response: Response,
+    doors: InDoors,
+    caller: WriterCaller,
+    body: MemoryIn,
+    tenant: TenantHeader = None,
+    idempotency_key: IdempotencyKey = None,
+) -> Remembered:
+    """Creates a memory, or a new version of the one at the same coordinate."""
+    whose = caller.must_cover(tenant_of(tenant, body.namespace))
+    doors.take(whose)
+    dedupe_key = body.dedupe_key or idempotency_key or uuid.uuid4().hex
+    record = recorded(body, whose, dedupe_key)
+    if bad := unfit(SCHEMA, record):
+        raise Problem(422, "Not as the schema memory_event has it.", errors=[_at("", bad)])
+    event = _event(whose, record, dedupe_key, trace_of(request))
+    written = await doors.writing.write([event])
+    if body.ts is None:
+        written = await _but_for_ts(doors, written, event, record)
+    (out,) = outcome(written, [dedupe_key])
+    if out.duplicate:
+        response.status_code = 200
+    return Remembered(
+        tenant=whose,
+        namespace=body.namespace,
+        id=record["id"],
+        coordinate=record["coordinate"],
+        event_id=record["event_id"],
+        outbox_id=out.id,
+        dedupe_key=dedupe_key,
+        duplicate=out.duplicate,
+        journaled=written.journaled,
+    )
+
+
+def recorded(body: MemoryIn, tenant: str, dedupe_key: str) -> dict[str, Any]:
+    """The memory_event as JSON data."""
+    event = event_id(tenant, dedupe_key)
+    try:
+        coordinate = canonical(event if body.coordinate is None else body.coordinate)
+    except ValueError as error:
+        wrong = _at("/coordinate", str(error))
+        raise Problem(422, "The coordinate can't be used.", errors=[wrong]) from None
+    return {
+        "event_id": event,
+        "id": memory_id(tenant, coordinate),
+        "tenant": tenant,
+        "namespace": body.namespace,
+        "type": "created",
+        "ts": _micros(body.ts),
+        "coordinate": coordinate,
+        "memory_type": body.memory_type,
+        "payload": json.dumps(body.payload, ensure_ascii=False, separators=(",", ":")),
+        "importance": body.importance,
+        "embedding": body.embedding,
+        "model_revision": body.model_revision,
+        "links": body.links,
+        "dedupe_key": dedupe_key,
+        "expected_version": body.expected_version,
+    }
+
+
+def _event(tenant: str, record: dict[str, Any], dedupe_key: str, trace: dict[str, str]) -> Event:
+    text = json.dumps(record, ensure_ascii=False)
+    if len(text.encode()) > PAYLOAD_BYTES_MAX:
+        raise Problem(413, f"The memory has more than {PAYLOAD_BYTES_MAX} bytes.")
+    return Event(TOPIC, tenant, text, dedupe_key, record["id"], trace or None)
+
+
+async def _but_for_ts(
+    doors: Doors, written: Written, event: Event, record: dict[str, Any]
+) -> Written:
+    """A repetition differs from the first in the time that we gave it: that isn't another body."""
+    if written.journaled or not written.added[0].differs:
+        return written
+    added = written.added[0]
+    try:
+        first = await doors.outbox.first(event.tenant, added.id)
+    except OutboxError:
+        raise Problem(503, "The outbox isn't there.", {"Retry-After": "2"}) from None
+    if first is None or first[:2] != (TOPIC, event.key) or first[2] is None:
+        return written
+    before = json.loads(first[2])
+    if {**before, "ts": None} != {**json.loads(event.payload), "ts": None}:
+        return written
+    return Written([type(added)(added.id, duplicate=True, differs=False)])
+
+
+def _micros(ts: datetime | None) -> int:
+    return time.time_ns() // 1000 if ts is None else round(ts.timestamp() * 1e6)
+
+
+def _at(at: str, detail: str) -> dict[str, str]:
+    return {"at": at, "detail": detail}

@@ -1,0 +1,154 @@
+"""Errors as problem documents (RFC 9457): one shape for all, and nothing of our insides in it."""
+
+import http
+import json
+import logging
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from fastapi import FastAPI
+from fastapi.exceptions import RequestValidationError
+from pydantic import BaseModel, Field
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+
+MEDIA = "application/problem+json"
+ERRORS_MAX = 20  # named in one answer
+TEXT_MAX = 400  # characters of one of them
+
+logger = logging.getLogger(__name__)
+
+
+class Problem(HTTPException):
+    """What is answered instead. `more` are members of the document beyond RFC 9457's own.
+
+    (An HTTPException, because FastAPI lets no other through while it reads a body.)
+    """
+
+    def __init__(
+        self, status: int, detail: str, headers: Mapping[str, str] | None = None, **more: Any
+    ) -> None:
+        super().__init__(status, detail, dict(headers or {}))
+        self.more = more
+
+
+class Wrong(BaseModel):
+    """One thing that is wrong in a request."""
+
+    at: str = Field(description="JSON pointer into the body, or `query limit`, `header X-…`")
+    detail: str
+
+
+class ProblemDocument(BaseModel):
+    """RFC 9457. `errors`, `conflicts` and others are there where they help."""
+
+    type: str = Field(examples=["about:blank"])
+    title: str = Field(examples=["Unprocessable Entity"])
+    status: int = Field(examples=[422])
+    detail: str = Field(examples=["The event doesn't fit the topic's schema."])
+    request_id: str = Field(description="the X-Request-ID of this answer")
+    errors: list[Wrong] | None = None
+
+
+def answer(
+    status: int,
+    detail: str,
+    request_id: str,
+    headers: Mapping[str, str] | None = None,
+    more: Mapping[str, Any] | None = None,
+) -> Response:
+    """The response that says so."""
+    document = {
+        "type": "about:blank",
+        "title": http.HTTPStatus(status).phrase,
+        "status": status,
+        "detail": detail,
+        "request_id": request_id,
+        **(more or {}),
+    }
+    body = json.dumps(document).encode()
+    return Response(body, status, headers=dict(headers or {}), media_type=MEDIA)
+
+
+def wrong(items: Iterable[tuple[str, str]]) -> list[dict[str, str]]:
+    """`errors` of a document: (where, what) pairs, shortened, not too many."""
+    listed = [{"at": at[:TEXT_MAX], "detail": text[:TEXT_MAX]} for at, text in items]
+    more = len(listed) - ERRORS_MAX
+    tail = [{"at": "", "detail": f"and {more} more"}] if more > 0 else []
+    return listed[:ERRORS_MAX] + tail
+
+
+def request_id_of(request: Request) -> str:
+    """What the middleware gave this request."""
+    return str(request.scope.get("soma.request_id", ""))
+
+
+def install(app: FastAPI) -> None:
+    """All errors of the app become documents."""
+    app.add_exception_handler(HTTPException, _http)
+    app.add_exception_handler(RequestValidationError, _invalid)
+    app.add_exception_handler(Exception, _unexpected)
+
+
+async def _http(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    more = error.more if isinstance(error, Problem) else {}
+    detail = str(error.detail)
+    if error.status_code == 404 and not isinstance(error, Problem):
+        detail = "There is nothing at this path."
+    elif error.status_code == 405:
+        detail = "This path doesn't take that method."
+    return answer(error.status_code, detail, request_id_of(request), error.headers, more)
+
+
+async def _invalid(request: Request, error: Exception) -> Response:
+    assert isinstance(error, RequestValidationError)
+    items = wrong((_place(one["loc"]), str(one["msg"])) for one in error.errors())
+    detail = "The request isn't as this door wants it."
+    return answer(422, detail, request_id_of(request), None, {"errors": items})
+
+
+async def _unexpected(request: Request, error: Exception) -> Response:
+    return answer(500, "Something went wrong here.", request_id_of(request))
+
+
+def _place(loc: tuple[int | str, ...]) -> str:
+    """('body', 'batch', 3, 'payload') → /3/payload; ('query', 'limit') → query limit."""
+    if not loc or loc[0] != "body":
+        return " ".join(map(str, loc))
+    inside = [str(part) for part in loc[1:] if part not in ("event", "batch")]
+    escaped = [part.replace("~", "~0").replace("/", "~1") for part in inside]
+    return "".join(f"/{part}" for part in escaped)
+
+
+def documented(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    """OpenAPI's `responses` for these statuses, and for those that every door may answer."""
+    return {
+        status: {
+            "model": ProblemDocument,
+            "description": WHEN[status],
+            "content": {MEDIA: {"schema": {"$ref": "#/components/schemas/ProblemDocument"}}},
+        }
+        for status in sorted({*statuses, *ALWAYS})
+    }
+
+
+WHEN = {
+    400: "The body isn't JSON, or not as we take it (duplicate names, NaN, too deep).",
+    401: "No bearer token, or one that isn't valid (expired, unsigned, of another issuer).",
+    403: "The token doesn't cover this tenant, or lacks the role. "
+    "The same whether the tenant exists or not.",
+    404: "No such thing.",
+    405: "The path doesn't take this method.",
+    408: "The body didn't come in time.",
+    409: "The idempotency key was used for something else; the first one's id is in `conflicts`.",
+    413: "Too large.",
+    415: "The body must be application/json, not compressed.",
+    422: "Well-formed, but not acceptable; `errors` names each thing.",
+    429: "Too many for this tenant: see Retry-After.",
+    500: "A defect of ours.",
+    503: "Not now: see Retry-After. With an X-Idempotency-Key a repetition is safe.",
+    504: "No answer in time. With an X-Idempotency-Key a repetition is safe.",
+}
+ALWAYS = (401, 403, 405, 422, 429, 500, 503, 504)

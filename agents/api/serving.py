@@ -1,0 +1,130 @@
+"""The process: uvicorn around the app, its log as JSON lines, an end within seconds of SIGTERM."""
+
+import asyncio
+import json
+import logging
+import signal
+import sys
+import time
+from collections.abc import Generator
+from contextlib import contextmanager
+from typing import Any
+
+import uvicorn
+from fastapi import FastAPI
+from uvicorn.protocols.http.h11_impl import H11Protocol
+
+from agents.api.app import guarded
+
+GRACE_S = 4  # for requests under way, after SIGTERM
+IDLE_S = 15  # of a connection between two requests
+HEAD_S = 10.0  # for a request's head
+HEAD_BYTES_MAX = 32 * 1024
+CONNECTIONS_MAX = 2048
+SHOWN = ("request_id", "method", "route", "status", "ms")
+
+logger = logging.getLogger(__name__)
+
+
+class JsonLines(logging.Formatter):
+    """One JSON object a line. No header, body, query or token ever gets in."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        line: dict[str, Any] = {
+            "ts": time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(record.created))
+            + f".{int(record.msecs):03}Z",
+            "level": record.levelname.lower(),
+            "logger": record.name,
+            "message": record.getMessage(),
+        }
+        line |= {name: getattr(record, name) for name in SHOWN if hasattr(record, name)}
+        if record.exc_info:
+            line["exception"] = self.formatException(record.exc_info)
+        return json.dumps(line, default=str)
+
+
+class Protocol(H11Protocol):
+    """uvicorn's HTTP/1.1, where a request's head must come in time (it sets no limit itself)."""
+
+    _head: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        self._wait()
+
+    def data_received(self, data: bytes) -> None:
+        super().data_received(data)
+        if self._reading_head():
+            self._wait()
+        else:
+            self._stop()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._stop()
+        super().connection_lost(exc)
+
+    def _reading_head(self) -> bool:
+        return self.cycle is None or (
+            self.cycle.response_complete and not self.transport.is_closing()
+        )
+
+    def _wait(self) -> None:
+        if self._head is None:
+            self._head = self.loop.call_later(HEAD_S, self.transport.close)
+
+    def _stop(self) -> None:
+        if self._head is not None:
+            self._head.cancel()
+            self._head = None
+
+
+class Server(uvicorn.Server):
+    """Ends with status 0 on SIGTERM and SIGINT; a second one ends it at once."""
+
+    @contextmanager
+    def capture_signals(self) -> Generator[None]:
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self._asked, number)
+        yield
+
+    def _asked(self, number: int) -> None:
+        logger.info("%s: the doors close", signal.Signals(number).name)
+        self.force_exit = self.should_exit
+        self.should_exit = True
+
+
+def serve(app: FastAPI, host: str, port: int, level: str) -> None:
+    """Run until SIGTERM or Ctrl-C. The exit status is non-zero when the port can't be had."""
+    log_to(level)
+    config = uvicorn.Config(
+        guarded(app),
+        host=host,
+        port=port,
+        http=Protocol,
+        ws="none",
+        loop="uvloop",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        timeout_keep_alive=IDLE_S,
+        timeout_graceful_shutdown=GRACE_S,
+        h11_max_incomplete_event_size=HEAD_BYTES_MAX,
+        limit_concurrency=CONNECTIONS_MAX,
+        backlog=512,
+    )
+    server = Server(config)
+    with asyncio.Runner(loop_factory=config.get_loop_factory()) as runner:
+        runner.run(server.serve())
+    if not server.started:
+        sys.exit(1)
+
+
+def log_to(level: str) -> None:
+    """All logs of the process as JSON lines on standard error."""
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(JsonLines())
+    root = logging.getLogger()
+    root.handlers = [handler]
+    root.setLevel(level.upper())
+    logging.getLogger("httpx").setLevel(logging.WARNING)  # it logs URLs

@@ -1,0 +1,88 @@
+"""`soma api`: the HTTP doors, and what belongs to them."""
+
+import json
+
+import click
+
+from agents.settings import ApiSettings, Settings, load
+
+TTL_MAX_S = 30 * 86_400
+
+
+@click.group(invoke_without_command=True)
+@click.option("--host", help="Address to listen on. Overrides SOMA_API__HOST.")
+@click.option("--port", type=click.IntRange(0, 65_535), help="Overrides SOMA_API__PORT.")
+@click.pass_context
+def api(ctx: click.Context, host: str | None, port: int | None) -> None:
+    """Run the HTTP doors until SIGTERM or Ctrl-C.
+
+    Events and memories come in, checked, and go to PostgreSQL's outbox; the relay brings them to
+    Kafka. Callers show a JSON Web Token: set SOMA_API__JWT_SECRET (HS256), SOMA_API__JWKS_URL or
+    SOMA_API__JWKS_FILE (RS256). For this machine alone SOMA_API__AUTH=off will do.
+
+    \b
+    Example:
+      SOMA_API__AUTH=off soma api --port 8080
+      curl localhost:8080/memories -H content-type:application/json -d '{"payload":{"text":"x"}}'
+    """
+    if ctx.invoked_subcommand is not None:
+        return
+    from agents.api.app import make
+    from agents.api.serving import serve
+
+    settings = _with(load(), host, port)
+    settings.postgres()
+    serve(make(settings), settings.api.host, settings.api.port, settings.log_level)
+
+
+@api.command()
+@click.option("--tenant", "tenants", multiple=True, required=True, help="Repeatable; * for all.")
+@click.option(
+    "--role",
+    "roles",
+    multiple=True,
+    required=True,
+    type=click.Choice(["read", "write", "admin"]),
+    help="Repeatable.",
+)
+@click.option("--ttl", type=click.IntRange(1, TTL_MAX_S), default=3600, show_default=True)
+@click.option("--subject", default="soma-api-token", show_default=True, help="Who it is for.")
+def token(tenants: tuple[str, ...], roles: tuple[str, ...], ttl: int, subject: str) -> None:
+    """Print a token for trying things out. Needs SOMA_API__JWT_SECRET.
+
+    \b
+    Example:
+      soma api token --tenant acme --role write --ttl 3600
+    """
+    import jwt
+
+    from agents.api.tokens import caller_of, made
+
+    text = made(load().api, list(tenants), list(roles), ttl, subject)
+    try:
+        caller_of(jwt.decode(text, options={"verify_signature": False}))
+    except ValueError as error:
+        raise click.ClickException(f"No door would take this token: {error}.") from error
+    click.echo(text)
+
+
+@api.command()
+def openapi() -> None:
+    """Print the contract: the OpenAPI document, as the doors answer it at /openapi.json.
+
+    \b
+    Example:
+      soma api openapi > openapi.json
+    """
+    from agents.api.app import make
+
+    settings = load()
+    shown = settings.model_copy(update={"api": ApiSettings(auth="off")})
+    click.echo(json.dumps(make(shown).openapi(), indent=2))
+
+
+def _with(settings: Settings, host: str | None, port: int | None) -> Settings:
+    """The settings with what the command line says instead."""
+    given = {"host": host, "port": port}
+    changes = {name: value for name, value in given.items() if value is not None}
+    return settings.model_copy(update={"api": settings.api.model_copy(update=changes)})

@@ -1,0 +1,196 @@
+"""POST /events/{topic}: what is accepted is in the outbox, once; what isn't, isn't there at all."""
+
+import json
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from agents.settings import Settings
+from tests.live.agents.api.conftest import Doors
+from tests.live.agents.api.helpers import JSON, acme, bearer, events_of, observation
+from tests.live.agents.api.inside import Client
+from tests.live.agents.projections.compare import sql
+from topics.codec import from_json
+
+PATH = "/events/cog.observations"
+
+
+def test_one_event_is_in_the_outbox_as_it_was_given(client: Client, database: Settings) -> None:
+    trace = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+    one = {"payload": observation(), "dedupe_key": "d1", "key": "cpu", "headers": {"source": "x"}}
+    answer = client.post(PATH, json=one, headers=acme(traceparent=trace))
+    assert answer.status_code == 202, answer.text
+    said = answer.json()
+    assert said["tenant"] == "acme" and said["topic"] == "cog.observations"
+    assert not said["journaled"]
+    (row,) = events_of(database)
+    assert said["events"] == [{"id": row["id"], "dedupe_key": "d1", "duplicate": False}]
+    assert (row["topic"], row["tenant_id"], row["key"]) == ("cog.observations", "acme", "cpu")
+    assert json.loads(row["payload"]) == {"tenant": "acme", **observation()}
+    assert json.loads(row["headers"]) == {"source": "x", "traceparent": trace}
+    assert row["status"] == "pending"
+    assert from_json("observation", row["payload"])["tenant"] == "acme"
+
+
+def test_a_batch_keeps_its_order(client: Client, database: Settings) -> None:
+    batch = [{"payload": observation(k)} for k in range(100)]
+    answer = client.post(PATH, json=batch, headers=acme())
+    assert answer.status_code == 202
+    rows = events_of(database)
+    assert [json.loads(row["payload"])["vector"][0] for row in rows] == list(range(100))
+    assert [one["id"] for one in answer.json()["events"]] == [row["id"] for row in rows]
+    assert [one["dedupe_key"] for one in answer.json()["events"]] == [r["dedupe_key"] for r in rows]
+
+
+def test_one_bad_event_refuses_its_batch_and_each_is_named(
+    client: Client, database: Settings
+) -> None:
+    batch = [
+        {"payload": observation()},
+        {"payload": observation(vector="no list")},
+        {"payload": {"domain": "cpu"}},
+        {"payload": observation(tenant="other")},
+        {"payload": observation(), "headers": {"ce_id": "mine"}},
+    ]
+    answer = client.post(PATH, json=batch, headers=acme())
+    assert answer.status_code == 422
+    assert answer.headers["content-type"] == "application/problem+json"
+    errors = {one["at"]: one["detail"] for one in answer.json()["errors"]}
+    assert list(errors) == ["/1/payload", "/2/payload", "/3/payload/tenant", "/4/headers"]
+    assert "vector" in errors["/1/payload"] and "ts: missing" in errors["/2/payload"]
+    assert events_of(database) == []
+
+
+def test_the_same_key_and_body_is_answered_as_the_first_time(
+    client: Client, database: Settings
+) -> None:
+    for body in ({"payload": observation()}, [{"payload": observation(k)} for k in range(3)]):
+        key = acme(x_idempotency_key=f"k{len(body)}")
+        first = client.post(PATH, json=body, headers=key)
+        again = client.post(PATH, json=body, headers=key)
+        assert (first.status_code, again.status_code) == (202, 200)
+        ids = [one["id"] for one in first.json()["events"]]
+        assert [one["id"] for one in again.json()["events"]] == ids
+        assert all(one["duplicate"] for one in again.json()["events"])
+    assert len(events_of(database)) == 4
+
+
+def test_the_same_key_with_another_body_names_the_first_ones_id(
+    client: Client, database: Settings
+) -> None:
+    key = acme(x_idempotency_key="k")
+    batch = [{"payload": observation(k)} for k in range(3)]
+    first = client.post(PATH, json=batch, headers=key).json()["events"]
+    others = {
+        "another payload": [batch[0], {"payload": observation(9)}, batch[2]],
+        "fewer": batch[:2],
+        "more": [*batch, {"payload": observation(4)}],
+        "one": batch[0],
+        "another scope of order": [batch[0] | {"key": "x"}, *batch[1:]],
+    }
+    for what, body in others.items():
+        answer = client.post(PATH, json=body, headers=key)
+        assert answer.status_code == 409, what
+        conflicts = answer.json()["conflicts"]
+        assert conflicts and {one["id"] for one in conflicts} <= {one["id"] for one in first}, what
+    assert len(events_of(database)) == 3
+
+
+def test_a_dedupe_key_is_a_tenant_s_own(client: Client, database: Settings) -> None:
+    both = bearer(("acme", "other"))
+    for tenant in ("acme", "other"):
+        one = {"payload": observation(), "dedupe_key": "k"}
+        answer = client.post(PATH, json=one, headers=both | {"x-soma-tenant": tenant})
+        assert answer.status_code == 202
+    assert len(events_of(database)) == 2
+
+
+def test_at_once_the_same_key_is_one_event(client: Client, database: Settings) -> None:
+    """Whoever comes second, with the same body or another, hears of the first."""
+
+    def post(k: int) -> tuple[int, int]:
+        one = {"payload": observation(k % 2), "dedupe_key": f"k{k // 8}"}
+        answer = client.post(PATH, json=one, headers=acme())
+        said = answer.json()
+        known = said["events"] if answer.status_code < 300 else said["conflicts"]
+        return answer.status_code, known[0]["id"]
+
+    with ThreadPoolExecutor(8) as pool:
+        answers = list(pool.map(post, range(80)))
+    assert len(events_of(database)) == 10
+    for k in range(10):
+        found = answers[8 * k : 8 * k + 8]
+        assert len({number for _, number in found}) == 1
+        assert sorted(status for status, _ in found) == [200] * 3 + [202] + [409] * 4
+
+
+@pytest.mark.parametrize(
+    ("topic", "status"),
+    [
+        ("cog.observation", 404),
+        ("COG.OBSERVATIONS", 404),
+        ("cog.global.frame", 403),
+        ("soma.epochs", 403),
+        ("cog.observations.dlq", 403),
+        ("soma.integrator.state", 403),
+    ],
+)
+def test_only_topics_of_users(client: Client, topic: str, status: int) -> None:
+    answer = client.post(f"/events/{topic}", json={"payload": {}}, headers=acme())
+    assert answer.status_code == status
+
+
+def test_above_max_pending_one_comes_again_later(client: Client, database: Settings) -> None:
+    sql(database, "INSERT INTO SCHEMA.outbox_limits VALUES ('acme', 5)")
+    answers = [
+        client.post(PATH, json={"payload": observation(k)}, headers=acme()) for k in range(12)
+    ]
+    statuses = [answer.status_code for answer in answers]
+    assert statuses[:5] == [202] * 5 and statuses[-1] == 429
+    assert int(answers[-1].headers["retry-after"]) >= 1
+    assert answers[-1].json()["status"] == 429
+    other = bearer(("other",)) | {"x-soma-tenant": "other"}
+    one = {"payload": observation()}
+    assert client.post(PATH, json=one, headers=other).status_code == 202
+
+
+def test_a_tenant_s_rate_is_its_own(doors: Doors) -> None:
+    client = doors(rate_per_s=0.5, rate_burst=3)
+    both = bearer(("acme", "other"))
+    one = {"payload": observation()}
+    seen = [client.post(PATH, json=one, headers=both | {"x-soma-tenant": "acme"}) for _ in range(4)]
+    assert [answer.status_code for answer in seen] == [202, 202, 202, 429]
+    assert 1 <= int(seen[3].headers["retry-after"]) <= 3
+    quiet = client.post(PATH, json=one, headers=both | {"x-soma-tenant": "other"})
+    assert quiet.status_code == 202
+
+
+def test_what_no_database_takes_is_refused_with_words(client: Client) -> None:
+    refused = {
+        '{"payload": {"a": "\\u0000"}}': 400,
+        '{"payload": {"a": "\\ud800"}}': 400,
+        '{"payload": {"a": NaN}}': 400,
+        '{"payload": {"a": 1, "a": 2}}': 400,
+        '{"payload": {}, "unknown": 1}': 422,
+        '{"payload": []}': 422,
+        "[]": 422,
+        "{}": 422,
+        "null": 422,
+        "": 422,
+        '{"payload": {"vector": [1e999]}}': 422,
+        '{"payload": {"ts": 1' + "0" * 5000 + "}}": 400,
+        "{": 400,
+        "\udcff": 400,
+    }
+    for body, status in refused.items():
+        data = body.encode("utf-8", "surrogateescape")
+        answer = client.post(PATH, content=data, headers=acme() | JSON)
+        assert answer.status_code == status, (body, answer.text)
+        assert answer.headers["content-type"] == "application/problem+json"
+
+
+def test_a_payload_of_two_megabytes_is_too_large(client: Client, database: Settings) -> None:
+    one = {"payload": observation(vector=[0.25] * 500_000)}
+    answer = client.post(PATH, json=one, headers=acme())
+    assert answer.status_code == 413
+    assert events_of(database) == []
