@@ -27,7 +27,7 @@ OF_TENANTS = """
            (SELECT l.max_pending FROM SCHEMA.outbox_limits l WHERE l.tenant_id IN (q.tenant_id, '*')
             ORDER BY l.tenant_id = '*' LIMIT 1) AS max_pending
     FROM SCHEMA.outbox_queue q WHERE q.tenant_id = ANY ($1::text[])
-    GROUP BY q.tenant_id ORDER BY pending + failed DESC, tenant
+    GROUP BY q.tenant_id ORDER BY count(*) DESC, q.tenant_id
 """
 
 

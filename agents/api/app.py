@@ -1,5 +1,8 @@
 """The application: routes, limits and stores put together."""
 
+import asyncio
+import logging
+import signal
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from importlib.metadata import PackageNotFoundError, version
@@ -9,12 +12,16 @@ from fastapi import FastAPI
 from agents.api import admin, contract, events, health, memories, problems
 from agents.api.buckets import Buckets
 from agents.api.doors import Doors
+from agents.api.journal_door import Door, open_journal
+from agents.api.journal_metrics import collect
 from agents.api.metrics import ApiMetrics
 from agents.api.middleware import Around
 from agents.api.tokens import Tokens
 from agents.api.writing import Writing
 from agents.settings import Settings
 from stores.outbox_door import OutboxDoor
+
+logger = logging.getLogger(__name__)
 
 DESCRIPTION = """
 Events and memories are accepted into PostgreSQL's outbox; a relay brings each to Kafka once, in the
@@ -35,9 +42,10 @@ def make(settings: Settings) -> FastAPI:
         doors.outbox = await OutboxDoor.open(
             settings.postgres(), settings.namespace, "soma api", limits.connections
         )
-        doors.writing = Writing(doors.outbox, doors.metrics)
         try:
-            yield
+            async with journal_of(settings, doors) as door:
+                doors.writing = Writing(doors.outbox, doors.metrics, door)
+                yield
         finally:
             await doors.outbox.close()
 
@@ -58,6 +66,32 @@ def make(settings: Settings) -> FastAPI:
         app.include_router(router)
     contract.install(app)
     return app
+
+
+@asynccontextmanager
+async def journal_of(settings: Settings, doors: Doors) -> AsyncIterator[Door | None]:
+    """The journal's door, drained beside the requests; none if it is off. `JournalError`."""
+    if settings.api.journal == "off":
+        yield None
+        return
+    journal = await asyncio.to_thread(open_journal, settings)
+    collect(journal, doors.metrics.registry)
+    door = Door(doors.outbox, journal, settings.journal.batch)
+    draining = asyncio.create_task(door.run(), name="journal")
+    draining.add_done_callback(_ended)
+    try:
+        yield door
+    finally:
+        draining.cancel()
+        await asyncio.gather(draining, return_exceptions=True)
+        await asyncio.to_thread(journal.close)
+
+
+def _ended(draining: "asyncio.Task[None]") -> None:
+    """Events that nobody drains must not pile up unseen: a defect there ends the process."""
+    if not draining.cancelled() and (error := draining.exception()) is not None:
+        logger.critical("The journal isn't drained any more", exc_info=error)
+        signal.raise_signal(signal.SIGTERM)
 
 
 def guarded(app: FastAPI) -> Around:

@@ -13,6 +13,8 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
+from stores.outbox import BadEvent, BadQuestion, OutboxError
+
 MEDIA = "application/problem+json"
 ERRORS_MAX = 20  # named in one answer
 TEXT_MAX = 400  # characters of one of them
@@ -88,6 +90,7 @@ def install(app: FastAPI) -> None:
     """All errors of the app become documents."""
     app.add_exception_handler(HTTPException, _http)
     app.add_exception_handler(RequestValidationError, _invalid)
+    app.add_exception_handler(OutboxError, _store)
     app.add_exception_handler(Exception, _unexpected)
 
 
@@ -107,6 +110,14 @@ async def _invalid(request: Request, error: Exception) -> Response:
     items = wrong((_place(one["loc"]), str(one["msg"])) for one in error.errors())
     detail = "The request isn't as this door wants it."
     return answer(422, detail, request_id_of(request), None, {"errors": items})
+
+
+async def _store(request: Request, error: Exception) -> Response:
+    if isinstance(error, BadQuestion | BadEvent):
+        return answer(422, str(error), request_id_of(request))
+    logger.warning("The outbox doesn't answer: %s", error)
+    away = "The outbox doesn't answer just now."
+    return answer(503, away, request_id_of(request), {"Retry-After": "2"})
 
 
 async def _unexpected(request: Request, error: Exception) -> Response:

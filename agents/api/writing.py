@@ -1,7 +1,6 @@
 """Accepted events on their way: into the outbox, or into the local journal while it is away.
 
-Once one event of a tenant waits in the journal, those that follow go there too, so that they stay
-in their order; the drainer brings them in oldest first.
+What fails is said as a problem; a database that didn't answer isn't asked for a second.
 """
 
 import logging
@@ -9,8 +8,10 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from agents.api.journal_door import Add, Door, Taken
 from agents.api.metrics import ApiMetrics
 from agents.api.problems import Problem
+from stores.journal import JournalError
 from stores.outbox import Added, BadEvent, BadQuestion, Event, StoreDown, TooManyPending
 from stores.outbox_door import OutboxDoor
 
@@ -31,17 +32,17 @@ class Written:
 
 
 class Writing:
-    """Writes; says who is away."""
+    """Writes to the outbox; with a journal, by its door."""
 
-    def __init__(self, outbox: OutboxDoor, metrics: ApiMetrics) -> None:
-        self._outbox, self._metrics = outbox, metrics
+    def __init__(self, outbox: OutboxDoor, metrics: ApiMetrics, door: Door | None) -> None:
+        self._outbox, self._metrics, self._door = outbox, metrics, door
         self._down_until = 0.0
         metrics.store_up.set(1)
 
     @property
     def journal(self) -> bool:
         """Whether there is a journal."""
-        return False
+        return self._door is not None
 
     async def write(
         self, events: Sequence[Event], together: Sequence[int] = (), unused: str | None = None
@@ -51,45 +52,58 @@ class Writing:
         `Problem` 422 for events that no store takes, 429 above the tenant's max_pending, 503 when
         no store answers.
         """
-        if self._is_down():
-            raise away()
+        other: int | None = None
+
+        async def add(given: Sequence[Event]) -> list[Added]:
+            nonlocal other
+            added, other = await self._outbox.add_whole(given, together, unused)
+            return added
+
         try:
-            added, other = await self._outbox.add_whole(events, together, unused)
+            taken = await self._taken(events, add)
         except BadEvent as error:
             at = "" if error.index is None else f"/{error.index}"
             raise Problem(422, str(error), errors=[{"at": at, "detail": str(error)}]) from None
-        except BadQuestion as error:
+        except (BadQuestion, ValueError) as error:
             raise Problem(422, str(error)) from None
         except TooManyPending:
             self._metrics.refused.labels("pending").inc()
             many = "The tenant has as many events pending as it may."
             raise Problem(429, many, PENDING_S) from None
-        except StoreDown as error:
+        except (StoreDown, JournalError) as error:
             self._went(error)
             raise away() from None
+        if taken.seqs:
+            self._count("journaled", len(taken.seqs))
+            return Written([], journaled=True)
         self._came()
+        added = list(taken.added)
         if other is None and not any(one.differs for one in added):
             known = sum(one.duplicate for one in added)
             self._count("new", len(added) - known)
             self._count("duplicate", known)
         return Written(added, other=other)
 
+    async def _taken(self, events: Sequence[Event], add: Add) -> Taken:
+        if self._door is not None:
+            return await self._door.add_many(events, add)
+        if time.monotonic() < self._down_until:
+            raise StoreDown("it didn't answer a moment ago")
+        return Taken(added=await add(events))
+
     def _count(self, result: str, number: int) -> None:
         if number:
             self._metrics.events.labels(result).inc(number)
 
-    def _is_down(self) -> bool:
-        return time.monotonic() < self._down_until
-
-    def _went(self, error: StoreDown) -> None:
+    def _went(self, error: Exception) -> None:
         if not self._down_until:
-            logger.warning("PostgreSQL is away: %s", error)
+            logger.warning("Events aren't accepted: %s", error)
         self._down_until = time.monotonic() + DOWN_S
         self._metrics.store_up.set(0)
 
     def _came(self) -> None:
         if self._down_until:
-            logger.info("PostgreSQL is back")
+            logger.info("Events are accepted again")
             self._down_until = 0.0
             self._metrics.store_up.set(1)
 
