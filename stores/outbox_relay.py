@@ -115,7 +115,9 @@ class Desk:
 
     async def reserve(self, wanted: Mapping[str, int], per_minute: int) -> dict[str, int]:
         """Take so many rows off the tenants' allowances; how many each may send."""
-        rows = await self._fetch(sql.RESERVE, list(wanted), list(wanted.values()), per_minute)
+        rows = await self._fetch(
+            sql.RESERVE, list(wanted), list(wanted.values()), float(per_minute)
+        )
         return {row["tenant_id"]: row["may"] for row in rows}
 
     async def waiting(self, shards: Sequence[int]) -> list[int]:

@@ -106,8 +106,8 @@ RESERVE = """
 WITH asked AS (
     SELECT * FROM unnest($1::text[], $2::bigint[]) AS a (tenant, wanted)
 ), held AS MATERIALIZED (
-    SELECT b.tenant_id, a.wanted, least($3, b.tokens + $3 / 60.0 * greatest(0,
-           extract(epoch FROM clock_timestamp() - b.refilled_at))) AS tokens
+    SELECT b.tenant_id, a.wanted, least($3::float8, b.tokens + $3::float8 / 60 * greatest(0,
+           extract(epoch FROM clock_timestamp() - b.refilled_at)::float8)) AS tokens
     FROM outbox_buckets b JOIN asked a ON a.tenant = b.tenant_id
     ORDER BY b.tenant_id FOR UPDATE OF b
 ), granted AS (
@@ -117,13 +117,14 @@ WITH asked AS (
     FROM granted g WHERE b.tenant_id = g.tenant_id
 ), begun AS (
     INSERT INTO outbox_buckets (tenant_id, tokens)
-    SELECT tenant, $3 - least(wanted, $3) FROM asked
+    SELECT tenant, $3::float8 - least(wanted, $3::float8) FROM asked
     WHERE tenant NOT IN (SELECT tenant_id FROM granted) ORDER BY tenant
     ON CONFLICT DO NOTHING RETURNING tenant_id
 )
 SELECT tenant_id, may FROM granted
 UNION ALL
-SELECT a.tenant, least(a.wanted, $3)::bigint FROM asked a JOIN begun b ON b.tenant_id = a.tenant
+SELECT a.tenant, least(a.wanted, $3::float8)::bigint
+FROM asked a JOIN begun b ON b.tenant_id = a.tenant
 """
 
 # Who holds what: 0-15 a shard, PRESENT once for each relay.

@@ -108,9 +108,10 @@ class Relay:
                 await self._share(keeper)
                 await self._keep_house(office)
                 await self._pause()
-            await self._end(self._tasks, STOP_S)
         finally:
-            await self._end(self._tasks, 0.0)
+            # Also when the session is lost: a batch at hand does no harm, for the next owner
+            # fences and goes by the receipt. (Cancelled in the middle, clients leak connections.)
+            await self._end(self._tasks, STOP_S)
             keeper.close()
 
     async def _open(self) -> Office:

@@ -107,6 +107,8 @@ class Shard:
         name = office.settings.prefix(f"outbox-{self.number}")
         self._producer = Transactions(office.settings.bootstrap(), name, office.security)
         await self._producer.start()
+        if self.stopping:
+            return
         ids = await office.receipts.latest(self.number)
         if ids:
             async with office.desks.one() as desk:

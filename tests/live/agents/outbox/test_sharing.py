@@ -1,0 +1,230 @@
+"""Relays share the shards, hear of new rows, and lose everything with their session."""
+
+import asyncio
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit, urlunsplit
+
+import pytest
+from prometheus_client import CollectorRegistry
+from pydantic import SecretStr
+
+from agents.outbox.metrics import metrics_of
+from agents.outbox.office import Office
+from agents.outbox.shard import Shard
+from agents.settings import LOCAL_PARTITIONS, Settings
+from stores.grants import grants_to
+from stores.outbox_relay import Keeper
+from stores.postgres import schema_of
+from tests.live.agents.outbox.outbox import (
+    TOPIC,
+    Running,
+    add,
+    add_all,
+    asked,
+    made,
+    queued,
+    sequences,
+)
+from tests.live.helpers import REPO, environment, eventually, read
+
+Processes = Callable[[Settings], "subprocess.Popen[bytes]"]
+
+
+@pytest.fixture
+def ready(topics: Settings) -> Settings:
+    return made(topics)
+
+
+@pytest.fixture
+def relay(tmp_path: Path) -> Iterator[Processes]:
+    started: list[subprocess.Popen[bytes]] = []
+
+    def start(settings: Settings) -> "subprocess.Popen[bytes]":
+        with (tmp_path / f"relay-{len(started)}.log").open("wb") as log:
+            env = environment(settings, SOMA_OUTBOX__QUOTA_PER_MINUTE="0")
+            words = [sys.executable, "-m", "agents.cli", "relay"]
+            started.append(subprocess.Popen(words, env=env, cwd=REPO, stdout=log, stderr=log))
+        return started[-1]
+
+    yield start
+    for one in started:
+        one.kill()
+        one.wait(10.0)
+
+
+def owners(settings: Settings) -> dict[int, int]:
+    """Session -> how many shards it owns."""
+
+    async def ask(connection: Any) -> dict[int, int]:
+        rows = await connection.fetch(
+            "SELECT pid, count(*) AS n FROM pg_locks WHERE locktype = 'advisory' AND granted"
+            " AND classid = outbox_lock_class()::oid AND objsubid = 2 AND objid < 16 GROUP BY pid"
+        )
+        return {row["pid"]: row["n"] for row in rows}
+
+    return asked(settings, ask)
+
+
+def shares(settings: Settings) -> list[int]:
+    return sorted(owners(settings).values())
+
+
+def test_a_relay_that_comes_gets_its_part_and_one_that_is_killed_leaves_it(
+    ready: Settings, relay: Processes
+) -> None:
+    async def write(connection: Any, numbers: range) -> None:
+        for key in "abcdefgh":
+            await add_all(connection, "acme", numbers, key)
+
+    with Running(ready) as first:
+        first.await_shards(16)
+        second = relay(ready)
+        eventually(lambda: shares(ready) == [8, 8], 60.0)
+        asked(ready, lambda c: write(c, range(200)))
+        second.kill()
+        eventually(lambda: shares(ready) == [16], 20.0)
+        asked(ready, lambda c: write(c, range(200, 250)))
+        eventually(lambda: queued(ready) == 0)
+    assert sequences(ready) == {("acme", key): list(range(250)) for key in "abcdefgh"}
+
+
+def test_sigterm_ends_it_within_five_seconds_and_leaves_no_lock(
+    ready: Settings, relay: Processes
+) -> None:
+    one = relay(ready)
+    eventually(lambda: shares(ready) == [16], 60.0)
+    asked(ready, lambda c: add(c, "acme", 0))
+    began = time.monotonic()
+    one.send_signal(signal.SIGTERM)
+    assert one.wait(10.0) == 0
+    assert time.monotonic() - began < 5.0
+    assert eventually(lambda: not owners(ready))
+
+
+def test_a_relay_that_stands_still_loses_its_shards_and_doubles_nothing(
+    ready: Settings, relay: Processes
+) -> None:
+    one = relay(ready)
+    eventually(lambda: shares(ready) == [16], 60.0)
+    os.kill(one.pid, signal.SIGSTOP)
+    asked(ready, lambda c: add_all(c, "acme", range(50), "k"))
+    with Running(ready) as other:
+        other.await_shards(16)
+        eventually(lambda: queued(ready) == 0)
+        os.kill(one.pid, signal.SIGCONT)
+        asked(ready, lambda c: add_all(c, "acme", range(50, 80), "k"))
+        eventually(lambda: len(shares(ready)) == 2 and queued(ready) == 0)
+    assert sequences(ready) == {("acme", "k"): list(range(80))}
+
+
+def test_all_connections_cut_off_in_the_middle_double_nothing(ready: Settings) -> None:
+    async def cut(connection: Any) -> None:
+        await connection.execute(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+            " WHERE application_name LIKE 'soma relay%' AND datname = current_database()"
+        )
+
+    keys = "abcdefgh"
+
+    async def write(connection: Any, numbers: range) -> None:
+        for key in keys:
+            await add_all(connection, "acme", numbers, key)
+
+    with Running(ready) as running:
+        running.await_shards(16)
+        for k in range(4):
+            asked(ready, lambda c, k=k: write(c, range(50 * k, 50 * k + 50)))  # type: ignore[misc]
+            asked(ready, cut)
+        eventually(lambda: queued(ready) == 0)
+    assert sequences(ready) == {("acme", key): list(range(200)) for key in keys}
+
+
+def test_it_sleeps_without_polling_and_wakes_at_once(ready: Settings) -> None:
+    with Running(ready) as running:
+        running.await_shards(16)
+        asked(ready, lambda c: add(c, "acme", 0))
+        eventually(lambda: queued(ready) == 0)
+        time.sleep(1.0)  # the shards fall asleep
+        before = running.statements()
+        time.sleep(4.0)
+        # The beat: locks, what waits, a recount; each every two seconds. Sometimes the gauges.
+        assert running.statements() - before <= 10
+        waits = []
+        for number in range(1, 21):
+            asked(ready, lambda c, n=number: add(c, "acme", n))  # type: ignore[misc]
+            began = time.monotonic()
+            eventually(lambda n=number: running.count("sent") > n)  # type: ignore[misc]
+            waits.append(time.monotonic() - began)
+        assert sorted(waits)[10] < 0.5, waits
+
+
+@pytest.mark.parametrize(("quota", "each"), [(0, 3), (1_000_000, 4)])
+def test_statements_of_a_batch_are_the_same_whatever_the_tenants(
+    topics: Settings, quota: int, each: int
+) -> None:
+    """1,000 rows a batch: choose, (allowances,) fetch, take off. Round trips are the same."""
+    ready = made(topics, quota_per_minute=quota, batch=1000)
+
+    async def write(connection: Any) -> None:
+        keys = await connection.fetch(
+            "SELECT 't' || t AS tenant, k::text AS key FROM generate_series(1, 200) AS t,"
+            " LATERAL (SELECT k FROM generate_series(1, 500) AS k"
+            "          WHERE outbox_shard('t' || t, k::text) = 5 LIMIT 1) AS k"
+        )
+        for row in keys:
+            await add_all(connection, row["tenant"], range(5), row["key"])
+        await add_all(connection, "t1", range(5, 1005), keys[0]["key"])
+
+    asked(ready, write)
+    assert turn_statements(ready) == [(1000, each), (1000, each), (0, 1)]
+
+
+def turn_statements(settings: Settings) -> list[tuple[int, int]]:
+    """(rows, statements) of each turn of shard 5 until nothing waits."""
+
+    async def turns() -> list[tuple[int, int]]:
+        metrics = metrics_of(CollectorRegistry())
+        office = Office(settings, {TOPIC: LOCAL_PARTITIONS}, LOCAL_PARTITIONS, metrics)
+        keeper = await Keeper.open(
+            settings.postgres(), office.schema, office.statements, lambda _: None, lambda: None
+        )
+        assert await keeper.take(5)
+        shard = Shard(5, office, keeper)
+        found: list[tuple[int, int]] = []
+        try:
+            await shard._take()
+            while not found or found[-1][0]:
+                before = office.statements.sent
+                turn = await shard._turn()
+                found.append((turn.rows, office.statements.sent - before))
+            return found
+        finally:
+            await shard._drop()
+            keeper.close()
+            await office.close()
+
+    return asyncio.run(turns())
+
+
+def test_a_role_with_the_printed_rights_can_relay(ready: Settings) -> None:
+    role, schema = f"relay_{ready.namespace}", schema_of(ready.namespace)
+
+    async def grant(connection: Any) -> None:
+        await connection.execute(f"CREATE ROLE {role} LOGIN PASSWORD 'x'")
+        await connection.execute(grants_to(role, schema))
+
+    asked(ready, grant)
+    parts = urlsplit(ready.postgres())
+    place = parts.netloc.rpartition("@")[2]
+    dsn = urlunsplit(parts._replace(netloc=f"{role}:x@{place}"))
+    asked(ready, lambda c: add(c, "acme", 0))
+    with Running(ready.model_copy(update={"postgres_dsn": SecretStr(dsn)})):
+        eventually(lambda: queued(ready) == 0)
+    assert len(read(ready, TOPIC)) == 1
