@@ -9,7 +9,7 @@ from importlib.metadata import PackageNotFoundError, version
 
 from fastapi import FastAPI
 
-from agents.api import admin, contract, events, health, memories, problems
+from agents.api import admin, contract, events, health, journal_routes, memories, problems
 from agents.api.buckets import Buckets
 from agents.api.doors import Doors
 from agents.api.journal_door import Door, open_journal
@@ -62,8 +62,8 @@ def make(settings: Settings) -> FastAPI:
     app.state.doors = doors
     app.state.readiness = health.Readiness()
     problems.install(app)
-    for router in (events.router, memories.router, admin.router, health.router):
-        app.include_router(router)
+    for one in (events, memories, admin, journal_routes, health):
+        app.include_router(one.router)
     contract.install(app)
     return app
 
@@ -75,6 +75,7 @@ async def journal_of(settings: Settings, doors: Doors) -> AsyncIterator[Door | N
         yield None
         return
     journal = await asyncio.to_thread(open_journal, settings)
+    doors.journal = journal
     collect(journal, doors.metrics.registry)
     door = Door(doors.outbox, journal, settings.journal.batch)
     draining = asyncio.create_task(door.run(), name="journal")

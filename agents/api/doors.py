@@ -15,6 +15,7 @@ from agents.api.problems import Problem
 from agents.api.tokens import Tokens
 from agents.api.writing import Writing
 from agents.settings import ApiSettings
+from stores.journal import Journal
 from stores.outbox_door import OutboxDoor
 
 TRACEPARENT = re.compile(
@@ -32,6 +33,7 @@ class Doors:
     buckets: Buckets
     outbox: OutboxDoor = field(init=False)  # from start to end of the app
     writing: Writing = field(init=False)
+    journal: Journal | None = None  # likewise, unless it is off
 
     def take(self, tenant: str, cost: float = 1.0) -> None:
         """`Problem` 429 when the tenant has used up its rate."""

@@ -67,17 +67,17 @@ class OwnPostgres:
     """It keeps its port and data through stops and kills; `settings` are for it alone."""
 
     def __init__(self, stack: Stack, namespace: str, home: Path) -> None:
-        self._stack = stack
+        self.stack = stack
         self.settings: Settings = migrated(settings_of(stack.up(), namespace, home))
 
     def stop(self) -> None:
-        self._stack.stop("postgres")
+        self.stack.stop("postgres")
 
     def kill(self) -> None:
-        self._stack.kill("postgres")
+        self.stack.kill("postgres")
 
     def start(self) -> None:
-        self._stack.start("postgres")
+        self.stack.start("postgres")
 
 
 @pytest.fixture

@@ -1,0 +1,100 @@
+"""/admin/journal, and the doors while PostgreSQL is away: from outside."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from agents.settings import Settings
+from stores.journal import JournalEvent
+from tests.live.agents.api.conftest import OwnPostgres, api_settings
+from tests.live.agents.api.helpers import JSON, acme, admin, bearer, events_of, observation
+from tests.live.agents.api.inside import Client
+from tests.live.helpers import eventually
+
+STATS = "/admin/journal/stats"
+BAD = JournalEvent("cog.observations", "acme", "k", "nonsense", "bad")
+
+
+@pytest.fixture
+def journaled(database: Settings) -> Iterator[Client]:
+    """A client of doors with a journal."""
+    with Client(database.model_copy(update={"api": api_settings(journal="on")})) as one:
+        yield one
+
+
+def test_events_are_accepted_and_arrive_though_postgres_is_away(postgres: OwnPostgres) -> None:
+    own = postgres.settings.model_copy(update={"api": api_settings(journal="on")})
+    with Client(own) as client:
+        first = client.post(
+            "/events/cog.observations", json={"payload": observation(1)}, headers=acme()
+        )
+        assert (first.status_code, first.json()["journaled"]) == (202, False)
+        postgres.kill()
+        body = [{"payload": observation(k), "dedupe_key": f"d{k}"} for k in (2, 3)]
+        kept = client.post("/events/cog.observations", json=body, headers=acme())
+        assert (kept.status_code, kept.json()["journaled"]) == (202, True), kept.text
+        assert client.get("/readyz").json()["status"] == "degraded"
+        again = client.post("/events/cog.observations", json=body, headers=acme())
+        assert again.status_code == 202
+        stats = client.get(STATS, headers=admin()).json()
+        assert (stats["pending"], stats["tenants_waiting"]) == (4, 1)
+        text = client.get("/metrics").text
+        assert 'soma_journal_records{state="pending"} 4.0' in text
+        assert "soma_journal_bytes" in text
+        rows = client.get("/admin/journal/events?limit=1&offset=1", headers=admin()).json()
+        assert [one["dedupe_key"] for one in rows["events"]] == ["d3"]
+        postgres.start()
+        eventually(lambda: client.get(STATS, headers=admin()).json()["pending"] == 0)
+        found = [one["dedupe_key"] for one in events_of(own)]
+        assert found[1:] == ["d2", "d3"], "once each, though accepted twice"
+
+
+def test_what_the_outbox_refuses_can_be_replayed_and_dropped(journaled: Client) -> None:
+    door = journaled.app.state.doors.writing._door
+    (seq,) = journaled.portal.call(door._journal.append_many, [BAD])
+    door._wake.set()
+    eventually(lambda: journaled.get(STATS, headers=admin()).json()["failed"] == 1)
+    (row,) = journaled.get("/admin/journal/events?status=failed", headers=admin()).json()["events"]
+    assert row["seq"] == seq
+    assert "JSON" in row["error"]
+    ask = {"seqs": [seq, 7]}
+    done = journaled.post("/admin/journal/replay", json=ask, headers=admin()).json()
+    assert done == {"replayed": [seq], "missing": [7], "not_failed": []}
+    eventually(lambda: journaled.get(STATS, headers=admin()).json()["failed"] == 1)
+    ask_all = {"drop_failed": True}
+    done = journaled.post("/admin/journal/cleanup", json=ask_all, headers=admin()).json()
+    assert done["failed_deleted"] == 1
+    assert journaled.get(STATS, headers=admin()).json()["failed"] == 0
+
+
+def test_only_an_administrator_of_all_tenants_is_let_in(journaled: Client) -> None:
+    for headers, status in (
+        ({}, 401), (acme(), 403), (bearer(roles=("admin",)), 403), (admin(), 200),
+    ):  # fmt: skip
+        answer = journaled.get(STATS, headers=headers)
+        assert answer.status_code == status, answer.text
+        assert status == 200 or answer.headers["content-type"] == "application/problem+json"
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "body"),
+    [
+        ("GET", "/events?limit=0", None),
+        ("GET", "/events?limit=501", None),
+        ("GET", "/events?offset=-1", None),
+        ("GET", "/events?status=sent", None),
+        ("POST", "/replay", b'{"seqs":[]}'),
+        ("POST", "/replay", b'{"seqs":[0]}'),
+        ("POST", "/replay", b'{"seqs":[1],"more":1}'),
+        ("POST", "/replay", b'{"seqs":' + str(list(range(1, 1002))).encode() + b"}"),
+        ("POST", "/cleanup", b'{"drop_failed":"perhaps"}'),
+    ],
+)
+def test_odd_questions_are_refused(journaled: Client, method: str, path: str, body: bytes) -> None:
+    given = {"content": body, "headers": admin() | JSON} if body else {"headers": admin()}
+    answer = journaled.request(method, f"/admin/journal{path}", **given)
+    assert answer.status_code == 422, answer.text
+
+
+def test_without_a_journal_there_is_none(client: Client) -> None:
+    assert client.get(STATS, headers=admin()).status_code == 404
