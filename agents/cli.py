@@ -19,6 +19,7 @@ class Verb(NamedTuple):
 VERBS = {
     "worker": Verb("agents.commands.worker:worker", "Run stream processors."),
     "relay": Verb("agents.commands.relay:relay", "Bring PostgreSQL's outbox to Kafka."),
+    "gateway": Verb("agents.commands.gateway:gateway", "Show what a remote memory still lacks."),
     "stack": Verb("agents.commands.stack:stack", "Start and stop the servers on this machine."),
     "topics": Verb("agents.commands.topics:topics", "Compare the topics with the catalogue."),
     "schema": Verb("agents.commands.schema:schema", "Check that schemas stay compatible."),

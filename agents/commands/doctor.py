@@ -14,6 +14,7 @@ from confluent_kafka.admin import AdminClient
 from agents.settings import Settings, SettingsError, load
 from ops.stack import StackError
 from ops.stack.jars import executable, java
+from stores.memory_remote import MemoryRemote
 from topics import preflight
 from topics.broker import BrokerError
 
@@ -56,6 +57,8 @@ def examine(settings: Settings) -> list[Finding]:
         ("redis", lambda: _redis(settings)),
         ("postgres", lambda: _postgres(settings)),
     ]
+    if settings.memory_http_endpoint:
+        checks.append(("memory", lambda: _memory(settings)))
     if settings.local or not settings.kafka_bootstrap:
         programs: list[tuple[str, Callable[[], str]]] = [
             ("java", java),
@@ -111,6 +114,23 @@ def _postgres(settings: Settings) -> str:
         return f"version {asyncio.run(version())}"
     except (OSError, TimeoutError, ValueError, asyncpg.PostgresError) as error:
         raise _silent("PostgreSQL", "SOMA_POSTGRES_DSN", error) from error
+
+
+def _memory(settings: Settings) -> str:
+    async def well() -> bool:
+        token = settings.memory_http_token.get_secret_value()
+        remote = MemoryRemote(settings.memory_http_endpoint, ANSWER_S, 1, token)
+        try:
+            return await remote.health()
+        finally:
+            await remote.close()
+
+    if not asyncio.run(well()):
+        raise SettingsError(
+            f"the remote memory service (SOMA_MEMORY_HTTP_ENDPOINT {settings.memory_http_endpoint})"
+            " doesn't answer at /healthz; events for it wait in memory.events"
+        )
+    return f"{settings.memory_http_endpoint} answers"
 
 
 def _silent(what: str, where: str, error: object) -> SettingsError:

@@ -129,6 +129,7 @@ class Running:
         self._thread = ThreadPoolExecutor(1, NAME)
         self._commit_at = 0.0
         self._full = False
+        self._noted: set[int] = set()  # partitions with a lag in the metrics
 
     async def run(self, stop: threading.Event) -> None:
         """Until `stop` is set. Raises what broke."""
@@ -200,8 +201,10 @@ class Running:
 
     def _note(self, books: dict[int, Book[Message]]) -> None:
         unread = self._stream.lag({number: book.next_offset for number, book in books.items()})
-        self._metrics.unread.clear()
-        self._metrics.lag.clear()
+        for number in self._noted - unread.keys():
+            self._metrics.unread.remove(str(number))
+            self._metrics.lag.remove(str(number))
+        self._noted = set(unread)
         for number, lag in unread.items():
             book = books[number]
             first = min(book.undelivered().values(), default=book.next_offset)
