@@ -26,6 +26,7 @@ VERBS = {
     "migrate": Verb("agents.commands.migrate:migrate", "Bring PostgreSQL's schema up to date."),
     "projection": Verb("agents.commands.projection:projection", "Show, drop, rebuild projections."),
     "journal": Verb("agents.commands.journal:journal", "What waits here while PostgreSQL is away."),
+    "outbox": Verb("agents.commands.outbox:outbox", "Show, replay, skip what the outbox holds."),
     "publish": Verb("agents.commands.publish:publish", "Publish JSON lines to a topic."),
     "watch": Verb("agents.commands.watch:watch", "Print a topic's decoded records."),
     "api": Verb("agents.commands.api:api", "Run the HTTP doors: events, memories, admin."),

@@ -32,7 +32,8 @@ BIGINT_MAX = 2**63 - 1
 REFUSED = "SO001"
 TOPIC = re.compile(r"[a-z0-9._-]{1,200}")
 TENANT = re.compile(r"[A-Za-z0-9._-]{1,128}")
-BAD_VALUE = "22"  # the class of SQLSTATEs that say that a value is wrong
+# Classes of SQLSTATEs that say that a value is wrong, or nested too deep.
+BAD_VALUE = ("22", "54")
 
 
 def checked(event: Event, index: int) -> None:

@@ -9,11 +9,8 @@ ADD = """
         $1::text[], $2::text[], $3::text[]::jsonb[], $4::text[], $5::text[], $6::text[]::jsonb[]
     ) ORDER BY n
 """
-# Which of many payloads is the bad one.
-INVALID = """
-    SELECT n - 1 FROM unnest($1::text[]) WITH ORDINALITY AS given (payload, n)
-    WHERE NOT pg_input_is_valid(payload, 'jsonb') ORDER BY n LIMIT 1
-"""
+# Asked of each payload, once a statement has failed.
+VALID = "SELECT pg_input_is_valid($1, 'jsonb')"
 AUDIT = "INSERT INTO SCHEMA.audit (actor, action, tenant, detail) VALUES ($1, $2, $3, $4::jsonb)"
 AUDITED = """
     SELECT id, ts, actor, action, tenant, detail::text AS detail FROM SCHEMA.audit
@@ -23,8 +20,8 @@ AUDITED = """
 _COLUMNS = f"""
     e.id, e.created_at, e.topic, e.tenant_id AS tenant, e.key, e.shard, e.dedupe_key,
     e.headers::text AS headers,
-    CASE WHEN pg_column_size(e.payload) <= {SHOWN_MAX} THEN e.payload::text END AS payload,
-    coalesce(pg_column_size(e.payload), pg_column_size(e.value)) AS bytes
+    CASE WHEN octet_length(e.payload::text) <= {SHOWN_MAX} THEN e.payload::text END AS payload,
+    coalesce(octet_length(e.payload::text), octet_length(e.value)) AS bytes
 """
 _WAITING = f"""
     SELECT {_COLUMNS}, q.status, q.retries, q.next_attempt_at, q.last_error

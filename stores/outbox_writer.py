@@ -109,9 +109,14 @@ class OutboxWriter:
         """`BadEvent` with the index of the payload that the server doesn't read as JSON."""
         if not (getattr(error, "sqlstate", None) or "").startswith(checks.BAD_VALUE):
             return
-        index = await connection.fetchval(sql.INVALID, payloads)
-        if index is not None:
-            raise BadEvent(f"the payload isn't JSON that PostgreSQL keeps: {error.args[0]}", index)
+        for index, payload in enumerate(payloads):
+            try:
+                if await connection.fetchval(sql.VALID, payload):
+                    continue
+            except asyncpg.StatementTooComplexError:
+                pass  # nested so deep that the server can't even look
+            why = error.args[0]
+            raise BadEvent(f"the payload isn't JSON that PostgreSQL keeps: {why}", index)
 
     def _sql(self, text: str) -> str:
         return text.replace("SCHEMA", quoted(self.schema))

@@ -9,6 +9,7 @@ import asyncpg
 
 from agents.settings import Settings
 from stores import migrations
+from stores.grants import PURPOSES, grants_to
 from stores.postgres import connect, connected, quoted, schema_of
 
 TOPIC = "memory.events"
@@ -69,3 +70,14 @@ async def refused(session: Any, tenant: str, dedupe: str) -> bool:
         assert error.sqlstate == "SO001", error
         return True
     return False
+
+
+async def as_role(settings: Settings, owner: Any, purpose: str) -> str:
+    """The DSN of a new role with the grants for `purpose` (of any other name: with none)."""
+    role = f"{purpose}_{settings.namespace}"
+    await owner.execute(f"CREATE ROLE {quoted(role)} LOGIN PASSWORD 'x'")
+    for known in PURPOSES:
+        if known == purpose:
+            await owner.execute(grants_to(role, schema_of(settings.namespace), known))
+    at = settings.postgres().split("@", 1)[1]
+    return f"postgresql://{role}:x@{at}"

@@ -6,26 +6,20 @@ import asyncpg
 import pytest
 
 from agents.settings import Settings
-from stores.grants import grants_to
 from stores.postgres import connect, quoted, schema_of
-from tests.live.stores.outbox import TOPIC, run
+from tests.live.stores.outbox import TOPIC, as_role, run
 
 
-async def as_role(settings: Settings, owner: Any, purpose: str) -> Any:
+async def session_of(settings: Settings, owner: Any, purpose: str) -> Any:
     """A session of a new role with the grants for `purpose`."""
-    role = f"{purpose}_{settings.namespace}"
-    await owner.execute(f"CREATE ROLE {quoted(role)} LOGIN PASSWORD 'x'")
-    if purpose != "nothing":
-        await owner.execute(grants_to(role, schema_of(settings.namespace), purpose))
-    at = settings.postgres().split("@", 1)[1]
-    session = await connect(f"postgresql://{role}:x@{at}", "test")
+    session = await connect(await as_role(settings, owner, purpose), "test")
     await session.execute(f"SET search_path TO {quoted(schema_of(settings.namespace))}")
     return session
 
 
 def test_a_writer_adds_and_can_do_nothing_else(settings: Settings) -> None:
     async def test(owner: Any) -> None:
-        writer = await as_role(settings, owner, "writer")
+        writer = await session_of(settings, owner, "writer")
         try:
             added = f"SELECT soma_outbox_add('{TOPIC}', 'a', '{{}}', 'k')"
             assert await writer.fetchval(added) == 1
@@ -50,7 +44,7 @@ def test_a_writer_adds_and_can_do_nothing_else(settings: Settings) -> None:
 
 def test_without_a_grant_nobody_adds(settings: Settings) -> None:
     async def test(owner: Any) -> None:
-        nobody = await as_role(settings, owner, "nothing")
+        nobody = await session_of(settings, owner, "nothing")
         try:
             await owner.execute(f"GRANT USAGE ON SCHEMA {quoted(schema_of(settings.namespace))} "
                                 f"TO {quoted('nothing_' + settings.namespace)}")  # fmt: skip
@@ -64,7 +58,7 @@ def test_without_a_grant_nobody_adds(settings: Settings) -> None:
 
 def test_a_temporary_table_of_the_same_name_changes_nothing(settings: Settings) -> None:
     async def test(owner: Any) -> None:
-        writer = await as_role(settings, owner, "writer")
+        writer = await session_of(settings, owner, "writer")
         try:
             await writer.execute(
                 "CREATE TEMPORARY TABLE outbox_queue (shard int, id bigint, tenant_id text,"
