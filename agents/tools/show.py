@@ -17,7 +17,8 @@ from agents.tools.series import PREFIX
 from agents.tools.subworker import SubWorker
 from stores.frame_cache import FrameCache, StoreDownError
 
-READY_S = 180.0  # the first start compiles every kernel
+READY_S = 600.0  # the first start compiles every kernel: minutes, where others work too
+SAY_EVERY_S = 30.0
 DRAIN_S = 10.0
 LAGS_EVERY_S = 1.0
 
@@ -51,11 +52,15 @@ class Show:
     def open(self, say: Callable[[str], None]) -> None:
         """Wait for the worker, then start the feeds."""
         say(f"starting a worker (log: {self.worker.log}); the first start compiles kernels")
-        deadline = time.monotonic() + READY_S
+        start = said = time.monotonic()
         while not self.worker.ready():
             if self.worker.status is not None:
                 raise click.ClickException(self._worker_gone())
-            if time.monotonic() > deadline:
+            now = time.monotonic()
+            if now - said > SAY_EVERY_S:
+                said = now
+                say(f"{now - start:.0f} s: the worker isn't ready yet")
+            if now - start > READY_S:
                 raise click.ClickException(
                     f"the worker isn't ready after {READY_S:.0f} s. Its log ends:\n"
                     + self.worker.tail()
