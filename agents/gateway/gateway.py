@@ -13,7 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import TypeVar
 
-from confluent_kafka import Message
+from confluent_kafka import KafkaException, Message
 from prometheus_client import REGISTRY, CollectorRegistry
 
 from agents.gateway import state
@@ -164,7 +164,11 @@ class Running:
 
     async def _place(self, partitions: set[int], topic_id: str) -> None:
         """Read the state of partitions that are new here, and go on from it."""
-        saved = await self._in_thread(lambda: state.load(self._settings, partitions, topic_id))
+        try:
+            saved = await self._in_thread(lambda: state.load(self._settings, partitions, topic_id))
+        except KafkaException as error:
+            logger.warning("The gateway's state can't be read yet: %s", error)
+            return  # asked again with the next turn
         for partition, found in saved.items():
             place = partial(self._stream.place, partition, found.next_offset)
             if (at := await self._in_thread(place)) is None:

@@ -6,6 +6,7 @@ neither a long backlog nor a far one keeps the others waiting.
 """
 
 import asyncio
+import logging
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -25,6 +26,8 @@ PASS_RECORDS = 50_000
 PASS_S = 2.0
 SKIP = 5_000  # records that are quicker read over than sought past
 IDLE_S = 0.05
+
+logger = logging.getLogger(__name__)
 
 
 class Passes:
@@ -140,6 +143,8 @@ class Passes:
                 end = (message.offset() or 0) if message.partition() == partition else end
             elif error.fatal():
                 raise KafkaException(error)
+            else:
+                logger.info("%s: %s", self._topic, error.str())
         return found, end
 
     async def _in_thread(self, work: Callable[[], list[Message] | None]) -> list[Message]:
