@@ -20,6 +20,8 @@ FIRST = 10  # points before the filter begins
 SIDE = 5  # points that a change is old at least
 KAPPA, ALPHA, BETA = 1.0, 3.0, 1.0
 SURE = 0.9  # probability that the change has happened
+LEAST = 1e-300  # of the scale, which vanishes when the unit grows by so much
+FAR = 1e15  # points further off count as this: their density under the prior doesn't vanish
 
 
 @kernel
@@ -41,7 +43,7 @@ def begin(b: Bank, r: int) -> bool:
     """At the first point: what the series is measured by; False: it never moved."""
     count = b.ints[r, S.seen]
     known = min(count, RING) - 1
-    step = math.ldexp(median(b.steps[r], known), -b.ints[r, S.unit]) / NORMAL
+    step = math.ldexp(median(b.steps[r], known), -int(b.ints[r, S.unit])) / NORMAL
     scale = max(step, 1e-3 * math.sqrt(max(0.0, b.floats[r, S.variance])))
     if not scale > 0.0:
         return False
@@ -100,8 +102,9 @@ def bocpd(b: Bank, r: int, w: Work, hazard: float) -> tuple[int, float]:
         first = count - FIRST
     used = b.ints[r, S.b_used]
     for p in range(first, count):
-        x = math.ldexp(b.value[r, p % RING], -b.ints[r, S.unit]) - b.floats[r, S.b_mean]
-        grow(b, row, used, x / b.floats[r, S.b_scale], 1.0 / hazard, w)
+        x = math.ldexp(b.value[r, p % RING], -int(b.ints[r, S.unit])) - b.floats[r, S.b_mean]
+        x = min(FAR, max(-FAR, x / max(b.floats[r, S.b_scale], LEAST)))
+        grow(b, row, used, x, 1.0 / hazard, w)
         used += 1
         if used > RUNS:
             # The longest two become one: both have seen the same points but one.
@@ -114,7 +117,7 @@ def bocpd(b: Bank, r: int, w: Work, hazard: float) -> tuple[int, float]:
         mass += b.runs[row, 0, j]
         if likely < 0 or b.runs[row, 0, j] > b.runs[row, 0, likely]:
             likely = j
-    if likely < 0 or mass <= SURE:
+    if likely < 0 or not mass > SURE:
         return -1, 0.0
     b.ints[r, S.b_start] = count - likely
     return int(count - likely), mass

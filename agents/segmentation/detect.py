@@ -14,7 +14,7 @@ import numpy as np
 from agents.segmentation import settings
 from agents.segmentation.bocpd import bocpd
 from agents.segmentation.glr import SIDE, glr
-from agents.segmentation.hmm import hmm
+from agents.segmentation.hmm import hmm, rest
 from agents.segmentation.rule import (
     LIMIT,
     RING,
@@ -125,6 +125,8 @@ def step(
         )  # fmt: skip
         if point >= 0:
             k = close(b, r, point, CPD, score, gap, out, k)
+    else:
+        b.ints[r, S.g_since] = -1
     if values[settings.CPD] == settings.BOCPD and b.ints[r, S.runs] >= 0:
         point, score = bocpd(b, r, w, values[settings.HAZARD])
         if point >= 0:
@@ -135,6 +137,8 @@ def step(
         )  # fmt: skip
         if point >= 0:
             k = close(b, r, point, HMM, score, gap, out, k)
+    else:
+        rest(b, r)
     if values[settings.THRESHOLD] != 0.0 and last > 0:
         moved = abs(b.value[r, last % RING] - b.value[r, (last - 1) % RING])
         if moved >= values[settings.GRADIENT]:

@@ -64,7 +64,8 @@ class Segmentation:
         source = Source(
             batch.buf, batch.columns.cols, tenants, series, leaders, batch.log_ms, batch.status
         )
-        out.reserve(ROWS, 0, TEXT)
+        text = TEXT
+        out.reserve(ROWS, 0, text)
         while lo < hi:
             sink = Sink(out.columns.cols, out.cause, out.scratch.data)
             lo, out.n, out.scratch.used, why = fold(
@@ -77,7 +78,8 @@ class Segmentation:
             elif why == NEED_SERIES:
                 self._admit(batch, lo)
             elif why == NEED_ROOM:
-                out.reserve(ROWS, 0, TEXT)
+                text *= 2  # one record's ids may be longer than that
+                out.reserve(ROWS, 0, text)
             else:
                 assert why == DONE
 

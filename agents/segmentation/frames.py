@@ -275,12 +275,12 @@ def fold(
         r = a.series_of[key]
         if math.isfinite(error) and r < 0:
             return i, o, text, NEED_SERIES
+        old = a.ints[t, T.leader]
         ids = c.len[f.of_frame_id, i] + WORD_MAX + 2
-        room = (MOST + 1) * (ids + size) + 1024  # the old leader's name is at most that long
+        room = MOST * (ids + size) + ids + (a.size[old] if old >= 0 else 0)
         full = o + MOST + 1 > min(sink.cause.shape[0], sink.cols.i.shape[1])
         if full or text + room > sink.scratch.shape[0]:
             return i, o, text, NEED_ROOM
-        old = a.ints[t, T.leader]
         touch(a, s.tenants[i])
         if led(a, t, s, f, i, found) != 0:
             text = put(s, f, i, a, a.at[old], a.size[old], found, 0, sink, o, text)

@@ -56,7 +56,7 @@ def accumulate(b: Bank, r: int, k: Work) -> int:
     """Running sums of the window into `k`: at place j those before its point j; returns points."""
     first = window(b, r)
     count = b.ints[r, S.seen] - first
-    scale = math.ldexp(1.0, -b.ints[r, S.unit])
+    scale = math.ldexp(1.0, -int(b.ints[r, S.unit]))
     centre = b.floats[r, S.centre] * scale
     w, f, y, ff, fy, yy = (
         b.floats[r, S.s_w],
@@ -109,7 +109,8 @@ def floor_of(b: Bank, r: int, g: float) -> float:
     count = min(b.ints[r, S.seen] - 1, RING - 1)
     step = median(b.steps[r], count) / NORMAL if count > 0 else 0.0
     scale = max(
-        math.ldexp(step, -b.ints[r, S.unit]), 1e-3 * math.sqrt(max(0.0, b.floats[r, S.variance]))
+        math.ldexp(step, -int(b.ints[r, S.unit])),
+        1e-3 * math.sqrt(max(0.0, b.floats[r, S.variance])),
     )
     return float(2.0 * (g * scale) ** 2)
 
@@ -148,7 +149,8 @@ def glr(
     ln = math.log(n)
     gain = 0.5 * n * (math.log(whole + floor) - math.log(k.cost[best] + floor)) - 0.5 * ln
     bar = h0 + ln
-    if gain <= bar or gain <= bar * (1.0 + hab * faded(b, r, half_life)):
+    # A sum that no honest state has (NaN) declares nothing.
+    if not (gain > bar and gain > bar * (1.0 + hab * faded(b, r, half_life))):
         b.ints[r, S.g_since] = -1
         return -1, 0.0
     if b.ints[r, S.g_since] < 0:

@@ -1,13 +1,13 @@
 """Volatile or stable: a hidden Markov model of two states, followed by its forward filter.
 
 Each state has a level and a variance of its own, learned online in proportion to its probability;
-both last from one point to the next with probability `stay`. STABLE learns from the first points.
-VOLATILE starts at the same level with a multiple of STABLE's variance, never below it, and so
-explains a wider spread as well as another level, which it then learns. The log-likelihood ratio of
-one point is clipped: an outlier alone convinces nobody. VOLATILE is on from a probability above
-`up`, off from one below `down`. The change lies where the sum of the ratios in favour of the other
-state began to rise for good (its last reset to 0, as in Page's test): so states may be very sticky,
-which spares false changes, and the place is right all the same.
+both last from one point to the next with probability `stay`. STABLE learns from the points before
+the filter begins. VOLATILE starts at the same level with a multiple of STABLE's variance, never
+below it, and so explains a wider spread as well as another level, which it then learns. The log-
+likelihood ratio of one point is clipped: an outlier alone convinces nobody. VOLATILE is on from a
+probability above `up`, off from one below `down`. The change lies where the sum of the ratios in
+favour of the other state began to rise for good (its last reset to 0, as in Page's test): so states
+may be very sticky, which spares false changes, and the place is right all the same.
 
 Source: L. R. Rabiner, "A Tutorial on Hidden Markov Models", Proceedings of the IEEE 77 (1989),
 section III (forward variable); E. S. Page, "Continuous Inspection Schemes", Biometrika 41 (1954),
@@ -42,25 +42,43 @@ def learn(b: Bank, r: int, x: float, p: float) -> None:
 
 
 @kernel
-def start_high(b: Bank, r: int) -> None:
-    """Let VOLATILE begin where STABLE is, and wider."""
-    b.floats[r, S.h_high] = b.floats[r, S.h_level]
-    b.floats[r, S.h_wide] = WIDE * b.floats[r, S.h_variance]
+def begin(b: Bank, r: int) -> None:
+    """Let STABLE learn from the points before the last one, and VOLATILE begin there, and wider.
+
+    So the filter is the same whether it is on from the start, after a warm-up or by a setting.
+    """
+    last = b.ints[r, S.seen] - 1
+    level, variance = 0.0, 0.0
+    for p in range(last - FIRST, last):
+        level += math.ldexp(b.value[r, p % RING], -int(b.ints[r, S.unit]))
+    level /= FIRST
+    for p in range(last - FIRST, last):
+        variance += (math.ldexp(b.value[r, p % RING], -int(b.ints[r, S.unit])) - level) ** 2
+    variance /= FIRST
+    b.floats[r, S.h_level] = level
+    b.floats[r, S.h_variance] = variance
+    b.floats[r, S.h_high] = level
+    b.floats[r, S.h_wide] = WIDE * variance
+    b.floats[r, S.h_p] = 0.0
+    b.floats[r, S.h_sum] = 0.0
+    b.ints[r, S.h_on] = 0
+
+
+@kernel
+def rest(b: Bank, r: int) -> None:
+    """Forget the filter: it is off, and begins anew when it is on again."""
+    b.ints[r, S.h_since] = -1
 
 
 @kernel
 def hmm(b: Bank, r: int, stay: float, up: float, down: float) -> tuple[int, float]:
     """After a push: (first point of the other state, its probability), or (-1, 0)."""
     count = b.ints[r, S.seen]
-    x = math.ldexp(b.value[r, (count - 1) % RING], -b.ints[r, S.unit])
     if count <= FIRST:
-        d = x - b.floats[r, S.h_level]
-        b.floats[r, S.h_level] += d / count
-        b.floats[r, S.h_variance] += (
-            d * (x - b.floats[r, S.h_level]) - b.floats[r, S.h_variance]
-        ) / count
-        start_high(b, r)
         return -1, 0.0
+    if b.ints[r, S.h_since] < 0:
+        begin(b, r)
+    x = math.ldexp(b.value[r, (count - 1) % RING], -int(b.ints[r, S.unit]))
     least = 1e-12 * b.floats[r, S.variance]
     b.floats[r, S.h_variance] = max(b.floats[r, S.h_variance], least)
     narrow = b.floats[r, S.h_variance]
@@ -72,7 +90,7 @@ def hmm(b: Bank, r: int, stay: float, up: float, down: float) -> tuple[int, floa
         - (x - b.floats[r, S.h_high]) ** 2 / wide
         - math.log(wide / narrow)
     )
-    ratio = max(-CLIP, min(CLIP, ratio))
+    ratio = max(-CLIP, ratio) if ratio <= CLIP else CLIP  # nor is it NaN from here on
     prior = b.floats[r, S.h_p] * stay + (1.0 - b.floats[r, S.h_p]) * (1.0 - stay)
     odds = prior / (1.0 - prior) * math.exp(ratio)
     p = odds / (1.0 + odds)
@@ -85,7 +103,7 @@ def hmm(b: Bank, r: int, stay: float, up: float, down: float) -> tuple[int, floa
     b.floats[r, S.h_sum] += -ratio if on else ratio
     if (on and p >= down) or (not on and p <= up):
         return -1, 0.0
-    point = max(b.ints[r, S.h_since], count - RING)
+    point = max(b.ints[r, S.h_since], count - RING + 1)  # the point before it is in the ring
     b.ints[r, S.h_on] = 0 if on else 1
     b.floats[r, S.h_sum] = 0.0
     return int(point), 1.0 - p if on else p

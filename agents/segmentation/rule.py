@@ -279,7 +279,7 @@ def spread(b: Bank, r: int, v: float) -> None:
     first = v != 0.0 and b.floats[r, S.mean] == 0.0 and b.floats[r, S.variance] == 0.0
     if first or e > b.ints[r, S.unit] + 256:
         rescale(b, r, e)
-    x = math.ldexp(v, -b.ints[r, S.unit])
+    x = math.ldexp(v, -int(b.ints[r, S.unit]))
     weight = 1.0 / min(b.ints[r, S.seen] + 1, 1000)
     d = x - b.floats[r, S.mean]
     b.floats[r, S.mean] += d * weight
@@ -312,7 +312,7 @@ def leave(b: Bank, r: int) -> None:
     seen = b.ints[r, S.seen]
     first = window(b, r)
     if seen >= RING and first == seen - RING + 1:
-        scale = math.ldexp(1.0, -b.ints[r, S.unit])
+        scale = math.ldexp(1.0, -int(b.ints[r, S.unit]))
         centre = b.floats[r, S.centre] * scale
         f = b.value[r, (first - 1) % RING] * scale - centre
         y = b.value[r, first % RING] * scale - centre

@@ -1,7 +1,5 @@
 """The room's law over one series without any server: what `soma segment` and benches run."""
 
-import math
-from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -18,8 +16,12 @@ from agents.segmentation.detect import (
     Found,
     found,
     step,
+    usable,
 )
-from agents.segmentation.rule import RING, SERIES, Bank, Floats, Work, bank, clear, entry, work
+from agents.segmentation.rule import RING, SERIES, Bank, Floats, Ints, S, Work, bank, clear, entry
+from agents.segmentation.rule import work as room_to_work
+
+SECOND = 1_000_000  # microseconds
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,8 +42,22 @@ def _begin(b: Bank) -> None:
 
 
 @entry
-def _step(b: Bank, v: float, ts: int, values: Floats, w: Work, out: Found) -> int:
-    return step(b, 0, v, ts, 1.0, -1, values, w, out)
+def _extend(
+    b: Bank, x: Floats, ts: Ints, lo: int, first: int, index: Ints, values: Floats, w: Work,
+    out: Found,
+) -> tuple[int, int]:  # fmt: skip
+    """Take x[lo:] up to the first value that gives boundaries; x[0] has index `first`.
+
+    Returns the next place and how many boundaries `out` holds; index[p % RING] is point p's index.
+    """
+    for i in range(lo, x.shape[0]):
+        if not usable(x[i]):
+            continue
+        index[b.ints[0, S.seen] % RING] = first + i
+        count = step(b, 0, x[i], ts[i], 1.0, -1, values, w, out)
+        if count > 0:
+            return i + 1, count
+    return x.shape[0], 0
 
 
 class Series:
@@ -50,12 +66,12 @@ class Series:
     def __init__(self, values: Mapping[str, str] | None = None) -> None:
         """`values`: the room's settings by name, as text. Raises ValueError for a bad one."""
         self._values = settings.row_of(values or {})
-        self._series = np.zeros(1, SERIES)
-        self._bank = bank(self._series)
-        self._work = work()
+        self._bank = bank(np.zeros(1, SERIES))
+        self._work = room_to_work()
         self._out = found()
-        self._index: deque[int] = deque(maxlen=RING)  # of the values that are points
+        self._index = np.zeros(RING, np.int64)  # of the values that are points
         self._pushed = 0
+        self._one, self._when = np.zeros(1), np.zeros(1, np.int64)
         _begin(self._bank)
 
     def push(self, value: float, ts: int | None = None) -> list[Change]:
@@ -64,21 +80,34 @@ class Series:
         `ts`: its event time in microseconds, by default its index as seconds. NaN and infinite
         values are missing: they have an index, and say nothing.
         """
-        at = self._pushed
-        self._pushed += 1
-        if not math.isfinite(value):
-            return []
-        self._index.append(at)
-        when = at * 1_000_000 if ts is None else ts
-        count = _step(self._bank, value, when, self._values, self._work, self._out)
-        seen = int(self._series[0]["seen"])
-        changes = []
-        for row, score in zip(self._out.ints[:count], self._out.floats[:count, SCORE], strict=True):
-            back = seen - int(row[POINT])
-            changes.append(
-                Change(
-                    self._index[-back], at, int(row[TS]), int(row[DETECTED_TS]),
-                    EVIDENCE[int(row[EVIDENCE_OF])], float(score),
-                )
-            )  # fmt: skip
+        self._one[0] = value
+        self._when[0] = self._pushed * SECOND if ts is None else ts
+        return self.extend(self._one, self._when)
+
+    def extend(self, values: Floats, ts: Ints | None = None) -> list[Change]:
+        """Take the next values in order; the changes are those of as many calls of `push`.
+
+        `values`: (n,) float64. `ts`: (n,) int64, their event times in microseconds.
+        """
+        x, first = np.ascontiguousarray(values, np.float64), self._pushed
+        when = np.arange(first, first + x.shape[0]) * SECOND if ts is None else ts
+        when = np.ascontiguousarray(when, np.int64)
+        if x.ndim != 1 or x.shape != when.shape:
+            raise ValueError(f"{x.shape} values with {when.shape} times: one time for each value")
+        self._pushed += x.shape[0]
+        changes: list[Change] = []
+        place = 0
+        while place < x.shape[0]:
+            place, count = _extend(
+                self._bank, x, when, place, first, self._index, self._values, self._work, self._out
+            )
+            changes += [self._change(k, first + place - 1) for k in range(count)]
         return changes
+
+    def _change(self, k: int, at: int) -> Change:
+        """Boundary k of those just found, shown by the value with index `at`."""
+        row = self._out.ints[k]
+        return Change(
+            int(self._index[row[POINT] % RING]), at, int(row[TS]), int(row[DETECTED_TS]),
+            EVIDENCE[int(row[EVIDENCE_OF])], float(self._out.floats[k, SCORE]),
+        )  # fmt: skip

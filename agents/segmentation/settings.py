@@ -72,7 +72,7 @@ ALL = (
     Setting("max_dwell_ms", "0", 0, YEAR_MS, "event time that a domain's segment lasts at most; "
             "0: any"),
     Setting("warmup", "0", 0, 1e9, "frames of a domain before its first boundary", (), True),
-    Setting("glr_bar", "2.0", 0, 1e6, "glr: evidence asked for beyond the logarithm of the "
+    Setting("glr_bar", "2.3", 0, 1e6, "glr: evidence asked for beyond the logarithm of the "
             "segment's length; higher: fewer boundaries"),
     Setting("glr_floor", "1.4", 1e-6, 1e6, "glr: changes that are small beside so many times the "
             "median step don't count"),

@@ -3,6 +3,8 @@
 Whatever bytes a row has, nothing outside the arrays is touched: every length and place is checked.
 """
 
+import math
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -29,6 +31,8 @@ from agents.segmentation.state import SEPARATOR, Arrays, State, T
 from topics.columns import Cols, Columns
 
 Bytes = NDArray[np.uint8]
+
+UNIT_MOST = 1088  # exponents of doubles, as multiples of 64, lie within
 
 
 @kernel
@@ -102,6 +106,8 @@ def take_points(a: Arrays, r: int, c: Cols, s: Slots, k: int, m: Room, buf: Byte
     p = c.pos[s.confidences, k]
     fetch(buf, p, 4 * n, m.single_bytes)
     for j in range(n):
+        if not math.isfinite(m.single[j]):
+            return False
         b.confidence[r, (seen - n + j) % RING] = m.single[j]
     j = 0
     for which in range(c.cnt[s.leaders, k]):
@@ -122,13 +128,17 @@ def take_laws(a: Arrays, r: int, c: Cols, s: Slots, k: int, m: Room, buf: Bytes)
         b.ints[r, FIRST_COUNT + j] = c.vi[c.at[s.counts, k] + j]
     for j in range(len(NUMBERS)):
         b.floats[r, FIRST_NUMBER + j] = c.vf[c.at[s.numbers, k] + j]
+        if not math.isfinite(b.floats[r, FIRST_NUMBER + j]):
+            return False
     seen, used = c.i[s.seen, k], b.ints[r, S.b_used]
     places = (
         0 <= b.ints[r, S.g_start] <= seen
-        and b.ints[r, S.g_since] <= seen
-        and b.ints[r, S.h_since] <= seen
+        and 0 <= b.ints[r, S.g_changed] <= seen
+        and 0 <= b.ints[r, S.b_start] <= seen
+        and -1 <= b.ints[r, S.g_since] <= seen
+        and -1 <= b.ints[r, S.h_since] <= seen
     )
-    if not places or abs(b.ints[r, S.unit]) > 1088 or not 0 <= used <= RUNS + 1:
+    if not places or not -UNIT_MOST <= b.ints[r, S.unit] <= UNIT_MOST or not 0 <= used <= RUNS:
         return False
     if (used > 0 and b.ints[r, S.runs] < 0) or not holds(buf, c, s.runs, k, RUN_BYTES * used):
         return False
@@ -163,6 +173,8 @@ def take_rows(
         r = a.series_of[codes[k]]
         if r < 0:
             t = a.tenant_of[codes[k]]
+            if t < 0 or not 0 <= c.i[s.start, k] <= c.i[s.seen, k]:
+                return int(k)
             take_common(a.ints, a.floats, t, T.error_sum, c, s, k)
             a.ints[t, T.measured] = c.i[s.measured, k]
             a.ints[t, T.leader] = leaders[k] if c.i[s.seen, k] > 0 else -1
@@ -204,8 +216,9 @@ def load(
     state.cover()
     if (codes[lo:hi] < 0).any():
         raise ValueError("the key of a state row lies outside its buffer")
-    last = {int(codes[k]): k for k in range(lo, hi)}
-    kept = [k for k in last.values() if not admit(state, rows, int(codes[k]), k, buf, gone)]
+    # In the order of the last row of each: a tenant leaves after its series, as it did.
+    last = sorted({int(codes[k]): k for k in range(lo, hi)}.values())
+    kept = [k for k in last if not admit(state, rows, int(codes[k]), k, buf, gone)]
     which = np.array(kept, np.int64)
     skip, names = np.ones(rows.used, np.uint8), np.full(rows.used, -1, np.int64)
     bad = mark_names(c, s, which, rows.used, skip)
@@ -220,7 +233,11 @@ def load(
 
 def admit(state: State, rows: Columns, code: int, k: int, buf: Bytes, gone: Bytes) -> bool:
     """Make room for what row k is of, or let it go; True: nothing more is to be taken from it."""
-    name = state.text(code)
+    try:
+        name = state.text(code)
+    except UnicodeDecodeError:
+        name = repr(state.names.name(code))
+        raise ValueError(f"the key {name} of a state row isn't UTF-8") from None
     if chr(SEPARATOR) in name:
         if gone[k]:
             state.drop_series(code)

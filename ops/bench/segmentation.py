@@ -30,7 +30,7 @@ from ops.bench.report import Report
 
 Say = Callable[[str], None]
 GRID = {  # what leave-one-out may choose from; the defaults are in it
-    "glr_bar": ("1.5", "2.0", "3.0"),
+    "glr_bar": ("1.5", "2.3", "3.0"),
     "glr_floor": ("1.0", "1.4", "1.8"),
     "glr_habituation": ("0.1", "0.2", "0.3"),
 }
