@@ -242,12 +242,16 @@ class JournalFile:
         return float(found[0][0]) if found else None
 
     def checkpoint(self) -> None:
-        """Bring the log into the file."""
-        self._ask("PRAGMA wal_checkpoint(TRUNCATE)")
+        """Bring the log into the file, as far as no reader is in the way."""
+        self._ask("PRAGMA wal_checkpoint(PASSIVE)")
 
     def settle(self) -> None:
-        """Make it one plain file, and close it."""
-        self._ask("PRAGMA journal_mode = DELETE")
+        """Make it one plain file, and close it. `JournalDiskError` while others read it."""
+        self._ask("PRAGMA busy_timeout = 100")  # whoever appends would wait, too
+        try:
+            self._ask("PRAGMA journal_mode = DELETE")
+        finally:
+            self._ask(f"PRAGMA busy_timeout = {int(BUSY_S * 1000)}")
         self.close()
 
     def close(self) -> None:

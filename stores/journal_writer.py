@@ -234,7 +234,11 @@ class Writer:
         held = self.held[number]
         if number == self.number or held.counts["pending"] or held.counts["failed"]:
             return None
-        self._file(number).settle()
+        try:
+            self._file(number).settle()
+        except JournalError as error:  # somebody reads it just now
+            logger.info("It is packed another time: %s", error)
+            return None
         del self._files[number]
         with self._changed:
             return self.held.pop(number)
@@ -294,6 +298,23 @@ class Writer:
         self.measure_elsewhere()
 
     def _run(self) -> None:
+        try:
+            self._loop()
+        except Exception as error:
+            # A defect. Whoever waits must hear it, and nothing more may be accepted.
+            logger.critical("The journal writes no more", exc_info=error)
+            with self._changed:
+                self._closing = True
+                left, self._queue = list(self._queue), deque()
+            _answer([one for one in left if isinstance(one, _Append)], 0, error)
+            for one in left:
+                if isinstance(one, _Work):
+                    one.answer.set_exception(error)
+        finally:
+            for file in self._files.values():
+                file.close()
+
+    def _loop(self) -> None:
         while True:
             with self._changed:
                 if not self._queue and not self._closing:
@@ -306,8 +327,6 @@ class Writer:
             for one in works:
                 _do(one)
             self._rotate_if_due()
-        for file in self._files.values():
-            file.close()
 
     def _take(self) -> tuple[list[_Append], list[_Work]]:
         appends: list[_Append] = []
@@ -327,13 +346,7 @@ class Writer:
         error: Exception | None = None
         first = 0
         try:
-            first = self._insert(events)
-        except JournalCorruptError as found:
-            self.set_aside(self.number, found)
-            try:
-                first = self._insert(events)
-            except Exception as again:
-                error = again
+            first = self._inserted(events)
         except Exception as found:
             error = found
         with self._changed:
@@ -349,6 +362,13 @@ class Writer:
         if error is not None:
             logger.error("%d events aren't accepted: %s", len(events), error)
         _answer(group, first, error)
+
+    def _inserted(self, events: Sequence[JournalEvent]) -> int:
+        try:
+            return self._insert(events)
+        except JournalCorruptError as error:
+            self.set_aside(self.number, error)
+            return self._insert(events)
 
     def _insert(self, events: Sequence[JournalEvent]) -> int:
         """Commit the events to the newest file; the first one's seq."""

@@ -28,6 +28,7 @@ LATER_S = 1.0  # until tenants at their limit are tried again
 IDLE_S = 5.0
 CLEAN_S = 30.0
 HOLD_S = 1.0  # that an event waits, at most, for the last of the journal to be drained
+PATIENCE_S = 3.0  # with a database that says nothing; well below a request's own time
 DIGITS_MAX = 4000  # in a number: PostgreSQL keeps more, but not any number of them
 
 Add = Callable[[Sequence[Event]], Awaitable[Sequence[Added]]]
@@ -58,6 +59,7 @@ class Door:
         journal: Journal,
         batch: int = 500,
         clock: Callable[[], float] = time.monotonic,
+        patience_s: float = PATIENCE_S,
     ) -> None:
         self.away = False  # whether PostgreSQL didn't answer when it was last asked
         self.full: frozenset[str] = frozenset()  # tenants that wait because of their limit
@@ -67,6 +69,7 @@ class Door:
         self._batch = batch
         self._next_batch = batch  # smaller after a failure: it may be that it takes too long
         self._clock = clock
+        self._patience_s = patience_s
         self._since = 0.0
         self._failures = 0
         self._cleaned = clock()
@@ -87,11 +90,14 @@ class Door:
             await self._held()
         if not self.away and not self._waiting(tenants):
             try:
-                return Taken(added=await (add or self._outbox.add_many)(events))
+                async with asyncio.timeout(self._patience_s):
+                    return Taken(added=await (add or self._outbox.add_many)(events))
             except NotMigrated:
                 raise
             except StoreDown as error:
                 self._lost(error)
+            except TimeoutError:
+                self._lost(StoreDown(f"no answer within {self._patience_s:g} s"))
         kept = [_kept(one, n) for n, one in enumerate(events)]
         checked(events)
         seqs = await self._journal.append_many(kept)

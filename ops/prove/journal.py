@@ -13,6 +13,7 @@ import argparse
 import asyncio
 import json
 import os
+import random
 import subprocess
 import sys
 import tempfile
@@ -36,7 +37,7 @@ from stores.postgres import connected, quoted, schema_of
 
 ROOT = Path(__file__).parents[2]
 TOPIC = "cog.observations"
-RETRY_S = 0.05
+RETRY_S = 0.5  # while the API is away: its start needs the processor more than we do
 START_S = 60.0
 DRAIN_S = 120.0
 TENANTS = 10
@@ -150,7 +151,7 @@ class Writers:
             begun = time.monotonic()
             while not await self._sent(session, k, self.acknowledged[k]):
                 self.retries += 1
-                await asyncio.sleep(RETRY_S)
+                await asyncio.sleep(RETRY_S * random.uniform(0.5, 1.0))
             self.acknowledged[k] += 1
             self.at.append(time.monotonic())
             self.seconds.append(self.at[-1] - begun)
@@ -206,8 +207,9 @@ async def _strike(
     await asyncio.sleep(plan.before_s)
     away = time.monotonic()
     await asyncio.to_thread(stack.kill, "postgres")
-    for _ in range(max(1, plan.kills - 1)):
-        await asyncio.sleep(plan.outage_s / max(2, plan.kills))
+    within = max(plan.kills - 1, min(plan.kills, 1))
+    for _ in range(within):
+        await asyncio.sleep(plan.outage_s / (within + 1))
         await _killed(api)
     await asyncio.sleep(max(0.0, away + plan.outage_s - time.monotonic()))
     await asyncio.to_thread(stack.start, "postgres")

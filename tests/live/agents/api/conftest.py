@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import psutil
 import pytest
 from pydantic import SecretStr
 
@@ -68,6 +69,7 @@ class OwnPostgres:
 
     def __init__(self, stack: Stack, namespace: str, home: Path) -> None:
         self.stack = stack
+        self._frozen: list[psutil.Process] = []
         self.settings: Settings = migrated(settings_of(stack.up(), namespace, home))
 
     def stop(self) -> None:
@@ -78,6 +80,20 @@ class OwnPostgres:
 
     def start(self) -> None:
         self.stack.start("postgres")
+
+    def freeze(self) -> None:
+        """Stop the server and all its processes where they are."""
+        (one,) = (part for part in self.stack.status() if part.name == "postgres")
+        assert one.pid is not None
+        server = psutil.Process(one.pid)
+        self._frozen = [server, *server.children(recursive=True)]
+        for process in self._frozen:
+            process.suspend()
+
+    def thaw(self) -> None:
+        """Let it go on."""
+        for process in self._frozen:
+            process.resume()
 
 
 @pytest.fixture

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 
@@ -54,12 +55,14 @@ async def outbox_of(settings: Settings) -> AsyncIterator[Outbox]:
 
 
 @asynccontextmanager
-async def door_of(settings: Settings) -> AsyncIterator[tuple[Door, Journal]]:
+async def door_of(
+    settings: Settings, patience_s: float = 3.0
+) -> AsyncIterator[tuple[Door, Journal]]:
     """An open door with its drainer running."""
     journal = await asyncio.to_thread(open_journal, settings)
     try:
         async with outbox_of(settings) as outbox:
-            door = Door(outbox, journal)
+            door = Door(outbox, journal, patience_s=patience_s)
             task = asyncio.create_task(door.run())
             yield door, journal
             task.cancel()
@@ -116,6 +119,28 @@ def test_no_key_is_overtaken_across_the_switch_and_back(postgres: OwnPostgres) -
     counts, found = asyncio.run(run())
     for tenant, count in counts.items():
         assert [n for t, _, n in found if t == tenant] == list(range(count)), tenant
+
+
+def test_a_database_that_says_nothing_is_away_too(postgres: OwnPostgres) -> None:
+    """Frozen, not gone: connections stay open and nothing comes."""
+
+    async def run() -> None:
+        async with door_of(postgres.settings, patience_s=0.3) as (door, journal):
+            assert (await door.add_many([event(0)])).added
+            await asyncio.to_thread(postgres.freeze)
+            try:
+                taken = await asyncio.gather(*(door.add_many([event(n)]) for n in (1, 2)))
+                assert all(one.seqs for one in taken)
+                begun = time.monotonic()
+                assert (await door.add_many([event(3)])).seqs
+                assert time.monotonic() - begun < 0.3, "the next one doesn't ask any more"
+            finally:
+                postgres.thaw()
+            await empty(journal)
+        found = [n for _, _, n in await stored(postgres.settings)]
+        assert sorted(found) == [0, 1, 2, 3]
+
+    asyncio.run(run())
 
 
 def test_at_the_start_without_postgres_events_wait_and_arrive(postgres: OwnPostgres) -> None:
