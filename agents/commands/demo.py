@@ -13,7 +13,7 @@ from rich.console import Console, Group
 from rich.live import Live
 
 from agents.commands.observe import tenants_of
-from agents.commands.stack import local
+from agents.commands.stack import local, migrate_own
 from agents.settings import load
 from agents.tools.machine import TENANTS
 from agents.tools.screen import screen
@@ -77,6 +77,7 @@ def demo(
     plan = Plan(tenants, interval, speed)
     with _interruptible(), _stack_up():
         settings = load()
+        migrate_own(settings)
         try:
             preflight.apply(settings)
         except (BrokerError, preflight.CannotApplyError, ValueError) as error:

@@ -14,7 +14,10 @@ from confluent_kafka.admin import AdminClient
 from agents.settings import Settings, SettingsError, load
 from ops.stack import StackError
 from ops.stack.jars import executable, java
+from stores import migrations
 from stores.memory_remote import MemoryRemote
+from stores.migrations import MigrationError, Step
+from stores.postgres import PostgresError, connected, schema_of
 from topics import preflight
 from topics.broker import BrokerError
 
@@ -56,6 +59,7 @@ def examine(settings: Settings) -> list[Finding]:
         ("topics", lambda: _topics(settings)),
         ("redis", lambda: _redis(settings)),
         ("postgres", lambda: _postgres(settings)),
+        ("schema", lambda: _schema(settings)),
     ]
     if settings.memory_http_endpoint:
         checks.append(("memory", lambda: _memory(settings)))
@@ -68,13 +72,15 @@ def examine(settings: Settings) -> list[Finding]:
     found = {what: _examined(what, check) for what, check in checks}
     if not found["kafka"].well:
         found["topics"] = Finding("topics", False, "not looked at, since no broker answers")
+    if not found["postgres"].well:
+        found["schema"] = Finding("schema", False, "not looked at, since no PostgreSQL answers")
     return list(found.values())
 
 
 def _examined(what: str, check: Callable[[], str]) -> Finding:
     try:
         return Finding(what, True, check())
-    except (SettingsError, StackError, BrokerError) as error:
+    except (SettingsError, StackError, BrokerError, MigrationError, PostgresError) as error:
         return Finding(what, False, str(error))
 
 
@@ -137,3 +143,20 @@ def _silent(what: str, where: str, error: object) -> SettingsError:
     return SettingsError(
         f"{what} ({where}) doesn't answer: {error}\n      `soma stack up` starts a local one."
     )
+
+
+def _schema(settings: Settings) -> str:
+    schema, wanted = schema_of(settings.namespace), migrations.load()
+
+    async def steps() -> list[Step]:
+        async with connected(settings.postgres(), "soma doctor") as connection:
+            return await migrations.status(connection, schema, wanted)
+
+    found = asyncio.run(steps())
+    migrations.refuse(schema, found)
+    if pending := [step for step in found if step.state == "pending"]:
+        raise MigrationError(
+            f"{len(pending)} of {len(found)} migrations haven't run in the schema {schema}; "
+            "`soma migrate up` runs them"
+        )
+    return f"{schema}, {len(found)} migrations"

@@ -7,7 +7,7 @@ from dataclasses import asdict
 
 import click
 
-from agents.settings import load
+from agents.settings import Settings, load
 from stores import migrations
 from stores.grants import PURPOSES, Purpose, grants_to
 from stores.migrations import Migration, MigrationError, Step
@@ -42,7 +42,7 @@ def up(upto: int | None, dry_run: bool, as_json: bool) -> None:
     wanted, schema = _wanted(), schema_of(load().namespace)
     if upto is not None and upto > len(wanted):
         raise click.BadParameter(f"the last one is {len(wanted)}", param_hint="--to")
-    done = asyncio.run(_up(schema, wanted, upto, dry_run))
+    done = asyncio.run(_up(load().postgres(), schema, wanted, upto, dry_run))
     if as_json:
         names = [{"number": m.number, "name": m.name, "checksum": m.checksum} for m in done]
         click.echo(json.dumps({"schema": schema, "dry_run": dry_run, "applied": names}))
@@ -95,6 +95,11 @@ def grants(role: str, purpose: Purpose) -> None:
     click.echo(grants_to(role, schema_of(load().namespace), purpose))
 
 
+def bring_up(settings: Settings) -> None:
+    """Run what hasn't run; for a database that is ours alone, as the local stack's is."""
+    asyncio.run(_up(settings.postgres(), schema_of(settings.namespace), _wanted(), None, False))
+
+
 def _settled(schema: str, steps: Sequence[Step]) -> None:
     try:
         migrations.refuse(schema, steps)
@@ -113,13 +118,13 @@ def _wanted() -> list[Migration]:
 
 
 async def _up(
-    schema: str, wanted: Sequence[Migration], upto: int | None, dry_run: bool
+    dsn: str, schema: str, wanted: Sequence[Migration], upto: int | None, dry_run: bool
 ) -> list[Migration]:
     def say(text: str) -> None:
-        click.echo(text, err=True)
+        click.echo(f"schema {schema}: {text}", err=True)
 
     try:
-        async with connected(load().postgres(), "soma migrate", STATEMENT_S) as connection:
+        async with connected(dsn, "soma migrate", STATEMENT_S) as connection:
             if not dry_run:
                 return await migrations.up(connection, schema, wanted, upto, say)
             steps = await migrations.status(connection, schema, wanted)

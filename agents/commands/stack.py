@@ -7,6 +7,7 @@ from dataclasses import asdict
 
 import click
 
+from agents.commands.migrate import bring_up
 from agents.settings import Settings, load
 from ops.stack import Stack, StackError
 
@@ -30,7 +31,7 @@ def stack() -> None:
 @click.option("--ephemeral", is_flag=True, help="Remove the data on `soma stack down`.")
 @as_json
 def up(ephemeral: bool, json_: bool) -> None:
-    """Start what doesn't run, and wait until all of it answers.
+    """Start what doesn't run, wait until all of it answers, and migrate its PostgreSQL.
 
     \b
     Example:
@@ -39,6 +40,7 @@ def up(ephemeral: bool, json_: bool) -> None:
     with _clear_errors():
         one = local(load(), ephemeral)
         ends = one.up()
+    migrate_own(load())
     if json_:
         click.echo(json.dumps({"home": str(one.home), **asdict(ends)}))
         return
@@ -88,6 +90,12 @@ def local(settings: Settings, ephemeral: bool = False) -> Stack:
     """The local stack as the settings want it: without the servers that the user has himself."""
     own = [part for name, part in OWN.items() if name in settings.model_fields_set]
     return Stack(settings.home, ephemeral, without=own, say=_say)
+
+
+def migrate_own(settings: Settings) -> None:
+    """Bring the schema up to date in the stack's own PostgreSQL; the user's own is his."""
+    if "postgres_dsn" not in settings.model_fields_set:
+        bring_up(settings)
 
 
 def _say(text: str) -> None:

@@ -1,19 +1,20 @@
-"""The outbox's SQL by itself: deduplication, limits and waking, with sessions at the same time."""
+"""The outbox's SQL by itself: deduplication, what is refused, batches, retention."""
 
 import asyncio
+import json
 from typing import Any
 
 import asyncpg
 import pytest
 
 from agents.settings import Settings
-from stores.postgres import schema_of
-from tests.live.stores.outbox import TOPIC, add, refused, run, waits
+from stores import migrations
+from stores.postgres import connected, quoted, schema_of
+from tests.live.helpers import REPO
+from tests.live.stores.outbox import TOPIC, add, run, waits
 
 LIMIT = "INSERT INTO outbox_limits VALUES ($1, $2)"
 PENDING = "SELECT count(*) FROM outbox_queue WHERE tenant_id = $1 AND status = 'pending'"
-SLEEP = "SELECT pg_try_advisory_lock(outbox_lock_class(), 100 + $1)"
-WAKE = "SELECT pg_advisory_unlock(outbox_lock_class(), 100 + $1)"
 
 
 def test_an_event_stands_in_both_tables_and_the_view(settings: Settings) -> None:
@@ -205,190 +206,6 @@ def test_batches_with_the_same_keys_in_opposite_order_dont_deadlock(settings: Se
     run(settings, 4, test)
 
 
-def test_many_sessions_stop_near_the_limit(settings: Settings) -> None:
-    async def test(*sessions: Any) -> None:
-        limit = 2000
-        await sessions[0].execute(LIMIT, "a", limit)
-
-        async def fill(session: Any, name: int) -> int:
-            for n in range(2 * limit):
-                if await refused(session, "a", f"{name}-{n}"):
-                    return n
-            raise AssertionError("never refused")
-
-        added = await asyncio.gather(*(fill(s, k) for k, s in enumerate(sessions)))
-        pending = await sessions[0].fetchval(PENDING, "a")
-        assert pending == sum(added)
-        # One add in 31 counts when it is near: beyond 15 % once in ten thousand runs, and never
-        # beyond twice the limit.
-        assert limit <= pending <= 1.15 * limit
-        assert not await refused(sessions[0], "b", "k"), "others go on"
-
-    run(settings, 4, test)
-
-
-def test_a_batch_counts_too(settings: Settings) -> None:
-    async def test(one: Any) -> None:
-        await one.execute(LIMIT, "a", 1000)
-        batch = ("SELECT * FROM soma_outbox_add_many(array_fill($1::text, array[100]),"
-                 " array_fill('a'::text, array[100]), array_fill('{}'::jsonb, array[100]),"
-                 " (SELECT array_agg($2 || n) FROM generate_series(1, 100) n),"
-                 " array_fill(null::text, array[100]), array_fill(null::jsonb, array[100]))"
-                 )  # fmt: skip
-        with pytest.raises(asyncpg.PostgresError) as error:
-            for k in range(100):
-                await one.fetch(batch, TOPIC, f"{k}-")
-        assert error.value.sqlstate == "SO001"
-        assert 1000 <= await one.fetchval(PENDING, "a") <= 1400
-
-    run(settings, 1, test)
-
-
-def test_one_that_counted_and_stays_open_holds_up_nobody(settings: Settings) -> None:
-    async def test(one: Any, two: Any, relay: Any) -> None:
-        await one.execute(LIMIT, "a", 10)
-        await one.execute("BEGIN")
-        await add(one, "open")  # counts, as each of so few does
-        await two.execute("SET lock_timeout = '300ms'")
-        n = 0
-        while not await refused(two, "a", f"k{n}"):
-            n += 1
-            assert n <= 12, "the limit holds although a count is in the air"
-        await one.execute("ROLLBACK")
-        assert await refused(two, "a", "more")
-        await relay.execute("DELETE FROM outbox_queue WHERE id % 2 = 0")
-        await relay.execute(
-            "SELECT count(outbox_recount(tenant_id)) FROM outbox_counts WHERE refused"
-        )
-        assert not await refused(two, "a", "again")
-
-    run(settings, 3, test)
-
-
-def test_a_count_that_is_rolled_back_is_made_again(settings: Settings) -> None:
-    async def test(one: Any, two: Any) -> None:
-        await one.execute(LIMIT, "a", 3)
-        for n in range(3):
-            await one.execute("BEGIN")
-            await add(one, f"lost{n}")
-            await one.execute("ROLLBACK")
-            assert not await refused(two, "a", f"k{n}")
-        assert await refused(two, "a", "k3") and await refused(one, "a", "k4")
-
-    run(settings, 2, test)
-
-
-def test_without_a_relay_a_writer_finds_out_that_there_is_room(settings: Settings) -> None:
-    async def test(one: Any) -> None:
-        await one.execute(LIMIT, "a", 2)
-        assert [await refused(one, "a", f"k{n}") for n in range(3)] == [False, False, True]
-        await one.execute("DELETE FROM outbox_queue")
-        assert await refused(one, "a", "soon"), "the count is young: a relay may be at it"
-        await one.execute("UPDATE outbox_counts SET counted_at = now() - interval '11 seconds'")
-        tries = 0
-        while await refused(one, "a", "later"):
-            tries += 1
-            assert tries < 400, "one in 16 looks again"
-
-    run(settings, 1, test)
-
-
-def test_one_transaction_for_thousands_of_tenants_takes_few_locks(settings: Settings) -> None:
-    async def test(one: Any) -> None:
-        async with one.transaction():
-            await one.execute(f"SELECT soma_outbox_add('{TOPIC}', 't' || n, '{{}}', 'k')"
-                              " FROM generate_series(1, 3000) n")  # fmt: skip
-            held = await one.fetchval("SELECT count(*) FROM pg_locks WHERE locktype = 'advisory'"
-                                      " AND pid = pg_backend_pid()")  # fmt: skip
-            assert held <= 16
-        assert await one.fetchval("SELECT count(*) FROM outbox_counts") == 3000
-
-    run(settings, 1, test)
-
-
-def test_old_counts_are_cleared(settings: Settings) -> None:
-    async def test(*sessions: Any) -> None:
-        await sessions[0].execute(LIMIT, "a", 500)
-
-        async def some(session: Any, name: int) -> None:
-            for n in range(100):
-                await add(session, f"{name}-{n}")
-
-        await asyncio.gather(*(some(s, k) for k, s in enumerate(sessions)))
-        assert await sessions[0].fetchval("SELECT count(*) FROM outbox_counts") <= 5
-
-    run(settings, 4, test)
-
-
-def test_only_a_sleeper_is_woken_and_nobody_falls_asleep_in_between(settings: Settings) -> None:
-    async def test(writer: Any, relay: Any) -> None:
-        heard: list[str] = []
-        await relay.add_listener(
-            f"{schema_of(settings.namespace)}.outbox", lambda *said: heard.append(said[3])
-        )
-        shard = await relay.fetchval("SELECT outbox_shard('a', 'a')")
-        await writer.execute("BEGIN")
-        await add(writer, "k1")
-        assert not await relay.fetchval(SLEEP, shard), "somebody is adding who won't notify"
-        await writer.execute("COMMIT")
-        assert await relay.fetchval(SLEEP, shard)
-        await writer.execute("BEGIN")
-        await add(writer, "k2")
-        await writer.execute("ROLLBACK")
-        await writer.execute("BEGIN; SAVEPOINT s")
-        await add(writer, "k3")
-        await writer.execute("ROLLBACK TO s; COMMIT")
-        await relay.execute("SELECT 1")
-        assert not heard, "nothing came of these"
-        await add(writer, "k4")
-        await relay.execute("SELECT 1")
-        assert heard == [str(shard)]
-        await relay.execute(WAKE, shard)
-        await add(writer, "k5")
-        await relay.execute("SELECT 1")
-        assert heard == [str(shard)], "awake, it finds the row by itself"
-
-    run(settings, 2, test)
-
-
-def test_a_relay_that_sleeps_by_the_rules_misses_nothing(settings: Settings) -> None:
-    async def test(relay: Any, *writers: Any) -> None:
-        shard = await relay.fetchval("SELECT outbox_shard('a', 'a')")
-        told = asyncio.Event()
-        await relay.add_listener(
-            f"{schema_of(settings.namespace)}.outbox", lambda *said: told.set()
-        )
-        taken = 0
-
-        async def take() -> int:
-            rows = await relay.fetch(
-                "DELETE FROM outbox_queue WHERE shard = $1 RETURNING id", shard
-            )
-            return len(rows)
-
-        async def write(session: Any, name: int) -> None:
-            for n in range(40):
-                async with session.transaction():
-                    await add(session, f"{name}-{n}")
-                    await asyncio.sleep(0.001 * (n % 5))
-
-        writing = [asyncio.create_task(write(w, k)) for k, w in enumerate(writers)]
-        while taken < 40 * len(writers):
-            if got := await take():
-                taken += got
-            elif await relay.fetchval(SLEEP, shard):
-                told.clear()
-                if not (got := await take()):
-                    await asyncio.wait_for(told.wait(), 20)  # no poll: a lost wake-up fails here
-                taken += got
-                await relay.execute(WAKE, shard)
-            else:
-                await asyncio.sleep(0.005)
-        await asyncio.gather(*writing)
-
-    run(settings, 5, test)
-
-
 def test_the_locks_dont_depend_on_the_callers_search_path(settings: Settings) -> None:
     async def test(one: Any) -> None:
         schema = schema_of(settings.namespace)
@@ -421,3 +238,41 @@ def test_what_is_old_and_sent_leaves_and_nothing_else(settings: Settings) -> Non
         await forgetting
 
     run(settings, 2, test)
+
+
+def test_debeziums_router_finds_its_columns(settings: Settings) -> None:
+    text = (REPO / "ops/outbox/DEBEZIUM.md").read_text()
+    router = json.loads(text.split("```json")[1].split("```")[0])
+    named = {value for name, value in router.items() if ".table.field.event." in name}
+    named.add(router["transforms.outbox.route.by.field"])
+    placed = router["transforms.outbox.table.fields.additional.placement"]
+    named |= {one.split(":")[0] for one in placed.split(",")}
+    assert router["table.include.list"] == "soma.outbox_events"
+
+    async def test(one: Any) -> None:
+        await add(one, "k", payload='{"x": 1}', key="z")
+        assert named <= set((await one.fetchrow("SELECT * FROM outbox_events")).keys())
+        row = await one.fetchrow("SELECT * FROM outbox_debezium")
+        defaults = ("id", "aggregatetype", "aggregateid", "type", "payload")
+        assert [row[name] for name in defaults] == [1, TOPIC, "a", TOPIC, '{"x": 1}']
+
+    run(settings, 1, test)
+
+
+def test_the_migration_waits_for_no_writer_and_holds_up_none(settings: Settings) -> None:
+    async def test() -> None:
+        schema, wanted = schema_of(settings.namespace), migrations.load()
+        async with (
+            connected(settings.postgres(), "test") as host,
+            connected(settings.postgres(), "test") as writer,
+        ):
+            await migrations.up(host, schema, wanted, 1)
+            await writer.execute(f"SET search_path TO {quoted(schema)}; SET lock_timeout = '1s'")
+            async with writer.transaction():
+                await writer.execute("UPDATE projections SET generation = generation")
+                await writer.execute("SELECT frame_history_day(DATE '2026-01-01')")
+                await asyncio.wait_for(migrations.up(host, schema, wanted), 20)
+                await writer.execute("SELECT frame_history_day(DATE '2026-01-02')")
+            assert await add(writer, "k") == 1
+
+    asyncio.run(test())

@@ -32,6 +32,7 @@ def test_it_starts_all_shows_frames_and_leaves_nothing(new_home: Callable[[], Pa
     assert len(summary["leaders"]) == summary["shown_by_redis"] == 8
     assert set(summary["leaders"].values()) <= {"state", "agent", "action"}
     assert (summary["trouble"], summary["worker_status"]) == ("", 0)
+    assert "soma migrate up" not in (home / "logs" / "demo-worker.log").read_text()
     assert not any(part.running for part in Stack(home).status()), "its own stack went down"
     assert not workers_of(home)
 

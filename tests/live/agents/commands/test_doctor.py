@@ -3,6 +3,7 @@
 import json
 
 from agents.settings import Settings
+from tests.live.agents.projections.compare import migrated
 from tests.live.helpers import environment, soma
 
 
@@ -13,13 +14,18 @@ def found(settings: Settings, status: int, **env: str) -> dict[str, bool]:
 
 
 def test_all_is_well(topics: Settings) -> None:
-    well = {"kafka": True, "topics": True, "redis": True, "postgres": True}
+    well = {"kafka": True, "topics": True, "redis": True, "postgres": True, "schema": True}
+    assert found(topics, 1) == {**well, "schema": False}, "nobody has migrated yet"
+    migrated(topics)
     assert found(topics, 0) == well
     gone = {"SOMA_REDIS_URL": "redis://127.0.0.1:1/0"}
     assert found(topics, 1, **gone) == {**well, "redis": False}
+    gone = {"SOMA_POSTGRES_DSN": "postgresql://soma:Secret@127.0.0.1:1/x"}
+    assert found(topics, 1, **gone) == {**well, "postgres": False, "schema": False}
 
 
 def test_missing_topics_are_named(settings: Settings) -> None:
     told = soma("doctor", env=environment(settings))
     assert told.returncode == 1
     assert f"{settings.namespace}.cog.observations: missing" in told.stdout
+    assert "`soma migrate up` runs them" in told.stdout
