@@ -1,4 +1,4 @@
-"""Strikes: what may happen to a worker or to the broker at any moment."""
+"""Strikes: what may happen to a worker, or to a server that it needs, at any moment."""
 
 import time
 from collections.abc import Callable
@@ -14,8 +14,8 @@ ROOMS = (
 KINDS = ("kill", "stop", "broker", "broker9", "guest", "leave")
 
 
-class Broker(Protocol):
-    """A broker of the driver's own, which it may stop."""
+class Server(Protocol):
+    """A broker or database of the driver's own, which it may stop."""
 
     def stop(self) -> None:
         """SIGTERM, and wait until it is gone."""
@@ -34,7 +34,7 @@ class Blows:
         self,
         random: Random,
         fleet: Fleet,
-        broker: Broker | None,
+        broker: Server | None,
         session_timeout_s: float,
         down_s: tuple[float, float],
     ) -> None:
@@ -46,8 +46,8 @@ class Blows:
         self._deal: dict[str, Callable[[], None]] = {
             "kill": self._kill,
             "stop": self._stop,
-            "broker": lambda: self._strike(hard=False),
-            "broker9": lambda: self._strike(hard=True),
+            "broker": lambda: self._strike(broker, hard=False),
+            "broker9": lambda: self._strike(broker, hard=True),
             "guest": self._guest,
             "leave": self._leave,
         }
@@ -66,18 +66,18 @@ class Blows:
     def _stop(self) -> None:
         self.fleet.freeze(self.random.choice(self.fleet.crew), self.freeze_s)
 
-    def _strike(self, *, hard: bool) -> None:
-        assert self.broker is not None
+    def _strike(self, server: Server | None, *, hard: bool) -> None:
+        assert server is not None
         if hard:
-            self.broker.kill()
+            server.kill()
         else:
-            self.broker.stop()
+            server.stop()
         away_s = self.random.uniform(0.0, 2.0) if hard else self.random.uniform(*self.down_s)
         until = time.monotonic() + away_s
         while time.monotonic() < until:
             self.fleet.tend()
             time.sleep(0.05)
-        self.broker.start()
+        server.start()
 
     def _guest(self) -> None:
         """A worker with rooms of its own choice joins; at most two of them at a time."""

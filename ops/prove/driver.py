@@ -20,7 +20,7 @@ from random import Random
 from typing import Any
 
 from agents.settings import load
-from ops.prove.blows import KINDS, Blows, Broker
+from ops.prove.blows import KINDS, Blows, Server
 from ops.prove.drain import Drain
 from ops.prove.feed import FRAMES, OBSERVATIONS, UPDATES, Feed
 from ops.prove.fleet import ROOT, Fleet
@@ -86,21 +86,21 @@ def worker_env(bootstrap: str, namespace: str, home: Path) -> dict[str, str]:
     }
 
 
-def apply_topics(env: dict[str, str]) -> None:
-    """Create the namespace's topics by the command line, as an operator would."""
+def soma(env: dict[str, str], *words: str) -> None:
+    """Run `soma …` to its end, as an operator would; RuntimeError if it fails."""
     done = subprocess.run(
-        [sys.executable, "-m", "agents.cli", "topics", "apply"],
+        [sys.executable, "-m", "agents.cli", *words],
         env=os.environ | env, cwd=ROOT, capture_output=True, text=True, check=False,
     )  # fmt: skip
     if done.returncode != 0:
-        raise RuntimeError(f"topics apply: {done.stdout}{done.stderr}")
+        raise RuntimeError(f"soma {' '.join(words)}: {done.stdout}{done.stderr}")
 
 
-def run(options: Options, bootstrap: str, broker: Broker | None, folder: Path) -> Report:
+def run(options: Options, bootstrap: str, broker: Server | None, folder: Path) -> Report:
     """Feed, strike, drain, verify. Worker logs stay in `folder`."""
     started, wire, namespace = time.monotonic(), Wire(), f"prove-{options.seed}-{int(time.time())}"
     env = worker_env(bootstrap, namespace, folder)
-    apply_topics(env)
+    soma(env, "topics", "apply")
     fleet = Fleet(folder, env)
     fleet.enlist(options.workers, ROOMS)
     report = Report()
@@ -121,7 +121,7 @@ def run(options: Options, bootstrap: str, broker: Broker | None, folder: Path) -
 
 def _strike(
     options: Options, bootstrap: str, namespace: str, wire: Wire, fleet: Fleet,
-    broker: Broker | None, report: Report, drain: Drain,
+    broker: Server | None, report: Report, drain: Drain,
 ) -> None:  # fmt: skip
     """Publish and, once the workers are at work, deal blows, until both have been enough."""
     chance = Random(options.seed)
@@ -163,23 +163,23 @@ def call_verifier(bootstrap: str, namespace: str) -> dict[str, Any]:
     return verdict | {"clean": verdict["clean"] and done.returncode == 0}
 
 
-class StackBroker:
-    """The Kafka of a stack that belongs to the driver."""
+class StackPart:
+    """A server of a stack that belongs to the driver."""
 
-    def __init__(self, stack: Stack) -> None:
-        self._stack = stack
+    def __init__(self, stack: Stack, name: str = "kafka") -> None:
+        self._stack, self._name = stack, name
 
     def stop(self) -> None:
         """Stop it cleanly."""
-        self._stack.stop("kafka")
+        self._stack.stop(self._name)
 
     def kill(self) -> None:
         """SIGKILL."""
-        self._stack.kill("kafka")
+        self._stack.kill(self._name)
 
     def start(self) -> None:
         """Start it again on the same data."""
-        self._stack.start("kafka")
+        self._stack.start(self._name)
 
 
 def parse(arguments: list[str] | None = None) -> argparse.Namespace:
@@ -214,7 +214,7 @@ def prove(given: argparse.Namespace, folder: Path) -> Report:
     jars = load().home / "jars"
     stack = Stack(folder / "stack", ephemeral=True, cache=jars, without=("postgres", "valkey"))
     try:
-        return run(options, stack.up().kafka_bootstrap, StackBroker(stack), folder)
+        return run(options, stack.up().kafka_bootstrap, StackPart(stack), folder)
     finally:
         stack.down()
 

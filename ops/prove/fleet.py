@@ -28,8 +28,9 @@ class Worker:
 class Fleet:
     """A fixed crew that is restarted whenever one dies, and guests that come and go."""
 
-    def __init__(self, folder: Path, env: Mapping[str, str]) -> None:
-        self.folder, self.env = folder, dict(env)
+    def __init__(self, folder: Path, env: Mapping[str, str], verb: str = "worker") -> None:
+        """`verb`: what of `soma` they run; their logs go to the folder."""
+        self.folder, self.env, self.verb = folder, dict(env), verb
         self.crew: list[Worker] = []
         self.guests: list[Worker] = []
         self.exits: list[str] = []  # workers that ended without being told to
@@ -40,7 +41,7 @@ class Fleet:
         env = os.environ | self.env | {"SOMA_AGENTS": rooms, "SOMA_WEB_PORT": "0"}
         with (self.folder / f"{name}.log").open("ab") as log:
             process = subprocess.Popen(
-                [sys.executable, "-m", "agents.cli", "worker"],
+                [sys.executable, "-m", "agents.cli", self.verb],
                 env=env, cwd=ROOT, stdout=log, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL,
             )  # fmt: skip
         self.started += 1
@@ -48,7 +49,7 @@ class Fleet:
 
     def enlist(self, count: int, rooms: str) -> None:
         """Start the crew."""
-        self.crew = [self.start(f"worker-{number}", rooms) for number in range(count)]
+        self.crew = [self.start(f"{self.verb}-{number}", rooms) for number in range(count)]
 
     def tend(self) -> None:
         """Continue the frozen whose time has come; restart crew that has ended; bury guests."""

@@ -1,0 +1,134 @@
+"""The outbox's driver: writers write, relays and servers are struck, a verifier compares.
+
+    python -m ops.prove.outbox --kills 20 --seed 7
+    python -m ops.prove.outbox --soak 600
+
+Starts Kafka and PostgreSQL of its own. Exit status 0 means: nothing lost, doubled, out of order or
+wrong, the queue empty, and (soaking) tables and memory bounded.
+"""
+
+import argparse
+import json
+import sys
+import tempfile
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from random import Random
+
+from agents.settings import load
+from ops.prove.blows import Blows
+from ops.prove.driver import StackPart
+from ops.prove.fleet import Fleet
+from ops.prove.outbox_run import END_S, Options, Proof, Report
+from ops.prove.outbox_soak import soak, table
+from ops.stack import Stack
+
+KEEPER_SILENCE_S = 10.0  # a relay frozen for longer has lost its shards
+# After every fourth kill another kind, in turn.
+OTHERS = ("postgres9", "broker", "stop", "postgres", "kill-all", "broker9")
+KINDS = ("kill", *OTHERS)
+
+
+@dataclass
+class Strikes:
+    """Which blows, how soon after each other, and how long a stopped server stays away (s)."""
+
+    kills: int = 20
+    pause: tuple[float, float] = (0.5, 5.0)
+    down: tuple[float, float] = (0.0, 5.0)
+    script: tuple[str, ...] = ()  # these in this order
+
+    def sequence(self) -> list[str]:
+        """The blows to deal: so many kills, and the other kinds between them."""
+        if self.script:
+            return list(self.script)
+        found: list[str] = []
+        for number in range(self.kills):
+            found.append("kill")
+            if number % 4 == 3:
+                found.append(OTHERS[number // 4 % len(OTHERS)])
+        return found
+
+
+class OutboxBlows(Blows):
+    """Blows at relays, broker and database."""
+
+    def __init__(
+        self, random: Random, fleet: Fleet, stack: Stack, down_s: tuple[float, float]
+    ) -> None:
+        super().__init__(random, fleet, StackPart(stack), KEEPER_SILENCE_S, down_s)
+        database = StackPart(stack, "postgres")
+        self._deal |= {
+            "postgres": lambda: self._strike(database, hard=False),
+            "postgres9": lambda: self._strike(database, hard=True),
+            "kill-all": self._kill_all,
+        }
+
+    def _kill_all(self) -> None:
+        for one in list(self.fleet.crew):
+            self.fleet.kill(one)
+
+
+def kill(options: Options, strikes: Strikes, stack: Stack, folder: Path) -> Report:
+    """The contention proof."""
+    proof = Proof(options, stack, folder)
+    chance = Random(options.seed)
+    blows = OutboxBlows(chance, proof.fleet, stack, strikes.down)
+
+    def body() -> None:
+        for kind in strikes.sequence():
+            proof.tend(chance.uniform(*strikes.pause))
+            blows.deal(kind)
+        proof.tend(strikes.pause[1])
+        proof.until("nobody is frozen", lambda: not proof.fleet.frozen(), END_S)
+
+    report = proof.run(body)
+    report.blows = blows.dealt
+    return report
+
+
+def parse(arguments: list[str] | None = None) -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(
+        prog="python -m ops.prove.outbox",
+        description="Prove that the outbox loses, doubles and reorders nothing under blows.",
+        epilog="example: python -m ops.prove.outbox --kills 20 --seed 7",
+    )
+    parser.add_argument("--kills", type=int, default=20, help="how many relays to kill -9")
+    parser.add_argument("--seed", type=int, default=7, help="seed of the writers and the blows")
+    parser.add_argument("--script", default="", help=f"instead: these, of {','.join(KINDS)}")
+    parser.add_argument("--soak", type=float, default=0.0, help="instead: write for so many s")
+    parser.add_argument("--logs", type=Path, help="keep the logs in this folder")
+    parser.add_argument("--json", action="store_true", help="print JSON only")
+    return parser.parse_args(arguments)
+
+
+def prove(given: argparse.Namespace, folder: Path) -> Report:
+    """Run on a stack of its own that goes afterwards."""
+    cache = load().home / "jars"
+    stack = Stack(folder / "stack", ephemeral=True, cache=cache, without=("valkey",))
+    try:
+        if given.soak:
+            return soak(given.soak, given.seed, stack, folder)
+        script = tuple(given.script.split(",")) if given.script else ()
+        return kill(Options(given.seed), Strikes(given.kills, script=script), stack, folder)
+    finally:
+        stack.down()
+
+
+def main() -> int:
+    """Prove, and print what came of it."""
+    given = parse()
+    with tempfile.TemporaryDirectory(prefix="soma-outbox-") as scratch:
+        folder = given.logs or Path(scratch)
+        folder.mkdir(parents=True, exist_ok=True)
+        report = prove(given, folder)
+    if not given.json:
+        for line in [*(table(report.samples) if report.samples else []), *report.lines()]:
+            print(line)
+    print(json.dumps(asdict(report) | {"clean": report.clean}))
+    return 0 if report.clean else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

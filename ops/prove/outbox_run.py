@@ -1,0 +1,179 @@
+"""One run of the outbox under test: servers, writers, relays; and the verifier at its end."""
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from ops.prove.driver import soma, worker_env
+from ops.prove.fleet import ROOT, Fleet
+from ops.prove.outbox_table import Table
+from ops.stack import Endpoints, Stack
+
+RELAYS = 4
+DRAIN_S = 180.0
+BEGIN_S = 180.0
+END_S = 60.0
+FAULTS = ("lost", "doubled", "phantom", "inversions", "wrong", "torn", "forgotten", "waiting")
+
+
+@dataclass
+class Options:
+    """Who writes and relays; times in seconds."""
+
+    seed: int
+    relays: int = RELAYS
+    writers: int = 10
+    keys: int = 50
+    writer_pause: float = 0.005  # mean, between two transactions of a writer
+    slow: float = 0.1  # share of slow transactions
+    aged: bool = False  # rows leave the table while it runs
+
+
+@dataclass
+class Report:
+    """What was done and what the verifier said."""
+
+    seconds: float = 0.0
+    blows: dict[str, int] = field(default_factory=dict)
+    writers: dict[str, int] = field(default_factory=dict)
+    relays_started: int = 0
+    exits: list[str] = field(default_factory=list)
+    left: int = 0  # rows that never left the queue
+    verdict: dict[str, Any] = field(default_factory=dict)
+    samples: list[dict[str, float]] = field(default_factory=list)  # of a soak
+    unbounded: list[str] = field(default_factory=list)
+
+    @property
+    def clean(self) -> bool:
+        """Drained, and the verifier found nothing; no relay ended by itself."""
+        return (
+            not self.left and not self.exits and not self.unbounded
+            and bool(self.verdict.get("clean"))
+        )  # fmt: skip
+
+
+    def lines(self) -> list[str]:
+        """For people."""
+        kinds = ("rows", "records", *FAULTS)
+        found = [" ".join(f"{kind} {self.verdict.get(kind, '?')}" for kind in kinds)]
+        found.append(f"writers {self.writers}, blows {self.blows}, {self.seconds} s")
+        found += [f"never left the queue: {self.left}"] if self.left else []
+        found += [f"ended by itself: {one}" for one in self.exits] + self.unbounded
+        return found
+
+
+class Proof:
+    """One run on a stack of its own. Logs stay in `folder`."""
+
+    def __init__(
+        self, options: Options, stack: Stack, folder: Path, more: dict[str, str] | None = None
+    ) -> None:
+        """`more`: of the relays' environment."""
+        self.options, self.stack, self.folder = options, stack, folder
+        self.namespace = f"prove-{options.seed}-{int(time.time())}"
+        self.ends: Endpoints = stack.up()
+        dsn = {"SOMA_POSTGRES_DSN": self.ends.postgres_dsn}
+        relaying = {"SOMA_OUTBOX__QUOTA_PER_MINUTE": "0"} | (more or {})
+        self.env = worker_env(self.ends.kafka_bootstrap, self.namespace, folder) | dsn | relaying
+        self.table = Table(self.ends.postgres_dsn, self.namespace)
+        self.fleet = Fleet(folder, self.env, "relay")
+        self.noted = folder / "acknowledged.tsv"
+        self.noted.touch()
+
+    def prepare(self) -> None:
+        """Topics and tables."""
+        with ThreadPoolExecutor(2) as pool:
+            topics = pool.submit(soma, self.env, "topics", "apply")
+            pool.submit(soma, self.env, "migrate", "up").result()
+            topics.result()
+
+    def run(self, body: Callable[[], None]) -> Report:
+        """Write and relay while `body` lasts; then drain, stop and verify."""
+        started, report = time.monotonic(), Report()
+        self.prepare()
+        self.fleet.enlist(self.options.relays, "outbox")
+        writers = self._write()
+        try:
+            self.until("the first event is sent", self.table.begun, BEGIN_S)
+            body()
+            report.writers = _ended(writers, self.folder)
+            if not self._drain():
+                report.left = self.table.queued()
+            report.exits = list(self.fleet.exits)
+            report.exits += [f"a relay ended with {c} at SIGTERM" for c in self.fleet.close() if c]
+        finally:
+            if writers.poll() is None:
+                writers.kill()
+                writers.wait()
+            self.fleet.close()
+        report.relays_started = self.fleet.started
+        report.verdict = self._verify()
+        report.seconds = round(time.monotonic() - started, 1)
+        return report
+
+    def until(self, what: str, true: Callable[[], bool], seconds: float) -> None:
+        """Look after the relays until something is true; TimeoutError if it never is."""
+        deadline = time.monotonic() + seconds
+        while not true():
+            self.fleet.tend()
+            if time.monotonic() > deadline:
+                raise TimeoutError(f"{what}: not within {seconds:.0f} s; see {self.folder}")
+            time.sleep(0.05)
+
+    def tend(self, seconds: float) -> None:
+        """Look after the relays for a while."""
+        until = time.monotonic() + seconds
+        while time.monotonic() < until:
+            self.fleet.tend()
+            time.sleep(0.02)
+
+    def _write(self) -> "subprocess.Popen[bytes]":
+        given = self.options
+        with (self.folder / "writers.log").open("wb") as log:
+            return subprocess.Popen(
+                [sys.executable, "-m", "ops.prove.outbox_writers", "--namespace", self.namespace,
+                 "--acknowledged", str(self.noted), "--writers", str(given.writers),
+                 "--keys", str(given.keys), "--seed", str(given.seed),
+                 "--pause", str(given.writer_pause), "--slow", str(given.slow)],
+                env=os.environ | self.env, cwd=ROOT, stdout=log, stderr=subprocess.STDOUT,
+            )  # fmt: skip
+
+    def _drain(self) -> bool:
+        try:
+            self.until("the queue is empty", lambda: self.table.queued() == 0, DRAIN_S)
+        except TimeoutError:
+            return False
+        return True
+
+    def _verify(self) -> dict[str, Any]:
+        """Run the verifier as a program of its own."""
+        done = subprocess.run(
+            [sys.executable, "-m", "ops.prove.outbox_verify", "--namespace", self.namespace,
+             "--bootstrap", self.ends.kafka_bootstrap, "--acknowledged", str(self.noted), "--json",
+             *(["--aged"] if self.options.aged else [])],
+            env=os.environ | self.env, cwd=ROOT, capture_output=True, text=True, check=False,
+        )  # fmt: skip
+        lines = done.stdout.strip().splitlines()
+        if not lines:
+            return {"clean": False, "failure": done.stderr[-2000:]}
+        verdict: dict[str, Any] = json.loads(lines[-1])
+        return verdict | {"clean": verdict["clean"] and done.returncode == 0}
+
+
+def _ended(writers: "subprocess.Popen[bytes]", folder: Path) -> dict[str, int]:
+    """Stop the writers; their counts. RuntimeError if they had ended by themselves."""
+    if writers.poll() is None:
+        writers.terminate()
+    code = writers.wait(END_S)
+    text = (folder / "writers.log").read_text()
+    if code:
+        raise RuntimeError(f"the writers ended with {code}: {text[-2000:]}")
+    counts: dict[str, int] = json.loads(text.splitlines()[-1])
+    return counts
