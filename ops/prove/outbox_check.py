@@ -17,6 +17,7 @@ SCHEMA = "memory_event"
 TOPIC = "memory.events"
 CLOUD_EVENT = ("ce_id", "ce_source", "ce_type", "ce_time", "ce_specversion")
 EXAMPLES_MAX = 5
+FAULTS = ("lost", "doubled", "phantom", "inversions", "wrong", "torn", "forgotten", "waiting")
 
 Name = tuple[str, str]  # tenant and dedupe key: what names an event
 
@@ -56,12 +57,10 @@ class Verdict:
     waiting: int = 0  # rows of the queue, or not `sent` in the view
     examples: dict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
 
-    FAULTS = ("lost", "doubled", "phantom", "inversions", "wrong", "torn", "forgotten", "waiting")
-
     @property
     def clean(self) -> bool:
         """Whether there was something to compare and nothing is wrong."""
-        return self.rows > 0 and not any(getattr(self, fault) for fault in self.FAULTS)
+        return self.rows > 0 and not any(getattr(self, fault) for fault in FAULTS)
 
     def note(self, fault: str, example: str, count: int = 1) -> None:
         """Count a fault, and keep the first examples."""
@@ -72,7 +71,7 @@ class Verdict:
     def line(self) -> str:
         """For people."""
         return f"rows {self.rows} records {self.records} keys {self.keys}: " + " ".join(
-            f"{fault} {getattr(self, fault)}" for fault in self.FAULTS
+            f"{fault} {getattr(self, fault)}" for fault in FAULTS
         )
 
     def as_json(self) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from typing import Any
 
 from ops.prove.driver import soma, worker_env
 from ops.prove.fleet import ROOT, Fleet
+from ops.prove.outbox_check import FAULTS
 from ops.prove.outbox_table import Table
 from ops.stack import Endpoints, Stack
 
@@ -20,7 +21,6 @@ RELAYS = 4
 DRAIN_S = 180.0
 BEGIN_S = 180.0
 END_S = 60.0
-FAULTS = ("lost", "doubled", "phantom", "inversions", "wrong", "torn", "forgotten", "waiting")
 
 
 @dataclass
@@ -57,7 +57,6 @@ class Report:
             not self.left and not self.exits and not self.unbounded
             and bool(self.verdict.get("clean"))
         )  # fmt: skip
-
 
     def lines(self) -> list[str]:
         """For people."""
@@ -98,10 +97,13 @@ class Proof:
         """Write and relay while `body` lasts; then drain, stop and verify."""
         started, report = time.monotonic(), Report()
         self.prepare()
-        self.fleet.enlist(self.options.relays, "outbox")
+        self.fleet.enlist(1, "outbox")
         writers = self._write()
         try:
+            # The others then find the kernels compiled.
             self.until("the first event is sent", self.table.begun, BEGIN_S)
+            for number in range(1, self.options.relays):
+                self.fleet.crew.append(self.fleet.start(f"relay-{number}", "outbox"))
             body()
             report.writers = _ended(writers, self.folder)
             if not self._drain():

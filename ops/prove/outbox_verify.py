@@ -72,9 +72,7 @@ def main() -> int:
     dsn = os.environ.get("SOMA_POSTGRES_DSN", "")
     if not dsn:
         parser.error("set SOMA_POSTGRES_DSN to the outbox's database")
-    verdict = verify(
-        options.bootstrap, options.namespace, dsn, options.acknowledged, options.aged
-    )
+    verdict = verify(options.bootstrap, options.namespace, dsn, options.acknowledged, options.aged)
     if not options.json:
         print(verdict.line())
     print(json.dumps(verdict.as_json()))

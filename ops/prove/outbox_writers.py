@@ -74,27 +74,30 @@ class Writers:
         while not self.stopping:
             try:
                 if connection is None:
-                    connection = await self._connect()
+                    connection = await self.connect()
                 await self._transaction(connection, random, number)
             except asyncpg.PostgresError as error:
                 if error.sqlstate != "SO001" and not isinstance(error, PASSING):
                     raise
                 self.counts["refused" if error.sqlstate == "SO001" else "interrupted"] += 1
-                connection = await self._anew(connection)
+                await self._lost(connection)
+                connection = None
             except PASSING:
                 self.counts["interrupted"] += 1
-                connection = await self._anew(connection)
+                await self._lost(connection)
+                connection = None
             await asyncio.sleep(random.expovariate(1.0) * pause)
         if connection is not None:
             connection.terminate()
 
-    async def _connect(self) -> Any:
+    async def connect(self) -> Any:
+        """A connection whose statements find the outbox."""
         limits = {"search_path": f'"{self.schema}"', "lock_timeout": "10s"}
         return await asyncpg.connect(
             self.dsn, timeout=5.0, command_timeout=20.0, server_settings=limits
         )
 
-    async def _anew(self, connection: Any) -> None:
+    async def _lost(self, connection: Any) -> None:
         if connection is not None:
             connection.terminate()
         await asyncio.sleep(RECONNECT_S)
@@ -119,9 +122,7 @@ class Writers:
         self.counts["committed"] += len(added)
         self.counts["slow"] += slow
 
-    async def _add(
-        self, connection: Any, random: Random, number: int, key: int
-    ) -> tuple[str, str]:
+    async def _add(self, connection: Any, random: Random, number: int, key: int) -> tuple[str, str]:
         tenant, name = f"tenant-{key % TENANTS}", f"key-{key}"
         version = await connection.fetchval(COUNT_UP, name)
         # One of a rolled back transaction never comes again.
@@ -129,6 +130,7 @@ class Writers:
         record = event(tenant, name, version, dedupe_key)
         trace = f"00-{random.getrandbits(128):032x}-{random.getrandbits(64):016x}-01"
         headers = json.dumps({"traceparent": trace}) if random.random() < 0.5 else None
+        value: str | bytes
         if random.random() < 0.5:
             text, value = ADD_JSON, as_json(record)
         else:
@@ -150,7 +152,7 @@ async def run(given: argparse.Namespace, dsn: str) -> Counter[str]:
         writers = Writers(dsn, schema, given, noted)
         for number in (signal.SIGTERM, signal.SIGINT):
             asyncio.get_running_loop().add_signal_handler(number, writers.stop)
-        connection = await writers._connect()
+        connection = await writers.connect()
         await connection.execute(KEYS)
         await connection.close()
         await asyncio.gather(*(writers.write(n, given.pause) for n in range(given.writers)))
