@@ -1,26 +1,19 @@
 """`soma bench`: measure this engine beside its peers. The verbs' work is in ops/bench."""
 
-import json
 import os
 import signal
 import sys
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
-from agents.settings import Settings, load
+from agents.commands import benching
+from agents.commands.bench_outbox import outbox
 
-if TYPE_CHECKING:
-    from ops.bench.report import Report
-    from ops.bench.site import Site
-
-
-_json = click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
+_json = benching.as_json
 _seed = click.option("--seed", default=1, show_default=True, help="Of the generated input.")
-_runs = click.option("--runs", type=click.IntRange(1), default=3, show_default=True)
+_runs = benching.runs
 _tenants = click.option("--tenants", type=click.IntRange(1), default=300, show_default=True)
 _COMPRESSIONS = ("none", "lz4", "zstd", "snappy", "gzip")
 
@@ -73,9 +66,9 @@ def pipeline(
     except ValueError as error:
         raise click.BadParameter(str(error), param_hint="--peers") from error
     plan = bench_pipeline.Plan(events, runs, chosen, tenants, compression, seed, kstreams_threads)
-    with _site() as site:
+    with benching.site() as site:
         results = bench_pipeline.Pipeline(site, plan).run()
-    _finish(bench_pipeline.report(plan, results), bench_pipeline.as_json(results), as_json)
+    benching.finish(bench_pipeline.report(plan, results), bench_pipeline.as_json(results), as_json)
 
 
 @bench.command()
@@ -92,10 +85,10 @@ def recovery(tenants: int, runs: int, seed: int, as_json: bool) -> None:
     """
     from ops.bench import recovery as bench_recovery
 
-    with _site() as site:
+    with benching.site() as site:
         result = bench_recovery.run(site, tenants, runs, seed)
     data = {**vars(result), "runs": [{**vars(r), "rows_per_s": r.rows_per_s} for r in result.runs]}
-    _finish(bench_recovery.report(result), data, as_json)
+    benching.finish(bench_recovery.report(result), data, as_json)
 
 
 @bench.command()
@@ -115,10 +108,10 @@ def latency(rates: str, seconds: float, as_json: bool) -> None:
         chosen = [int(rate) for rate in rates.split(",")]
     except ValueError as error:
         raise click.BadParameter("give numbers such as 50,1000", param_hint="--rates") from error
-    with _site() as site:
+    with benching.site() as site:
         found, idle = bench_latency.run(site, chosen, seconds)
     table = bench_latency.report(found, idle, seconds)
-    _finish(table, bench_latency.as_json(found, idle), as_json)
+    benching.finish(table, bench_latency.as_json(found, idle), as_json)
 
 
 @bench.command()
@@ -137,9 +130,11 @@ def predictors(events: int, runs: int, tenants: int, dim: int, seed: int, as_jso
     """
     from ops.bench import predictors as bench_predictors
 
-    with _site() as site:
+    with benching.site() as site:
         rates = bench_predictors.run(site, events, runs, tenants, dim, seed)
-    _finish(bench_predictors.report(rates, events, tenants, dim), _rates(rates), as_json)
+    benching.finish(
+        bench_predictors.report(rates, events, tenants, dim), benching.rates(rates), as_json
+    )
 
 
 @bench.command()
@@ -175,9 +170,9 @@ def chain(
     except ValueError as error:
         raise click.BadParameter(str(error), param_hint="--parts") from error
     plan = bench_chain.Plan(events, runs, tenants, dim, seed, rate, seconds, chosen)
-    with _site() as site:
+    with benching.site() as site:
         result = bench_chain.Chain(site, plan).run()
-    _finish(bench_chain.report(plan, result), bench_chain.as_json(result), as_json)
+    benching.finish(bench_chain.report(plan, result), bench_chain.as_json(result), as_json)
 
 
 @bench.command()
@@ -200,10 +195,10 @@ def odd(events: int, runs: int, tenants: int, cases: str, seed: int, as_json: bo
     if wrong := sorted(set(chosen) - set(bench_odd.CASES)):
         known = ", ".join(bench_odd.CASES)
         raise click.BadParameter(f"no {', '.join(wrong)}; there are {known}", param_hint="--cases")
-    with _settings() as settings:
-        found = bench_odd.run(settings, _say, events, runs, tenants, chosen, seed)
-    data = {name: _rates(rates) for name, rates in found.items()}
-    _finish(bench_odd.report(found, events, tenants), data, as_json)
+    with benching.settings() as settings:
+        found = bench_odd.run(settings, benching.say, events, runs, tenants, chosen, seed)
+    data = {name: benching.rates(rates) for name, rates in found.items()}
+    benching.finish(bench_odd.report(found, events, tenants), data, as_json)
 
 
 @bench.command()
@@ -220,10 +215,10 @@ def memory(tenants: int, minutes: float, seed: int, as_json: bool) -> None:
     """
     from ops.bench import memory as bench_memory
 
-    with _site() as site:
+    with benching.site() as site:
         samples = bench_memory.run(site, tenants, minutes, seed)
     data = [vars(sample) for sample in samples]
-    _finish(bench_memory.report(samples, tenants, minutes), data, as_json)
+    benching.finish(bench_memory.report(samples, tenants, minutes), data, as_json)
 
 
 @bench.command()
@@ -240,7 +235,7 @@ def fusion(rounds: int, seeds: int, as_json: bool) -> None:
     from ops.bench import fusion as bench_fusion
 
     found = bench_fusion.run(rounds, seeds)
-    _finish(bench_fusion.report(found), found, as_json)
+    benching.finish(bench_fusion.report(found), found, as_json)
 
 
 @bench.command()
@@ -280,7 +275,7 @@ def segmentation(
     reports = []
     try:
         if data is not None:
-            found["annotated"] = bench_segmentation.on_data(data, _say)
+            found["annotated"] = bench_segmentation.on_data(data, benching.say)
             reports.append(bench_segmentation.data_report(found["annotated"]))
         drawn = bench_segmentation.panels(data) if plot or show else []
         if plot is not None:
@@ -289,9 +284,9 @@ def segmentation(
             click.echo(pictures.terminal(drawn, sys.stderr.isatty()), err=True)
     except (ValueError, OSError, pictures.NoPicturesError) as error:
         raise click.ClickException(str(error)) from error
-    found["known"] = bench_segmentation.on_streams(seeds, points, _say)
+    found["known"] = bench_segmentation.on_streams(seeds, points, benching.say)
     reports.append(bench_segmentation.stream_report(found["known"]))
-    _finish_all(reports, found, as_json)
+    benching.finish_all(reports, found, as_json)
 
 
 @bench.command()
@@ -323,7 +318,7 @@ def calibration(samples: int, predictor: str, plot: Path | None, seed: int, as_j
         for one in found[:4]:
             click.echo(reliability.terminal(one))
     table = bench_calibration.report(found, samples, predictor, plot)
-    _finish(table, bench_calibration.as_json(found), as_json)
+    benching.finish(table, bench_calibration.as_json(found), as_json)
 
 
 @bench.command()
@@ -345,60 +340,12 @@ def projections(backlog: int, rate: int, seconds: float, tenants: int, as_json: 
     from stores.postgres import PostgresError
 
     try:
-        with _site() as site:
+        with benching.site() as site:
             found = bench_projections.run(site, backlog, tenants, rate, seconds)
     except PostgresError as error:
         raise click.ClickException(f"PostgreSQL: {error}") from error
     table = bench_projections.report(found, backlog, tenants, rate, seconds)
-    _finish(table, vars(found), as_json)
+    benching.finish(table, vars(found), as_json)
 
 
-@contextmanager
-def _settings() -> Iterator[Settings]:
-    """Settings with a broker that answers; what ends a benchmark is one message, no traceback."""
-    from ops.bench.peers.kstreams import BuildError
-    from ops.bench.pipeline import PeerError
-    from ops.bench.site import NoBrokerError, on_broker
-    from ops.bench.worker import WorkerError
-    from ops.stack import StackError
-
-    try:
-        with on_broker(load(), _say) as settings:
-            yield settings
-    except (BuildError, NoBrokerError, PeerError, StackError, TimeoutError, WorkerError) as error:
-        raise click.ClickException(str(error)) from error
-
-
-@contextmanager
-def _site() -> Iterator["Site"]:
-    from ops.bench.site import opened
-
-    with _settings() as settings, opened(settings, _say) as site:
-        yield site
-
-
-def _say(text: str) -> None:
-    click.echo(text, err=True)
-
-
-def _rates(rates: list[Any]) -> list[dict[str, float]]:
-    return [
-        {"events_per_s": rate.events_per_s, "cpu_us_per_event": rate.cpu_us_per_event}
-        for rate in rates
-    ]
-
-
-def _finish(report: "Report", data: object, as_json: bool) -> None:
-    """Write the section of RESULTS.md, and print the table or the JSON."""
-    _finish_all([report], data, as_json)
-
-
-def _finish_all(reports: Sequence["Report"], data: object, as_json: bool) -> None:
-    from ops.bench.report import show, write
-
-    for report in reports:
-        machine = write(report, click.get_current_context().obj)
-        if not as_json:
-            show(report, machine)
-    if as_json:
-        click.echo(json.dumps({"machine": machine, "result": data}))
+bench.add_command(outbox)

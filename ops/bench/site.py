@@ -10,6 +10,7 @@ from pathlib import Path
 
 from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient
+from pydantic import SecretStr
 
 from agents.settings import Settings
 from ops.bench.broker import Broker
@@ -73,6 +74,23 @@ def on_broker(settings: Settings, say: Say) -> Iterator[Settings]:
     stack = Stack(home, ephemeral=True, cache=cache, without=("postgres", "valkey"), say=say)
     try:
         yield settings.model_copy(update={"kafka_bootstrap": stack.up().kafka_bootstrap})
+    finally:
+        stack.down()
+        shutil.rmtree(home, ignore_errors=True)
+
+
+@contextmanager
+def on_postgres(settings: Settings, say: Say) -> Iterator[Settings]:
+    """The settings, if they name a database; else those of one started for the run."""
+    if settings.postgres_dsn.get_secret_value():
+        yield settings
+        return
+    say("no PostgreSQL is set and no local stack runs: starting one for this benchmark alone")
+    home = Path(tempfile.mkdtemp(prefix="soma-bench-stack-"))
+    stack = Stack(home, ephemeral=True, without=("kafka", "valkey"), say=say)
+    try:
+        dsn = SecretStr(stack.up().postgres_dsn)
+        yield settings.model_copy(update={"postgres_dsn": dsn})
     finally:
         stack.down()
         shutil.rmtree(home, ignore_errors=True)

@@ -9,6 +9,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Callable
 from pathlib import Path
+from typing import Self
 
 import psutil
 
@@ -46,14 +47,18 @@ class Worker:
     """`soma worker` with some rooms; a context manager that stops it by its id."""
 
     def __init__(self, settings: Settings, rooms: str, folder: Path, **env: str) -> None:
-        self._port = free_port()
-        self.log = folder / f"worker-{self._port}.log"
-        self._env = environment(settings, SOMA_AGENTS=rooms, SOMA_WEB_PORT=str(self._port), **env)
+        self.port = free_port()
+        self.log = folder / f"worker-{self.port}.log"
+        self._env = environment(settings, SOMA_AGENTS=rooms, SOMA_WEB_PORT=str(self.port), **env)
 
-    def __enter__(self) -> "Worker":
+    def arguments(self) -> list[str]:
+        """What of `soma` it runs."""
+        return ["worker"]
+
+    def __enter__(self) -> Self:
         with self.log.open("wb") as log:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "agents.cli", "worker"],
+                [sys.executable, "-m", "agents.cli", *self.arguments()],
                 cwd=ROOT, env=self._env, stdout=log, stderr=subprocess.STDOUT,
             )  # fmt: skip
         self._ps = psutil.Process(self._process.pid)
@@ -91,7 +96,7 @@ class Worker:
     def page(self, path: str) -> tuple[int, str]:
         """HTTP status and text of a page of its web server; (0, "") if nobody answers."""
         try:
-            with urllib.request.urlopen(f"http://127.0.0.1:{self._port}{path}", timeout=5) as page:
+            with urllib.request.urlopen(f"http://127.0.0.1:{self.port}{path}", timeout=5) as page:
                 return page.status, page.read().decode()
         except urllib.error.HTTPError as error:
             return error.code, error.read().decode()

@@ -9,6 +9,7 @@ wrong, the queue empty, and (soaking) tables and memory bounded.
 
 import argparse
 import json
+import signal
 import sys
 import tempfile
 from dataclasses import asdict, dataclass
@@ -103,10 +104,10 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     return parser.parse_args(arguments)
 
 
-def prove(given: argparse.Namespace, folder: Path) -> Report:
-    """Run on a stack of its own that goes afterwards."""
+def prove(given: argparse.Namespace, folder: Path, home: Path) -> Report:
+    """Run on a stack of its own in `home`, which goes afterwards; logs go to `folder`."""
     cache = load().home / "jars"
-    stack = Stack(folder / "stack", ephemeral=True, cache=cache, without=("valkey",))
+    stack = Stack(home, ephemeral=True, cache=cache, without=("valkey",))
     try:
         if given.soak:
             return soak(given.soak, given.seed, stack, folder)
@@ -119,10 +120,12 @@ def prove(given: argparse.Namespace, folder: Path) -> Report:
 def main() -> int:
     """Prove, and print what came of it."""
     given = parse()
+    # Ended like any other program that has something to put away.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     with tempfile.TemporaryDirectory(prefix="soma-outbox-") as scratch:
         folder = given.logs or Path(scratch)
         folder.mkdir(parents=True, exist_ok=True)
-        report = prove(given, folder)
+        report = prove(given, folder, Path(scratch) / "stack")
     if not given.json:
         for line in [*(table(report.samples) if report.samples else []), *report.lines()]:
             print(line)

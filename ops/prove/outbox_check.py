@@ -55,7 +55,7 @@ class Verdict:
     torn: int = 0  # versions that the table itself lacks: the database forgot a commit
     forgotten: int = 0  # commits that a writer saw done and the table lacks
     waiting: int = 0  # rows of the queue, or not `sent` in the view
-    examples: dict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
+    examples: dict[str, list[str]] = field(default_factory=dict)
 
     @property
     def clean(self) -> bool:
@@ -65,8 +65,9 @@ class Verdict:
     def note(self, fault: str, example: str, count: int = 1) -> None:
         """Count a fault, and keep the first examples."""
         setattr(self, fault, getattr(self, fault) + count)
-        if len(self.examples[fault]) < EXAMPLES_MAX:
-            self.examples[fault].append(example)
+        kept = self.examples.setdefault(fault, [])
+        if len(kept) < EXAMPLES_MAX:
+            kept.append(example)
 
     def line(self) -> str:
         """For people."""

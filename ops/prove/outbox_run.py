@@ -98,7 +98,7 @@ class Proof:
         started, report = time.monotonic(), Report()
         self.prepare()
         self.fleet.enlist(1, "outbox")
-        writers = self._write()
+        self.writers = writers = self._write()
         try:
             # The others then find the kernels compiled.
             self.until("the first event is sent", self.table.begun, BEGIN_S)
@@ -124,7 +124,7 @@ class Proof:
         """Look after the relays until something is true; TimeoutError if it never is."""
         deadline = time.monotonic() + seconds
         while not true():
-            self.fleet.tend()
+            self._look()
             if time.monotonic() > deadline:
                 raise TimeoutError(f"{what}: not within {seconds:.0f} s; see {self.folder}")
             time.sleep(0.05)
@@ -133,8 +133,14 @@ class Proof:
         """Look after the relays for a while."""
         until = time.monotonic() + seconds
         while time.monotonic() < until:
-            self.fleet.tend()
+            self._look()
             time.sleep(0.02)
+
+    def _look(self) -> None:
+        """See to the relays; RuntimeError if the writers have failed."""
+        self.fleet.tend()
+        if self.writers.poll():
+            _ended(self.writers, self.folder)
 
     def _write(self) -> "subprocess.Popen[bytes]":
         given = self.options

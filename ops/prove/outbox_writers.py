@@ -30,6 +30,7 @@ TENANTS = 7
 RECONNECT_S = 0.1
 # The database is away, or refuses for now. Outcomes of commits are then unknown, and needn't be.
 PASSING = (asyncpg.PostgresConnectionError, asyncpg.InterfaceError, OSError, TimeoutError,
+           asyncpg.InternalClientError,  # a connection that broke in the middle of something
            asyncpg.OperatorInterventionError, asyncpg.LockNotAvailableError)  # fmt: skip
 KEYS = "CREATE TABLE IF NOT EXISTS prove_keys (key text PRIMARY KEY, version integer NOT NULL)"
 COUNT_UP = """

@@ -1,0 +1,72 @@
+"""What the verbs of `soma bench` share: where they run, and what becomes of their reports."""
+
+import json
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from agents.settings import Settings, load
+
+if TYPE_CHECKING:
+    from ops.bench.report import Report
+    from ops.bench.site import Site
+
+as_json = click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
+runs = click.option("--runs", type=click.IntRange(1), default=3, show_default=True)
+
+
+@contextmanager
+def settings() -> Iterator[Settings]:
+    """Settings with a broker that answers; what ends a benchmark is one message, no traceback."""
+    from ops.bench.peers.kstreams import BuildError
+    from ops.bench.pipeline import PeerError
+    from ops.bench.site import NoBrokerError, on_broker
+    from ops.bench.worker import WorkerError
+    from ops.stack import StackError
+
+    try:
+        with on_broker(load(), say) as found:
+            yield found
+    except (BuildError, NoBrokerError, PeerError, StackError, TimeoutError, WorkerError) as error:
+        raise click.ClickException(str(error)) from error
+
+
+@contextmanager
+def site() -> Iterator["Site"]:
+    """A namespace of its own on that broker."""
+    from ops.bench.site import opened
+
+    with settings() as found, opened(found, say) as one:
+        yield one
+
+
+def say(text: str) -> None:
+    """Tell the user how far it is."""
+    click.echo(text, err=True)
+
+
+def rates(found: Sequence[Any]) -> list[dict[str, float]]:
+    """Rates as JSON data."""
+    return [
+        {"events_per_s": rate.events_per_s, "cpu_us_per_event": rate.cpu_us_per_event}
+        for rate in found
+    ]
+
+
+def finish(report: "Report", data: object, as_json: bool) -> None:
+    """Write the section of RESULTS.md, and print the table or the JSON."""
+    finish_all([report], data, as_json)
+
+
+def finish_all(reports: Sequence["Report"], data: object, as_json: bool) -> None:
+    """As `finish`, of several sections."""
+    from ops.bench.report import show, write
+
+    for report in reports:
+        machine = write(report, click.get_current_context().obj)
+        if not as_json:
+            show(report, machine)
+    if as_json:
+        click.echo(json.dumps({"machine": machine, "result": data}))
