@@ -3,7 +3,7 @@
 import pytest
 
 from agents.settings import Settings
-from ops.bench import latency, recovery
+from ops.bench import latency, outbox, recovery
 from ops.bench.commits import follow
 from ops.bench.filling import fill, updates
 from ops.bench.pipeline import SINK, SOURCE
@@ -50,3 +50,14 @@ def test_the_bare_loop_answers_every_update(settings: Settings) -> None:
             probe.close()
     assert 150 <= len(frames) <= 200
     assert all(seconds > 0 for _, seconds in frames)
+
+
+def test_the_outbox_is_measured_beside_its_peers(settings: Settings) -> None:
+    plan = outbox.Plan(rows=20_000, runs=1, parts=("drain", "peers"))
+    with opened(settings, print) as site:
+        found = outbox.Outbox(site, plan).run()
+    assert found.drained["avro"][0].rows == 20_000
+    assert found.drained["json"][0].rows == 10_000
+    assert all(one.rows_per_s > 0 for (one,) in found.drained.values())
+    assert set(found.peers) == {"one", "batched", "batched-4"}
+    assert all(rate > 0 for (rate,) in found.peers.values())
