@@ -19,7 +19,7 @@ from ops.stack import Endpoints, Stack
 
 RELAYS = 4
 DRAIN_S = 180.0
-BEGIN_S = 180.0
+BEGIN_S = 400.0  # kernels may have to be compiled first
 END_S = 60.0
 
 
