@@ -1,13 +1,15 @@
 """Who may do what in the outbox's schema, and that a definer's functions can't be led astray."""
 
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import asyncpg
 import pytest
 
 from agents.settings import Settings
+from stores.outbox_relay import Desks, Keeper, Statements
 from stores.postgres import connect, quoted, schema_of
-from tests.live.stores.outbox import TOPIC, as_role, run
+from tests.live.stores.outbox import TOPIC, add, as_role, run
 
 
 async def session_of(settings: Settings, owner: Any, purpose: str) -> Any:
@@ -89,5 +91,35 @@ def test_every_definers_function_has_its_own_path_and_no_public_right(settings: 
                 f"search_path={schema}, pg_temp"
             ], row["proname"]
             assert not any(one.startswith("=") for one in row["acl"].split()), row["proname"]
+
+    run(settings, 1, test)
+
+
+def test_a_relays_role_can_do_all_that_a_relay_does(settings: Settings) -> None:
+    async def test(owner: Any) -> None:
+        ids = [await add(owner, f"k{n}") for n in range(3)]
+        shard = await owner.fetchval("SELECT outbox_shard('a', 'a')")
+        dsn = await as_role(settings, owner, "relay")
+        counted, schema = Statements(), schema_of(settings.namespace)
+        keeper = await Keeper.open(dsn, schema, counted, lambda _: None, lambda: None)
+        desks = Desks(dsn, schema, 1, counted)
+        try:
+            assert await keeper.take(shard) and await keeper.doze(shard)
+            async with desks.one() as desk:
+                assert (await desk.pick(shard, "", 10, 10, [])).ids == {"a": ids}
+                assert await desk.fetch(ids, 10**6)
+                assert await desk.reserve({"a": 3}, 1000) == {"a": 3}
+                assert await desk.refused(shard, ids[:1], {ids[1]: (True, "no")}, 5, 1, 9) == {
+                    ids[1]: "failed"
+                }
+                await desk.sent(shard, ids[2:])
+                assert await desk.waiting([shard]) == []
+                await desk.recount()
+                assert (await desk.state([shard])).blocked == 1
+                later = datetime.now(UTC) + timedelta(hours=1)
+                assert await desk.forget(later, 0, 10) == (2, 3, ids[2])
+        finally:
+            keeper.close()
+            await desks.close()
 
     run(settings, 1, test)
