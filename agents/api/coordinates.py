@@ -22,10 +22,10 @@ def canonical(coordinate: str | Sequence[float]) -> str:
     text = unicodedata.normalize("NFC", coordinate).strip()
     if not text:
         raise ValueError("is empty")
-    if len(text.encode()) > BYTES_MAX:
-        raise ValueError(f"has more than {BYTES_MAX} bytes")
     if any(unicodedata.category(character) in ("Cc", "Cs") for character in text):
         raise ValueError("has control characters")
+    if len(text.encode()) > BYTES_MAX:
+        raise ValueError(f"has more than {BYTES_MAX} bytes")
     parts = [part.strip() for part in text.split(",")]
     if all(_NUMBER.fullmatch(part) for part in parts):
         return _numbers([float(part) for part in parts])

@@ -39,7 +39,11 @@ class Around:
             await self._app(scope, receive, send)
             return
         one = _One(scope, send, self._metrics)
-        if self._busy >= self._most and scope["path"] not in ALWAYS_OPEN:
+        if scope["path"] in ALWAYS_OPEN:
+            await self._within(scope, receive, one)
+            one.done()
+            return
+        if self._busy >= self._most:
             self._metrics.refused.labels("concurrency").inc()
             busy = "Too many requests are under way."
             await answer(503, busy, one.id, {"Retry-After": "1"})(scope, receive, one.send)

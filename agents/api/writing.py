@@ -88,7 +88,7 @@ class Writing:
         if self._door is not None:
             return await self._door.add_many(events, add)
         if time.monotonic() < self._down_until:
-            raise StoreDown("it didn't answer a moment ago")
+            raise away()
         return Taken(added=await add(events))
 
     def _count(self, result: str, number: int) -> None:

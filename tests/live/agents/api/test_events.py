@@ -1,6 +1,7 @@
 """POST /events/{topic}: what is accepted is in the outbox, once; what isn't, isn't there at all."""
 
 import json
+from concurrent.futures import ThreadPoolExecutor
 
 from agents.settings import Settings
 from tests.live.agents.api.conftest import Doors
@@ -100,6 +101,25 @@ def test_a_dedupe_key_is_a_tenant_s_own(client: Client, database: Settings) -> N
         answer = client.post(PATH, json=one, headers=both | {"x-soma-tenant": tenant})
         assert answer.status_code == 202
     assert len(events_of(database)) == 2
+
+
+def test_at_once_the_same_key_is_one_event(client: Client, database: Settings) -> None:
+    """Whoever comes second, with the same body or another, hears of the first."""
+
+    def post(k: int) -> tuple[int, int]:
+        one = {"payload": observation(k % 2), "dedupe_key": f"k{k // 8}"}
+        answer = client.post(PATH, json=one, headers=acme())
+        said = answer.json()
+        known = said["events"] if answer.status_code < 300 else said["conflicts"]
+        return answer.status_code, known[0]["id"]
+
+    with ThreadPoolExecutor(8) as pool:
+        answers = list(pool.map(post, range(80)))
+    assert len(events_of(database)) == 10
+    for k in range(10):
+        found = answers[8 * k : 8 * k + 8]
+        assert len({number for _, number in found}) == 1
+        assert sorted(status for status, _ in found) == [200] * 3 + [202] + [409] * 4
 
 
 def test_only_topics_of_users(client: Client) -> None:

@@ -45,20 +45,6 @@ def test_from_a_token_to_the_outbox_and_a_graceful_end(process: Start, database:
     assert made.stdout.strip() not in log and "eyJ" not in log and "vector" not in log
 
 
-def test_it_refuses_to_start_where_anybody_could_do_anything(database: Settings) -> None:
-    def refused(**more: str) -> str:
-        said = soma("api", "--port", "0", env=environment(database, **more), timeout=60.0)
-        assert said.returncode != 0 and "Traceback" not in said.stderr, said.stderr
-        return said.stderr
-
-    assert "SOMA_API__JWT_SECRET" in refused()
-    assert "32 bytes" in refused(SOMA_API__JWT_SECRET="short")
-    both = {"SOMA_API__JWT_SECRET": SECRET, "SOMA_API__JWKS_URL": "https://x/keys"}
-    assert "exactly one" in refused(**both)
-    assert "loopback" in refused(SOMA_API__AUTH="off", SOMA_API__HOST="0.0.0.0")
-    assert "https" in refused(SOMA_API__JWKS_URL="http://example.org/keys")
-
-
 def raw(api: ApiProcess, data: bytes, seconds: float = 20.0) -> bytes:
     """What is answered to these bytes, up to the connection's end or `seconds` of silence."""
     with socket.create_connection(("127.0.0.1", api.port), 5.0) as one:
@@ -86,21 +72,20 @@ def test_slow_and_odd_clients_are_sent_away(process: Start, database: Settings) 
     chunked = head + b"transfer-encoding: chunked\r\n\r\n" + b"400\r\n" + b"x" * 1024 + b"\r\n"
     assert raw(api, chunked + (b"400\r\n" + b"x" * 1024 + b"\r\n") * 4).startswith(b"HTTP/1.1 413")
     assert raw(api, head + b"content-length: 9999999\r\n\r\n").startswith(b"HTTP/1.1 413")
-    compressed = head + b"content-encoding: gzip\r\ncontent-length: 2\r\n\r\n{}"
-    assert raw(api, compressed.replace(b"\r\nhost", b"\r\nconnection: close\r\nhost")).startswith(
-        b"HTTP/1.1 415"
-    )
+    close = head + b"connection: close\r\n"
+    compressed = close + b"content-encoding: gzip\r\ncontent-length: 2\r\n\r\n{}"
+    assert raw(api, compressed).startswith(b"HTTP/1.1 415")
     for odd in (
         b"\x00\x01\x02\r\n\r\n",
         b"GET / HTTP/9.9\r\n\r\n",
         head + b"content-length: 5\r\ntransfer-encoding: chunked\r\n\r\n",
         head + b"content-length: -1\r\n\r\n",
-        b"GET /healthz HTTP/1.1\r\nhost: x\r\nx: " + b"y" * 40_000 + b"\r\n\r\n",
+        b"GET /healthz HTTP/1.1\r\nhost: x\r\nx: " + b"y" * 2_000_000 + b"\r\n\r\n",
     ):
         answer = raw(api, odd)
         assert answer == b"" or answer.startswith((b"HTTP/1.1 4", b"HTTP/1.1 5")), odd[:60]
     split = (
-        b"GET /healthz HTTP/1.1\r\nhost: x\r\nx-request-id: a\rb: c\r\nconnection: close\r\n\r\n"
+        b"GET /healthz HTTP/1.1\r\nhost: x\r\nconnection: close\r\nx-request-id: a\rb: c\r\n\r\n"
     )
     assert b"\r\nb: c" not in raw(api, split).lower()
     assert api.alive() and events_of(database) == []
@@ -155,14 +140,3 @@ def test_without_postgres_and_journal_the_doors_say_503(
             eventually(lambda: http.post(PATH, json=ONE).status_code == 202, 30.0, "it is back")
     finally:
         api.kill()
-
-
-def test_the_command_line_names_what_is_wrong(database: Settings) -> None:
-    env = environment(database, SOMA_API__JWT_SECRET=SECRET)
-    assert soma("api", "token", "--tenant", "a b", "--role", "write", env=env).returncode != 0
-    assert soma("api", "token", "--tenant", "a", "--role", "king", env=env).returncode != 0
-    none = soma("api", "token", "--tenant", "a", "--role", "write", env=environment(database))
-    assert none.returncode != 0 and "SOMA_API__JWT_SECRET" in none.stderr
-    printed = soma("api", "openapi", env=environment(database))
-    document = json.loads(printed.stdout)
-    assert document["openapi"].startswith("3.1") and "/memories" in document["paths"]

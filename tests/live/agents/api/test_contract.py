@@ -1,0 +1,136 @@
+"""The OpenAPI document against a real process: schemathesis asks whatever it allows, and more."""
+
+import json
+import threading
+from collections.abc import Callable
+from typing import Any
+
+import httpx
+import hypothesis
+import schemathesis
+from hypothesis import HealthCheck, Phase
+
+from agents.settings import Settings
+from tests.live.agents.api.conftest import Doors
+from tests.live.agents.api.helpers import ApiProcess, acme, bearer, observation
+from tests.live.agents.projections.compare import sql
+from tests.live.helpers import eventually
+
+EXAMPLES = 15  # for each operation
+
+
+def test_every_answer_is_as_the_contract_says(
+    process: Callable[..., ApiProcess], database: Settings
+) -> None:
+    api = process(SOMA_API__RATE_PER_S="100000", SOMA_API__RATE_BURST="1000000")
+    schema = schemathesis.openapi.from_url(f"{api.base}/openapi.json")
+    who = bearer(("*",), ("read", "write", "admin"))
+    seen: dict[str, set[int]] = {}
+
+    for result in schema.get_all_operations():
+        operation = result.ok()
+
+        @hypothesis.given(case=operation.as_strategy())
+        @hypothesis.settings(
+            max_examples=EXAMPLES,
+            deadline=None,
+            phases=[Phase.explicit, Phase.generate],
+            suppress_health_check=list(HealthCheck),
+            database=None,
+            derandomize=True,
+        )
+        def ask(case: Any) -> None:
+            answer = case.call(headers=who, timeout=30.0)
+            case.validate_response(
+                answer,
+                checks=[
+                    schemathesis.checks.not_a_server_error,
+                    schemathesis.checks.status_code_conformance,
+                    schemathesis.checks.content_type_conformance,
+                    schemathesis.checks.response_schema_conformance,
+                ],
+            )
+            seen.setdefault(case.operation.label, set()).add(answer.status_code)
+
+        ask()
+    assert len(seen) >= 10
+    assert {202, 422} & seen["POST /memories"], seen
+
+
+def test_hostile_requests_are_answered_with_problems(process: Callable[..., ApiProcess]) -> None:
+    """What no contract allows: never a 5xx, always a problem document with our id."""
+    api = process()
+    nested = b'{"payload":' + b'{"a":' * 5000 + b"1" + b"}" * 5001
+    odd: list[tuple[str, str, dict[str, Any], int]] = [
+        ("POST", "/memories", {"content": nested}, 400),
+        ("POST", "/memories", {"content": b"\xff\xfe"}, 400),
+        ("POST", "/memories", {"content": b"x" * 5_000_000}, 413),
+        ("POST", "/memories", {"content": b"{}", "headers": {"content-type": "text/plain"}}, 415),
+        ("POST", "/memories", {"content": b"{}", "headers": {"content-encoding": "gzip"}}, 415),
+        ("PUT", "/memories", {"content": b"{}"}, 405),
+        ("GET", "/events/cog.observations", {}, 405),
+        ("TRACE", "/memories", {}, 405),
+        ("GET", "/no/such/path", {}, 404),
+        ("GET", "/%00", {}, 404),
+        ("GET", "/healthz/", {}, 404),
+        ("GET", "/admin/outbox/../../etc/passwd", {}, 404),
+        ("POST", "/events/" + "x" * 3000, {"json": {"payload": {}}}, 404),
+        ("POST", "/events/%2e%2e%2fmemories", {"json": {"payload": {}}}, 404),
+        ("POST", "/memories", {"json": {}, "headers": {"x-idempotency-key": "a b"}}, 422),
+        ("POST", "/memories", {"json": {}, "headers": {"x-soma-tenant": "a/b"}}, 422),
+    ]
+    with httpx.Client(base_url=api.base, timeout=30.0) as http:
+        for method, path, given, status in odd:
+            headers = acme(content_type="application/json") | given.pop("headers", {})
+            answer = http.request(method, path, headers=headers, **given)
+            assert answer.status_code == status, (method, path[:60], answer.text)
+            assert answer.headers["content-type"] == "application/problem+json"
+            document = answer.json()
+            assert document["status"] == status and document["title"]
+            assert document["request_id"] == answer.headers["x-request-id"]
+        for given, kept in (("abc-1.2:3", True), ("a b", False), ("x" * 129, False), ("é", False)):
+            raw = {"x-request-id": given.encode()}
+            answer = http.get("/healthz", headers=raw)
+            assert (answer.headers["x-request-id"] == given) is kept
+        eventually(lambda: http.get("/healthz").is_success)
+
+
+def test_too_many_at_once_and_too_slow_are_said(doors: Doors, database: Settings) -> None:
+    """Concurrency 1 and a database that doesn't answer in time."""
+    client = doors(concurrency=1, timeout_s=1.0, body_timeout_s=0.5)
+    one = {"payload": observation()}
+    answers: list[httpx.Response] = []
+
+    def post() -> None:
+        answers.append(client.post("/events/cog.observations", json=one, headers=acme()))
+
+    lock = (
+        "DO $$ BEGIN LOCK TABLE SCHEMA.outbox_events IN ACCESS EXCLUSIVE MODE; "
+        "PERFORM pg_sleep(4); END $$"
+    )
+    holder = threading.Thread(target=sql, args=(database, lock))
+    holder.start()
+    eventually(
+        lambda: sql(
+            database,
+            "SELECT 1 FROM pg_locks l JOIN pg_class c ON c.oid = l.relation "
+            "WHERE c.relname = 'outbox_events' AND l.mode = 'AccessExclusiveLock' AND l.granted "
+            "AND c.relnamespace = $1::regnamespace",
+            f"soma_{database.namespace}",
+        )
+    )
+    writer = threading.Thread(target=post)
+    writer.start()
+    busy = "soma_http_in_flight 1.0"
+    eventually(lambda: busy in client.get("/metrics").text or not writer.is_alive())
+    second = client.post("/events/cog.observations", json=one, headers=acme())
+    writer.join()
+    holder.join()
+    assert second.status_code == 503 and second.headers["retry-after"] == "1"
+    assert answers[0].status_code == 504
+    assert json.loads(answers[0].text)["request_id"]
+    assert client.post("/events/cog.observations", json=one, headers=acme()).status_code == 202
+    metrics = client.get("/metrics").text
+    assert 'soma_http_refused_total{limit="concurrency"} 1.0' in metrics
+    assert 'soma_http_refused_total{limit="time"} 1.0' in metrics
+    assert "acme" not in metrics
