@@ -11,9 +11,9 @@ import time
 from collections import Counter, deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from stores import journal_folder as folders
 from stores.journal_file import (
@@ -27,6 +27,7 @@ from stores.journal_file import (
     JournalFullError,
     State,
 )
+from stores.journal_queue import Append, Held, Work, answer, do, size_of
 
 GROUP_MAX = 2_000  # events in one commit
 RESERVE = 4 << 20  # kept free below the limit: SQLite's log, and a file being packed
@@ -47,41 +48,6 @@ class Limits:
     event_bytes: int = 4 << 20
 
 
-@dataclass(slots=True)
-class Held:
-    """What is known of a file without asking it."""
-
-    path: Path
-    since: float  # when its first row came, or it was opened
-    counts: Counter[State] = field(default_factory=Counter)
-    waiting: Counter[str] = field(default_factory=Counter)  # tenant -> pending
-    bytes: int = 0
-
-    def moved(self, tenant: str, before: State, after: State) -> None:
-        """A row changed its state."""
-        self.counts[before] -= 1
-        self.counts[after] += 1
-        for state, by in ((before, -1), (after, 1)):
-            if state == "pending":
-                self.waiting[tenant] += by
-                if not self.waiting[tenant]:
-                    del self.waiting[tenant]
-
-
-@dataclass(slots=True)
-class _Append:
-    events: Sequence[JournalEvent]
-    size: int
-    loop: asyncio.AbstractEventLoop
-    answer: "asyncio.Future[list[int]]"
-
-
-@dataclass(slots=True)
-class _Work:
-    call: Callable[[], Any]
-    answer: "Future[Any]"
-
-
 class Writer:
     """Owns the folder's files from `start` to `close`. Its methods may be called by any thread."""
 
@@ -100,7 +66,7 @@ class Writer:
         self._next = 1
         self._elsewhere = 0  # bytes of packed files and those set aside
         self._changed = threading.Condition()  # guards what follows, and `held`
-        self._queue: deque[_Append | _Work] = deque()
+        self._queue: deque[Append | Work] = deque()
         self._coming: Counter[str] = Counter()  # tenant -> events in the queue
         self._coming_bytes = 0
         self._closing = False
@@ -128,7 +94,7 @@ class Writer:
 
         JournalFullError, JournalClosedError: nothing of them will be kept.
         """
-        size = sum(_size(one) for one in events)
+        size = sum(size_of(one) for one in events)
         with self._changed:
             if self._closing:
                 raise JournalClosedError("the journal is closed")
@@ -137,7 +103,7 @@ class Writer:
                     f"the journal holds {self.bytes:,} bytes and may hold"
                     f" {self.limits.max_bytes:,}: wait until it is drained, or raise its limit"
                 )
-            self._queue.append(_Append(events, size, loop, answer))
+            self._queue.append(Append(events, size, loop, answer))
             self._coming_bytes += size
             self._coming.update(one.tenant for one in events)
             self._changed.notify()
@@ -148,7 +114,7 @@ class Writer:
         with self._changed:
             if self._closing:
                 raise JournalClosedError("the journal is closed")
-            self._queue.append(_Work(call, answer))
+            self._queue.append(Work(call, answer))
             self._changed.notify()
         return answer
 
@@ -306,9 +272,9 @@ class Writer:
             with self._changed:
                 self._closing = True
                 left, self._queue = list(self._queue), deque()
-            _answer([one for one in left if isinstance(one, _Append)], 0, error)
+            answer([one for one in left if isinstance(one, Append)], 0, error)
             for one in left:
-                if isinstance(one, _Work):
+                if isinstance(one, Work):
                     one.answer.set_exception(error)
         finally:
             for file in self._files.values():
@@ -325,23 +291,23 @@ class Writer:
             if appends:
                 self._commit(appends)
             for one in works:
-                _do(one)
+                do(one)
             self._rotate_if_due()
 
-    def _take(self) -> tuple[list[_Append], list[_Work]]:
-        appends: list[_Append] = []
-        works: list[_Work] = []
+    def _take(self) -> tuple[list[Append], list[Work]]:
+        appends: list[Append] = []
+        works: list[Work] = []
         events = 0
         while self._queue and events < GROUP_MAX:
             one = self._queue.popleft()
-            if isinstance(one, _Work):
+            if isinstance(one, Work):
                 works.append(one)
             else:
                 appends.append(one)
                 events += len(one.events)
         return appends, works
 
-    def _commit(self, group: list[_Append]) -> None:
+    def _commit(self, group: list[Append]) -> None:
         events = [event for one in group for event in one.events]
         error: Exception | None = None
         first = 0
@@ -361,7 +327,7 @@ class Writer:
                 held.waiting.update(event.tenant for event in events)
         if error is not None:
             logger.error("%d events aren't accepted: %s", len(events), error)
-        _answer(group, first, error)
+        answer(group, first, error)
 
     def _inserted(self, events: Sequence[JournalEvent]) -> int:
         try:
@@ -422,42 +388,3 @@ class Writer:
         old = self._clock() - held.since >= self.limits.file_age_s
         if old or held.bytes >= self.limits.file_bytes:
             self.rotate()
-
-
-def _size(event: JournalEvent) -> int:
-    """About what a row takes on the disk, bytes."""
-    headers = sum(len(name) + len(text) + 8 for name, text in (event.headers or {}).items())
-    names = len(event.topic) + len(event.tenant) + len(event.key) + len(event.dedupe_key)
-    return 128 + names + headers + len(event.payload.encode())
-
-
-def _do(one: _Work) -> None:
-    try:
-        result = one.call()
-    except Exception as error:
-        one.answer.set_exception(error)
-    else:
-        one.answer.set_result(result)
-
-
-def _answer(group: list[_Append], first: int, error: Exception | None) -> None:
-    """Tell the writers, with one call into each event loop."""
-    by_loop: dict[asyncio.AbstractEventLoop, list[tuple[_Append, int]]] = {}
-    for one in group:
-        by_loop.setdefault(one.loop, []).append((one, first))
-        first += len(one.events)
-    for loop, theirs in by_loop.items():
-        try:
-            loop.call_soon_threadsafe(_resolve, theirs, error)
-        except RuntimeError:
-            logger.warning("%d appends have nobody who waits for them", len(theirs))
-
-
-def _resolve(theirs: list[tuple[_Append, int]], error: Exception | None) -> None:
-    for one, first in theirs:
-        if one.answer.done():  # cancelled: nobody waits
-            continue
-        if error is None:
-            one.answer.set_result(list(range(first, first + len(one.events))))
-        else:
-            one.answer.set_exception(error)

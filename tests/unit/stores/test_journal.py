@@ -199,9 +199,8 @@ def test_a_defect_of_the_writer_is_told_to_all_who_wait_and_ends_it(
     async def use(journal: Journal) -> None:
         await journal.append(event(1))
         monkeypatch.setattr(journal._writer, "_rotate_if_due", lambda: 1 / 0)
-        await journal.append(event(2))
         with pytest.raises((ZeroDivisionError, JournalClosedError)):
-            for n in range(3, 1000):
+            for n in range(2, 1000):
                 await journal.append(event(n))
         with pytest.raises(JournalClosedError):
             await journal.append(event(1000))
@@ -209,4 +208,4 @@ def test_a_defect_of_the_writer_is_told_to_all_who_wait_and_ends_it(
     with_journal(tmp_path / "j", use)
     outbox = Outbox()
     drained(tmp_path / "j", outbox)
-    assert outbox.keys()[:2] == ["d1", "d2"]
+    assert outbox.keys()[0] == "d1"
