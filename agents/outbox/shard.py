@@ -20,7 +20,7 @@ from agents.engine.producer import Transactions
 from agents.outbox import RECEIPTS
 from agents.outbox.batch import Prepared
 from agents.outbox.office import DRY_S, Office
-from agents.outbox.receipts import receipt
+from agents.outbox.receipts import ReceiptsLost, receipt
 from agents.projections.backoff import Backoff
 from stores.outbox_relay import Desk, Keeper, Picked, TooHeavyError
 from stores.projection_store import StoreDownError
@@ -29,7 +29,16 @@ BYTES_WANTED = 8 << 20  # of a batch, as PostgreSQL sends it; limited by what ro
 BYTES_MAX = 64 << 20
 BUSY_ROWS = 100  # from here on writers needn't notify
 IN_FLIGHT_S = 0.01  # writers are in the middle of a transaction and won't notify
-PASSING = (KafkaError, KafkaException, StoreDownError, Fenced, Refused, TimeoutError, OSError)
+PASSING = (
+    KafkaError,
+    KafkaException,
+    StoreDownError,
+    Fenced,
+    Refused,
+    ReceiptsLost,
+    TimeoutError,
+    OSError,
+)
 
 log = logging.getLogger(__name__)
 
