@@ -175,14 +175,9 @@ def _children(put: Put, keyed: bool) -> Put:
             return None
         if not value:
             return b"\0"
-        parts: list[bytes | None] = [varint(len(value))]
-        if keyed:
-            for key, item in value.items():
-                parts += (_text(key), put(item))
-        else:
-            parts += map(put, value)
-        # join raises TypeError for a part that is None
-        return b"".join([*parts, b"\0"])  # type: ignore[list-item]
+        parts = (_text(key) + put(value[key]) for key in value) if keyed else map(put, value)
+        # A part that is None is a TypeError here.
+        return b"".join([varint(len(value)), *parts, b"\0"])  # type: ignore[list-item,operator]
 
     return one
 

@@ -29,8 +29,9 @@ class Office:
         self.statements = Statements()
         self.schema = schema_of(settings.namespace)
         self.desks = Desks(
-            settings.postgres(), self.schema, settings.outbox.connections, self.statements
+            settings.postgres(), self.schema, settings.outbox.parallel, self.statements
         )
+        self.turns = asyncio.Semaphore(settings.outbox.parallel)
         self.receipts = Receipts(settings, receipts)
         self.security = security(settings)
         self._dry: dict[str, float] = {}  # tenant -> when to ask for it again

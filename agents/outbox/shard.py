@@ -129,7 +129,8 @@ class Shard:
 
     async def _go_on(self) -> None:
         self.bell.clear()
-        turn = await self._turn()
+        async with self._office.turns:
+            turn = await self._turn()
         if turn.rows:
             self._backoff.answered()
             if self._dozing and turn.rows >= BUSY_ROWS:
