@@ -169,15 +169,25 @@ def _vector(code: str) -> Put:
     return one
 
 
+def _sure(part: bytes | None) -> bytes:
+    if part is None:
+        raise TypeError("an unusual child")
+    return part
+
+
 def _children(put: Put, keyed: bool) -> Put:
+    kind: type = dict if keyed else list
+
     def one(value: Any) -> bytes | None:
-        if type(value) is not (dict if keyed else list) or len(value) > CHILDREN_FEW:
+        if type(value) is not kind or len(value) > CHILDREN_FEW:
             return None
         if not value:
             return b"\0"
-        parts = (_text(key) + put(value[key]) for key in value) if keyed else map(put, value)
-        # A part that is None is a TypeError here.
-        return b"".join([varint(len(value)), *parts, b"\0"])  # type: ignore[list-item,operator]
+        if keyed:
+            parts = [_sure(_text(key)) + _sure(put(item)) for key, item in value.items()]
+        else:
+            parts = [_sure(put(item)) for item in value]
+        return b"".join([varint(len(value)), *parts, b"\0"])
 
     return one
 
