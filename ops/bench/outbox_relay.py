@@ -42,8 +42,8 @@ class Drained:
     seconds: float
     whole_s: float  # from the process's start, or the first row's adding
     cpu_s: float
-    statements: float  # of the relay, all of the run
-    batches: float
+    batches: float  # transactions of Kafka
+    statements: float = 0.0  # that the database counted
 
     @property
     def rows_per_s(self) -> float:

@@ -24,6 +24,10 @@ _NUMBERED = """
     FROM generate_series($5::bigint, $6::bigint) AS n
 """
 _FORMS = {"avro": ("soma_outbox_add_avro", "bytea"), "json": ("soma_outbox_add", "jsonb")}
+OWN_TRANSACTIONS = 2  # of a session of ours that asks one thing: SET, SELECT
+_TRANSACTIONS = """
+    SELECT xact_commit + xact_rollback FROM pg_stat_database WHERE datname = current_database()
+"""
 _PEERS = """
     CREATE TABLE IF NOT EXISTS bench_outbox (
         id bigserial PRIMARY KEY, tenant text NOT NULL, key text NOT NULL, dedupe_key text NOT NULL,
@@ -75,6 +79,7 @@ class Rows:
     dsn: str
     schema: str
     added: int = 0
+    _sessions: int = 0
 
     def __post_init__(self) -> None:
         self.tenants = tenant_names(TENANTS)
@@ -141,6 +146,15 @@ class Rows:
         async with self.session() as connection:
             return bool(await connection.fetchval("SELECT EXISTS (SELECT FROM outbox_queue)"))
 
+    async def transactions(self) -> int:
+        """Transactions that the database has counted so far, but for this benchmark's sessions.
+
+        Sessions are counted when they end; outside of BEGIN a statement is a transaction.
+        """
+        async with self.session() as connection:
+            ours = OWN_TRANSACTIONS * (self._sessions - 1)
+            return int(await connection.fetchval(_TRANSACTIONS)) - ours
+
     async def durability(self) -> str:
         """The server's settings that decide what a commit costs."""
         names = ("fsync", "synchronous_commit", "server_version")
@@ -153,4 +167,5 @@ class Rows:
         """A connection whose statements find the tables."""
         async with connected(self.dsn, "soma bench outbox") as connection:
             await connection.execute(f"SET search_path = {quoted(self.schema)}")
+            self._sessions += 1
             yield connection

@@ -21,7 +21,7 @@ def test_payloads_have_the_size_that_is_said(tenant: str) -> None:
 
 
 def drained(rows: int, seconds: float) -> Drained:
-    return Drained(rows, rows - 1000, seconds, seconds + 1.0, 0.5, 80.0, 20.0)
+    return Drained(rows, rows - 1000, seconds, seconds + 1.0, 0.5, 20.0, 80.0)
 
 
 def test_rates_are_of_what_was_counted() -> None:
