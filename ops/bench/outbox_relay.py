@@ -114,6 +114,5 @@ class Follow:
             ended - first[0],
             ended - self.began,
             cpu - first[2],
-            metrics.get("soma_outbox_statements_total", 0.0),
             metrics.get("soma_outbox_batches_total", 0.0),
         )
