@@ -24,7 +24,7 @@ from agents.api.problems import Problem, documented, wrong
 from agents.api.writing import Written
 from stores.outbox import Event
 from topics.catalogue import CATALOGUE
-from topics.codec import BadRecord, encode, from_json
+from topics.codec import BadRecord, from_json
 from topics.schemas import RESERVED, schemas
 
 HEADERS_MAX = 16
@@ -193,7 +193,7 @@ def checked(
 def unfit(schema: str, payload: Mapping[str, Any]) -> str:
     """Why a payload isn't a record of the schema; empty if it is one."""
     try:
-        encode(schema, from_json(schema, payload))
+        from_json(schema, payload)
     except BadRecord as error:
         return error.detail
     return ""
