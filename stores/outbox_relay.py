@@ -35,6 +35,7 @@ class Picked:
     ids: Mapping[str, Sequence[int]]
     last: str  # the tenant that was looked at last
     more: bool  # others had no turn
+    held: Sequence[str] = ()  # tenants whose rows all wait behind others of their keys
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +73,8 @@ class Desk:
         width = min(TENANTS_MAX, places)
         rows = await self._fetch(sql.PICK, shard, after, places, most, dry, width)
         ids = {row["tenant"]: row["ids"] for row in rows if row["ids"]}
-        return Picked(ids, rows[-1]["tenant"] if rows else after, len(rows) == width)
+        held = [row["tenant"] for row in rows if row["held"] and not row["ids"]]
+        return Picked(ids, rows[-1]["tenant"] if rows else after, len(rows) == width, held)
 
     async def fetch(self, ids: Sequence[int], bytes_max: int) -> bytes:
         """The rows of these ids as a binary COPY, in their order. `TooHeavyError`: ask for less."""

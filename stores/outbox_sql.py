@@ -67,7 +67,7 @@ WITH RECURSIVE after (tenant, n) AS (
            p.quantum
     FROM first f, places p GROUP BY p.quantum
 )
-SELECT f.turn, f.tenant,
+SELECT f.turn, f.tenant, f.held,
        CASE WHEN cardinality(f.ids) = r.quantum AND r.extra > 0 THEN f.ids || ARRAY(
            SELECT q.id FROM outbox_queue q
            WHERE q.id > f.ids[cardinality(f.ids)]

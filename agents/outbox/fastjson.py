@@ -179,7 +179,8 @@ def _children(put: Put, keyed: bool) -> Put:
     kind: type = dict if keyed else list
 
     def one(value: Any) -> bytes | None:
-        if type(value) is not kind or len(value) > CHILDREN_FEW:
+        as_wanted = type(value) is kind
+        if not as_wanted or len(value) > CHILDREN_FEW:
             return None
         if not value:
             return b"\0"

@@ -9,6 +9,7 @@ import asyncio
 import logging
 import random
 import time
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
@@ -29,6 +30,7 @@ BYTES_WANTED = 8 << 20  # of a batch, as PostgreSQL sends it; limited by what ro
 BYTES_MAX = 64 << 20
 BUSY_ROWS = 100  # from here on writers needn't notify
 IN_FLIGHT_S = 0.01  # writers are in the middle of a transaction and won't notify
+SLOW_S = 0.02
 PASSING = (
     KafkaError,
     KafkaException,
@@ -64,6 +66,8 @@ class Shard:
         self._producer: Transactions | None = None
         self._after = ""  # the tenant that had its turn last
         self._dozing = False
+        self._aside: Sequence[str] = ()  # tenants left out until then
+        self._aside_until = 0.0
         self._limit = office.law.batch
         self._row_bytes = 1000.0
         self._backoff = Backoff()
@@ -147,7 +151,8 @@ class Shard:
                 await asyncio.sleep(IN_FLIGHT_S * random.uniform(0.5, 1.5))
             return
         try:
-            limit = DRY_S if self._office.dry() else None
+            aside = self._aside_until > time.monotonic()
+            limit = DRY_S if aside or self._office.dry() else None
             await asyncio.wait_for(self.bell.wait(), limit)
         except TimeoutError:
             return
@@ -176,9 +181,15 @@ class Shard:
         office = self._office
         places = max(1, min(self._limit, int(BYTES_WANTED / self._row_bytes)))
         most = min(places, office.law.batch_per_tenant)
+        began = time.monotonic()
+        dry = [*office.dry(), *self._aside] if self._aside_until > began else office.dry()
         async with office.desks.one() as desk:
-            picked = await desk.pick(self.number, self._after, places, most, office.dry())
+            picked = await desk.pick(self.number, self._after, places, most, dry)
             self._after = picked.last
+            took = time.monotonic() - began
+            if picked.held and took > SLOW_S:
+                # Very many rows behind a failed one: look through them a third of the time.
+                self._aside, self._aside_until = picked.held, began + 3 * took
             return picked, await self._allowed(desk, picked)
 
     async def _allowed(self, desk: Desk, picked: Picked) -> list[int]:

@@ -1,4 +1,7 @@
-"""Compile the relay's kernels before it takes a shard: others would wait for it meanwhile."""
+"""Compile the relay's kernels before it takes a shard: others would wait for it meanwhile.
+
+`python -m agents.outbox.warm` compiles them into the cache and ends.
+"""
 
 import json
 import struct
@@ -48,3 +51,7 @@ def warm() -> None:
     )
     if done.sent != [0, 1] or list(done.refused) != [2]:
         raise RuntimeError(f"the relay's warm-up gave {done}")
+
+
+if __name__ == "__main__":
+    warm()

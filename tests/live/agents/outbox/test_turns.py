@@ -102,7 +102,10 @@ def test_failed_rows_hold_back_later_rows_of_their_keys(ready: Settings) -> None
     asked(ready, fill)
     picked = at_a_desk(ready, lambda desk: desk.pick(3, "", 100, 100, []))
     # 0 came late: it is before the one that waits. 5 is due, and so is 6 behind it.
-    assert picked.ids == {"a": [0, 5, 6, 7]}
+    assert picked.ids == {"a": [0, 5, 6, 7]} and picked.held == []
+    asked(ready, lambda c: c.execute("DELETE FROM outbox_queue WHERE id IN (0, 5, 6, 7)"))
+    picked = at_a_desk(ready, lambda desk: desk.pick(3, "", 100, 100, []))
+    assert picked.ids == {} and picked.held == ["a"]
 
 
 def test_an_allowance_is_a_bucket_that_fills_with_time(ready: Settings) -> None:
