@@ -10,7 +10,7 @@ from click.testing import CliRunner
 from agents.api.app import make
 from agents.api.tokens import Tokens
 from agents.commands.api import api
-from agents.settings import ApiSettings, Settings, SettingsError
+from agents.settings import ApiSettings, Settings, SettingsError, load
 
 SECRET = "a secret of thirty-two bytes, no less"
 
@@ -68,3 +68,12 @@ def test_the_contract_is_printed_without_any_setting() -> None:
             for status, response in operation["responses"].items():
                 if status >= "400" and operation["summary"] != "Are events accepted?":
                     assert list(response["content"]) == ["application/problem+json"]
+
+
+def test_a_secret_may_lie_among_the_secrets(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "SOMA_API__JWT_SECRET").write_text(SECRET + "\n")
+    monkeypatch.setenv("SOMA_SECRETS_DIR", str(tmp_path))
+    assert load().api.jwt_secret.get_secret_value() == SECRET
+    assert SECRET not in json.dumps(load().shown())
