@@ -37,6 +37,11 @@ def run(*args: str, text: str = "") -> str:
     return done.stdout.strip()
 
 
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
+    request_queue_size = 128  # the library's 5 resets connections when many come at once
+
+
 class PolicyServer:
     """Rego over HTTP: POST /v1/data/<path> with {"input": …} gives {"result": …}, as OPA does.
 
@@ -53,8 +58,7 @@ class PolicyServer:
         self._lock = threading.Lock()
         self._rego: dict[str, rego.Rego] = {}
         handler = type("Handler", (_Handler,), {"policy": self})
-        self._server = ThreadingHTTPServer(("127.0.0.1", port), handler)
-        self._server.daemon_threads = True
+        self._server = _Server(("127.0.0.1", port), handler)
         self.port = int(self._server.server_address[1])
         self.url = f"http://127.0.0.1:{self.port}"
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.01,))

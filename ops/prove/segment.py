@@ -51,7 +51,7 @@ KINDS: dict[str, Callable[[str], Any]] = {
 }
 DEFAULTS = {  # of what the epochs log doesn't say
     "leader": "on", "threshold": "off", "gradient": "0.2", "cpd": "glr", "hmm": "off",
-    "min_gap_ms": "0", "max_dwell_ms": "0", "warmup": "0", "glr_bar": "2.0", "glr_floor": "1.4",
+    "min_gap_ms": "0", "max_dwell_ms": "0", "warmup": "0", "glr_bar": "2.3", "glr_floor": "1.4",
     "glr_habituation": "0.2", "glr_half_life": "1000", "glr_persistence": "4",
     "bocpd_hazard": "250", "hmm_stay": "0.99999", "hmm_up": "0.6", "hmm_down": "0.4",
     "domains_max": "256",
