@@ -35,6 +35,9 @@ bench: setup .venv-bench/.done ## Measure this engine beside its peers; writes o
 	$(BIN)/soma bench recovery
 	$(BIN)/soma bench latency
 	$(BIN)/soma bench fusion
+	$(BIN)/soma bench chain
+	$(BIN)/soma bench segmentation
+	$(BIN)/soma bench outbox
 
 prove: setup jars ## Kill workers and verify what they wrote: make prove KILLS=20 SEED=7
 	$(BIN)/python -m ops.prove.driver --kills $(KILLS) --seed $(SEED)
