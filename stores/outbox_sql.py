@@ -130,7 +130,7 @@ FROM asked a JOIN begun b ON b.tenant_id = a.tenant
 # Who holds what: 0-15 a shard, PRESENT once for each relay.
 LOCKS = """
 SELECT objid::bigint FROM pg_locks
-WHERE locktype = 'advisory' AND granted AND objsubid = 2 AND (objid < 16 OR objid = {present})
+WHERE locktype = 'advisory' AND granted AND objsubid = 2 AND (objid < 4 OR objid = {present})
   AND classid = outbox_lock_class()::oid
   AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
 """

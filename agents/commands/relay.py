@@ -25,7 +25,7 @@ from agents.settings import Settings, load
 def relay(metrics_port: int) -> None:
     """Relay events from PostgreSQL's outbox to Kafka until SIGTERM or Ctrl-C.
 
-    Any number of relays share the outbox's 16 shards. One that is stopped finishes its batches;
+    Any number of relays share the outbox's 4 shards. One that is stopped finishes its batches;
     one that is killed loses nothing and doubles nothing. `soma worker` runs one as well, unless
     SOMA_AGENTS names other rooms than `outbox`.
 

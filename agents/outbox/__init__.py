@@ -6,5 +6,5 @@ takes a shard fences the last owner, reads the receipt, takes off the queue what
 then sends. Each batch is one transaction of Kafka (records and receipt), then one DELETE.
 """
 
-SHARDS = 16  # fixed in migrations/0002_outbox.sql
+SHARDS = 4  # fixed in migrations/0002_outbox.sql
 RECEIPTS = "soma.outbox.receipts"

@@ -201,7 +201,7 @@ def report(plan: Plan, found: Result) -> Report:
         f"Latency: {LATENCY_ROWS_PER_S} rows a second, a transaction each, from just before the "
         "statement that adds and commits is sent until a read_committed consumer has the record.",
         "Statements: transactions that the database counted from before the relay's process until "
-        "after it; each is a statement and a round trip. Taking and leaving 16 shards is in it.",
+        "after it; each is a statement and a round trip. Taking and leaving the shards is in it.",
     ]
     return Report("outbox", ("what", "measured", "wanted"), rows, method, notes)
 

@@ -12,7 +12,7 @@ from ops.bench.worker import Worker, WorkerError
 
 SAMPLE_S = 0.02
 STALL_S = 90.0
-SHARDS = 16
+SHARDS = 4
 
 
 class Relay(Worker):

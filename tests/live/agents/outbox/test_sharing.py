@@ -15,6 +15,7 @@ import pytest
 from prometheus_client import CollectorRegistry
 from pydantic import SecretStr
 
+from agents.outbox import SHARDS
 from agents.outbox.metrics import metrics_of
 from agents.outbox.office import Office
 from agents.outbox.shard import Shard
@@ -65,7 +66,7 @@ def owners(settings: Settings) -> dict[int, int]:
     async def ask(connection: Any) -> dict[int, int]:
         rows = await connection.fetch(
             "SELECT pid, count(*) AS n FROM pg_locks WHERE locktype = 'advisory' AND granted"
-            " AND classid = outbox_lock_class()::oid AND objsubid = 2 AND objid < 16 GROUP BY pid"
+            " AND classid = outbox_lock_class()::oid AND objsubid = 2 AND objid < 4 GROUP BY pid"
         )
         return {row["pid"]: row["n"] for row in rows}
 
@@ -84,12 +85,12 @@ def test_a_relay_that_comes_gets_its_part_and_one_that_is_killed_leaves_it(
             await add_all(connection, "acme", numbers, key)
 
     with Running(ready) as first:
-        first.await_shards(16)
+        first.await_shards(SHARDS)
         second = relay(ready)
-        eventually(lambda: shares(ready) == [8, 8], 60.0)
+        eventually(lambda: shares(ready) == [SHARDS // 2, SHARDS // 2], 60.0)
         asked(ready, lambda c: write(c, range(200)))
         second.kill()
-        eventually(lambda: shares(ready) == [16], 20.0)
+        eventually(lambda: shares(ready) == [SHARDS], 20.0)
         asked(ready, lambda c: write(c, range(200, 250)))
         eventually(lambda: queued(ready) == 0)
     assert sequences(ready) == {("acme", key): list(range(250)) for key in "abcdefgh"}
@@ -99,7 +100,7 @@ def test_sigterm_ends_it_within_five_seconds_and_leaves_no_lock(
     ready: Settings, relay: Processes
 ) -> None:
     one = relay(ready)
-    eventually(lambda: shares(ready) == [16], 60.0)
+    eventually(lambda: shares(ready) == [SHARDS], 60.0)
     asked(ready, lambda c: add(c, "acme", 0))
     began = time.monotonic()
     one.send_signal(signal.SIGTERM)
@@ -112,11 +113,11 @@ def test_a_relay_that_stands_still_loses_its_shards_and_doubles_nothing(
     ready: Settings, relay: Processes
 ) -> None:
     one = relay(ready)
-    eventually(lambda: shares(ready) == [16], 60.0)
+    eventually(lambda: shares(ready) == [SHARDS], 60.0)
     os.kill(one.pid, signal.SIGSTOP)
     asked(ready, lambda c: add_all(c, "acme", range(50), "k"))
     with Running(ready) as other:
-        other.await_shards(16)
+        other.await_shards(SHARDS)
         eventually(lambda: queued(ready) == 0)
         os.kill(one.pid, signal.SIGCONT)
         asked(ready, lambda c: add_all(c, "acme", range(50, 80), "k"))
@@ -138,7 +139,7 @@ def test_all_connections_cut_off_in_the_middle_double_nothing(ready: Settings) -
             await add_all(connection, "acme", numbers, key)
 
     with Running(ready) as running:
-        running.await_shards(16)
+        running.await_shards(SHARDS)
         for k in range(4):
             asked(ready, lambda c, k=k: write(c, range(50 * k, 50 * k + 50)))  # type: ignore[misc]
             asked(ready, cut)
@@ -148,7 +149,7 @@ def test_all_connections_cut_off_in_the_middle_double_nothing(ready: Settings) -
 
 def test_it_sleeps_without_polling_and_wakes_at_once(ready: Settings) -> None:
     with Running(ready) as running:
-        running.await_shards(16)
+        running.await_shards(SHARDS)
         asked(ready, lambda c: add(c, "acme", 0))
         eventually(lambda: queued(ready) == 0)
         time.sleep(1.0)  # the shards fall asleep
@@ -176,7 +177,7 @@ def test_statements_of_a_batch_are_the_same_whatever_the_tenants(
         keys = await connection.fetch(
             "SELECT 't' || t AS tenant, k::text AS key FROM generate_series(1, 200) AS t,"
             " LATERAL (SELECT k FROM generate_series(1, 500) AS k"
-            "          WHERE outbox_shard('t' || t, k::text) = 5 LIMIT 1) AS k"
+            "          WHERE outbox_shard('t' || t, k::text) = 1 LIMIT 1) AS k"
         )
         for row in keys:
             await add_all(connection, row["tenant"], range(5), row["key"])
@@ -187,7 +188,7 @@ def test_statements_of_a_batch_are_the_same_whatever_the_tenants(
 
 
 def turn_statements(settings: Settings) -> list[tuple[int, int]]:
-    """(rows, statements) of each turn of shard 5 until nothing waits."""
+    """(rows, statements) of each turn of shard 1 until nothing waits."""
 
     async def turns() -> list[tuple[int, int]]:
         metrics = metrics_of(CollectorRegistry())
@@ -195,8 +196,8 @@ def turn_statements(settings: Settings) -> list[tuple[int, int]]:
         keeper = await Keeper.open(
             settings.postgres(), office.schema, office.statements, lambda _: None, lambda: None
         )
-        assert await keeper.take(5)
-        shard = Shard(5, office, keeper)
+        assert await keeper.take(1)
+        shard = Shard(1, office, keeper)
         found: list[tuple[int, int]] = []
         try:
             await shard._take()

@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 
 import pytest
 
+from agents.outbox import SHARDS
 from agents.outbox.turns import share
 from agents.settings import Settings
 from stores.outbox_relay import Desk, Desks, Picked, Statements
@@ -156,7 +157,7 @@ def test_a_quota_holds_across_a_restart(topics: Settings) -> None:
     for _ in range(2):
         with Running(ready) as running:
             eventually(lambda: queued(ready) <= 180)
-            running.await_shards(16)
+            running.await_shards(SHARDS)
     sent = [message.key() for message in read(ready, TOPIC)]
     assert sent.count(b"other") == 1
     assert 60 <= sent.count(b"acme") <= 61 + (time.monotonic() - began)
