@@ -17,7 +17,7 @@ from ops.prove.changes import NEAR, NORMAL, Change, Points
 Floats = NDArray[np.float64]
 
 RING = 104  # points that a change may lie back, at most
-STABLE_FIRST = 15  # points that the stable state learns from alone
+STABLE_FIRST = 15  # points before the filter, which the stable state learns from
 RATE = 0.003
 RUNS = 200  # run lengths that are told apart
 RUNS_FIRST = 10  # points before the first run length
@@ -46,11 +46,9 @@ class Hmm:
         """After a point: the change of state declared there. `declared`: where, by the log."""
         count, x = len(points.values), points.values[-1]
         if count <= STABLE_FIRST:
-            distance = x - self.level
-            self.level += distance / count
-            self.variance += (distance * (x - self.level) - self.variance) / count
-            self.high, self.wide = self.level, 9.0 * self.variance
             return None
+        if self.since < 0:
+            self._begin(points.values[-STABLE_FIRST - 1 : -1])
         self.variance = max(self.variance, 1e-12 * points.variance)
         if not self.variance > 0.0:
             return None
@@ -61,10 +59,21 @@ class Hmm:
         self.gained += -ratio if self.on else ratio
         if not self._crossed(down if self.on else up, declared):
             return None
-        point = max(self.since, count - RING)
+        point = max(self.since, count - RING + 1)
         sure = 1.0 - self.p if self.on else self.p
         self.on, self.gained = not self.on, 0.0
         return Change(point, sure)
+
+    def rest(self) -> None:
+        """Forget the filter: it is off, and begins anew when it is on again."""
+        self.since = -1
+
+    def _begin(self, before: list[float]) -> None:
+        """The stable state learns from the points before the filter's first."""
+        self.level = sum(before) / len(before)
+        self.variance = sum((x - self.level) ** 2 for x in before) / len(before)
+        self.high, self.wide = self.level, 9.0 * self.variance
+        self.p, self.gained, self.on = 0.0, 0.0, False
 
     def _crossed(self, limit: float, declared: int | None) -> bool:
         crossed = self.p < limit if self.on else self.p > limit

@@ -176,6 +176,8 @@ class Series:
         found: list[tuple[str, Change | None]] = []
         if settings["cpd"] == "glr":
             found.append(("cpd", self._glr(settings, claims.get("cpd"))))
+        else:
+            self.glr.since = -1
         if settings["cpd"] == "bocpd":
             where = self._point(claims.get("cpd"))
             found.append(("cpd", self.bocpd.step(self.points, settings["bocpd_hazard"], where)))
@@ -183,6 +185,8 @@ class Series:
             stay, up, down = (settings[f"hmm_{name}"] for name in ("stay", "up", "down"))
             where = self._point(claims.get("hmm"))
             found.append(("hmm", self.hmm.step(self.points, stay, up, down, where)))
+        else:
+            self.hmm.rest()
         last = len(self.ts) - 1
         if settings["threshold"] == "on" and last > 0:
             moved = abs(self.points.values[last] - self.points.values[last - 1])
