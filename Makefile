@@ -4,8 +4,8 @@ KILLS ?= 20
 SEED ?= 7
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
-# Two processes, each with servers of its own; a file's tests stay together.
-TWO := -n 2 --dist loadfile
+# Two processes, each with servers of its own; one that is done takes over from the other.
+TWO := -n 2 --dist worksteal
 # Kernels compiled with bounds checks: a cache of their own, for cached kernels ignore the flag.
 BOUNDS := NUMBA_BOUNDSCHECK=1 NUMBA_CACHE_DIR=$(CURDIR)/.make/numba-boundscheck
 LOCK := $(BIN)/pip-compile --quiet --generate-hashes --no-emit-index-url --no-emit-find-links \
