@@ -253,6 +253,7 @@ def admit(state: State, rows: Columns, code: int, k: int, buf: Bytes, gone: Byte
     if gone[k]:
         state.drop_tenant(code)
     elif name != EVERYONE:
-        state.tenants[state.seat(code)]["alive"] = 1
+        r = state.seat(code)  # which may make the array anew
+        state.tenants[r]["alive"] = 1
         return False
     return True

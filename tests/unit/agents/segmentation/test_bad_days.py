@@ -8,7 +8,9 @@ from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from tests.contract.harness import setting
+from agents.engine.digest import digest
+from agents.engine.recovery import Loader
+from tests.contract.harness import Run, setting
 from tests.unit.agents.segmentation.test_fold import PLAN, START, decoded, fold, frame, stepped
 
 pytestmark = pytest.mark.kernel
@@ -79,3 +81,18 @@ def test_a_law_begins_whenever_it_is_turned_on() -> None:
         assert len(later) == len(found)
         for one, other in zip(later, found, strict=True):
             assert abs(one["boundary_ts"] - other["boundary_ts"]) <= 5_000_000
+
+
+def test_more_tenants_than_there_was_room_for_come_back() -> None:
+    """Tenants' rows first, then their series': each makes the arrays anew now and then."""
+    run = fold([frame(k, 0.5, tenant=f"tenant-{k % 90}") for k in range(400)])
+    rows = sorted(run.rows().items(), key=lambda row: b"\x1f" in row[0])
+    for chunk in (1, 7, 1000):
+        again = Run(PLAN)
+        loader = Loader(PLAN, 0, again.fold)
+        for lo in range(0, len(rows), chunk):
+            part = rows[lo : lo + chunk]
+            values = [value or b"" for _, value in part]
+            loader.load([key for key, _ in part], values, np.zeros(len(part), np.uint8))
+        assert again.fold.tenants() == run.fold.tenants() >= 90
+        assert digest(PLAN, again.fold) == digest(PLAN, run.fold)
