@@ -1,14 +1,12 @@
 """The kernels as plain Python: numba reads its switch once, so in a process of their own."""
 
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
+from tests.plain_python import pass_as_plain_python
+
 HERE = Path(__file__).parent
-ROOT = HERE.parents[3]
 
 
 @pytest.mark.slow
@@ -23,15 +21,4 @@ def test_the_law_runs_as_plain_python() -> None:
         f"{HERE / 'test_drift.py'}::test_settings_of_the_first_frame_are_the_first_baseline",
         f"{HERE / 'test_veto.py'}::test_an_answer_acts_at_its_place_and_the_next_frame_shows_it",
     ]
-    hashing_wraps = "ignore:overflow encountered in scalar multiply:RuntimeWarning"
-    command = [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider"]
-    done = subprocess.run(
-        [*command, "-W", hashing_wraps, *tests],
-        cwd=ROOT,
-        env=os.environ | {"NUMBA_DISABLE_JIT": "1"},
-        capture_output=True,
-        text=True,
-        timeout=300,
-        check=False,
-    )
-    assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-2000:]
+    pass_as_plain_python(tests)
