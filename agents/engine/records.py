@@ -96,7 +96,8 @@ def _skip_headers(b: U8, p: Num, stop: Num, count: Num) -> Num:
 
 
 @inner
-def _put(out: U8, p: Num, data: U8, at: Num, n: Num) -> Num:
+def put_bytes(out: U8, p: Num, data: U8, at: Num, n: Num) -> Num:
+    """Copy data[at:][:n] to out[p:]; returns the place behind. Both spans must lie inside."""
     # Unsigned indexes: a signed one might be negative, and that question for each byte costs more
     # than ten times the copy, which otherwise becomes a memcpy.
     for j in range(n):
@@ -105,12 +106,22 @@ def _put(out: U8, p: Num, data: U8, at: Num, n: Num) -> Num:
 
 
 @inner
-def _digits(n: Num) -> Num:
+def digits_of(n: Num) -> Num:
+    """How many decimal digits a number has that isn't negative."""
     d = 1
     while n >= 10:
         n //= 10
         d += 1
     return d
+
+
+@inner
+def put_digits(out: U8, p: Num, value: Num, digits: Num) -> Num:
+    """Write a number's last `digits` decimal digits to out[p:]; returns the place behind."""
+    for j in range(digits):
+        out[p + digits - 1 - j] = np.uint8(48 + value % 10)
+        value //= 10
+    return p + digits
 
 
 @kernel
@@ -142,9 +153,9 @@ def frame(
         out[p + 1] = 0
         p = put_varint(out, p + 2, k - lo)
         p = put_varint(out, p, kl)
-        p = _put(out, p, keys, ks, max(kl, 0))
+        p = put_bytes(out, p, keys, ks, max(kl, 0))
         p = put_varint(out, p, vl)
-        p = _put(out, p, values, vs, max(vl, 0))
+        p = put_bytes(out, p, values, vs, max(vl, 0))
         out[p] = 0
         p += 1
     return hi, p
@@ -164,7 +175,7 @@ def frame_forwarded(
     """
     for k in range(lo, hi):
         r = rows[k]
-        d = _digits(offs[r])
+        d = digits_of(offs[r])
         n = origin.shape[0] + d
         extra = origin_key.shape[0] + varint_size(n) + n + hops.shape[0]
         body = (
@@ -183,19 +194,16 @@ def frame_forwarded(
         out[p + 1] = 0
         p = put_varint(out, p + 2, k - lo)
         p = put_varint(out, p, tlen[r])
-        p = _put(out, p, b, tpos[r], tlen[r])
+        p = put_bytes(out, p, b, tpos[r], tlen[r])
         p = put_varint(out, p, vlen[r])
-        p = _put(out, p, b, vpos[r], vlen[r])
+        p = put_bytes(out, p, b, vpos[r], vlen[r])
         p = put_varint(out, p, hcnt[r] + 2)
-        p = _put(out, p, b, hpos[r], hlen[r])
-        p = _put(out, p, origin_key, 0, origin_key.shape[0])
+        p = put_bytes(out, p, b, hpos[r], hlen[r])
+        p = put_bytes(out, p, origin_key, 0, origin_key.shape[0])
         p = put_varint(out, p, n)
-        p = _put(out, p, origin, 0, origin.shape[0])
-        rest = offs[r]
-        for j in range(d):
-            out[p + d - 1 - j] = np.uint8(48 + rest % 10)
-            rest //= 10
-        p = _put(out, p + d, hops, 0, hops.shape[0])
+        p = put_bytes(out, p, origin, 0, origin.shape[0])
+        p = put_digits(out, p, offs[r], d)
+        p = put_bytes(out, p, hops, 0, hops.shape[0])
     return hi, p
 
 

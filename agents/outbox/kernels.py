@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from agents.engine.records import framed
+from agents.engine.records import digits_of, framed, put_bytes, put_digits
 from topics.kernels import inner, kernel
 from topics.layout import I64, U8, Num
 from topics.partition import murmur2_kernel
@@ -104,30 +104,6 @@ def same(b: U8, rows: I64, pos: I64, length: I64, at: I64, size: I64, out: U8) -
                 break
 
 
-@inner
-def _put(out: U8, p: Num, data: U8, at: Num, n: Num) -> Num:
-    for j in range(n):
-        out[np.uint64(p + j)] = data[np.uint64(at + j)]
-    return p + n
-
-
-@inner
-def _put_digits(out: U8, p: Num, value: Num, digits: Num) -> Num:
-    for j in range(digits):
-        out[p + digits - 1 - j] = np.uint8(48 + value % 10)
-        value //= 10
-    return p + digits
-
-
-@inner
-def _digits(value: Num) -> Num:
-    n = 1
-    while value >= 10:
-        value //= 10
-        n += 1
-    return n
-
-
 @kernel
 def put_time(out: U8, p: Num, since_2000: Num) -> Num:
     """Write a time of PostgreSQL (us since 2000) as ISO 8601 in UTC; returns the place behind.
@@ -146,19 +122,19 @@ def put_time(out: U8, p: Num, since_2000: Num) -> Num:
     doy = doe - (365 * yoe + yoe // 4 - yoe // 100)
     mp = (5 * doy + 2) // 153
     month = mp + 3 if mp < 10 else mp - 9
-    p = _put_digits(out, p, yoe + era * 400 + (1 if month <= 2 else 0), 4)
+    p = put_digits(out, p, yoe + era * 400 + (1 if month <= 2 else 0), 4)
     out[p] = 45  # -
-    p = _put_digits(out, p + 1, month, 2)
+    p = put_digits(out, p + 1, month, 2)
     out[p] = 45
-    p = _put_digits(out, p + 1, doy - (153 * mp + 2) // 5 + 1, 2)
+    p = put_digits(out, p + 1, doy - (153 * mp + 2) // 5 + 1, 2)
     out[p] = 84  # T
-    p = _put_digits(out, p + 1, rest // 3_600_000_000, 2)
+    p = put_digits(out, p + 1, rest // 3_600_000_000, 2)
     out[p] = 58  # :
-    p = _put_digits(out, p + 1, rest // 60_000_000 % 60, 2)
+    p = put_digits(out, p + 1, rest // 60_000_000 % 60, 2)
     out[p] = 58
-    p = _put_digits(out, p + 1, rest // 1_000_000 % 60, 2)
+    p = put_digits(out, p + 1, rest // 1_000_000 % 60, 2)
     out[p] = 46  # .
-    p = _put_digits(out, p + 1, rest % 1_000_000, 6)
+    p = put_digits(out, p + 1, rest % 1_000_000, 6)
     out[p] = 90  # Z
     return p + 1
 
@@ -205,7 +181,7 @@ def frame(
             return -1, 0
         if not inside(dp, dn, b.shape[0]) or not inside(xpos[r], xlen[r], x.shape[0]):
             return -1, 0
-        digits = _digits(ids[r])
+        digits = digits_of(ids[r])
         body = 2 + varint_size(k - lo) + varint_size(tn) + tn + varint_size(vlen[r]) + vlen[r]
         body += varint_size(OURS + xcount[r]) + at[5] + 1 + digits + 1 + TIME_BYTES
         body += varint_size(tn) + tn + varint_size(dn) + dn + varint_size(kn) + kn + xlen[r]
@@ -216,29 +192,29 @@ def frame(
         out[p + 1] = 0
         p = put_varint(out, p + 2, k - lo)
         p = put_varint(out, p, tn)
-        p = _put(out, p, b, t, tn)
+        p = put_bytes(out, p, b, t, tn)
         p = put_varint(out, p, vlen[r])
         if from_j[r] != 0:
-            p = _put(out, p, j, vpos[r], vlen[r])
+            p = put_bytes(out, p, j, vpos[r], vlen[r])
         else:
-            p = _put(out, p, b, vpos[r], vlen[r])
+            p = put_bytes(out, p, b, vpos[r], vlen[r])
         p = put_varint(out, p, OURS + xcount[r])
-        p = _put(out, p, parts, at[0], at[1] - at[0])
+        p = put_bytes(out, p, parts, at[0], at[1] - at[0])
         p = put_varint(out, p, digits)
-        p = _put_digits(out, p, ids[r], digits)
-        p = _put(out, p, parts, at[1], at[2] - at[1])
+        p = put_digits(out, p, ids[r], digits)
+        p = put_bytes(out, p, parts, at[1], at[2] - at[1])
         p = put_varint(out, p, TIME_BYTES)
         p = put_time(out, p, created[r])
-        p = _put(out, p, parts, at[2], at[3] - at[2])
+        p = put_bytes(out, p, parts, at[2], at[3] - at[2])
         p = put_varint(out, p, tn)
-        p = _put(out, p, b, t, tn)
-        p = _put(out, p, parts, at[3], at[4] - at[3])
+        p = put_bytes(out, p, b, t, tn)
+        p = put_bytes(out, p, parts, at[3], at[4] - at[3])
         p = put_varint(out, p, dn)
-        p = _put(out, p, b, dp, dn)
-        p = _put(out, p, parts, at[4], at[5] - at[4])
+        p = put_bytes(out, p, b, dp, dn)
+        p = put_bytes(out, p, parts, at[4], at[5] - at[4])
         p = put_varint(out, p, kn)
-        p = _put(out, p, b, kp, kn)
-        p = _put(out, p, x, xpos[r], xlen[r])
+        p = put_bytes(out, p, b, kp, kn)
+        p = put_bytes(out, p, x, xpos[r], xlen[r])
     return hi, p
 
 
