@@ -50,7 +50,9 @@ class Host(Protocol):
     async def inspect(self, tp: TP) -> Input: ...
     async def recover(self, plan: Plan, partition: int, fold: Fold) -> Recovered: ...
     def producer(self, transactional_id: str) -> Transactions: ...
-    async def work(self, plan: Plan, job: Callable[[Workspace], Outcome]) -> Outcome: ...
+    async def work(
+        self, plan: Plan, job: Callable[[Workspace], Outcome], records: int, size: int
+    ) -> Outcome: ...
     async def read_from(self, tp: TP, offset: int) -> int: ...
     def hold(self, tp: TP) -> None: ...
     def release(self, tp: TP) -> None: ...
@@ -249,6 +251,7 @@ class Partition:
                 if not await self._arrival():
                     await self._tell()
                     continue
+                await self._gather()
                 outcome, began = await self._fold()
                 if commit is not None:
                     await commit
@@ -269,8 +272,17 @@ class Partition:
         self._wake.clear()
         return bool(self._waiting) or self._seen > max(self._saved_seen, self._next)
 
+    async def _gather(self) -> None:
+        """What comes just behind a commit is folded when it can be sent, with what comes by then.
+
+        Folded sooner it would be sent at the same time, and what comes meanwhile a round later.
+        """
+        assert self._producer is not None
+        if self._records < OVERLAP_RECORDS and (pause := self._producer.unready_s()) > 0.0:
+            await asyncio.sleep(pause)
+
     async def _fold(self) -> tuple[Outcome, float]:
-        """Fold what waits, up to a workspace's size, in a thread."""
+        """Fold what waits, up to a workspace's size."""
         batches: list[RawBatch] = []
         count = 0
         while self._waiting and (
@@ -294,7 +306,10 @@ class Partition:
 
         first = self._next
         outcome = await self.host.work(
-            self.plan, lambda space: self._worker.run(space, batches, first, position)
+            self.plan,
+            lambda space: self._worker.run(space, batches, first, position),
+            count,
+            sum(len(batch.data) for batch in batches),
         )
         self._next = outcome.next_offset
         self._put_back(batches)

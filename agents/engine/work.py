@@ -38,6 +38,9 @@ class Worker:
         self.plan = plan
         self.place = place
         self.fold = fold
+        # Asked of a protocol once: it takes as long as folding a record.
+        self._asking = fold if isinstance(fold, Asking) else None
+        self._counting = fold if isinstance(fold, Counting) else None
 
     def run(
         self, ws: Workspace, batches: list[RawBatch], first: int, position: PositionMaker
@@ -57,10 +60,10 @@ class Worker:
         forward(self.plan, self.place, ws, outcome)
         self._bury(ws, letters, outcome)
         self._keep(ws, position(done), outcome)
-        if isinstance(self.fold, Asking):
-            outcome.questions = self.fold.questions()
-        if isinstance(self.fold, Counting):
-            outcome.counted = self.fold.counted()
+        if self._asking is not None:
+            outcome.questions = self._asking.questions()
+        if self._counting is not None:
+            outcome.counted = self._counting.counted()
         return outcome
 
     def _parse(self, ws: Workspace, batches: list[RawBatch], first: int, letters: Letters) -> int:
