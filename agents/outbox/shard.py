@@ -30,6 +30,10 @@ BYTES_WANTED = 8 << 20  # of a batch, as PostgreSQL sends it; limited by what ro
 BYTES_MAX = 64 << 20
 BUSY_ROWS = 100  # from here on writers needn't notify
 IN_FLIGHT_S = 0.01  # writers are in the middle of a transaction and won't notify
+# A transaction costs as much as a hundred rows or more: where rows come quickly the next batch
+# waits until there are more of them. A few rows wait for nothing.
+GATHER_S_ROW = 0.0003
+GATHER_S_MAX = 0.06
 SLOW_S = 0.02
 PASSING = (
     KafkaError,
@@ -50,7 +54,7 @@ class Turn:
     """What one look at the queue came to."""
 
     rows: int  # handled: sent, refused or gone
-    more: bool = False  # others had no turn
+    more: bool = False  # others had no turn, or there are many
 
 
 class Shard:
@@ -140,8 +144,16 @@ class Shard:
             if self._dozing and turn.rows >= BUSY_ROWS:
                 self._dozing = False
                 await self._keeper.rouse(self.number)
+            await self._gather(0 if turn.more else turn.rows)
         elif not turn.more:
             await self._rest()
+
+    async def _gather(self, rows: int) -> None:
+        """Let rows come together: while the broker isn't ready, and the longer the more came."""
+        assert self._producer is not None
+        pause = max(self._producer.unready_s(), min(GATHER_S_MAX, rows * GATHER_S_ROW))
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self._stopped.wait(), pause)
 
     async def _rest(self) -> None:
         """Nothing waits. From `doze` on writers notify: look once more, then sleep."""
@@ -159,7 +171,9 @@ class Shard:
 
     async def _turn(self) -> Turn:
         office, began = self._office, time.monotonic()
-        picked, ids = await self._pick()
+        places = max(1, min(self._limit, int(BYTES_WANTED / self._row_bytes)))
+        most = min(places, office.law.batch_per_tenant)
+        picked, ids = await self._pick(places, most)
         if not ids:
             return Turn(0, picked.more)
         try:
@@ -174,14 +188,11 @@ class Shard:
         await self._settle(ids, batch)
         self._limit = min(2 * self._limit, office.law.batch)
         office.metrics.seconds.observe(time.monotonic() - began)
-        return Turn(len(ids) - batch.held)
+        return Turn(len(ids) - batch.held, picked.more or 2 * len(ids) >= most)
 
-    async def _pick(self) -> tuple[Picked, list[int]]:
-        """The next batch's ids, in their order."""
-        office = self._office
-        places = max(1, min(self._limit, int(BYTES_WANTED / self._row_bytes)))
-        most = min(places, office.law.batch_per_tenant)
-        began = time.monotonic()
+    async def _pick(self, places: int, most: int) -> tuple[Picked, list[int]]:
+        """The next batch's ids, in their order; `most` of one tenant."""
+        office, began = self._office, time.monotonic()
         dry = [*office.dry(), *self._aside] if self._aside_until > began else office.dry()
         async with office.desks.one() as desk:
             picked = await desk.pick(self.number, self._after, places, most, dry)
