@@ -34,7 +34,8 @@ def kernel(law: Law) -> Law:
     return cast(Law, njit(**OPTIONS, forceinline=True)(law))
 
 
-RING = 104  # points kept: the window of `glr`, the point before it, and three to spare
+WILD = 30.0  # median steps
+RING = 104  # points kept: the window of `glr`, the two before it, and two to spare
 RUNS = 200  # run lengths that `bocpd` keeps
 LIMIT = 1e300  # larger values count as this: their differences stay finite
 
@@ -223,8 +224,8 @@ def restart(b: Bank, r: int, point: int) -> None:
 
 @kernel
 def window(b: Bank, r: int) -> int:
-    """The first point that isn't in glr's sums: its predecessor, if any, is still in the ring."""
-    return int(max(b.ints[r, S.g_start], b.ints[r, S.seen] - RING + 1))
+    """The first point that isn't in glr's sums; the two before it are still in the ring."""
+    return int(max(b.ints[r, S.g_start], b.ints[r, S.seen] - RING + 2))
 
 
 @kernel
@@ -307,11 +308,32 @@ def rescale(b: Bank, r: int, unit: int) -> None:
 
 
 @kernel
+def spike(b: Bank, r: int, point: int, usual: float) -> bool:
+    """Whether a point leapt away from the one before it, and the next leapt back."""
+    away = b.value[r, point % RING] - b.value[r, (point - 1) % RING]
+    back = b.value[r, (point + 1) % RING] - b.value[r, point % RING]
+    return bool(min(abs(away), abs(back)) > WILD * usual and (away > 0.0) != (back > 0.0))
+
+
+@kernel
+def spiked(b: Bank, r: int, point: int) -> bool:
+    """Whether the step to a point is one of a spike's two."""
+    usual = median(b.steps[r], min(b.ints[r, S.seen] - 1, RING - 1))
+    if not usual > 0.0:
+        return False
+    return bool(spike(b, r, point, usual) or (point > 1 and spike(b, r, point - 1, usual)))
+
+
+@kernel
 def leave(b: Bank, r: int) -> None:
-    """Sum up what the next point drives out of the ring, and out of the window of glr."""
+    """Sum up what the next point drives out of the ring, and out of the window of glr.
+
+    But not the steps to and from a spike: their squares would outweigh all that comes until the
+    next change.
+    """
     seen = b.ints[r, S.seen]
     first = window(b, r)
-    if seen >= RING and first == seen - RING + 1:
+    if first >= 1 and first == seen - RING + 2 and not spiked(b, r, first):
         scale = math.ldexp(1.0, -int(b.ints[r, S.unit]))
         centre = b.floats[r, S.centre] * scale
         f = b.value[r, (first - 1) % RING] * scale - centre

@@ -19,6 +19,8 @@ SPLITS = 100  # how far back a change may lie
 STEPS = 103  # differences whose median is the scale
 SPREAD = 1000  # points that the running mean and variance remember
 NORMAL = 0.674489750196082 * math.sqrt(2.0)  # median |step| of unit white noise
+WIDE = 1e3  # steps that the spread counts at most
+WILD = 30.0  # median steps: one beyond and one back are a spike's
 NEAR = 1e-9  # decisions nearer to their threshold than this are ties
 
 
@@ -54,6 +56,12 @@ class Points:
             return 0.0
         return float(0.5 * steps[count // 2] + 0.5 * steps[(count - 1) // 2])
 
+    def wide(self) -> float:
+        """The standard deviation, of which WIDE median steps count at most."""
+        wide = math.sqrt(max(0.0, self.variance))
+        step = self.step() / NORMAL
+        return min(wide, WIDE * step) if step > 0.0 else wide
+
 
 def residual(sums: Floats, least: float) -> Floats:
     """Sums of squares left by y = a + φ·f, |φ| <= 1, for rows of sums (1, f, y, ff, fy, yy)."""
@@ -76,13 +84,28 @@ class Glr:
     changed: int = 0  # point at which the last change was declared
     count: float = 0.0  # changes, as they had faded by then
     sums: Floats = field(default_factory=lambda: np.zeros((64, 6)))  # row j: before point start + j
+    gone: set[int] = field(default_factory=set)  # points, the steps to which aren't kept
     ties: int = 0
 
     def restart(self, points: Points, start: int) -> None:
         """Let the segment begin at a point."""
         self.start, self.since = start, -1
+        self.gone = set()
         for at in range(start, len(points.values)):
             self.add(points, at)
+
+    def leave(self, points: Points) -> None:
+        """Before a point: the step that no change can lie at any more counts, but for a spike's."""
+        first = len(points.values) - STEPS + 1
+        if first < max(1, self.start) or not (usual := points.step()) > 0.0:
+            return
+        steps = np.diff(points.values[max(0, first - 2) : first + 2])
+        wild = np.abs(steps) > WILD * usual
+        spikes = wild[1:] & wild[:-1] & (np.sign(steps[1:]) != np.sign(steps[:-1]))
+        if spikes.any():
+            self.gone.add(first)
+            for at in range(first, len(points.values)):
+                self.add(points, at)
 
     def add(self, points: Points, at: int) -> None:
         """Sum the pair of a point and the one before it, less the segment's first value."""
@@ -90,7 +113,7 @@ class Glr:
         if row + 2 > len(self.sums):
             self.sums = np.vstack([self.sums, np.zeros_like(self.sums)])
         w, f, y, ff, fy, yy = self.sums[row].tolist()
-        if at > 0:
+        if at > 0 and at not in self.gone:
             centre = points.values[self.start]
             before, now = points.values[at - 1] - centre, points.values[at] - centre
             w, f, y = w + 1.0, f + before, y + now
@@ -110,7 +133,7 @@ class Glr:
         n = seen - self.start
         if n < 2 * SIDE:
             return None
-        scale = max(points.step() / NORMAL, 1e-3 * math.sqrt(max(0.0, points.variance)))
+        scale = points.step() / NORMAL or points.wide() / WIDE
         floor = 2.0 * ((g * scale) * (g * scale))
         if not floor > 0.0:
             return None
@@ -137,7 +160,7 @@ class Glr:
         low = max(self.start + SIDE, seen - SPLITS)
         left = self.sums[low - self.start : n - SIDE + 1]
         whole = self.sums[n : n + 1]
-        least = 1e-10 * points.variance
+        least = 1e-10 * points.wide() ** 2
         cost = residual(left, least) + residual(whole - left, least)
         best = int(np.argmin(cost))
         other = -1 if declared is None else declared - low

@@ -152,6 +152,7 @@ class Series:
         error, ts = frame["errors"][frame["domain"]], frame["ts"]
         if not self.ts:
             self.start_ts = ts
+        self.glr.leave(self.points)
         self.points.push(min(LIMIT, max(-LIMIT, error)))
         self.ts.append(ts)
         self.confidence.append(_narrow(frame["confidence"]))

@@ -108,6 +108,17 @@ def test_a_step_of_two_deviations_is_found_at_once() -> None:
     assert median(delays) <= 8
 
 
+@settings(max_examples=25, deadline=None)
+@given(st.integers(0, 2**32 - 1), st.floats(1e2, 1e7), st.integers(0, 200))
+def test_a_wild_value_makes_nobody_deaf(seed: int, size: float, where: int) -> None:
+    """A predictor's first error on a component that never moved was 2e10: seen in the demo."""
+    x = np.random.default_rng(seed).normal(0.0, 1.0, 600)
+    x[where] += size
+    x[400:] += 6.0
+    found = [one for one in run(x) if abs(one.index - 400) <= 5]
+    assert found and found[0].at <= 420
+
+
 def test_habituation_fades_in_an_endless_stream() -> None:
     n, every = 100_000, 500
     x = np.random.default_rng(1).normal(size=n)

@@ -5,10 +5,11 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import t as student
 
+from agents.segmentation.series import Series
 from ops.prove.changes import Glr, Points, residual
 from ops.prove.regimes import BETA, Bocpd, Hmm
 from ops.prove.segment import Segmentation
@@ -48,6 +49,27 @@ def test_a_step_is_declared_where_it_was_and_not_before_it_lasts() -> None:
     at, change = found[0]
     assert abs(change.point - 60) <= 1 and 63 <= at <= 70
     assert glr.start == change.point and glr.count == 1.0
+
+
+@pytest.mark.kernel
+@settings(max_examples=15, deadline=None)
+@given(st.integers(0, 2**32 - 1), st.floats(1e2, 1e5))
+def test_it_agrees_with_the_room_where_points_are_wild(seed: int, size: float) -> None:
+    """Two programs that share no line: the same places, at the same points."""
+    rng = np.random.default_rng(seed)
+    values = rng.normal(0, 1, 700)
+    values[rng.integers(0, 700, 6)] += rng.choice([-1, 1], 6) * size
+    values[rng.integers(100, 300) :] += 6.0
+    values[rng.integers(350, 600) :] *= 3.0
+    points, glr, found = Points(), Glr(), []
+    for at, value in enumerate(values):
+        glr.leave(points)
+        points.push(float(value))
+        glr.add(points, at)
+        if change := glr.step(points, 2.3, 1.4, 0.2, 1000.0, 4, None):
+            found.append((change.point, at))
+    changes = Series({}).extend(values)
+    assert [(one.index, one.at) for one in changes] == found
 
 
 def test_a_constant_series_never_changes() -> None:
