@@ -4,8 +4,10 @@ A position is moved only from where its writer believes it to be (topic, offset 
 of two owners of a partition one writes and the other is told that it was overtaken; a slow one can
 neither repeat nor take back anything, and a projection that was dropped isn't filled by accident.
 
-Statements of a `write` that isn't overtaken: BEGIN, the positions, COPY into a temporary table, the
-upsert from there, COMMIT; whatever the number of rows. For one thread only.
+Statements of a `write` that isn't overtaken: BEGIN, the positions, COPY, COMMIT; whatever the
+number of rows. Where the table may hold a row of the same key (the latest of each tenant, or what
+is repeated) COPY goes into a temporary table, and a fifth statement takes them over from there.
+For one thread only.
 """
 
 import asyncio
@@ -38,6 +40,7 @@ LOST = (
     OSError,
     TimeoutError,
 )
+AGAIN = 100  # writes after a row that the table held: more may follow
 T = TypeVar("T")
 Row = tuple[Any, ...]
 
@@ -99,6 +102,7 @@ class ProjectionStore:
         self._runner = asyncio.Runner()
         self._connection: Any = None
         self._days: set[date] = set()
+        self._merges = 0  # writes to come whose rows the table may hold
 
     def positions(self, partitions: Iterable[int], topic_id: str) -> dict[int, Position]:
         """Where these partitions stand; those never heard of begin at 0 of this topic.
@@ -208,17 +212,29 @@ class ProjectionStore:
 
     async def _write(self, rows: Sequence[Row], moves: Mapping[int, Move]) -> Written:
         try:
-            return await self._try(rows, moves)
+            return await self._once(rows, moves)
         except BAD_ROW:
             if not rows:
                 raise
         # Some row can't be held. Rare: found by halves, then all others are written together.
         refused = await self._sieve(rows, 0)
         left = [row for k, row in enumerate(rows) if k not in refused]
-        written = await self._try(left, moves)
+        written = await self._once(left, moves)
         return Written(written.rows, written.overtaken, refused)
 
-    async def _try(self, rows: Sequence[Row], moves: Mapping[int, Move]) -> Written:
+    async def _once(self, rows: Sequence[Row], moves: Mapping[int, Move]) -> Written:
+        if not self.target.latest and not self._merges:
+            try:
+                return await self._try(rows, moves, self._append)
+            except asyncpg.UniqueViolationError:
+                self._merges = AGAIN
+        self._merges = max(0, self._merges - 1)
+        return await self._try(rows, moves, self._merge)
+
+    async def _try(
+        self, rows: Sequence[Row], moves: Mapping[int, Move],
+        store: Callable[[Sequence[Row]], Coroutine[Any, Any, int]],
+    ) -> Written:  # fmt: skip
         transaction = self._connection.transaction()
         self.statements += 2  # BEGIN, and COMMIT or ROLLBACK
         await transaction.start()
@@ -228,14 +244,21 @@ class ProjectionStore:
             if overtaken:
                 await transaction.rollback()
                 return Written(overtaken=overtaken)
-            count = await self._upsert(rows) if rows else 0
+            count = await store(rows) if rows else 0
             await transaction.commit()
             return Written(rows=count)
         except BAD_ROW:
             await transaction.rollback()
             raise
 
-    async def _upsert(self, rows: Sequence[Row]) -> int:
+    async def _append(self, rows: Sequence[Row]) -> int:
+        self.statements += 1
+        await self._connection.copy_records_to_table(
+            self.target.table, schema_name=self._schema, records=rows, columns=self.target.columns
+        )
+        return len(rows)
+
+    async def _merge(self, rows: Sequence[Row]) -> int:
         self.statements += 2
         await self._connection.copy_records_to_table(
             projection_sql.INCOMING, records=rows, columns=self.target.columns
@@ -248,7 +271,7 @@ class ProjectionStore:
         transaction = self._connection.transaction()
         await transaction.start()
         try:
-            await self._upsert(rows)
+            await self._merge(rows)
             why = ""
         except BAD_ROW as error:
             why = said(error) if isinstance(error, asyncpg.PostgresError) else str(error)

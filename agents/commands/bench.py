@@ -323,7 +323,7 @@ def calibration(samples: int, predictor: str, plot: Path | None, seed: int, as_j
 
 @bench.command()
 @click.option("--backlog", type=click.IntRange(1000), default=200_000, show_default=True)
-@click.option("--rate", type=click.IntRange(100), default=20_000, show_default=True)
+@click.option("--rate", type=click.IntRange(100), default=25_000, show_default=True)
 @click.option("--seconds", type=click.FloatRange(2), default=20.0, show_default=True)
 @click.option("--tenants", type=click.IntRange(1), default=1000, show_default=True)
 @_json
@@ -334,7 +334,7 @@ def projections(backlog: int, rate: int, seconds: float, tenants: int, as_json: 
 
     \b
     Example:
-      soma bench projections --rate 20000 --seconds 20
+      soma bench projections --rate 25000 --seconds 20
     """
     from ops.bench import projections as bench_projections
     from stores.postgres import PostgresError

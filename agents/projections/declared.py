@@ -7,7 +7,7 @@ from typing import Any
 from confluent_kafka import Message
 
 from agents.projections.batch import Every, Waiting
-from agents.projections.rows import Rows, instant
+from agents.projections.rows import Rows, of_log
 from agents.projections.sampling import Sampling, Sieve, parse
 from agents.projections.stream import Waiting as AnyWaiting
 from agents.settings import Settings
@@ -47,7 +47,7 @@ class HistoryRows(Rows):
 
     def row(self, message: Message, topic_id: str) -> tuple[Any, ...]:
         slot, sequence = self._rule.slot(message.timestamp()[1], message.offset() or 0)
-        return (*super().row(message, topic_id), instant(slot * 1000), sequence)
+        return (*super().row(message, topic_id), of_log(slot), sequence)
 
 
 def declared(settings: Settings) -> list[Declared]:

@@ -142,7 +142,7 @@ def frame_of(message: Message, topic_id: str) -> Frame:
     value = message.value()
     if not isinstance(value, bytes):
         raise codec.BadRecord("null_value", "no value")
-    name, record = codec.decode(value)
+    name, record = codec.decode_ours(value)
     if name != "global_frame":
         raise codec.BadRecord("unknown_schema", f"a {name}, not a global_frame")
     place = Place(

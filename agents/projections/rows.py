@@ -1,18 +1,18 @@
 """Records as rows: a schema's fields in order, and the record's place in Kafka."""
 
-import json
-import math
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
+from operator import itemgetter
 from typing import Any
 
+import orjson
 from confluent_kafka import Message
 
 from stores.projection_sql import PLACE
 from topics import codec
 from topics.schemas import schemas
 
-ENCODE = json.JSONEncoder(ensure_ascii=False, allow_nan=False, check_circular=False).encode
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 Convert = Callable[[Any], Any]
@@ -29,6 +29,7 @@ class Rows:
         self.columns = (*self.fields, *PLACE)
         makers = [(field["name"], converter(field["type"])) for field in raw["fields"]]
         self._convert = [(name, convert) for name, convert in makers if convert is not same]
+        self._values = itemgetter(*self.fields)
 
     def row(self, message: Message, topic_id: str) -> tuple[Any, ...]:
         """The row of a record; `BadRecord` if it holds none of this schema."""
@@ -43,14 +44,20 @@ class Rows:
                 record[field] = convert(record[field])
         except OverflowError as error:
             raise codec.BadRecord("ts_range", f"a time that no calendar has: {error}") from None
-        log_time = instant(message.timestamp()[1] * 1000)
+        log_time = of_log(message.timestamp()[1])
         place = (topic_id, message.partition(), message.offset(), log_time)
-        return (*[record[field] for field in self.fields], *place)
+        return (*self._values(record), *place)
 
 
 def instant(us: int) -> datetime:
     """Microseconds since 1970 as a time. OverflowError beyond the years 1 to 9999."""
     return EPOCH + timedelta(microseconds=us)
+
+
+@lru_cache(64)
+def of_log(ms: int) -> datetime:
+    """Milliseconds since 1970, as the log has them, as a time: many records have the same."""
+    return instant(ms * 1000)
 
 
 def text(value: str) -> str:
@@ -60,17 +67,10 @@ def text(value: str) -> str:
 
 def jsonb(value: Mapping[str, Any]) -> str:
     """A map as JSON; what isn't a finite number is null there."""
-    try:
-        said = ENCODE(value)
-        if "\\u0000" not in said:
-            return said
-    except ValueError:
-        pass  # some number is no JSON: below it is null
-    numbers = {
-        text(name): None if isinstance(v, float) and not math.isfinite(v) else v
-        for name, v in value.items()
-    }
-    return ENCODE(numbers)
+    said = orjson.dumps(value)
+    if b"\\u0000" in said:
+        said = orjson.dumps({text(name): v for name, v in value.items()})
+    return said.decode()
 
 
 def converter(kind: Any) -> Convert:

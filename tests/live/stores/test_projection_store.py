@@ -54,6 +54,36 @@ def test_a_batch_is_five_statements(make: Make, count: int) -> None:
         at = move.after()
 
 
+def test_of_what_is_never_replaced_a_batch_is_four_statements_unless_it_is_repeated(
+    settings: Settings,
+) -> None:
+    migrated(settings)
+    every = settings.projections.model_copy(update={"history": "all"})
+    found = declared(settings.model_copy(update={"projections": every}))
+    target = next(one.target for one in found if one.name == "frame_history")
+    store = ProjectionStore(settings.postgres(), schema_of(settings.namespace), target)
+    store.ensure_days([NOW.date()])
+    at = store.positions([0], "aa")[0]
+
+    def write(offsets: range) -> tuple[int, int]:
+        nonlocal at
+        before, move = store.statements, Move(at, "aa", offsets.stop)
+        rows = [(*row("t", k), NOW, k) for k in offsets]
+        written = store.write(rows, {0: move})
+        at = move.after()
+        return written.rows, store.statements - before
+
+    try:
+        # BEGIN, the positions, COPY, COMMIT.
+        assert write(range(1000)) == (1000, 4)
+        # Half of it is known: the same and ROLLBACK, then by way of the temporary table.
+        assert write(range(500, 1500)) == (500, 4 + 5)
+        assert write(range(1500, 1501)) == (1, 5)
+        assert len(sql(settings, "SELECT FROM SCHEMA.frame_history")) == 1501
+    finally:
+        store.close()
+
+
 def test_of_two_owners_one_writes(make: Make, settings: Settings) -> None:
     first, second = make(), make()
     at = first.positions([0, 1], "aa")
