@@ -16,6 +16,7 @@ from agents.commands.observe import tenants_of
 from agents.commands.stack import local, migrate_own
 from agents.settings import load
 from agents.tools.machine import TENANTS
+from agents.tools.output import say
 from agents.tools.screen import screen
 from agents.tools.show import Plan, Show, hints, how_to_call_soma
 from ops.stack import StackError
@@ -84,7 +85,7 @@ def demo(
             raise click.ClickException(str(error)) from error
         show = Show(settings, plan)
         try:
-            show.open(_say)
+            show.open(say)
             with suppress(KeyboardInterrupt):
                 _run(show, seconds, headless or not sys.stdout.isatty())
             if picture is not None:
@@ -92,7 +93,7 @@ def demo(
             summary = show.summary()
         finally:
             with _deaf():
-                _say("stopping")
+                say("stopping")
                 status = show.close()
     _report(summary | {"worker_status": status}, as_json)
 
@@ -105,7 +106,7 @@ def _run(show: Show, seconds: float | None, headless: bool) -> None:
             time.sleep(0.1)
             if show.seconds - said > SAY_EVERY_S:
                 said = show.seconds
-                _say(f"{said:.0f} s: {show.observations} observations, {show.frames} frames")
+                say(f"{said:.0f} s: {show.observations} observations, {show.frames} frames")
         return
     tips = hints(how_to_call_soma(sys.argv[0], sys.executable))
     console = Console()
@@ -136,20 +137,16 @@ def _report(summary: dict[str, object], as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps(summary))
     else:
-        _say(f"{summary['observations']} observations became {summary['frames']} frames")
+        say(f"{summary['observations']} observations became {summary['frames']} frames")
         bounds = summary["boundaries"]
         if isinstance(bounds, dict) and bounds:
-            _say("boundaries: " + ", ".join(f"{name} {bounds[name]}" for name in sorted(bounds)))
+            say("boundaries: " + ", ".join(f"{name} {bounds[name]}" for name in sorted(bounds)))
     if summary["trouble"]:
         raise click.ClickException(str(summary["trouble"]))
     if not summary["frames"]:
         raise click.ClickException("no frame came: the worker's log is in SOMA_HOME/logs")
     if summary["worker_status"]:
         raise click.ClickException(f"the worker ended with status {summary['worker_status']}")
-
-
-def _say(text: str) -> None:
-    click.echo(text, err=True)
 
 
 @contextmanager

@@ -9,6 +9,7 @@ import click
 
 from agents.commands.migrate import bring_up
 from agents.settings import Settings, load
+from agents.tools.output import say
 from ops.stack import Stack, StackError
 
 # A setting that names the user's own server, and the part that then isn't started.
@@ -89,17 +90,13 @@ def status(json_: bool) -> None:
 def local(settings: Settings, ephemeral: bool = False) -> Stack:
     """The local stack as the settings want it: without the servers that the user has himself."""
     own = [part for name, part in OWN.items() if name in settings.model_fields_set]
-    return Stack(settings.home, ephemeral, without=own, say=_say)
+    return Stack(settings.home, ephemeral, without=own, say=say)
 
 
 def migrate_own(settings: Settings) -> None:
     """Bring the schema up to date in the stack's own PostgreSQL; the user's own is his."""
     if "postgres_dsn" not in settings.model_fields_set:
         bring_up(settings)
-
-
-def _say(text: str) -> None:
-    click.echo(text, err=True)
 
 
 @contextmanager

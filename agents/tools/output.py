@@ -6,6 +6,17 @@ import signal
 import sys
 from collections.abc import Iterator
 
+import click
+
+
+def say(text: str) -> None:
+    """Tell people what goes on, on standard error.
+
+    A terminal that was closed hears nothing, and that is no reason to leave servers running.
+    """
+    with contextlib.suppress(OSError):
+        click.echo(text, err=True)
+
 
 @contextlib.contextmanager
 def until_interrupted() -> Iterator[None]:

@@ -1,9 +1,13 @@
 """The demo, without its screen: every observation becomes a frame, and all of it stops."""
 
+import fcntl
 import json
+import os
+import pty
 import signal
 import subprocess
 import sys
+import termios
 from collections.abc import Callable
 from pathlib import Path
 
@@ -79,6 +83,31 @@ def test_a_worker_that_dies_is_shown(settings: Settings) -> None:
         _, said = process.communicate(timeout=60)
         assert process.returncode == 1
         assert "the worker ended with status -9" in said
+    finally:
+        process.kill()
+
+
+def test_a_closed_terminal_leaves_nothing_running(settings: Settings) -> None:
+    ours, its = pty.openpty()
+    process = subprocess.Popen(
+        [sys.executable, "-m", "agents.cli", "demo", "--tenants", "cpu"],
+        env=environment(settings) | {"TERM": "xterm"},
+        cwd=REPO,
+        stdin=its,
+        stdout=its,
+        stderr=its,
+        start_new_session=True,
+        preexec_fn=lambda: fcntl.ioctl(its, termios.TIOCSCTTY, 0),
+    )
+    os.close(its)
+    try:
+        seen = b""
+        while b"recorded.cpu" not in seen:
+            seen += os.read(ours, 65536)
+        assert workers_of(settings.home)
+        os.close(ours)
+        process.wait(30)
+        assert not workers_of(settings.home)
     finally:
         process.kill()
 
