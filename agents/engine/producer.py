@@ -67,13 +67,21 @@ class Transactions:
 
     async def _commit(self, sends: Iterable[tuple[str, int, RawBuilder]]) -> None:
         await self._producer.begin_transaction()
-        sent = [
-            await self._producer.send_batch(builder, topic, partition=partition)
-            for topic, partition, builder in sends
-        ]
+        sent: list[asyncio.Future[Any]] = []
+        try:
+            for topic, partition, builder in sends:
+                sent.append(await self._producer.send_batch(builder, topic, partition=partition))
+        except kafka.IllegalOperation:
+            # The transaction has failed meanwhile, and with it what was sent: that says why.
+            await self._delivered(sent)
+            raise
+        await self._delivered(sent)
+        await self._producer.commit_transaction()
+
+    @staticmethod
+    async def _delivered(sent: list[asyncio.Future[Any]]) -> None:
         for delivery in asyncio.as_completed(sent):
             await delivery
-        await self._producer.commit_transaction()
 
     async def _guard(self, work: Any) -> None:
         try:

@@ -1,0 +1,55 @@
+"""A transaction whose owner is another by now ends as fenced, wherever that is heard."""
+
+import asyncio
+
+import pytest
+from confluent_kafka.admin import AdminClient, NewTopic
+
+from agents.engine.builder import RawBuilder
+from agents.engine.errors import Fenced
+from agents.engine.producer import Transactions
+from agents.engine.records import frame_one
+from agents.settings import Settings
+
+
+def test_an_owner_that_is_fenced_between_two_batches_says_so(topics: Settings) -> None:
+    """The second topic was made after it began: the first one's refusal comes before its leader."""
+    first, second = topics.topic("cog.segments"), topics.prefix("made.later")
+
+    def batch(topic: str) -> tuple[str, int, RawBuilder]:
+        return topic, 0, RawBuilder(frame_one(0, b"k", b"v", []), 1)
+
+    admin = AdminClient(topics.librdkafka())
+
+    async def fenced() -> None:
+        ours, other = (
+            Transactions(topics.bootstrap(), topics.prefix("fenced-between"), {}) for _ in range(2)
+        )
+        try:
+            await ours.start()
+            await ours.commit([batch(first)])
+            admin.create_topics([NewTopic(second, 1, 1)])[second].result(30)
+            await other.start()
+            with pytest.raises(Fenced):
+                await ours.commit([batch(first), batch(second)])
+            await other.commit([batch(first), batch(second)])
+        finally:
+            await ours.stop()
+            await other.stop()
+
+    asyncio.run(fenced())
+
+
+def test_a_transaction_begins_when_the_last_ones_markers_are_written(topics: Settings) -> None:
+    async def twice() -> None:
+        one = Transactions(topics.bootstrap(), topics.prefix("paced"), {})
+        try:
+            await one.start()
+            assert one.unready_s() == 0.0
+            topic = topics.topic("cog.segments")
+            await one.commit([(topic, 0, RawBuilder(frame_one(0, b"k", b"v", []), 1))])
+            assert 0.0 < one.unready_s() <= 0.015
+        finally:
+            await one.stop()
+
+    asyncio.run(twice())
