@@ -19,14 +19,15 @@ from random import Random
 from agents.settings import load
 from ops.prove.blows import Blows
 from ops.prove.driver import StackPart
-from ops.prove.fleet import Fleet
 from ops.prove.outbox_run import END_S, Options, Proof, Report
 from ops.prove.outbox_soak import soak, table
 from ops.stack import Stack
 
 KEEPER_SILENCE_S = 10.0  # a relay frozen for longer has lost its shards
-# After every fourth kill another kind, in turn.
-OTHERS = ("postgres9", "broker", "stop", "postgres", "kill-all", "broker9")
+HELD_S = 0.3  # between Kafka's commit and the DELETE
+CATCH_S = 30.0  # so soon a relay is caught there
+# After every third kill another kind, in turn.
+OTHERS = ("between", "postgres9", "broker", "stop", "postgres", "kill-all", "broker9")
 KINDS = ("kill", *OTHERS)
 
 
@@ -46,8 +47,8 @@ class Strikes:
         found: list[str] = []
         for number in range(self.kills):
             found.append("kill")
-            if number % 4 == 3:
-                found.append(OTHERS[number // 4 % len(OTHERS)])
+            if number % 3 == 2:
+                found.append(OTHERS[number // 3 % len(OTHERS)])
         return found
 
 
@@ -55,26 +56,35 @@ class OutboxBlows(Blows):
     """Blows at relays, broker and database."""
 
     def __init__(
-        self, random: Random, fleet: Fleet, stack: Stack, down_s: tuple[float, float]
+        self, random: Random, proof: Proof, stack: Stack, down_s: tuple[float, float]
     ) -> None:
-        super().__init__(random, fleet, StackPart(stack), KEEPER_SILENCE_S, down_s)
+        super().__init__(random, proof.fleet, StackPart(stack), KEEPER_SILENCE_S, down_s)
+        self._proof = proof
         database = StackPart(stack, "postgres")
         self._deal |= {
             "postgres": lambda: self._strike(database, hard=False),
             "postgres9": lambda: self._strike(database, hard=True),
             "kill-all": self._kill_all,
+            "between": self._between,
         }
 
     def _kill_all(self) -> None:
         for one in list(self.fleet.crew):
             self.fleet.kill(one)
 
+    def _between(self) -> None:
+        """All die between Kafka's commit and the DELETE: rarely met by chance, it takes 1 ms."""
+        table = self._proof.table
+        self._proof.until(
+            "a relay is caught", lambda: table.between(self._kill_all, HELD_S) > 0, CATCH_S
+        )
+
 
 def kill(options: Options, strikes: Strikes, stack: Stack, folder: Path) -> Report:
     """The contention proof."""
     proof = Proof(options, stack, folder)
     chance = Random(options.seed)
-    blows = OutboxBlows(chance, proof.fleet, stack, strikes.down)
+    blows = OutboxBlows(chance, proof, stack, strikes.down)
 
     def body() -> None:
         for kind in strikes.sequence():

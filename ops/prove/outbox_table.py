@@ -1,11 +1,18 @@
 """What the drivers ask of the outbox's tables from outside, one connection each time."""
 
 import asyncio
+from collections.abc import Callable
 from typing import Any
 
 import asyncpg
 
 AWAY = (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError)
+
+# Sessions of relays that wait for a lock, ended for good before the next statement.
+CUT_OFF = """
+    SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity
+    WHERE application_name = 'soma relay' AND wait_event_type = 'Lock'
+"""
 
 
 class Table:
@@ -24,6 +31,25 @@ class Table:
         found = self._value("SELECT count(*) FROM outbox_queue")
         return -1 if found is None else int(found)
 
+    def between(self, strike: Callable[[], None], seconds: float) -> int:
+        """Hold the relays up for so long where they are to take off the queue what Kafka has
+        committed, strike, and end their sessions there. How many were caught."""
+        try:
+            return asyncio.run(self._between(strike, seconds))
+        except AWAY:
+            return 0
+
+    async def _between(self, strike: Callable[[], None], seconds: float) -> int:
+        connection = await self._connect()
+        try:
+            async with connection.transaction():
+                await connection.execute("LOCK TABLE outbox_queue IN SHARE MODE", timeout=30.0)
+                await asyncio.sleep(seconds)
+                strike()
+                return len(await connection.fetch(CUT_OFF, timeout=30.0))
+        finally:
+            connection.terminate()
+
     def _value(self, text: str) -> Any:
         try:
             return asyncio.run(self._fetch(text))[0][0]
@@ -35,10 +61,13 @@ class Table:
         return [dict(row) for row in asyncio.run(self._fetch(text))]
 
     async def _fetch(self, text: str) -> list[Any]:
-        settings = {"search_path": f'"{self._schema}"'}
-        connection = await asyncpg.connect(self._dsn, timeout=5.0, server_settings=settings)
+        connection = await self._connect()
         try:
             found: list[Any] = await connection.fetch(text, timeout=30.0)
             return found
         finally:
             connection.terminate()
+
+    async def _connect(self) -> Any:
+        settings = {"search_path": f'"{self._schema}"'}
+        return await asyncpg.connect(self._dsn, timeout=5.0, server_settings=settings)
