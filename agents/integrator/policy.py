@@ -77,9 +77,9 @@ class Embedded:
 
     def __init__(self, modules: Mapping[str, str], fail_open: bool = False) -> None:
         """Raises `rego.PolicyError` for modules that don't compile."""
-        from regopy import rego_version  # a third of a second that only workers with a policy pay
-
+        # A third of a second that only workers with a policy pay.
         from agents.integrator import rego
+        from agents.integrator.apart import rego_version
 
         self._failure = rego.PolicyError
         self._undefined = rego.UNDEFINED

@@ -18,7 +18,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from regopy import Interpreter, LogLevel, RegoError
+from agents.integrator.apart import Interpreter, LogLevel, RegoError, enter
 
 ENTRY = "soma/policy/integrator"
 PACKAGE = ENTRY.replace("/", ".")
@@ -98,6 +98,7 @@ class Rego:
         self.modules = dict(modules)
         self.entry = entry
         self._lock = threading.Lock()
+        enter()
         self._interpreter = Interpreter()
         self._interpreter.log_level = LogLevel.NONE  # it would print to standard output
         for name, text in self.modules.items():
@@ -112,6 +113,7 @@ class Rego:
         Numbers of the input keep six decimals: regopy writes them so. Raises PolicyError.
         """
         with self._lock:
+            enter()
             self._interpreter.set_input(dict(document))
             output = self._guard(
                 lambda: self._interpreter.query_bundle_entrypoint(self._bundle, self.entry)
@@ -123,6 +125,7 @@ class Rego:
 
     def has(self, builtin: str) -> bool:
         """Whether regopy knows this builtin function."""
+        enter()
         return bool(self._interpreter.is_builtin(builtin))
 
     def _guard(self, call: Any) -> Any:

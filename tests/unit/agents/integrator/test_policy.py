@@ -292,7 +292,7 @@ print(-used(500) + used(3000))
 
 
 def test_decisions_leave_no_memory_behind() -> None:
-    """A query of regopy loses 1.5 kB where its library is loaded after NumPy's."""
+    """A query of regopy loses 1.5 kB where its library shares its runtime with NumPy's."""
     done = subprocess.run(
         [sys.executable, "-c", QUERIES], capture_output=True, text=True, timeout=60, check=True
     )
