@@ -1,5 +1,6 @@
 """`soma bench chain`: observations through the three rooms of one worker to their boundaries."""
 
+import os
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -23,8 +24,9 @@ METHOD = (
     "room's state (last stable offsets, every 20 ms); what the first commit holds isn't counted. "
     "Segmentation alone: the frames of that run, `glr` on each of the 3 domains. State and "
     "transactions on. Latency: {rate:,} observations/s for {seconds:.0f} s after {warm:.0f} s that "
-    "don't count, threshold boundaries beside glr's; from just before produce() of the observation "
-    "that declared a boundary to the boundary in a read_committed consumer's hands, one clock."
+    "don't count (the disk has what was written before), threshold boundaries beside glr's; from "
+    "just before produce() of the observation that declared a boundary to the boundary in a "
+    "read_committed consumer's hands, one clock."
 )
 
 
@@ -108,6 +110,7 @@ class Chain:
                 result.segmentation.append(self._segmentation())
         if "latency" in plan.parts:
             self.site.forget("")
+            os.sync()  # gigabytes of the parts before are still being written otherwise
             result.latency = probe(self.site, ROOMS, plan.rate, plan.seconds)
         return result
 
