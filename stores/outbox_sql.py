@@ -4,6 +4,8 @@ What a shard's rows may go: pending, due, and no earlier row of their key failed
 next attempt. The law of the turns is agents/outbox/turns.py.
 """
 
+SHARDS = 4  # as migrations/0002_outbox.sql deals them out
+
 SESSION = """
     SET search_path = {schema};
     SET enable_seqscan = off; SET enable_hashjoin = off; SET enable_mergejoin = off;
@@ -127,10 +129,11 @@ SELECT a.tenant, least(a.wanted, $3::float8)::bigint
 FROM asked a JOIN begun b ON b.tenant_id = a.tenant
 """
 
-# Who holds what: 0-15 a shard, PRESENT once for each relay.
-LOCKS = """
+# Who holds what: a number below SHARDS is a shard, PRESENT is there once for each relay.
+LOCKS = f"""
 SELECT objid::bigint FROM pg_locks
-WHERE locktype = 'advisory' AND granted AND objsubid = 2 AND (objid < 4 OR objid = {present})
+WHERE locktype = 'advisory' AND granted AND objsubid = 2
+  AND (objid < {SHARDS} OR objid = {{present}})
   AND classid = outbox_lock_class()::oid
   AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
 """

@@ -10,6 +10,7 @@ import click
 
 from agents.commands import benching
 from agents.commands.bench_outbox import outbox
+from agents.tools.output import say
 
 _json = benching.as_json
 _seed = click.option("--seed", default=1, show_default=True, help="Of the generated input.")
@@ -196,7 +197,7 @@ def odd(events: int, runs: int, tenants: int, cases: str, seed: int, as_json: bo
         known = ", ".join(bench_odd.CASES)
         raise click.BadParameter(f"no {', '.join(wrong)}; there are {known}", param_hint="--cases")
     with benching.settings() as settings:
-        found = bench_odd.run(settings, benching.say, events, runs, tenants, chosen, seed)
+        found = bench_odd.run(settings, say, events, runs, tenants, chosen, seed)
     data = {name: benching.rates(rates) for name, rates in found.items()}
     benching.finish(bench_odd.report(found, events, tenants), data, as_json)
 
@@ -275,7 +276,7 @@ def segmentation(
     reports = []
     try:
         if data is not None:
-            found["annotated"] = bench_segmentation.on_data(data, benching.say)
+            found["annotated"] = bench_segmentation.on_data(data, say)
             reports.append(bench_segmentation.data_report(found["annotated"]))
         drawn = bench_segmentation.panels(data) if plot or show else []
         if plot is not None:
@@ -284,7 +285,7 @@ def segmentation(
             click.echo(pictures.terminal(drawn, sys.stderr.isatty()), err=True)
     except (ValueError, OSError, pictures.NoPicturesError) as error:
         raise click.ClickException(str(error)) from error
-    found["known"] = bench_segmentation.on_streams(seeds, points, benching.say)
+    found["known"] = bench_segmentation.on_streams(seeds, points, say)
     reports.append(bench_segmentation.stream_report(found["known"]))
     benching.finish_all(reports, found, as_json)
 

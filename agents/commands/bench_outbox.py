@@ -3,6 +3,7 @@
 import click
 
 from agents.commands import benching
+from agents.tools.output import say
 
 
 @click.command()
@@ -37,8 +38,8 @@ def outbox(rows: int, runs: int, rate: int, seconds: float, parts: str, as_json:
     try:
         with (
             benching.settings() as broker,
-            on_postgres(broker, benching.say) as settings,
-            opened(settings, benching.say) as site,
+            on_postgres(broker, say) as settings,
+            opened(settings, say) as site,
         ):
             found = bench_outbox.Outbox(site, plan).run()
     except PostgresError as error:

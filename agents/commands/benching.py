@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from agents.settings import Settings, load
+from agents.tools.output import say
 
 if TYPE_CHECKING:
     from ops.bench.report import Report
@@ -40,11 +41,6 @@ def site() -> Iterator["Site"]:
 
     with settings() as found, opened(found, say) as one:
         yield one
-
-
-def say(text: str) -> None:
-    """Tell the user how far it is."""
-    click.echo(text, err=True)
 
 
 def rates(found: Sequence[Any]) -> list[dict[str, float]]:

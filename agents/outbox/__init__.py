@@ -6,5 +6,8 @@ takes a shard fences the last owner, reads the receipt, takes off the queue what
 then sends. Each batch is one transaction of Kafka (records and receipt), then one DELETE.
 """
 
-SHARDS = 4  # fixed in migrations/0002_outbox.sql
+from stores.outbox_sql import SHARDS
+
+__all__ = ["RECEIPTS", "SHARDS"]
+
 RECEIPTS = "soma.outbox.receipts"

@@ -110,8 +110,7 @@ class Shard:
         await self._drop()
         first = self._backoff.failed()
         (log.warning if first else log.info)("shard %d is taken anew: %r", self.number, error)
-        with suppress(TimeoutError):
-            await asyncio.wait_for(self._stopped.wait(), self._backoff.left)
+        await self._pause(self._backoff.left)
 
     async def _drop(self) -> None:
         producer, self._producer = self._producer, None
@@ -152,8 +151,12 @@ class Shard:
         """Let rows come together: while the broker isn't ready, and the longer the more came."""
         assert self._producer is not None
         pause = max(self._producer.unready_s(), min(GATHER_S_MAX, rows * GATHER_S_ROW))
+        await self._pause(pause)
+
+    async def _pause(self, seconds: float) -> None:
+        """For so long, or until it is told to stop."""
         with suppress(TimeoutError):
-            await asyncio.wait_for(self._stopped.wait(), pause)
+            await asyncio.wait_for(self._stopped.wait(), seconds)
 
     async def _rest(self) -> None:
         """Nothing waits. From `doze` on writers notify: look once more, then sleep."""

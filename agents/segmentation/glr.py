@@ -10,9 +10,9 @@ the greatest G when that exceeds (h0 + log n)·(1 + habituation·changes) on 4 s
 stands, and the segment begins anew at k. `scale` is the median step of the last points as a
 standard deviation; where most points stand still, a thousandth of the series' spread. (That as a
 lower bound everywhere made a series deaf for ten thousands of points after one wild value.)
-`changes` counts those declared, each fading with a half-life in points: a
-series that keeps changing becomes harder to impress, but never deaf. A single wild point between
-two others is left out of the sums once no change can lie at it any more.
+`changes` counts those declared, each fading with a half-life in points: a series that keeps
+changing becomes harder to impress, but never deaf. A single wild point between two others is left
+out of the sums once no change can lie at it any more.
 
 Source: D. Siegmund and E. S. Venkatraman, "Using the Generalized Likelihood Ratio Statistic for
 Sequential Detection of a Change-Point", Annals of Statistics 23 (1995), with an AR(1) in place of a
@@ -37,7 +37,7 @@ from agents.segmentation.rule import (
 SPLITS = 100  # how far back a change may lie
 SIDE = 5  # points on each side of a split, at least
 NORMAL = 0.674489750196082 * math.sqrt(2.0)  # median |step| of unit white noise
-WIDE = 1e3  # steps: a spread as wide as counts
+WIDE = 1e3  # steps: no wider counts a spread
 
 
 @kernel
@@ -113,11 +113,12 @@ def floor_of(b: Bank, r: int, g: float) -> tuple[float, float]:
     count = min(b.ints[r, S.seen] - 1, RING - 1)
     step = median(b.steps[r], count) / NORMAL if count > 0 else 0.0
     step = math.ldexp(step, -int(b.ints[r, S.unit]))
-    wide = math.sqrt(max(0.0, b.floats[r, S.variance]))
+    spread = math.sqrt(max(0.0, b.floats[r, S.variance]))
     if step > 0.0:
-        wide = min(wide, WIDE * step)
-    scale = step if step > 0.0 else wide / WIDE
-    return float(2.0 * (g * scale) ** 2), float(wide * wide)
+        scale, spread = step, min(spread, WIDE * step)
+    else:
+        scale = spread / WIDE
+    return float(2.0 * (g * scale) ** 2), float(spread * spread)
 
 
 @kernel
@@ -136,10 +137,10 @@ def glr(
     n = b.ints[r, S.seen] - b.ints[r, S.g_start]
     if n < 2 * SIDE:
         return -1, 0.0
-    floor, wide = floor_of(b, r, g)
+    floor, variance = floor_of(b, r, g)
     if not floor > 0.0:
         return -1, 0.0
-    least = 1e-10 * wide
+    least = 1e-10 * variance
     count = accumulate(b, r, k)
     lo = max(b.ints[r, S.g_start] + SIDE, b.ints[r, S.seen] - SPLITS) - (b.ints[r, S.seen] - count)
     hi = count - SIDE + 1

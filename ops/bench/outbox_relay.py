@@ -5,6 +5,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
+from agents.outbox import SHARDS
 from agents.settings import Settings
 from ops.bench.broker import Broker
 from ops.bench.outbox_rows import Rows
@@ -12,7 +13,6 @@ from ops.bench.worker import Worker, WorkerError
 
 SAMPLE_S = 0.02
 STALL_S = 90.0
-SHARDS = 4
 
 
 class Relay(Worker):

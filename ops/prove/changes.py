@@ -56,11 +56,13 @@ class Points:
             return 0.0
         return float(0.5 * steps[count // 2] + 0.5 * steps[(count - 1) // 2])
 
-    def wide(self) -> float:
-        """The standard deviation, of which WIDE median steps count at most."""
-        wide = math.sqrt(max(0.0, self.variance))
-        step = self.step() / NORMAL
-        return min(wide, WIDE * step) if step > 0.0 else wide
+    def scales(self) -> tuple[float, float]:
+        """The noise's standard deviation by the median step, and the series' as far as it counts.
+
+        That is WIDE times the noise's at most; where most steps are 0 it takes the noise's place.
+        """
+        noise, spread = self.step() / NORMAL, math.sqrt(max(0.0, self.variance))
+        return (noise, min(spread, WIDE * noise)) if noise > 0.0 else (spread / WIDE, spread)
 
 
 def residual(sums: Floats, least: float) -> Floats:
@@ -133,11 +135,11 @@ class Glr:
         n = seen - self.start
         if n < 2 * SIDE:
             return None
-        scale = points.step() / NORMAL or points.wide() / WIDE
+        scale, spread = points.scales()
         floor = 2.0 * ((g * scale) * (g * scale))
         if not floor > 0.0:
             return None
-        at, gain = self._best(points, floor, declared)
+        at, gain = self._best(points, floor, 1e-10 * spread**2, declared)
         limit = bar + math.log(n)
         limit = max(limit, limit * (1.0 + habituation * self.faded(seen, half_life)))
         ripe = seen - (self.since if self.since >= 0 else seen) >= persistence - 1
@@ -153,14 +155,15 @@ class Glr:
         self.restart(points, at)
         return Change(at, gain)
 
-    def _best(self, points: Points, floor: float, declared: int | None) -> tuple[int, float]:
+    def _best(
+        self, points: Points, floor: float, least: float, declared: int | None
+    ) -> tuple[int, float]:
         """The likeliest split, and the logarithm of its likelihood ratio less its cost."""
         seen = len(points.values)
         n = seen - self.start
         low = max(self.start + SIDE, seen - SPLITS)
         left = self.sums[low - self.start : n - SIDE + 1]
         whole = self.sums[n : n + 1]
-        least = 1e-10 * points.wide() ** 2
         cost = residual(left, least) + residual(whole - left, least)
         best = int(np.argmin(cost))
         other = -1 if declared is None else declared - low
