@@ -23,6 +23,14 @@ ASK_S = 10.0
 # aborts it: 60 s, and it looks every 10 s.
 WAIT_S = 90.0
 POLL_S = 0.2
+# What a broker says of a partition that is new to it or changes its leader, for as long as that
+# takes.
+_PASSING = (
+    KafkaError._NOENT,  # no leaders found
+    KafkaError.LEADER_NOT_AVAILABLE,
+    KafkaError.NOT_LEADER_FOR_PARTITION,
+    KafkaError.UNKNOWN_LEADER_EPOCH,
+)
 
 
 class LedgerError(Exception):
@@ -68,10 +76,15 @@ def _end(settings: Settings, place: TopicPartition) -> int:
     admin = AdminClient(settings.librdkafka())
     latest = OffsetSpec.latest()  # type: ignore[no-untyped-call]
     asked = {TopicPartition(place.topic, place.partition): latest}
-    try:
+    deadline = time.monotonic() + ASK_S
+    while True:
         answers = admin.list_offsets(
             asked, isolation_level=IsolationLevel.READ_UNCOMMITTED, request_timeout=ASK_S
         )
-        return int(next(iter(answers.values())).result().offset)
-    except KafkaException as error:
-        raise LedgerError(f"to read how far it came: {error.args[0].str()}") from error
+        try:
+            return int(next(iter(answers.values())).result().offset)
+        except KafkaException as raised:
+            error: KafkaError = raised.args[0]
+            if error.code() not in _PASSING or time.monotonic() >= deadline:
+                raise LedgerError(f"to read how far it came: {error.str()}") from raised
+        time.sleep(POLL_S)

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from confluent_kafka import Producer
+from confluent_kafka.admin import AdminClient, NewTopic
 
 from agents.settings import Settings
 from agents.tools.ledger import Ledger
@@ -90,3 +91,11 @@ def test_a_mark_behind_anothers_open_transaction_is_found(topics: Settings) -> N
                 found.result(1.0)
             other.abort_transaction(10.0)
             assert found.result(10.0) == mark(2)
+
+
+def test_marks_are_read_from_a_topic_that_was_made_a_moment_ago(settings: Settings) -> None:
+    """Its partitions have no leader yet, the broker says then: that is no error of the import."""
+    admin = AdminClient(settings.librdkafka())
+    topic, many = settings.topic(MARKS), 30
+    admin.create_topics([NewTopic(topic, many, 1)])[topic].result(30)
+    assert last_mark(settings, many - 1, b"any") is None
