@@ -16,7 +16,13 @@ from agents.settings import Settings
 
 PARTITIONS = 4
 DEADLINE_S = 60.0
-NOT_YET = ("UNKNOWN_TOPIC_OR_PART", "NOT_LEADER_FOR_PARTITION", "LEADER_NOT_AVAILABLE")
+# What a broker says of a partition whose making it hasn't heard of, or not finished.
+NOT_YET = (
+    "UNKNOWN_TOPIC_OR_PART",
+    "NOT_LEADER_FOR_PARTITION",
+    "LEADER_NOT_AVAILABLE",
+    "UNKNOWN_LEADER_EPOCH",
+)
 
 
 class Broker:

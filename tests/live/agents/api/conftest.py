@@ -1,5 +1,6 @@
 """The doors in this process or as one of their own; a PostgreSQL of one test's own."""
 
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -82,18 +83,25 @@ class OwnPostgres:
         self.stack.start("postgres")
 
     def freeze(self) -> None:
-        """Stop the server and all its processes where they are."""
+        """Stop the server and all its processes where they are.
+
+        The server first: while it stands still it makes no process, and a number of one that
+        ends (an autovacuum worker, say) stays that process's, as the server alone collects it.
+        """
         (one,) = (part for part in self.stack.status() if part.name == "postgres")
         assert one.pid is not None
         server = psutil.Process(one.pid)
+        server.suspend()
+        while server.status() != psutil.STATUS_STOPPED:
+            time.sleep(0.001)
         self._frozen = [server, *server.children(recursive=True)]
-        for process in self._frozen:
+        for process in self._frozen[1:]:
             process.suspend()
 
     def thaw(self) -> None:
-        """Let it go on."""
-        for process in self._frozen:
-            process.resume()
+        """Let it go on, the server last: it collects those that end."""
+        while self._frozen:
+            self._frozen.pop().resume()
 
 
 @pytest.fixture
