@@ -13,8 +13,8 @@ Source: R. P. Adams and D. J. C. MacKay, "Bayesian Online Changepoint Detection"
 
 import math
 
-from agents.segmentation.glr import NORMAL
-from agents.segmentation.rule import RING, RUNS, Bank, S, Work, kernel, median
+from agents.segmentation.rule import RING, RUNS, Bank, S, Work, kernel
+from agents.segmentation.scale import first_of, scale_of
 
 FIRST = 10  # points before the filter begins
 SIDE = 5  # points that a change is old at least
@@ -39,15 +39,13 @@ def log_t(x: float, n: float, mean: float, beta: float) -> float:
 
 
 @kernel
-def begin(b: Bank, r: int) -> bool:
+def begin(b: Bank, r: int, w: Work) -> bool:
     """At the first point: what the series is measured by; False: it never moved."""
     count = b.ints[r, S.seen]
-    known = min(count, RING) - 1
-    step = math.ldexp(median(b.steps[r], known), -int(b.ints[r, S.unit])) / NORMAL
-    scale = max(step, 1e-3 * math.sqrt(max(0.0, b.floats[r, S.variance])))
+    scale, _ = scale_of(b, r)
     if not scale > 0.0:
         return False
-    b.floats[r, S.b_mean] = b.floats[r, S.mean]
+    b.floats[r, S.b_mean], _ = first_of(b, r, count - FIRST, FIRST, w.spare[0])
     b.floats[r, S.b_scale] = scale
     b.ints[r, S.b_start] = count - FIRST
     b.ints[r, S.b_used] = 1
@@ -97,7 +95,7 @@ def bocpd(b: Bank, r: int, w: Work, hazard: float) -> tuple[int, float]:
     count, row = b.ints[r, S.seen], b.ints[r, S.runs]
     first = count - 1
     if b.ints[r, S.b_used] == 0:
-        if count < FIRST or not begin(b, r):
+        if count < FIRST or not begin(b, r, w):
             return -1, 0.0
         first = count - FIRST
     used = b.ints[r, S.b_used]

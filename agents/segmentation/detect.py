@@ -133,7 +133,7 @@ def step(
             k = close(b, r, point, CPD, score, gap, out, k)
     if values[settings.HMM] != 0.0:
         point, score = hmm(
-            b, r, values[settings.STAY], values[settings.UP], values[settings.DOWN]
+            b, r, w, values[settings.STAY], values[settings.UP], values[settings.DOWN]
         )  # fmt: skip
         if point >= 0:
             k = close(b, r, point, HMM, score, gap, out, k)

@@ -29,15 +29,13 @@ from agents.segmentation.rule import (
     Work,
     entry,
     kernel,
-    median,
     restart,
     window,
 )
+from agents.segmentation.scale import scale_of
 
 SPLITS = 100  # how far back a change may lie
 SIDE = 5  # points on each side of a split, at least
-NORMAL = 0.674489750196082 * math.sqrt(2.0)  # median |step| of unit white noise
-WIDE = 1e3  # steps: no wider counts a spread
 
 
 @kernel
@@ -110,14 +108,7 @@ def costs(
 @kernel
 def floor_of(b: Bank, r: int, g: float) -> tuple[float, float]:
     """(b = 2·(g·scale)², the squared spread), in the series' unit; 0 where it never moved."""
-    count = min(b.ints[r, S.seen] - 1, RING - 1)
-    step = median(b.steps[r], count) / NORMAL if count > 0 else 0.0
-    step = math.ldexp(step, -int(b.ints[r, S.unit]))
-    spread = math.sqrt(max(0.0, b.floats[r, S.variance]))
-    if step > 0.0:
-        scale, spread = step, min(spread, WIDE * step)
-    else:
-        scale = spread / WIDE
+    scale, spread = scale_of(b, r)
     return float(2.0 * (g * scale) ** 2), float(spread * spread)
 
 

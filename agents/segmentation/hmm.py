@@ -4,7 +4,8 @@ Each state has a level and a variance of its own, learned online in proportion t
 both last from one point to the next with probability `stay`. STABLE learns from the points before
 the filter begins. VOLATILE starts at the same level with a multiple of STABLE's variance, never
 below it, and so explains a wider spread as well as another level, which it then learns. The log-
-likelihood ratio of one point is clipped: an outlier alone convinces nobody. VOLATILE is on from a
+likelihood ratio of one point is clipped: an outlier alone convinces nobody. Nor does a state learn
+of it more than that it was 3 standard deviations away, or 5 from VOLATILE. VOLATILE is on from a
 probability above `up`, off from one below `down`. The change lies where the sum of the ratios in
 favour of the other state began to rise for good (its last reset to 0, as in Page's test): so states
 may be very sticky, which spares false changes, and the place is right all the same.
@@ -16,45 +17,47 @@ for the place. The online estimates are running means weighted by the filter.
 
 import math
 
-from agents.segmentation.rule import RING, Bank, S, kernel
+from agents.segmentation.rule import RING, Bank, S, Work, kernel
+from agents.segmentation.scale import first_of, scale_of
 
 FIRST = 15  # points that STABLE learns from before the filter begins
 RATE = 0.003  # of a state's running mean and variance
 WIDE = 9.0  # VOLATILE's variance, at first, in those of STABLE
 LEAST = 4.0  # and ever
 CLIP = 4.0  # of one point's log-likelihood ratio
+NEAR, FAR = 3.0, 5.0  # standard deviations that STABLE, and VOLATILE, hear of
+STILL = 1e-12  # of the series' variance: no state's is less
+
+
+@kernel
+def within(d: float, bound: float) -> float:
+    """d, but no further than `bound` from 0."""
+    return min(bound, max(-bound, d))
 
 
 @kernel
 def learn(b: Bank, r: int, x: float, p: float) -> None:
     """Let both states learn from a point that was VOLATILE's with probability p."""
-    d = x - b.floats[r, S.h_level]
+    own = b.floats[r, S.h_variance]
+    d = within(x - b.floats[r, S.h_level], NEAR * math.sqrt(own))
     gain = RATE * (1.0 - p)
     b.floats[r, S.h_level] += gain * d
-    own = b.floats[r, S.h_variance]
-    b.floats[r, S.h_variance] += gain * (min(d * d, 9.0 * own) - own)
-    d = x - b.floats[r, S.h_high]
+    b.floats[r, S.h_variance] += gain * (d * d - own)
+    own = b.floats[r, S.h_wide]
+    d = within(x - b.floats[r, S.h_high], FAR * math.sqrt(own))
     gain = 2.0 * RATE * p
     b.floats[r, S.h_high] += gain * d
-    own = b.floats[r, S.h_wide]
-    own += gain * (min(d * d, 25.0 * own) - own)
+    own += gain * (d * d - own)
     b.floats[r, S.h_wide] = max(own, LEAST * b.floats[r, S.h_variance])
 
 
 @kernel
-def begin(b: Bank, r: int) -> None:
+def begin(b: Bank, r: int, w: Work) -> None:
     """Let STABLE learn from the points before the last one, and VOLATILE begin there, and wider.
 
     So the filter is the same whether it is on from the start, after a warm-up or by a setting.
     """
-    last = b.ints[r, S.seen] - 1
-    level, variance = 0.0, 0.0
-    for p in range(last - FIRST, last):
-        level += math.ldexp(b.value[r, p % RING], -int(b.ints[r, S.unit]))
-    level /= FIRST
-    for p in range(last - FIRST, last):
-        variance += (math.ldexp(b.value[r, p % RING], -int(b.ints[r, S.unit])) - level) ** 2
-    variance /= FIRST
+    level, variance = first_of(b, r, b.ints[r, S.seen] - 1 - FIRST, FIRST, w.spare[0])
     b.floats[r, S.h_level] = level
     b.floats[r, S.h_variance] = variance
     b.floats[r, S.h_high] = level
@@ -71,16 +74,17 @@ def rest(b: Bank, r: int) -> None:
 
 
 @kernel
-def hmm(b: Bank, r: int, stay: float, up: float, down: float) -> tuple[int, float]:
+def hmm(b: Bank, r: int, w: Work, stay: float, up: float, down: float) -> tuple[int, float]:
     """After a push: (first point of the other state, its probability), or (-1, 0)."""
     count = b.ints[r, S.seen]
     if count <= FIRST:
         return -1, 0.0
     if b.ints[r, S.h_since] < 0:
-        begin(b, r)
+        begin(b, r, w)
     x = math.ldexp(b.value[r, (count - 1) % RING], -int(b.ints[r, S.unit]))
-    least = 1e-12 * b.floats[r, S.variance]
-    b.floats[r, S.h_variance] = max(b.floats[r, S.h_variance], least)
+    if b.floats[r, S.h_variance] < STILL * b.floats[r, S.variance]:
+        _, spread = scale_of(b, r)
+        b.floats[r, S.h_variance] = max(b.floats[r, S.h_variance], STILL * spread * spread)
     narrow = b.floats[r, S.h_variance]
     wide = max(b.floats[r, S.h_wide], LEAST * narrow)
     if not narrow > 0.0:

@@ -64,6 +64,13 @@ class Points:
         noise, spread = self.step() / NORMAL, math.sqrt(max(0.0, self.variance))
         return (noise, min(spread, WIDE * noise)) if noise > 0.0 else (spread / WIDE, spread)
 
+    def tamed(self, values: list[float]) -> Floats:
+        """Those of some points within 8 deviations of the noise from their median, or else all."""
+        reach = 8.0 * self.step() / NORMAL
+        some = np.array(values)
+        near = np.abs(some - np.median(some)) <= reach
+        return some[near] if reach > 0.0 and near.any() else some
+
 
 def residual(sums: Floats, least: float) -> Floats:
     """Sums of squares left by y = a + φ·f, |φ| <= 1, for rows of sums (1, f, y, ff, fy, yy)."""

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import gammaln
 
-from ops.prove.changes import NEAR, NORMAL, Change, Points
+from ops.prove.changes import NEAR, Change, Points
 
 Floats = NDArray[np.float64]
 
@@ -48,8 +48,9 @@ class Hmm:
         if count <= STABLE_FIRST:
             return None
         if self.since < 0:
-            self._begin(points.values[-STABLE_FIRST - 1 : -1])
-        self.variance = max(self.variance, 1e-12 * points.variance)
+            self._begin(points)
+        if self.variance < 1e-12 * points.variance:
+            self.variance = max(self.variance, 1e-12 * points.scales()[1] ** 2)
         if not self.variance > 0.0:
             return None
         ratio = self._filter(x, stay)
@@ -68,10 +69,10 @@ class Hmm:
         """Forget the filter: it is off, and begins anew when it is on again."""
         self.since = -1
 
-    def _begin(self, before: list[float]) -> None:
+    def _begin(self, points: Points) -> None:
         """The stable state learns from the points before the filter's first."""
-        self.level = sum(before) / len(before)
-        self.variance = sum((x - self.level) ** 2 for x in before) / len(before)
+        before = points.tamed(points.values[-STABLE_FIRST - 1 : -1])
+        self.level, self.variance = float(np.mean(before)), float(np.var(before))
         self.high, self.wide = self.level, 9.0 * self.variance
         self.p, self.gained, self.on = 0.0, 0.0, False
 
@@ -99,13 +100,18 @@ class Hmm:
     def _learn(self, x: float) -> None:
         """Running means, each state's in proportion to its probability."""
         calm, wild = RATE * (1.0 - self.p), 2.0 * RATE * self.p
-        distance = x - self.level
+        distance = float(np.clip(x - self.level, *reach(3.0, self.variance)))
         self.level += calm * distance
-        self.variance += calm * (min(distance * distance, 9.0 * self.variance) - self.variance)
-        distance = x - self.high
+        self.variance += calm * (distance * distance - self.variance)
+        distance = float(np.clip(x - self.high, *reach(5.0, self.wide)))
         self.high += wild * distance
-        wide = self.wide + wild * (min(distance * distance, 25.0 * self.wide) - self.wide)
+        wide = self.wide + wild * (distance * distance - self.wide)
         self.wide = max(wide, 4.0 * self.variance)
+
+
+def reach(deviations: float, variance: float) -> tuple[float, float]:
+    """So many standard deviations, either way."""
+    return -deviations * math.sqrt(variance), deviations * math.sqrt(variance)
 
 
 @dataclass
@@ -155,10 +161,10 @@ class Bocpd:
 
     def _begin(self, points: Points) -> bool:
         """What the series is measured by; False: it never moved."""
-        scale = max(points.step() / NORMAL, 1e-3 * math.sqrt(max(0.0, points.variance)))
+        scale = points.scales()[0]
         if not scale > 0.0:
             return False
-        self.mean, self.scale = points.mean, scale
+        self.mean, self.scale = float(np.mean(points.tamed(points.values[-RUNS_FIRST:]))), scale
         self.start = len(points.values) - RUNS_FIRST
         self.p, self.means, self.betas = np.ones(1), np.zeros(1), np.full(1, BETA)
         return True

@@ -11,6 +11,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from agents.segmentation import rule
+from agents.segmentation.hmm import FIRST
+from agents.segmentation.rule import S
+from agents.segmentation.scale import first_of
 from agents.segmentation.series import Change, Series
 
 pytestmark = pytest.mark.kernel
@@ -108,15 +111,45 @@ def test_a_step_of_two_deviations_is_found_at_once() -> None:
     assert median(delays) <= 8
 
 
+@pytest.mark.parametrize("mode", [{}, {"cpd": "bocpd"}], ids=["glr", "bocpd"])
 @settings(max_examples=25, deadline=None)
 @given(st.integers(0, 2**32 - 1), st.floats(1e2, 1e7), st.integers(0, 200))
-def test_a_wild_value_makes_nobody_deaf(seed: int, size: float, where: int) -> None:
+def test_a_wild_value_makes_nobody_deaf(
+    mode: dict[str, str], seed: int, size: float, where: int
+) -> None:
     """A predictor's first error on a component that never moved was 2e10: seen in the demo."""
     x = np.random.default_rng(seed).normal(0.0, 1.0, 600)
     x[where] += size
     x[400:] += 6.0
-    found = [one for one in run(x) if abs(one.index - 400) <= 5]
+    found = [one for one in run(x, mode) if abs(one.index - 400) <= 5]
     assert found and found[0].at <= 420
+
+
+def test_a_wild_value_costs_hmm_next_to_nothing() -> None:
+    """Where it is already on by chance, it can't be turned on: of 200 steps it misses some."""
+    missed = {0.0: 0, 1e2: 0, 1e4: 0, 1e7: 0}
+    for size in missed:
+        for seed in range(200):
+            x = np.random.default_rng(seed).normal(0.0, 1.0, 450)
+            x[seed] += size
+            x[400:] += 6.0
+            found = [c.at for c in run(x, {"cpd": "off", "hmm": "on"}) if abs(c.index - 400) <= 5]
+            missed[size] += not (found and found[0] <= 420)
+    assert missed[0.0] <= 20
+    assert max(missed.values()) <= missed[0.0] + 4, missed
+
+
+@pytest.mark.parametrize("wild", [0, 1, 4])
+def test_the_first_points_are_known_by_those_near_their_median(wild: int) -> None:
+    """A few may be wild; what is left has NumPy's mean and variance."""
+    x = np.round(np.random.default_rng(wild).normal(5.0, 1.0, FIRST), 3)
+    calm = np.delete(x, np.arange(wild))
+    x[:wild] = 1e6
+    series = Series({"cpd": "off", "hmm": "on"})
+    series.extend(x)
+    found = first_of(series._bank, 0, 0, FIRST, np.zeros(FIRST))
+    unit = 2.0 ** int(series._bank.ints[0, S.unit])
+    assert found == pytest.approx((calm.mean() / unit, calm.var() / unit**2), rel=1e-9)
 
 
 def test_habituation_fades_in_an_endless_stream() -> None:
