@@ -16,9 +16,9 @@ out of the sums once no change can lie at it any more.
 
 Source: D. Siegmund and E. S. Venkatraman, "Using the Generalized Likelihood Ratio Statistic for
 Sequential Detection of a Change-Point", Annals of Statistics 23 (1995), with an AR(1) in place of a
-mean, and the floor, the habituation and the persistence measured on annotated series: covering and
-F1 are .70 and .75 on the twelve of the Turing Change Point Dataset that they were chosen on, .67 and
-.74 on its thirteen others of one dimension.
+mean, and the floor, the habituation and the persistence measured on annotated series: covering
+and F1 are .70 and .75 on the twelve of the Turing Change Point Dataset that they were chosen on,
+.67 and .74 on its thirteen others of one dimension.
 """
 
 import math
