@@ -2,11 +2,13 @@
 
 import asyncio
 import json
+import re
 from typing import Any
 
 import asyncpg
 import pytest
 
+from agents.outbox.relay import public_topics
 from agents.settings import Settings
 from stores import migrations
 from stores.postgres import connected, quoted, schema_of
@@ -248,10 +250,32 @@ def test_debeziums_router_finds_its_columns(settings: Settings) -> None:
     placed = router["transforms.outbox.table.fields.additional.placement"]
     named |= {one.split(":")[0] for one in placed.split(",")}
     assert router["table.include.list"] == "soma.outbox_events"
+    schema = schema_of(settings.namespace)
+    name = f"{schema}_outbox"
+    # (Names of publications are the database's.)
+    made = "CREATE PUBLICATION" + text.split("CREATE PUBLICATION")[1].split(";")[0]
+    made = made.replace("soma_outbox", quoted(name)).replace("soma.", f"{quoted(schema)}.")
+    topics = sorted(re.findall(r"'([a-z.]+)'", made.split("WITH")[0]))
+    assert topics == sorted(public_topics()), "those that users may write"
 
     async def test(one: Any) -> None:
         await add(one, "k", payload='{"x": 1}', key="z")
-        assert named <= set((await one.fetchrow("SELECT * FROM outbox_events")).keys())
+        await one.execute(made)
+        try:
+            sees = "SELECT attnames::text[] FROM pg_publication_tables WHERE pubname = $1"
+            assert named <= set(await one.fetchval(sees, name))
+            again = "UPDATE outbox_events SET id = nextval('outbox_events_id_seq')"
+            assert await one.execute(again) == "UPDATE 1", "`replay --again` still may"
+            assert await one.execute("DELETE FROM outbox_events") == "DELETE 1"
+        finally:
+            await one.execute(f"DROP PUBLICATION {quoted(name)}")
+
+    run(settings, 1, test)
+
+
+def test_a_view_has_the_names_that_debeziums_router_has_by_default(settings: Settings) -> None:
+    async def test(one: Any) -> None:
+        await add(one, "k", payload='{"x": 1}', key="z")
         row = await one.fetchrow("SELECT * FROM outbox_debezium")
         defaults = ("id", "aggregatetype", "aggregateid", "type", "payload")
         assert [row[name] for name in defaults] == [1, TOPIC, "a", TOPIC, '{"x": 1}']
