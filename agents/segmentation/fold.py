@@ -128,7 +128,8 @@ class Segmentation:
         state = self.state
         code = state.code(control.tenant.encode())
         if control.tenant != EVERYONE:
-            tenant = state.tenants[state.seat(code)]
+            seat = state.seat(code)  # which may make the array anew
+            tenant = state.tenants[seat]
             tenant["touched"] = max(int(tenant["touched"]), control.log_ms)
         state.resettle(control.tenant)
         state.touch(code)

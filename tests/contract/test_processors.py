@@ -1,6 +1,7 @@
 """What every processor must keep, whatever its law. A new room is found and tested by itself."""
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -216,6 +217,25 @@ def test_every_output_has_the_key_of_its_tenant_and_the_place_of_its_cause(
         assert sent.value is not None
         _, record = codec.decode(sent.value)
         assert sent.key == record["tenant"].encode() and sent.partition == 0
+
+
+@each
+@pytest.mark.parametrize("first", ["settings", "records"])
+def test_any_number_of_tenants_is_known_by_settings_or_records(
+    processor: Processor, first: str
+) -> None:
+    """Tables grow while they are written to: whoever looked before must look again."""
+    plan, many = plan_of(processor), 700
+    told = samples(processor).settings()
+    made = make(processor, 5, many)
+    settled = [setting(0, f"t{k}", *told[k % len(told)]) for k in range(many)]
+    records = messages(plan, [r | {"tenant": f"t{k}"} for k, r in enumerate(made)])
+    ordered = settled + records if first == "settings" else records + settled
+    part = [replace(one, offset=at) for at, one in enumerate(ordered)]
+    run = Run(plan).feed([part[:many], part[many:]])
+    assert run.results["dead"] == 0
+    restarted = loaded(plan, run.rows(), np.random.default_rng(0))
+    assert digest(plan, restarted.fold) == digest(plan, run.fold)
 
 
 @each
