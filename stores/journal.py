@@ -49,9 +49,12 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What became of an event: the outbox has it, refuses it for good, or can't take it yet."""
+    """What became of an event: the outbox has it, refuses it for good, or can't take it yet.
 
-    state: Literal["drained", "failed", "later"]
+    `locked`: not yet, since another transaction is open that holds it up.
+    """
+
+    state: Literal["drained", "failed", "later", "locked"]
     error: str | None = None
 
 
@@ -65,6 +68,7 @@ class Drained:
     drained: int = 0
     failed: int = 0
     later: frozenset[str] = frozenset()  # tenants whose rows must wait
+    locked: frozenset[str] = frozenset()  # those of them that wait for another's transaction
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,20 +167,22 @@ class Journal:
     async def drain(self, sink: Sink, batch: int = BATCH) -> Drained:
         """Bring what waits to the sink, oldest first, until nothing is left that it takes now.
 
-        The sink answers with one verdict per event, and says `later` of all that follow a `later`
-        of the same tenant; what it raises ends the round, and nothing of that batch is marked.
+        The sink answers with one verdict per event, and says `later` (or `locked`) of all that
+        follow one of the same tenant; what it raises ends the round, and nothing of that batch is
+        marked.
         """
         async with self._draining:
             after, drained, failed = 0, 0, 0
             later: set[str] = set()
-            while rows := await asyncio.to_thread(self._oldest, after, batch, later):
+            locked: set[str] = set()
+            while rows := await asyncio.to_thread(self._oldest, after, batch, later | locked):
                 verdicts = await sink([row.event for row in rows])
                 if len(verdicts) != len(rows):
                     raise ValueError(f"{len(verdicts)} verdicts on {len(rows)} events")
                 marks: list[tuple[State, str | None, int]] = []
                 for row, verdict in zip(rows, verdicts, strict=True):
-                    if verdict.state == "later":
-                        later.add(row.event.tenant)
+                    if verdict.state == "later" or verdict.state == "locked":
+                        (later if verdict.state == "later" else locked).add(row.event.tenant)
                         continue
                     marks.append((verdict.state, verdict.error, row.seq))
                     drained += verdict.state == "drained"
@@ -185,7 +191,7 @@ class Journal:
                         logger.error("The outbox refuses %s: %s", _named(row), verdict.error)
                 await self._work(partial(self._writer.mark, marks))
                 after = rows[-1].seq
-            return Drained(drained, failed, frozenset(later))
+            return Drained(drained, failed, frozenset(later | locked), frozenset(locked))
 
     def _oldest(self, after: int, most: int, without: set[str]) -> list[JournalRow]:
         for number, path in self._writer.waiting_files():

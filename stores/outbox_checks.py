@@ -12,6 +12,7 @@ from stores.outbox_types import (
     BadEvent,
     BadQuestion,
     Event,
+    Locked,
     NotMigrated,
     OutboxError,
     StoreDown,
@@ -123,6 +124,8 @@ def raised(error: BaseException, tenants: Sequence[str]) -> OutboxError:
         return NotMigrated("PostgreSQL's schema lacks the outbox: run `soma migrate up`")
     if isinstance(error, asyncpg.InvalidSchemaNameError):
         return NotMigrated("PostgreSQL lacks the schema: run `soma migrate up`")
+    if isinstance(error, asyncpg.LockNotAvailableError):
+        return Locked("another open transaction holds what this needs: try again when it has ended")
     if isinstance(error, asyncpg.QueryCanceledError):
         return StoreDown("PostgreSQL took too long: ask for less (a tenant, a topic, a status)")
     if isinstance(error, asyncpg.PostgresError):

@@ -1,12 +1,17 @@
 """The outbox as the HTTP doors need it: batches that are whole or not at all, and tenants apart."""
 
-from collections.abc import Collection, Sequence
+import time
+from collections import Counter
+from collections.abc import AsyncIterator, Collection, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from typing import Any
 
 from stores import outbox_checks as checks
 from stores import outbox_statements as sql
 from stores.outbox import Outbox
-from stores.outbox_types import Added, Event, TenantSummary
+from stores.outbox_types import Added, Event, Locked, TenantSummary
+
+FEW_S = 2.0  # how long a tenant gets few connections after it waited for a lock in vain
 
 FIRST = """
     SELECT topic, key, payload::text AS payload FROM SCHEMA.outbox_events
@@ -36,7 +41,42 @@ class _NotWholeError(Exception):
 
 
 class OutboxDoor(Outbox):
-    """An `Outbox` for callers who see some tenants only."""
+    """An `Outbox` for callers who see some tenants only, and mustn't hold up one another."""
+
+    def __init__(self, pool: Any, namespace: str) -> None:
+        super().__init__(pool, namespace)
+        self._few: dict[str, float] = {}  # tenant -> until when
+        self._running: Counter[str] = Counter()
+
+    @asynccontextmanager
+    async def _connection(self, tenants: Sequence[str] = ()) -> AsyncIterator[Any]:
+        """A connection to add events of these tenants with; one whose events wait for a lock, again
+        and again, gets half of the connections at most: `Locked`."""
+        whose = set(tenants)
+        try:
+            async with super()._connection(tenants) as connection:
+                with self._turn(whose):
+                    yield connection
+        except Locked:
+            now = time.monotonic()
+            kept = {tenant: until for tenant, until in self._few.items() if until > now}
+            self._few = kept | dict.fromkeys(whose, now + FEW_S)
+            raise
+
+    @contextmanager
+    def _turn(self, whose: set[str]) -> Iterator[None]:
+        now, most = time.monotonic(), max(1, self._pool.get_max_size() // 2)
+        for tenant in whose:
+            if self._running[tenant] >= most and self._few.get(tenant, 0.0) > now:
+                raise Locked("others of the tenant's events wait for another open transaction")
+        self._running.update(whose)
+        try:
+            yield
+        finally:
+            self._running.subtract(whose)
+            for tenant in whose:
+                if not self._running[tenant]:
+                    del self._running[tenant]
 
     async def add_whole(
         self, events: Sequence[Event], together: Sequence[int] = (), unused: str | None = None

@@ -41,6 +41,10 @@ class NotMigrated(StoreDown):
     """The schema lacks migrations of this version."""
 
 
+class Locked(StoreDown):
+    """Another open transaction holds what this needs: nothing was done, the database is well."""
+
+
 @dataclass(frozen=True, slots=True)
 class Event:
     """What is to be added. `payload` is JSON text; `key` is the scope of order, else the tenant."""

@@ -36,13 +36,17 @@ class OutboxWriter:
 
     @classmethod
     async def open(
-        cls, dsn: str, namespace: str, name: str = "soma outbox", pool_max: int = POOL_MAX
-    ) -> Self:
-        """Make the pool. No connection is made yet, so that a service starts without PostgreSQL."""
+        cls, dsn: str, namespace: str, name: str = "soma outbox", pool_max: int = POOL_MAX,
+        lock_s: float = LOCK_S,
+    ) -> Self:  # fmt: skip
+        """Make the pool. No connection is made yet, so that a service starts without PostgreSQL.
+
+        `lock_s`: how long to wait for another's transaction before it is `Locked`.
+        """
         limits = {
             "application_name": name,
             "statement_timeout": str(int(STATEMENT_S * 1000)),
-            "lock_timeout": str(int(LOCK_S * 1000)),
+            "lock_timeout": str(int(lock_s * 1000)),
             "idle_in_transaction_session_timeout": str(int(STATEMENT_S * 1000)),
             "timezone": "UTC",
         }
@@ -64,7 +68,10 @@ class OutboxWriter:
             self._pool.terminate()
 
     async def ready(self) -> None:
-        """`StoreDown`, or `NotMigrated`, unless events can be added now."""
+        """`StoreDown`, or `NotMigrated`, unless events can be added now.
+
+        `Locked`: somebody has the tables to himself.
+        """
         async with self._connection() as connection:
             await connection.fetch(self._sql(sql.ADD), [], [], [], [], [], [])
 

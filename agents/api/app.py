@@ -12,14 +12,17 @@ from fastapi import FastAPI
 from agents.api import admin, contract, events, health, journal_routes, memories, problems
 from agents.api.buckets import Buckets
 from agents.api.doors import Doors
-from agents.api.journal_door import Door, open_journal
+from agents.api.journal_door import LOCK_S, Door, open_journal
 from agents.api.journal_metrics import collect
+from agents.api.journal_sink import LOCK_S as ASIDE_LOCK_S
 from agents.api.metrics import ApiMetrics
 from agents.api.middleware import Around
 from agents.api.tokens import Tokens
 from agents.api.writing import Writing
 from agents.settings import Settings
 from stores.outbox_door import OutboxDoor
+
+ASIDE = 2  # connections: one drains, one asks
 
 logger = logging.getLogger(__name__)
 
@@ -39,15 +42,9 @@ def make(settings: Settings) -> FastAPI:
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        doors.outbox = await OutboxDoor.open(
-            settings.postgres(), settings.namespace, "soma api", limits.connections
-        )
-        try:
-            async with journal_of(settings, doors) as door:
-                doors.writing = Writing(doors.outbox, doors.metrics, door)
-                yield
-        finally:
-            await doors.outbox.close()
+        async with outboxes(settings, doors), journal_of(settings, doors) as door:
+            doors.writing = Writing(doors.outbox, doors.metrics, door)
+            yield
 
     app = FastAPI(
         title="Soma Stream",
@@ -69,6 +66,19 @@ def make(settings: Settings) -> FastAPI:
 
 
 @asynccontextmanager
+async def outboxes(settings: Settings, doors: Doors) -> AsyncIterator[None]:
+    """The outbox for requests; and aside, to ask and drain by while requests have all of that."""
+    dsn, namespace = settings.postgres(), settings.namespace
+    most = settings.api.connections
+    doors.outbox = await OutboxDoor.open(dsn, namespace, "soma api", most, LOCK_S)
+    doors.aside = await OutboxDoor.open(dsn, namespace, "soma api aside", ASIDE, ASIDE_LOCK_S)
+    try:
+        yield
+    finally:
+        await asyncio.gather(doors.outbox.close(), doors.aside.close())
+
+
+@asynccontextmanager
 async def journal_of(settings: Settings, doors: Doors) -> AsyncIterator[Door | None]:
     """The journal's door, drained beside the requests; none if it is off. `JournalError`."""
     if settings.api.journal == "off":
@@ -77,7 +87,7 @@ async def journal_of(settings: Settings, doors: Doors) -> AsyncIterator[Door | N
     journal = await asyncio.to_thread(open_journal, settings)
     doors.journal = journal
     collect(journal, doors.metrics.registry)
-    door = Door(doors.outbox, journal, settings.journal.batch)
+    door = Door(doors.outbox, journal, settings.journal.batch, doors.aside)
     draining = asyncio.create_task(door.run(), name="journal")
     draining.add_done_callback(_ended)
     try:

@@ -32,6 +32,7 @@ class Doors:
     metrics: ApiMetrics
     buckets: Buckets
     outbox: OutboxDoor = field(init=False)  # from start to end of the app
+    aside: OutboxDoor = field(init=False)  # it too, over connections kept for asking and draining
     writing: Writing = field(init=False)
     journal: Journal | None = None  # likewise, unless it is off
 

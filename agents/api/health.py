@@ -84,7 +84,7 @@ async def _asked(doors: Doors) -> Ready:
     found: dict[str, Literal["up", "down"]] = {"postgres": "down"}
     try:
         async with asyncio.timeout(ASK_S):
-            await doors.outbox.ready()
+            await doors.aside.ready()
         found["postgres"] = "up"
     except (OutboxError, TimeoutError):
         pass

@@ -14,12 +14,12 @@ import time
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from agents.api.journal_sink import Adds, OutboxSink
 from agents.settings import Settings
 from stores.journal import Journal, JournalError, JournalEvent, Limits, Verdict
-from stores.outbox import Added, BadEvent, Event, NotMigrated, StoreDown, TooManyPending
+from stores.outbox import Added, BadEvent, Event, Locked, NotMigrated, StoreDown, TooManyPending
 from stores.outbox_checks import batch as checked
 
 FIRST_S = 0.1  # between two questions to a database that is away: doubling, with jitter
@@ -29,17 +29,12 @@ IDLE_S = 5.0
 CLEAN_S = 30.0
 HOLD_S = 1.0  # that an event waits, at most, for the last of the journal to be drained
 PATIENCE_S = 3.0  # with a database that says nothing; well below a request's own time
+LOCK_S = 1.0  # that an event waits for another's transaction: twice, and there is patience left
 DIGITS_MAX = 4000  # in a number: PostgreSQL keeps more, but not any number of them
 
 Add = Callable[[Sequence[Event]], Awaitable[Sequence[Added]]]
 
 logger = logging.getLogger(__name__)
-
-
-class Store(Adds, Protocol):
-    """The part of the outbox that is used here."""
-
-    async def ready(self) -> None: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,22 +50,27 @@ class Door:
 
     def __init__(
         self,
-        outbox: Store,
+        outbox: Adds,
         journal: Journal,
         batch: int = 500,
+        aside: Adds | None = None,
         clock: Callable[[], float] = time.monotonic,
         patience_s: float = PATIENCE_S,
     ) -> None:
+        """`aside`: the outbox over other connections, to ask it and drain into while all of
+        `outbox` wait; it should wait for locks no longer than the sink's LOCK_S."""
         self.away = False  # whether PostgreSQL didn't answer when it was last asked
         self.full: frozenset[str] = frozenset()  # tenants that wait because of their limit
         self._outbox = outbox
-        self._sink = OutboxSink(outbox)
+        self._aside = aside or outbox
+        self._sink = OutboxSink(self._aside)
         self._journal = journal
         self._batch = batch
         self._next_batch = batch  # smaller after a failure: it may be that it takes too long
         self._clock = clock
         self._patience_s = patience_s
         self._since = 0.0
+        self._locked: frozenset[str] = frozenset()
         self._failures = 0
         self._cleaned = clock()
         self._wake = asyncio.Event()
@@ -80,8 +80,8 @@ class Door:
     async def add_many(self, events: Sequence[Event], add: Add | None = None) -> Taken:
         """Take the events, all or none; returns once they are durable. `add`: another way to add.
 
-        BadEvent, TooManyPending, NotMigrated as the outbox has them; JournalError: PostgreSQL is
-        away and the journal can't take them.
+        BadEvent, TooManyPending, NotMigrated, Locked as the outbox has them; JournalError:
+        PostgreSQL is away and the journal can't take them.
         """
         tenants = {one.tenant for one in events}
         if blocked := sorted(tenants & self.full):
@@ -94,6 +94,10 @@ class Door:
                     return Taken(added=await (add or self._outbox.add_many)(events))
             except NotMigrated:
                 raise
+            except Locked as error:
+                if await self._answers():
+                    raise  # a wait for another's transaction is no outage
+                self._lost(error)
             except StoreDown as error:
                 self._lost(error)
             except TimeoutError:
@@ -103,6 +107,14 @@ class Door:
         seqs = await self._journal.append_many(kept)
         self._wake.set()
         return Taken(seqs=seqs)
+
+    async def _answers(self) -> bool:
+        try:
+            async with asyncio.timeout(self._patience_s):
+                await self._aside.ready()
+        except (StoreDown, TimeoutError):
+            return False
+        return True
 
     def _waiting(self, tenants: set[str]) -> bool:
         return any(self._journal.pending(tenant) for tenant in tenants)
@@ -141,7 +153,7 @@ class Door:
         draining = False
         try:
             if self.away:
-                await self._outbox.ready()
+                await self._aside.ready()
                 self._back()
             draining = True
             done = await self._journal.drain(self._bring, self._next_batch)
@@ -157,7 +169,11 @@ class Door:
             return LONGEST_S
         finally:
             self._between.set()
-        self.full = done.later
+        self.full = done.later - done.locked
+        if new := done.locked - self._locked:
+            names = ", ".join(sorted(new)[:10])
+            logger.warning("Events of %d tenants wait for open transactions: %s", len(new), names)
+        self._locked = done.locked
         self._failures, self._next_batch = 0, self._batch
         if done.drained or done.failed:
             logger.info("%d events drained, %d refused", done.drained, done.failed)

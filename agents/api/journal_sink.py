@@ -4,7 +4,12 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from stores.journal import JournalEvent, Verdict
-from stores.outbox import Added, BadEvent, Event, TooManyPending
+from stores.outbox import Added, BadEvent, Event, Locked, TooManyPending
+
+LOCK_S = 0.2  # the sink's outbox waits no longer for a lock: others of the batch wait with it
+
+LATER = Verdict("later")
+LOCKED = Verdict("locked")
 
 
 class Adds(Protocol):
@@ -12,61 +17,99 @@ class Adds(Protocol):
 
     async def add_many(self, events: Sequence[Event]) -> list[Added]: ...
 
+    async def ready(self) -> None: ...
+
 
 class OutboxSink:
     """Adds batches, all or none as the outbox does; a batch it refuses goes in parts.
 
-    A refused event is taken out and named, a tenant at its limit waits with all that follows, and
-    the others go on. `StoreDown` passes through: nothing is to be marked then.
+    A refused event is taken out and named. A tenant at its limit waits with all that follows, and
+    so does one whose event another open transaction holds up; the others go on. `StoreDown` passes
+    through: nothing is to be marked then.
     """
 
     def __init__(self, outbox: Adds) -> None:
         self._outbox = outbox
+        self._held_up: set[str] = set()  # tenants that were: apart from the others next time
 
     async def __call__(self, events: Sequence[JournalEvent]) -> list[Verdict]:
-        found: dict[int, Verdict] = {}
-        later: set[str] = set()
-        parts = [list(range(len(events)))]
-        while parts:
-            part = parts.pop()
-            these = [n for n in part if events[n].tenant not in later]
-            found |= {n: Verdict("later") for n in part if events[n].tenant in later}
-            if not these:
-                continue
-            try:
-                added = await self._outbox.add_many([_event(events[n]) for n in these])
-            except BadEvent as error:
-                bad = these[0] if len(these) == 1 else None
-                if error.index is not None:
-                    bad = these[error.index]
-                if bad is None:
-                    parts += _halves(these)
-                    continue
-                found[bad] = Verdict("failed", str(error))
-                parts.append([n for n in these if n != bad])
-            except TooManyPending as error:
-                tenants = {events[n].tenant for n in these}
-                full = error.tenant if error.tenant in tenants else None
-                if full is None and len(tenants) == 1:
-                    full = tenants.pop()
-                if full is None:
-                    parts += _halves(these)
-                    continue
-                later.add(full)
-                parts.append(these)
-            else:
-                found |= {n: _taken(one) for n, one in zip(these, added, strict=True)}
-        return [found[n] for n in range(len(events))]
+        return await _Batch(self._outbox, events, self._held_up).verdicts()
+
+
+class _Batch:
+    """One batch on its way."""
+
+    def __init__(self, outbox: Adds, events: Sequence[JournalEvent], held_up: set[str]) -> None:
+        self._outbox, self._events, self._held_up = outbox, events, held_up
+        self._found: dict[int, Verdict] = {}
+        self._later: dict[str, Verdict] = {}  # tenants that wait, and why
+        every = list(range(len(events)))
+        apart = [self._of(every, {tenant}) for tenant in sorted(self._tenants(every) & held_up)]
+        self._parts = [*apart, [n for n in every if events[n].tenant not in held_up]]
+
+    async def verdicts(self) -> list[Verdict]:
+        while self._parts:
+            part = self._parts.pop()
+            for n in part:
+                if (why := self._later.get(self._events[n].tenant)) is not None:
+                    self._found[n] = why
+            if these := [n for n in part if n not in self._found]:
+                await self._bring(these)
+        return [self._found[n] for n in range(len(self._events))]
+
+    async def _bring(self, these: list[int]) -> None:
+        try:
+            added = await self._outbox.add_many([_event(self._events[n]) for n in these])
+        except BadEvent as error:
+            self._refused(these, error)
+        except TooManyPending as error:
+            self._full(these, error.tenant)
+        except Locked:
+            await self._outbox.ready()  # if not even this goes, it is no tenant's lock: away
+            self._split(these, LOCKED)
+        else:
+            self._found |= {n: _taken(one) for n, one in zip(these, added, strict=True)}
+            self._held_up -= self._tenants(these)
+
+    def _refused(self, these: list[int], error: BadEvent) -> None:
+        bad = these[0] if len(these) == 1 else None
+        if error.index is not None:
+            bad = these[error.index]
+        if bad is None:
+            middle = len(these) // 2
+            self._parts += [these[middle:], these[:middle]]  # the first half is taken next
+            return
+        self._found[bad] = Verdict("failed", str(error))
+        self._parts.append([n for n in these if n != bad])
+
+    def _full(self, these: list[int], tenant: str | None) -> None:
+        if tenant in self._tenants(these):
+            self._later[tenant] = LATER
+            self._parts.append(these)
+        else:
+            self._split(these, LATER)
+
+    def _split(self, these: list[int], why: Verdict) -> None:
+        """Half of the tenants and the other half, until it is clear whose events must wait."""
+        tenants = sorted(self._tenants(these))
+        if len(tenants) == 1:
+            self._later[tenants[0]] = why
+            if why is LOCKED:
+                self._held_up.add(tenants[0])
+            self._parts.append(these)
+            return
+        half = set(tenants[: len(tenants) // 2])
+        self._parts += [self._of(these, set(tenants) - half), self._of(these, half)]
+
+    def _tenants(self, part: Sequence[int]) -> set[str]:
+        return {self._events[n].tenant for n in part}
+
+    def _of(self, part: Sequence[int], tenants: set[str]) -> list[int]:
+        return [n for n in part if self._events[n].tenant in tenants]
 
 
 def _event(one: JournalEvent) -> Event:
     return Event(one.topic, one.tenant, one.payload, one.dedupe_key, one.key, one.headers)
-
-
-def _halves(part: list[int]) -> list[list[int]]:
-    """The second half and the first, which is taken next."""
-    middle = len(part) // 2
-    return [part[middle:], part[:middle]]
 
 
 def _taken(one: Added) -> Verdict:

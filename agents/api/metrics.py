@@ -26,7 +26,7 @@ class ApiMetrics:
         self.in_flight = Gauge("soma_http_in_flight", "Requests under way.", registry=self.registry)
         self.refused = Counter(
             "soma_http_refused",
-            "Requests refused for a limit: concurrency, rate, pending, body, time.",
+            "Requests refused for a limit: concurrency, rate, pending, lock, time.",
             ("limit",),
             registry=self.registry,
         )

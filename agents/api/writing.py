@@ -12,7 +12,15 @@ from agents.api.journal_door import Add, Door, Taken
 from agents.api.metrics import ApiMetrics
 from agents.api.problems import Problem
 from stores.journal import JournalError
-from stores.outbox import Added, BadEvent, BadQuestion, Event, StoreDown, TooManyPending
+from stores.outbox import (
+    Added,
+    BadEvent,
+    BadQuestion,
+    Event,
+    Locked,
+    StoreDown,
+    TooManyPending,
+)  # fmt: skip
 from stores.outbox_door import OutboxDoor
 
 DOWN_S = 1.0  # how long nobody asks a database that didn't answer
@@ -50,7 +58,7 @@ class Writing:
         """Write events of one tenant, all or none; see `OutboxDoor.add_whole`.
 
         `Problem` 422 for events that no store takes, 429 above the tenant's max_pending, 503 when
-        no store answers.
+        no store answers, or another's open transaction holds one of the events' dedupe keys.
         """
         other: int | None = None
 
@@ -70,6 +78,13 @@ class Writing:
             self._metrics.refused.labels("pending").inc()
             many = "The tenant has as many events pending as it may."
             raise Problem(429, many, PENDING_S) from None
+        except Locked:
+            self._metrics.refused.labels("lock").inc()
+            held = (
+                "Another open transaction holds the dedupe key of one of these events, or the whole"
+                " outbox: try again when it has ended. Nothing was accepted."
+            )
+            raise Problem(503, held, RETRY_S) from None
         except (StoreDown, JournalError) as error:
             self._went(error)
             raise away() from None

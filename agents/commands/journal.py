@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 import click
 
 from agents.api.journal_door import journal_folder, open_journal
-from agents.api.journal_sink import OutboxSink
+from agents.api.journal_sink import LOCK_S, OutboxSink
 from agents.settings import Settings, load
 from stores import journal_folder as folders
 from stores.journal import Journal, JournalError, JournalLockedError, JournalRow
@@ -151,23 +151,30 @@ def drain(folder: Path | None, as_json: bool) -> None:
     settings = load()
 
     async def drained(one: Journal) -> dict[str, Any]:
-        outbox = await Outbox.open(settings.postgres(), settings.namespace, "soma journal drain")
+        outbox = await Outbox.open(
+            settings.postgres(), settings.namespace, "soma journal drain", lock_s=LOCK_S
+        )
         try:
             done = await one.drain(OutboxSink(outbox), settings.journal.batch)
         finally:
             await outbox.close()
         left = one.pending()
-        full = sorted(done.later)
-        return {"drained": done.drained, "failed": done.failed, "pending": left, "full": full}
+        return {
+            "drained": done.drained, "failed": done.failed, "pending": left,
+            "full": sorted(done.later - done.locked), "locked": sorted(done.locked),
+        }  # fmt: skip
 
     done = _with_journal(settings, folder, drained)
     if as_json:
         click.echo(json.dumps(done))
     else:
         click.echo(f"{done['drained']:,} events drained, {done['failed']:,} refused.")
-        if done["full"]:
-            tenants = ", ".join(done["full"][:10])
-            click.echo(f"{done['pending']:,} wait: at their limit of pending events: {tenants}")
+        if done["pending"]:
+            click.echo(f"{done['pending']:,} wait.")
+        for name, why in (("full", "At their limit of pending events"),
+                          ("locked", "Held up by another open transaction")):  # fmt: skip
+            if done[name]:
+                click.echo(f"{why}: {', '.join(done[name][:10])}")
     if done["pending"]:
         raise click.exceptions.Exit(1)
 

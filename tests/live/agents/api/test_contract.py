@@ -97,7 +97,7 @@ def test_hostile_requests_are_answered_with_problems(process: Callable[..., ApiP
 
 def test_too_many_at_once_and_too_slow_are_said(doors: Doors, database: Settings) -> None:
     """Concurrency 1 and a database that doesn't answer in time."""
-    client = doors(concurrency=1, timeout_s=1.0, body_timeout_s=0.5)
+    client = doors(concurrency=1, timeout_s=0.4, body_timeout_s=0.2)
     one = {"payload": observation()}
     answers: list[httpx.Response] = []
 
