@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, Literal, Self
 
 from stores import journal_folder as folders
+from stores.journal_dedupe import Answered, Kept
 from stores.journal_file import (
     ROWS_MAX,
     JournalClosedError,
@@ -34,9 +35,9 @@ from stores.journal_file import (
 from stores.journal_writer import RESERVE, Limits, Writer
 
 __all__ = [
-    "Drained", "Journal", "JournalClosedError", "JournalCorruptError", "JournalDiskError",
-    "JournalDiskFullError", "JournalError", "JournalEvent", "JournalFullError",
-    "JournalLockedError", "JournalRow", "Limits", "Replayed", "Sink", "State", "Verdict",
+    "Answered", "Drained", "Journal", "JournalClosedError", "JournalCorruptError",
+    "JournalDiskError", "JournalDiskFullError", "JournalError", "JournalEvent", "JournalFullError",
+    "JournalLockedError", "JournalRow", "Kept", "Limits", "Replayed", "Sink", "State", "Verdict",
 ]  # fmt: skip
 
 BATCH = 500
@@ -140,16 +141,31 @@ class Journal:
         return (await self.append_many([event]))[0]
 
     async def append_many(self, events: Sequence[JournalEvent]) -> list[int]:
-        """Keep events, all or none; their seqs."""
+        """Keep events, all or none; their seqs. `ValueError`: see `differs` of `Kept`."""
+        kept, _ = await self.keep(events)
+        if any(one.differs for one in kept):
+            raise ValueError("a dedupe key is that of an event that says something else")
+        return [one.seq for one in kept]
+
+    async def keep(
+        self,
+        events: Sequence[JournalEvent],
+        together: Sequence[int] = (),
+        unused: str | None = None,
+    ) -> Answered:
+        """Keep events, all or none, each dedupe key once: what waits already isn't kept again.
+
+        `together`, `unused`: see `OutboxDoor.add_whole`. Errors as of `append`.
+        """
         if not events:
-            return []
+            return Answered([])
         now = self._clock()
         stamped = [one if one.created else replace(one, created=now) for one in events]
         for one in stamped:
             self._fits(one)
         loop = asyncio.get_running_loop()
-        answer: asyncio.Future[list[int]] = loop.create_future()
-        self._writer.append(stamped, loop, answer)
+        answer: asyncio.Future[Answered] = loop.create_future()
+        self._writer.append(stamped, loop, answer, together, unused)
         return await answer
 
     def _fits(self, event: JournalEvent) -> None:

@@ -18,7 +18,7 @@ from typing import Any, Literal, Self
 ROWS_MAX = 1_000_000_000  # of a file: a row's seq is the file's number * ROWS_MAX + 1, 2, …
 WAL_PAGES = 512  # 2 MiB, then SQLite brings the log into the file
 APPLICATION_ID = 0x534A_4F55
-VERSION = 1
+VERSION = 2
 BUSY_S = 5.0
 
 SCHEMA = """
@@ -32,9 +32,11 @@ CREATE TABLE IF NOT EXISTS events (
     headers    TEXT,           -- JSON object
     dedupe_key TEXT NOT NULL,
     state      TEXT NOT NULL DEFAULT 'pending' CHECK (state IN ('pending', 'drained', 'failed')),
-    error      TEXT
+    error      TEXT,
+    but_for    TEXT            -- since version 2
 );
 CREATE INDEX IF NOT EXISTS events_open ON events (state, seq) WHERE state <> 'drained';
+CREATE INDEX IF NOT EXISTS events_keys ON events (tenant, dedupe_key);
 """
 COLUMNS = "seq, created, topic, tenant, key, payload, headers, dedupe_key, state, error"
 
@@ -80,6 +82,7 @@ class JournalEvent:
     dedupe_key: str
     headers: dict[str, str] | None = None
     created: float = 0.0  # s since 1970; 0: when it is appended
+    but_for: str | None = None  # as the outbox's Event has it; kept, but not listed
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,8 +148,11 @@ class JournalFile:
         run("PRAGMA synchronous = FULL")
         run(f"PRAGMA wal_autocheckpoint = {WAL_PAGES}")
         if run("PRAGMA user_version").fetchone()[0] != VERSION:
+            names = [row[1] for row in run("PRAGMA table_info(events)").fetchall()]
+            old = bool(names) and "but_for" not in names
+            column = "ALTER TABLE events ADD COLUMN but_for TEXT;" if old else ""
             self._sql.executescript(
-                f"BEGIN IMMEDIATE; {SCHEMA} PRAGMA application_id = {APPLICATION_ID};"
+                f"BEGIN IMMEDIATE; {column} {SCHEMA} PRAGMA application_id = {APPLICATION_ID};"
                 f" PRAGMA user_version = {VERSION}; COMMIT;"
             )
 
@@ -169,12 +175,13 @@ class JournalFile:
                 one.payload,
                 None if one.headers is None else json.dumps(one.headers),
                 one.dedupe_key,
+                one.but_for,
             )
             for n, one in enumerate(events)
         ]
         self._commit(
-            "INSERT INTO events (seq, created, topic, tenant, key, payload, headers, dedupe_key)"
-            " VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+            "INSERT INTO events (seq, created, topic, tenant, key, payload, headers, dedupe_key,"
+            " but_for) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
             rows,
         )
 
@@ -218,11 +225,16 @@ class JournalFile:
         """The oldest pending rows with a seq above `after`, except those of some tenants."""
         return _rows(
             self._ask(
-                f"SELECT {COLUMNS} FROM events WHERE state = 'pending' AND seq > ? AND tenant"
-                " NOT IN (SELECT value FROM json_each(?)) ORDER BY seq LIMIT ?",
+                f"SELECT {COLUMNS}, but_for FROM events WHERE state = 'pending' AND seq > ?"
+                " AND tenant NOT IN (SELECT value FROM json_each(?)) ORDER BY seq LIMIT ?",
                 (after, json.dumps(list(without)), most),
             )
         )
+
+    def of_keys(self, pairs: Iterable[tuple[str, str]]) -> list[JournalRow]:
+        """The rows of these tenants' dedupe keys, in any order."""
+        asked = f"SELECT {COLUMNS} FROM events WHERE tenant = ? AND dedupe_key = ?"
+        return _rows([row for pair in pairs for row in self._ask(asked, pair)])
 
     def rows(self, state: State | None, limit: int, offset: int) -> list[JournalRow]:
         """A page of its rows, oldest first."""
@@ -309,23 +321,16 @@ def _page(
 
 
 def _rows(found: Iterable[Sequence[Any]]) -> list[JournalRow]:
-    return [
-        JournalRow(
-            seq,
-            JournalEvent(
-                topic,
-                tenant,
-                key,
-                payload,
-                dedupe_key,
-                None if headers is None else json.loads(headers),
-                created,
-            ),
-            state,
-            error,
-        )
-        for seq, created, topic, tenant, key, payload, headers, dedupe_key, state, error in found
-    ]
+    return [_row(*values) for values in found]
+
+
+def _row(
+    seq: int, created: float, topic: str, tenant: str, key: str, payload: str, headers: str | None,
+    dedupe_key: str, state: State, error: str | None, but_for: str | None = None,
+) -> JournalRow:  # fmt: skip
+    kept = None if headers is None else json.loads(headers)
+    event = JournalEvent(topic, tenant, key, payload, dedupe_key, kept, created, but_for)
+    return JournalRow(seq, event, state, error)
 
 
 def sync_folder(folder: Path) -> None:

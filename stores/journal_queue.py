@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from stores.journal_dedupe import Answered, Known, Pair, Sorted
 from stores.journal_file import JournalEvent, State
 
 logger = logging.getLogger(__name__)
@@ -42,7 +43,20 @@ class Append:
     events: Sequence[JournalEvent]
     size: int
     loop: asyncio.AbstractEventLoop
-    answer: "asyncio.Future[list[int]]"
+    answer: "asyncio.Future[Answered]"
+    together: Sequence[int] = ()
+    unused: str | None = None
+    sorted: Sorted | None = None
+
+    def pairs(self) -> set[Pair]:
+        """The dedupe keys that must be known to sort the events out."""
+        found = {(one.tenant, one.dedupe_key) for one in self.events}
+        return found if self.unused is None else found | {(self.events[0].tenant, self.unused)}
+
+    def sort_out(self, known: dict[Pair, Known]) -> list[Known]:
+        """Those to be written; `known` gets them."""
+        self.sorted = Sorted(self.events, known, self.together, self.unused)
+        return self.sorted.fresh
 
 
 @dataclass(slots=True)
@@ -70,12 +84,11 @@ def do(one: Work) -> None:
         one.answer.set_result(result)
 
 
-def answer(group: list[Append], first: int, error: Exception | None) -> None:
+def answer(group: list[Append], error: Exception | None) -> None:
     """Tell the writers, with one call into each event loop."""
-    by_loop: dict[asyncio.AbstractEventLoop, list[tuple[Append, int]]] = {}
+    by_loop: dict[asyncio.AbstractEventLoop, list[Append]] = {}
     for one in group:
-        by_loop.setdefault(one.loop, []).append((one, first))
-        first += len(one.events)
+        by_loop.setdefault(one.loop, []).append(one)
     for loop, theirs in by_loop.items():
         try:
             loop.call_soon_threadsafe(_resolve, theirs, error)
@@ -83,11 +96,11 @@ def answer(group: list[Append], first: int, error: Exception | None) -> None:
             logger.warning("%d appends have nobody who waits for them", len(theirs))
 
 
-def _resolve(theirs: list[tuple[Append, int]], error: Exception | None) -> None:
-    for one, first in theirs:
+def _resolve(theirs: list[Append], error: Exception | None) -> None:
+    for one in theirs:
         if one.answer.done():  # cancelled: nobody waits
             continue
-        if error is None:
-            one.answer.set_result(list(range(first, first + len(one.events))))
-        else:
+        if error is not None:
             one.answer.set_exception(error)
+        elif one.sorted is not None:
+            one.answer.set_result(one.sorted.answered())

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from stores import journal_folder as folders
+from stores.journal_dedupe import Answered, Known, Pair
 from stores.journal_file import (
     ROWS_MAX,
     JournalClosedError,
@@ -31,6 +32,7 @@ from stores.journal_queue import Append, Held, Work, answer, do, size_of
 
 GROUP_MAX = 2_000  # events in one commit
 RESERVE = 4 << 20  # kept free below the limit: SQLite's log, and a file being packed
+RANK: dict[State, int] = {"pending": 0, "drained": 1, "failed": 2}
 LOOK_S = 60.0  # how often an idle writer looks whether its file is old
 
 T = TypeVar("T")
@@ -88,9 +90,11 @@ class Writer:
         self,
         events: Sequence[JournalEvent],
         loop: asyncio.AbstractEventLoop,
-        answer: "asyncio.Future[list[int]]",
+        answer: "asyncio.Future[Answered]",
+        together: Sequence[int] = (),
+        unused: str | None = None,
     ) -> None:
-        """Have the events committed together; `answer` gets their seqs.
+        """Have the events committed together; `answer` gets what became of them.
 
         JournalFullError, JournalClosedError: nothing of them will be kept.
         """
@@ -103,7 +107,7 @@ class Writer:
                     f"the journal holds {self.bytes:,} bytes and may hold"
                     f" {self.limits.max_bytes:,}: wait until it is drained, or raise its limit"
                 )
-            self._queue.append(Append(events, size, loop, answer))
+            self._queue.append(Append(events, size, loop, answer, together, unused))
             self._coming_bytes += size
             self._coming.update(one.tenant for one in events)
             self._changed.notify()
@@ -272,7 +276,7 @@ class Writer:
             with self._changed:
                 self._closing = True
                 left, self._queue = list(self._queue), deque()
-            answer([one for one in left if isinstance(one, Append)], 0, error)
+            answer([one for one in left if isinstance(one, Append)], error)
             for one in left:
                 if isinstance(one, Work):
                     one.answer.set_exception(error)
@@ -310,9 +314,13 @@ class Writer:
     def _commit(self, group: list[Append]) -> None:
         events = [event for one in group for event in one.events]
         error: Exception | None = None
-        first = 0
+        fresh: list[Known] = []
         try:
-            first = self._inserted(events)
+            known = self._known({pair for one in group for pair in one.pairs()})
+            fresh = [new for one in group for new in one.sort_out(known)]
+            first = self._inserted([one.event for one in fresh]) if fresh else 0
+            for n, one_of_them in enumerate(fresh):
+                one_of_them.seq = first + n
         except Exception as found:
             error = found
         with self._changed:
@@ -321,13 +329,28 @@ class Writer:
                 self._coming[event.tenant] -= 1
                 if not self._coming[event.tenant]:
                     del self._coming[event.tenant]
-            if error is None:
+            if error is None and fresh:
                 held = self.held[self.number]
-                held.counts["pending"] += len(events)
-                held.waiting.update(event.tenant for event in events)
+                held.counts["pending"] += len(fresh)
+                held.waiting.update(one.event.tenant for one in fresh)
         if error is not None:
             logger.error("%d events aren't accepted: %s", len(events), error)
-        answer(group, first, error)
+        answer(group, error)
+
+    def _known(self, pairs: set[Pair]) -> dict[Pair, Known]:
+        """What the files have of these dedupe keys: what waits, else drained, else refused."""
+        found: dict[Pair, Known] = {}
+        for number in sorted(self.held):
+            try:
+                rows = self._file(number).of_keys(pairs)
+            except JournalCorruptError as error:
+                self.set_aside(number, error)
+                continue
+            for row in rows:
+                pair = (row.event.tenant, row.event.dedupe_key)
+                if pair not in found or RANK[row.state] < RANK[found[pair].state]:
+                    found[pair] = Known(row.event, row.seq, row.state)
+        return found
 
     def _inserted(self, events: Sequence[JournalEvent]) -> int:
         try:

@@ -8,6 +8,7 @@ from typing import Any
 
 from stores import outbox_checks as checks
 from stores import outbox_statements as sql
+from stores.content import content
 from stores.outbox import Outbox
 from stores.outbox_types import Added, Event, Locked, TenantSummary
 
@@ -107,11 +108,16 @@ class OutboxDoor(Outbox):
             pass
         return added, other
 
-    async def first(self, tenant: str, number: int) -> tuple[str, str, str | None] | None:
-        """(topic, key, payload as JSON text) of an event."""
+    async def repeats(self, event: Event, number: int) -> bool:
+        """Whether the tenant's event `number` says the same, but for the field `but_for`."""
         async with self._connection() as connection:
-            row = await connection.fetchrow(self._sql(FIRST), tenant, number)
-        return None if row is None else (row["topic"], row["key"], row["payload"])
+            row = await connection.fetchrow(self._sql(FIRST), event.tenant, number)
+        if row is None or row["payload"] is None:
+            return False
+        key = event.tenant if event.key is None else event.key
+        if (row["topic"], row["key"]) != (event.topic, key):
+            return False
+        return bool(content(row["payload"], event.but_for) == content(event.payload, event.but_for))
 
     async def of_tenants(self, ids: Sequence[int], tenants: Collection[str]) -> list[int]:
         """Those of the ids that are events of these tenants."""

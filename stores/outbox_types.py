@@ -47,7 +47,11 @@ class Locked(StoreDown):
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """What is to be added. `payload` is JSON text; `key` is the scope of order, else the tenant."""
+    """What is to be added. `payload` is JSON text; `key` is the scope of order, else the tenant.
+
+    `but_for`: a field of the payload that a repetition may have otherwise, for it isn't the
+    sender's (a time that was given by us). Adding doesn't look at it: see `OutboxDoor.repeats`.
+    """
 
     topic: str
     tenant: str
@@ -55,6 +59,7 @@ class Event:
     dedupe_key: str
     key: str | None = None
     headers: Mapping[str, str] | None = None
+    but_for: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -201,15 +201,13 @@ def unfit(schema: str, payload: Mapping[str, Any]) -> str:
 
 def outcome(written: Written, keys: Sequence[str]) -> list[EventOut]:
     """What became of each. `Problem` 409 when a key was used for something else."""
-    if written.journaled:
-        return [EventOut(id=None, dedupe_key=key, duplicate=False) for key in keys]
     conflicts = [
         {"at": f"/{k}", "dedupe_key": keys[k], "id": one.id}
         for k, one in enumerate(written.added)
         if one.differs
     ]
     if written.other is not None:
-        conflicts.append({"at": "", "dedupe_key": "", "id": written.other})
+        conflicts.append({"at": "", "dedupe_key": "", "id": written.other.id})
     if conflicts:
         detail = "The idempotency key was used for something else; nothing was accepted."
         raise Problem(409, detail, conflicts=conflicts[:100])

@@ -18,7 +18,7 @@ from typing import Any
 
 from agents.api.journal_sink import Adds, OutboxSink
 from agents.settings import Settings
-from stores.journal import Journal, JournalError, JournalEvent, Limits, Verdict
+from stores.journal import Journal, JournalError, JournalEvent, Kept, Limits, Verdict
 from stores.outbox import Added, BadEvent, Event, Locked, NotMigrated, StoreDown, TooManyPending
 from stores.outbox_checks import batch as checked
 
@@ -39,10 +39,19 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Taken:
-    """Where the events are now: in the outbox (`added`), or in the journal (`seqs`)."""
+    """Where the events are now: in the outbox (`added`), or in the journal (`kept`).
+
+    The journal keeps none of them where one `differs`, or with `other`.
+    """
 
     added: Sequence[Added] = ()
-    seqs: Sequence[int] = ()
+    kept: Sequence[Kept] = ()
+    other: Kept | None = None
+
+    @property
+    def seqs(self) -> list[int]:
+        """Of those in the journal."""
+        return [one.seq for one in self.kept]
 
 
 class Door:
@@ -77,8 +86,16 @@ class Door:
         self._between = asyncio.Event()  # set while no round of draining is under way
         self._between.set()
 
-    async def add_many(self, events: Sequence[Event], add: Add | None = None) -> Taken:
+    async def add_many(
+        self,
+        events: Sequence[Event],
+        add: Add | None = None,
+        together: Sequence[int] = (),
+        unused: str | None = None,
+    ) -> Taken:
         """Take the events, all or none; returns once they are durable. `add`: another way to add.
+
+        `together`, `unused`: for the journal, as `OutboxDoor.add_whole` has them.
 
         BadEvent, TooManyPending, NotMigrated, Locked as the outbox has them; JournalError:
         PostgreSQL is away and the journal can't take them.
@@ -104,9 +121,9 @@ class Door:
                 self._lost(StoreDown(f"no answer within {self._patience_s:g} s"))
         kept = [_kept(one, n) for n, one in enumerate(events)]
         checked(events)
-        seqs = await self._journal.append_many(kept)
+        answered = await self._journal.keep(kept, together, unused)
         self._wake.set()
-        return Taken(seqs=seqs)
+        return Taken(kept=answered.kept, other=answered.other)
 
     async def _answers(self) -> bool:
         try:
@@ -232,7 +249,9 @@ def _kept(one: Event, index: int) -> JournalEvent:
         raise BadEvent("the payload has a NUL character", index)
     headers = None if one.headers is None else dict(one.headers)
     key = one.tenant if one.key is None else one.key
-    return JournalEvent(one.topic, one.tenant, key, one.payload, one.dedupe_key, headers)
+    return JournalEvent(
+        one.topic, one.tenant, key, one.payload, one.dedupe_key, headers, but_for=one.but_for
+    )
 
 
 def _number(text: str) -> float:

@@ -8,6 +8,7 @@ from stores.outbox import Added, BadEvent, Event, Locked, TooManyPending
 
 LOCK_S = 0.2  # the sink's outbox waits no longer for a lock: others of the batch wait with it
 
+DRAINED = Verdict("drained")
 LATER = Verdict("later")
 LOCKED = Verdict("locked")
 
@@ -18,6 +19,8 @@ class Adds(Protocol):
     async def add_many(self, events: Sequence[Event]) -> list[Added]: ...
 
     async def ready(self) -> None: ...
+
+    async def repeats(self, event: Event, number: int) -> bool: ...
 
 
 class OutboxSink:
@@ -68,8 +71,17 @@ class _Batch:
             await self._outbox.ready()  # if not even this goes, it is no tenant's lock: away
             self._split(these, LOCKED)
         else:
-            self._found |= {n: _taken(one) for n, one in zip(these, added, strict=True)}
+            for n, one in zip(these, added, strict=True):
+                self._found[n] = await self._taken(_event(self._events[n]), one)
             self._held_up -= self._tenants(these)
+
+    async def _taken(self, event: Event, one: Added) -> Verdict:
+        if not one.differs:
+            return DRAINED
+        if event.but_for is not None and await self._outbox.repeats(event, one.id):
+            return DRAINED
+        said = f"its dedupe key is that of event {one.id}, which says something else"
+        return Verdict("failed", said)
 
     def _refused(self, these: list[int], error: BadEvent) -> None:
         bad = these[0] if len(these) == 1 else None
@@ -109,11 +121,6 @@ class _Batch:
 
 
 def _event(one: JournalEvent) -> Event:
-    return Event(one.topic, one.tenant, one.payload, one.dedupe_key, one.key, one.headers)
-
-
-def _taken(one: Added) -> Verdict:
-    if one.differs:
-        said = f"its dedupe key is that of event {one.id}, which says something else"
-        return Verdict("failed", said)
-    return Verdict("drained")
+    return Event(
+        one.topic, one.tenant, one.payload, one.dedupe_key, one.key, one.headers, one.but_for
+    )

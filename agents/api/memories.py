@@ -22,7 +22,7 @@ from agents.api.doors import (
 )
 from agents.api.events import PAYLOAD_BYTES_MAX, Text, outcome, unfit
 from agents.api.problems import Problem, documented
-from agents.api.writing import Written
+from agents.api.writing import Fate, Written
 from stores.outbox import Event, OutboxError
 
 TOPIC = "memory.events"
@@ -101,10 +101,9 @@ async def remember(
     record = recorded(body, whose, dedupe_key)
     if bad := unfit(SCHEMA, record):
         raise Problem(422, "Not as the schema memory_event has it.", errors=[_at("", bad)])
-    event = _event(whose, record, dedupe_key, trace_of(request))
-    written = await doors.writing.write([event])
-    if body.ts is None:
-        written = await _but_for_ts(doors, written, event, record)
+    stamped = "ts" if body.ts is None else None
+    event = _event(whose, record, dedupe_key, trace_of(request), stamped)
+    written = await _but_for_ts(doors, await doors.writing.write([event]), event)
     (out,) = outcome(written, [dedupe_key])
     if out.duplicate:
         response.status_code = 200
@@ -148,30 +147,25 @@ def recorded(body: MemoryIn, tenant: str, dedupe_key: str) -> dict[str, Any]:
     }
 
 
-def _event(tenant: str, record: dict[str, Any], dedupe_key: str, trace: dict[str, str]) -> Event:
+def _event(
+    tenant: str, record: dict[str, Any], dedupe_key: str, trace: dict[str, str], but_for: str | None
+) -> Event:
     text = json.dumps(record, ensure_ascii=False)
     if len(text.encode()) > PAYLOAD_BYTES_MAX:
         raise Problem(413, f"The memory has more than {PAYLOAD_BYTES_MAX} bytes.")
-    return Event(TOPIC, tenant, text, dedupe_key, record["id"], trace or None)
+    return Event(TOPIC, tenant, text, dedupe_key, record["id"], trace or None, but_for)
 
 
-async def _but_for_ts(
-    doors: Doors, written: Written, event: Event, record: dict[str, Any]
-) -> Written:
+async def _but_for_ts(doors: Doors, written: Written, event: Event) -> Written:
     """A repetition differs from the first in the time that we gave it: that isn't another body."""
-    if written.journaled or not written.added[0].differs:
-        return written
-    added = written.added[0]
+    (first,) = written.added
+    if event.but_for is None or first.id is None or not first.differs:
+        return written  # (the journal has looked at it so already)
     try:
-        first = await doors.outbox.first(event.tenant, added.id)
+        same = await doors.outbox.repeats(event, first.id)
     except OutboxError:
         raise Problem(503, "The outbox isn't there.", {"Retry-After": "2"}) from None
-    if first is None or first[:2] != (TOPIC, event.key) or first[2] is None:
-        return written
-    before = json.loads(first[2])
-    if {**before, "ts": None} != {**json.loads(event.payload), "ts": None}:
-        return written
-    return Written([type(added)(added.id, duplicate=True, differs=False)])
+    return Written([Fate(first.id, duplicate=True, differs=False)]) if same else written
 
 
 def _micros(ts: datetime | None) -> int:

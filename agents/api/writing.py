@@ -31,12 +31,21 @@ logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
-class Written:
-    """What became of a batch: an `Added` for each event, or all are in the journal (empty)."""
+class Fate:
+    """What became of an event. A `duplicate` was there before; one that `differs` says else."""
 
-    added: list[Added]
+    id: int | None  # in the outbox; None in the journal
+    duplicate: bool
+    differs: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """What became of a batch; nothing was accepted where one `differs`, or with `other`."""
+
+    added: list[Fate]
     journaled: bool = False
-    other: int | None = None  # an event that shows that the idempotency key was used otherwise
+    other: Fate | None = None  # an event that shows that the idempotency key was used otherwise
 
 
 class Writing:
@@ -68,7 +77,7 @@ class Writing:
             return added
 
         try:
-            taken = await self._taken(events, add)
+            taken = await self._taken(events, add, together, unused)
         except BadEvent as error:
             at = "" if error.index is None else f"/{error.index}"
             raise Problem(422, str(error), errors=[{"at": at, "detail": str(error)}]) from None
@@ -88,23 +97,30 @@ class Writing:
         except (StoreDown, JournalError) as error:
             self._went(error)
             raise away() from None
-        if taken.seqs:
-            self._count("journaled", len(taken.seqs))
-            return Written([], journaled=True)
+        if taken.kept:
+            kept = [Fate(None, one.duplicate, one.differs) for one in taken.kept]
+            first = None if taken.other is None else Fate(None, duplicate=True, differs=True)
+            return self._counted(Written(kept, True, first), "journaled")
         self._came()
-        added = list(taken.added)
-        if other is None and not any(one.differs for one in added):
-            known = sum(one.duplicate for one in added)
-            self._count("new", len(added) - known)
-            self._count("duplicate", known)
-        return Written(added, other=other)
+        added = [Fate(one.id, one.duplicate, one.differs) for one in taken.added]
+        first = None if other is None else Fate(other, duplicate=True, differs=True)
+        return self._counted(Written(added, other=first), "new")
 
-    async def _taken(self, events: Sequence[Event], add: Add) -> Taken:
+    async def _taken(
+        self, events: Sequence[Event], add: Add, together: Sequence[int], unused: str | None
+    ) -> Taken:
         if self._door is not None:
-            return await self._door.add_many(events, add)
+            return await self._door.add_many(events, add, together, unused)
         if time.monotonic() < self._down_until:
             raise away()
         return Taken(added=await add(events))
+
+    def _counted(self, written: Written, result: str) -> Written:
+        if written.other is None and not any(one.differs for one in written.added):
+            known = sum(one.duplicate for one in written.added)
+            self._count(result, len(written.added) - known)
+            self._count("duplicate", known)
+        return written
 
     def _count(self, result: str, number: int) -> None:
         if number:

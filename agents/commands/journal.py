@@ -15,7 +15,8 @@ from agents.api.journal_sink import LOCK_S, OutboxSink
 from agents.settings import Settings, load
 from stores import journal_folder as folders
 from stores.journal import Journal, JournalError, JournalLockedError, JournalRow
-from stores.outbox import Outbox, OutboxError
+from stores.outbox import OutboxError
+from stores.outbox_door import OutboxDoor
 from stores.postgres import PostgresError
 
 T = TypeVar("T")
@@ -151,7 +152,7 @@ def drain(folder: Path | None, as_json: bool) -> None:
     settings = load()
 
     async def drained(one: Journal) -> dict[str, Any]:
-        outbox = await Outbox.open(
+        outbox = await OutboxDoor.open(
             settings.postgres(), settings.namespace, "soma journal drain", lock_s=LOCK_S
         )
         try:
@@ -181,7 +182,8 @@ def drain(folder: Path | None, as_json: bool) -> None:
 
 def row_data(row: JournalRow) -> dict[str, Any]:
     """A row as JSON data."""
-    return {"seq": row.seq, "state": row.state, "error": row.error, **asdict(row.event)}
+    shown = {name: value for name, value in asdict(row.event).items() if name != "but_for"}
+    return {"seq": row.seq, "state": row.state, "error": row.error, **shown}
 
 
 def _there(settings: Settings, folder: Path | None) -> Path:

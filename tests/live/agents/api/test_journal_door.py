@@ -12,7 +12,8 @@ from agents.api.journal_door import Door, open_journal
 from agents.api.journal_sink import OutboxSink
 from agents.settings import Settings
 from stores.journal import Journal, JournalEvent
-from stores.outbox import BadEvent, Event, Outbox, TooManyPending
+from stores.outbox import BadEvent, Event, TooManyPending
+from stores.outbox_door import OutboxDoor
 from stores.postgres import connected, schema_of
 from tests.live.agents.api.conftest import OwnPostgres
 from tests.live.agents.projections.compare import migrated
@@ -46,8 +47,8 @@ async def stored(settings: Settings) -> list[tuple[str, str, int]]:
 
 
 @asynccontextmanager
-async def outbox_of(settings: Settings) -> AsyncIterator[Outbox]:
-    outbox = await Outbox.open(settings.postgres(), settings.namespace)
+async def outbox_of(settings: Settings) -> AsyncIterator[OutboxDoor]:
+    outbox = await OutboxDoor.open(settings.postgres(), settings.namespace)
     try:
         yield outbox
     finally:

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 
+import httpx
 import pytest
 
 from agents.settings import Settings
@@ -35,11 +36,12 @@ def test_events_are_accepted_and_arrive_though_postgres_is_away(postgres: OwnPos
         assert (kept.status_code, kept.json()["journaled"]) == (202, True), kept.text
         assert client.get("/readyz").json()["status"] == "degraded"
         again = client.post("/events/cog.observations", json=body, headers=acme())
-        assert again.status_code == 202
+        assert (again.status_code, again.json()["journaled"]) == (200, True)
+        assert all(one["duplicate"] for one in again.json()["events"])
         stats = client.get(STATS, headers=admin()).json()
-        assert (stats["pending"], stats["tenants_waiting"]) == (4, 1)
+        assert (stats["pending"], stats["tenants_waiting"]) == (2, 1)
         text = client.get("/metrics").text
-        assert 'soma_journal_records{state="pending"} 4.0' in text
+        assert 'soma_journal_records{state="pending"} 2.0' in text
         assert "soma_journal_bytes" in text
         rows = client.get("/admin/journal/events?limit=1&offset=1", headers=admin()).json()
         assert [one["dedupe_key"] for one in rows["events"]] == ["d3"]
@@ -47,6 +49,58 @@ def test_events_are_accepted_and_arrive_though_postgres_is_away(postgres: OwnPos
         eventually(lambda: client.get(STATS, headers=admin()).json()["pending"] == 0)
         found = [one["dedupe_key"] for one in events_of(own)]
         assert found[1:] == ["d2", "d3"], "once each, though accepted twice"
+
+
+def test_a_key_used_otherwise_is_a_conflict_in_the_journal_too(postgres: OwnPostgres) -> None:
+    own = postgres.settings.model_copy(update={"api": api_settings(journal="on")})
+    one, other = {"payload": observation(1)}, {"payload": observation(2)}
+    with Client(own) as client:
+
+        def post(body: object, **headers: str) -> httpx.Response:
+            return client.post("/events/cog.observations", json=body, headers=acme(**headers))
+
+        postgres.stop()
+        answers = [post(body, x_idempotency_key="j1") for body in (one, one, other)]
+        assert [answer.status_code for answer in answers] == [202, 200, 409], answers[2].text
+        (conflict,) = answers[2].json()["conflicts"]
+        assert conflict == {"at": "/0", "dedupe_key": "j1", "id": None}
+        twice = [body | {"dedupe_key": "jb"} for body in (one, other)]
+        assert post(twice).status_code == 409
+        assert post([one, one], x_idempotency_key="j1").status_code == 409, (
+            "a batch of another size"
+        )
+        text = client.get("/metrics").text
+        assert 'soma_http_events_total{result="journaled"} 1.0' in text
+        assert 'soma_http_events_total{result="duplicate"} 1.0' in text
+        postgres.start()
+        eventually(lambda: client.get(STATS, headers=admin()).json()["pending"] == 0)
+        assert client.get(STATS, headers=admin()).json()["failed"] == 0
+    assert [row["dedupe_key"] for row in events_of(own)] == ["j1"]
+
+
+def test_a_memory_tried_again_across_an_outage_is_one(postgres: OwnPostgres) -> None:
+    """The time that we gave it differs; that isn't another memory."""
+    own = postgres.settings.model_copy(update={"api": api_settings(journal="on")})
+    with Client(own) as client:
+
+        def post(key: str, **more: object) -> httpx.Response:
+            body = {"payload": {"a": 1}} | more
+            return client.post("/memories", json=body, headers=acme(x_idempotency_key=key))
+
+        assert post("before").status_code == 202
+        timed = {"ts": "2026-01-01T00:00:00Z"}
+        postgres.stop()
+        assert [post("before").json()["journaled"] for _ in range(2)] == [True, True]
+        assert [post("within").status_code for _ in range(2)] == [202, 200]
+        assert post("within", **timed).status_code == 409
+        assert post("within", payload={"a": 2}).status_code == 409
+        assert post("wrong", **timed).status_code == 202
+        postgres.start()
+        eventually(lambda: client.get(STATS, headers=admin()).json()["pending"] == 0)
+        stats = client.get(STATS, headers=admin()).json()
+        assert (stats["failed"], stats["drained"]) == (0, 3)
+        assert post("within").json()["duplicate"]
+    assert [row["dedupe_key"] for row in events_of(own)] == ["before", "within", "wrong"]
 
 
 def test_what_the_outbox_refuses_can_be_replayed_and_dropped(journaled: Client) -> None:
