@@ -173,6 +173,10 @@ class Journal:
         if (size := len(event.payload.encode())) > most:
             raise ValueError(f"an event has at most {most:,} bytes, this one {size:,}")
 
+    async def check(self) -> None:
+        """`JournalError` unless a small event would be kept now, as far as can be told."""
+        await asyncio.to_thread(self._writer.check)
+
     def pending(self, tenant: str | None = None) -> int:
         """How many events wait for the outbox (of a tenant), those just being written among them.
 

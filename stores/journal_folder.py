@@ -34,6 +34,7 @@ from stores.journal_file import (
 PLAIN = re.compile(r"(\d{8})\.sqlite")
 PACKED = re.compile(r"(\d{8})-(\d{1,10})\.sqlite\.zst")
 ASIDE = re.compile(r"\d{8}(-\d{1,10})?\.sqlite(\.zst)?\.corrupt-\d+")
+TRY_BYTES = 1 << 20
 BESIDE = ("-wal", "-shm")  # SQLite's own, next to a file
 
 
@@ -72,8 +73,8 @@ class Lock:
             who = os.pread(self._handle, 20, 0).decode("ascii", "replace").strip() or "unknown"
             os.close(self._handle)
             raise JournalLockedError(
-                f"the journal in {folder} belongs to the process {who}: give each process a"
-                " folder of its own, or ask that one (/admin/journal)"
+                f"the journal in {folder} belongs to the process {who}: to see or change it, ask"
+                " that one (/admin/journal)"
             ) from None
         os.ftruncate(self._handle, 0)
         os.pwrite(self._handle, str(os.getpid()).encode(), 0)
@@ -182,13 +183,27 @@ def unpack(packed: Packed) -> Path:
 def _write(path: Path, data: bytes) -> None:
     """A whole file or none."""
     draft = path.with_name(path.name + ".tmp")
-    handle = os.open(draft, os.O_CREAT | os.O_WRONLY | os.O_TRUNC, 0o600)
+    _write_synced(draft, data)
+    draft.rename(path)
+    sync_folder(path.parent)
+
+
+def _write_synced(path: Path, data: bytes) -> None:
+    handle = os.open(path, os.O_CREAT | os.O_WRONLY | os.O_TRUNC, 0o600)
     with os.fdopen(handle, "wb") as out:
         out.write(data)
         out.flush()
         os.fsync(out.fileno())
-    draft.rename(path)
-    sync_folder(path.parent)
+
+
+def try_out(folder: Path) -> None:
+    """`JournalDiskError` if nothing can be written there."""
+    path = folder / "try-out.tmp"
+    try:
+        _write_synced(path, bytes(TRY_BYTES))
+        path.unlink()
+    except OSError as error:
+        raise JournalDiskError(f"the journal can't write in {folder}: {error.strerror}") from error
 
 
 def summary(folder: Path) -> dict[str, Any]:

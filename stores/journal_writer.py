@@ -33,6 +33,7 @@ from stores.journal_queue import Append, Held, Work, answer, do, size_of
 GROUP_MAX = 2_000  # events in one commit
 RESERVE = 4 << 20  # kept free below the limit: SQLite's log, and a file being packed
 RANK: dict[State, int] = {"pending": 0, "drained": 1, "failed": 2}
+SMALL = 4096  # bytes of an event
 LOOK_S = 60.0  # how often an idle writer looks whether its file is old
 
 T = TypeVar("T")
@@ -72,6 +73,7 @@ class Writer:
         self._coming: Counter[str] = Counter()  # tenant -> events in the queue
         self._coming_bytes = 0
         self._closing = False
+        self._failed = False  # the last commit
         self._thread = threading.Thread(target=self._run, name="journal", daemon=True)
         self._look_through()
 
@@ -100,17 +102,27 @@ class Writer:
         """
         size = sum(size_of(one) for one in events)
         with self._changed:
-            if self._closing:
-                raise JournalClosedError("the journal is closed")
-            if self.bytes + self._coming_bytes + size + RESERVE > self.limits.max_bytes:
-                raise JournalFullError(
-                    f"the journal holds {self.bytes:,} bytes and may hold"
-                    f" {self.limits.max_bytes:,}: wait until it is drained, or raise its limit"
-                )
+            self._room(size)
             self._queue.append(Append(events, size, loop, answer, together, unused))
             self._coming_bytes += size
             self._coming.update(one.tenant for one in events)
             self._changed.notify()
+
+    def _room(self, size: int) -> None:
+        if self._closing:
+            raise JournalClosedError("the journal is closed")
+        if self.bytes + self._coming_bytes + size + RESERVE > self.limits.max_bytes:
+            raise JournalFullError(
+                f"the journal holds {self.bytes:,} bytes and may hold"
+                f" {self.limits.max_bytes:,}: wait until it is drained, or raise its limit"
+            )
+
+    def check(self) -> None:
+        """`JournalError` unless a small event would be kept now, as far as can be told."""
+        with self._changed:
+            self._room(SMALL)
+        if self._failed:
+            folders.try_out(self.folder)
 
     def work(self, call: Callable[[], T]) -> "Future[T]":
         """Have something done by the thread that owns the files."""
@@ -324,6 +336,7 @@ class Writer:
         except Exception as found:
             error = found
         with self._changed:
+            self._failed = error is not None
             self._coming_bytes -= sum(one.size for one in group)
             for event in events:
                 self._coming[event.tenant] -= 1

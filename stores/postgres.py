@@ -52,6 +52,17 @@ async def connect(dsn: str, name: str, statement_s: float = STATEMENT_S) -> Conn
         raise PostgresError(said(error)) from None
 
 
+async def readable(dsn: str) -> None:
+    """`PostgresError` if the DSN can't be read. PostgreSQL isn't waited for: it may be away."""
+    try:
+        async with asyncio.timeout(0):  # asyncpg reads it before it waits for anything
+            await (await asyncpg.connect(dsn)).close()
+    except (TimeoutError, OSError, asyncpg.PostgresError):
+        return
+    except Exception as error:
+        raise PostgresError(said(error)) from None  # as in `connect`
+
+
 @asynccontextmanager
 async def connected(
     dsn: str, name: str, statement_s: float = STATEMENT_S

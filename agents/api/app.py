@@ -84,8 +84,9 @@ async def journal_of(settings: Settings, doors: Doors) -> AsyncIterator[Door | N
     if settings.api.journal == "off":
         yield None
         return
-    journal = await asyncio.to_thread(open_journal, settings)
-    doors.journal = journal
+    if doors.journal is None:
+        doors.journal = await asyncio.to_thread(open_journal, settings)
+    journal = doors.journal
     collect(journal, doors.metrics.registry)
     door = Door(doors.outbox, journal, settings.journal.batch, doors.aside)
     draining = asyncio.create_task(door.run(), name="journal")

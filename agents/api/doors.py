@@ -34,7 +34,7 @@ class Doors:
     outbox: OutboxDoor = field(init=False)  # from start to end of the app
     aside: OutboxDoor = field(init=False)  # it too, over connections kept for asking and draining
     writing: Writing = field(init=False)
-    journal: Journal | None = None  # likewise, unless it is off
+    journal: Journal | None = None  # likewise, unless it is off; may be opened before
 
     def take(self, tenant: str, cost: float = 1.0) -> None:
         """`Problem` 429 when the tenant has used up its rate."""

@@ -10,10 +10,13 @@ from pydantic import BaseModel, Field
 
 from agents.api.doors import Doors, InDoors, doors_of
 from agents.api.keysets import KeysError
-from stores.outbox import OutboxError
+from stores.journal import JournalError
+from stores.outbox import NotMigrated, OutboxError
 
 AGAIN_S = 1.0  # how long an answer holds: asking often costs nothing
 ASK_S = 4.0
+
+State = Literal["up", "down"]
 
 router = APIRouter(tags=["health"])
 
@@ -28,7 +31,10 @@ class Ready(BaseModel):
     """Whether events are accepted. `degraded`: into the journal only."""
 
     status: Literal["ready", "degraded", "unavailable"]
-    dependencies: dict[str, Literal["up", "down"]] = Field(examples=[{"postgres": "up"}])
+    dependencies: dict[str, State] = Field(
+        examples=[{"postgres": "up", "journal": "up"}],
+        description="postgres; schema, where its migrations lack; journal and jwks, where used",
+    )
 
 
 class Readiness:
@@ -61,7 +67,7 @@ async def healthz() -> Alive:
     summary="Are events accepted?",
 )
 async def readyz(request: Request, response: Response, doors: InDoors) -> Ready:
-    """With a journal, the doors stay open while PostgreSQL is away."""
+    """With a journal that has room, the doors stay open while PostgreSQL is away."""
     ready: Ready = await request.app.state.readiness.ask(doors)
     if ready.status == "unavailable":
         response.status_code = 503
@@ -81,27 +87,45 @@ async def metrics(request: Request) -> Response:
 
 
 async def _asked(doors: Doors) -> Ready:
-    found: dict[str, Literal["up", "down"]] = {"postgres": "down"}
-    try:
-        async with asyncio.timeout(ASK_S):
-            await doors.aside.ready()
-        found["postgres"] = "up"
-    except (OutboxError, TimeoutError):
-        pass
-    doors.metrics.store_up.set(found["postgres"] == "up")
+    found: dict[str, State] = {}
+    store = await _store(doors, found)
+    doors.writing.seen(store)
+    kept = await _journal(doors, found)
     if doors.tokens.keys is not None:
         try:
             await doors.tokens.keys.key(None)
             found["jwks"] = "up"
         except KeysError:
             found["jwks"] = "down"
-    if doors.writing.journal:
-        found["journal"] = "up"
-    if found.get("jwks") == "down":
+    if found.get("jwks") == "down" or not (store or kept):
         return Ready(status="unavailable", dependencies=found)
-    if found["postgres"] == "down":
-        status: Literal["degraded", "unavailable"] = (
-            "degraded" if doors.writing.journal else "unavailable"
-        )
-        return Ready(status=status, dependencies=found)
-    return Ready(status="ready", dependencies=found)
+    return Ready(status="ready" if store else "degraded", dependencies=found)
+
+
+async def _store(doors: Doors, found: dict[str, State]) -> bool:
+    """Whether PostgreSQL takes events."""
+    found["postgres"] = "down"
+    try:
+        async with asyncio.timeout(ASK_S):
+            await doors.aside.ready()
+    except NotMigrated:
+        found |= {"postgres": "up", "schema": "down"}
+        return False
+    except (OutboxError, TimeoutError):
+        return False
+    found["postgres"] = "up"
+    return True
+
+
+async def _journal(doors: Doors, found: dict[str, State]) -> bool:
+    """Whether the journal takes what PostgreSQL doesn't. (Only an outage brings events there: while
+    the schema alone is lacking they are refused.)"""
+    if doors.journal is None:
+        return False
+    found["journal"] = "down"
+    try:
+        await doors.journal.check()
+    except JournalError:
+        return False
+    found["journal"] = "up"
+    return found["postgres"] == "down" or doors.writing.away

@@ -127,11 +127,18 @@ class Door:
 
     async def _answers(self) -> bool:
         try:
-            async with asyncio.timeout(self._patience_s):
-                await self._aside.ready()
-        except (StoreDown, TimeoutError):
+            await self._ask()
+        except StoreDown:
             return False
         return True
+
+    async def _ask(self) -> None:
+        """`StoreDown` unless events can be added now."""
+        try:
+            async with asyncio.timeout(self._patience_s):
+                await self._aside.ready()
+        except TimeoutError:
+            raise StoreDown(f"no answer within {self._patience_s:g} s") from None
 
     def _waiting(self, tenants: set[str]) -> bool:
         return any(self._journal.pending(tenant) for tenant in tenants)
@@ -170,11 +177,15 @@ class Door:
         draining = False
         try:
             if self.away:
-                await self._aside.ready()
+                await self._ask()
                 self._back()
+            elif not self._journal.pending():
+                await self._ask()  # whether it is away is known before an event comes
             draining = True
             done = await self._journal.drain(self._bring, self._next_batch)
         except StoreDown as error:
+            if isinstance(error, NotMigrated) and not self.away:
+                return IDLE_S  # that is no outage: events are refused
             self._lost(error)
             self._failures += 1
             if draining:

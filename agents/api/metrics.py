@@ -37,5 +37,7 @@ class ApiMetrics:
             registry=self.registry,
         )
         self.store_up = Gauge(
-            "soma_http_store_up", "1 while PostgreSQL answers.", registry=self.registry
+            "soma_http_store_up",
+            "1 while PostgreSQL takes events, as last seen.",
+            registry=self.registry,
         )

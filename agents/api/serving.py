@@ -94,9 +94,8 @@ class Server(uvicorn.Server):
         self.should_exit = True
 
 
-def serve(app: FastAPI, host: str, port: int, level: str) -> None:
+def serve(app: FastAPI, host: str, port: int) -> None:
     """Run until SIGTERM or Ctrl-C. The exit status is non-zero when the port can't be had."""
-    log_to(level)
     config = uvicorn.Config(
         guarded(app),
         host=host,

@@ -11,13 +11,14 @@ from dataclasses import dataclass
 from agents.api.journal_door import Add, Door, Taken
 from agents.api.metrics import ApiMetrics
 from agents.api.problems import Problem
-from stores.journal import JournalError
+from stores.journal import JournalDiskFullError, JournalError, JournalFullError
 from stores.outbox import (
     Added,
     BadEvent,
     BadQuestion,
     Event,
     Locked,
+    NotMigrated,
     StoreDown,
     TooManyPending,
 )  # fmt: skip
@@ -54,12 +55,18 @@ class Writing:
     def __init__(self, outbox: OutboxDoor, metrics: ApiMetrics, door: Door | None) -> None:
         self._outbox, self._metrics, self._door = outbox, metrics, door
         self._down_until = 0.0
-        metrics.store_up.set(1)
+        self._refusing = False
+        metrics.store_up.set_function(lambda: float(not self.away))
 
     @property
-    def journal(self) -> bool:
-        """Whether there is a journal."""
-        return self._door is not None
+    def away(self) -> bool:
+        """Whether PostgreSQL didn't take events when it was last asked."""
+        return self._down_until > 0.0 if self._door is None else self._door.away
+
+    def seen(self, up: bool) -> None:
+        """Somebody else asked PostgreSQL. (With a journal its door asks, by itself.)"""
+        if self._door is None:
+            self._down_until = 0.0 if up else max(self._down_until, time.monotonic())
 
     async def write(
         self, events: Sequence[Event], together: Sequence[int] = (), unused: str | None = None
@@ -96,12 +103,13 @@ class Writing:
             raise Problem(503, held, RETRY_S) from None
         except (StoreDown, JournalError) as error:
             self._went(error)
-            raise away() from None
+            raise away(error) from None
+        self._came()
         if taken.kept:
             kept = [Fate(None, one.duplicate, one.differs) for one in taken.kept]
             first = None if taken.other is None else Fate(None, duplicate=True, differs=True)
             return self._counted(Written(kept, True, first), "journaled")
-        self._came()
+        self._down_until = 0.0
         added = [Fate(one.id, one.duplicate, one.differs) for one in taken.added]
         first = None if other is None else Fate(other, duplicate=True, differs=True)
         return self._counted(Written(added, other=first), "new")
@@ -112,7 +120,7 @@ class Writing:
         if self._door is not None:
             return await self._door.add_many(events, add, together, unused)
         if time.monotonic() < self._down_until:
-            raise away()
+            raise away(None)
         return Taken(added=await add(events))
 
     def _counted(self, written: Written, result: str) -> Written:
@@ -127,18 +135,23 @@ class Writing:
             self._metrics.events.labels(result).inc(number)
 
     def _went(self, error: Exception) -> None:
-        if not self._down_until:
+        if not self._refusing:
             logger.warning("Events aren't accepted: %s", error)
-        self._down_until = time.monotonic() + DOWN_S
-        self._metrics.store_up.set(0)
+        self._refusing, self._down_until = True, time.monotonic() + DOWN_S
 
     def _came(self) -> None:
-        if self._down_until:
+        if self._refusing:
             logger.info("Events are accepted again")
-            self._down_until = 0.0
-            self._metrics.store_up.set(1)
+            self._refusing = False
 
 
-def away() -> Problem:
+def away(error: Exception | None) -> Problem:
     """503: nothing was accepted, as far as we know."""
-    return Problem(503, "The outbox isn't there; the event isn't accepted.", RETRY_S)
+    why = "The outbox isn't there"
+    if isinstance(error, NotMigrated):
+        why = "PostgreSQL lacks the outbox's tables of this version"
+    elif isinstance(error, JournalFullError | JournalDiskFullError):
+        why += ", and the journal that keeps events meanwhile is full"
+    elif isinstance(error, JournalError):
+        why += ", and the journal that keeps events meanwhile can't be written"
+    return Problem(503, f"{why}; the event isn't accepted.", RETRY_S)

@@ -1,10 +1,15 @@
 """`soma api`: the HTTP doors, and what belongs to them."""
 
+import asyncio
 import json
+from typing import TYPE_CHECKING
 
 import click
 
 from agents.settings import ApiSettings, Settings, load
+
+if TYPE_CHECKING:
+    from stores.journal import Journal
 
 TTL_MAX_S = 30 * 86_400
 
@@ -20,6 +25,9 @@ def api(ctx: click.Context, host: str | None, port: int | None) -> None:
     Kafka. Callers show a JSON Web Token: set SOMA_API__JWT_SECRET (HS256), SOMA_API__JWKS_URL or
     SOMA_API__JWKS_FILE (RS256). For this machine alone SOMA_API__AUTH=off will do.
 
+    While PostgreSQL is away, events wait in a journal on the disk: SOMA_JOURNAL__FOLDER, or journal
+    in SOMA_HOME. A second soma api on a machine needs its own SOMA_JOURNAL__FOLDER.
+
     \b
     Example:
       SOMA_API__AUTH=off soma api --port 8080
@@ -28,11 +36,14 @@ def api(ctx: click.Context, host: str | None, port: int | None) -> None:
     if ctx.invoked_subcommand is not None:
         return
     from agents.api.app import make
-    from agents.api.serving import serve
+    from agents.api.serving import log_to, serve
 
     settings = _with(load(), host, port)
-    settings.postgres()
-    serve(make(settings), settings.api.host, settings.api.port, settings.log_level)
+    _check_dsn(settings.postgres())
+    log_to(settings.log_level)
+    app = make(settings)
+    app.state.doors.journal = _opened(settings)
+    serve(app, settings.api.host, settings.api.port)
 
 
 @api.command()
@@ -79,6 +90,32 @@ def openapi() -> None:
     settings = load()
     shown = settings.model_copy(update={"api": ApiSettings(auth="off")})
     click.echo(json.dumps(make(shown).openapi(), indent=2))
+
+
+def _check_dsn(dsn: str) -> None:
+    from stores.postgres import PostgresError, readable
+
+    try:
+        asyncio.run(readable(dsn))
+    except PostgresError as error:
+        raise click.ClickException(f"PostgreSQL: {error}.") from error
+
+
+def _opened(settings: Settings) -> "Journal | None":
+    """The journal, unless it is off; taken here, so that what is in the way is said plainly."""
+    from agents.api.journal_door import open_journal
+    from stores.journal import JournalError, JournalLockedError
+
+    if settings.api.journal == "off":
+        return None
+    try:
+        return open_journal(settings)
+    except JournalLockedError as error:
+        own = "A second soma api on this machine needs its own SOMA_JOURNAL__FOLDER"
+        raise click.ClickException(f"{error}. {own}.") from error
+    except (JournalError, OSError) as error:
+        own = "SOMA_JOURNAL__FOLDER is a folder on a local disk"
+        raise click.ClickException(f"{error}. {own}.") from error
 
 
 def _with(settings: Settings, host: str | None, port: int | None) -> Settings:
