@@ -83,11 +83,10 @@ class Replayed:
 
 @dataclass(frozen=True, slots=True)
 class Cleaned:
-    """What a clean-up did: files packed, packed files removed, failed rows deleted."""
+    """What a clean-up did: files packed, packed files removed."""
 
     packed: int
     removed: int
-    failed_deleted: int
 
 
 class Journal:
@@ -292,25 +291,30 @@ class Journal:
     def _again(self, seqs: list[int], drained: bool) -> Replayed:
         states = self._writer.states(seqs)
         gone = {seq for seq in seqs if seq // ROWS_MAX in self._writer.packed}
-        these = [
-            s for s in seqs if states.get(s) in (("failed", "drained") if drained else ("failed",))
-        ]
+        wanted = ("failed", "drained") if drained else ("failed",)
+        these = [s for s in seqs if s in states and states[s][0] in wanted]
         self._writer.mark([("pending", None, seq) for seq in these])
         missing = tuple(s for s in seqs if s not in states and s not in gone)
         rest = set(seqs) - set(these) - set(missing)
         return Replayed(tuple(these), missing, tuple(s for s in seqs if s in rest))
 
-    async def cleanup(self, drop_failed: bool = False) -> Cleaned:
-        """Pack files that are drained, remove packed ones past their time or in the way.
+    async def tenants_of(self, seqs: Sequence[int]) -> dict[int, str | None]:
+        """seq -> tenant, of those that are here; None in packed files, which aren't looked into."""
+        states = await self._work(partial(self._writer.states, seqs))
+        packed = [seq for seq in seqs if seq // ROWS_MAX in self._writer.packed]
+        return dict.fromkeys(packed) | {seq: tenant for seq, (_, tenant) in states.items()}
 
-        With `drop_failed` the rows that the outbox refused are deleted as well.
-        """
-        return await asyncio.to_thread(self._cleanup, drop_failed)
+    async def forget_failed(self, seqs: Sequence[int]) -> int:
+        """Delete those of the rows that the outbox refused; returns how many they were."""
+        return int(await self._work(partial(self._writer.forget_failed, list(seqs))))
 
-    def _cleanup(self, drop_failed: bool) -> Cleaned:
+    async def cleanup(self) -> Cleaned:
+        """Pack files that are drained, remove packed ones past their time or in the way."""
+        return await asyncio.to_thread(self._cleanup)
+
+    def _cleanup(self) -> Cleaned:
         with self._keeping:
             writer = self._writer
-            deleted = writer.work(writer.forget_failed).result() if drop_failed else 0
             packed = 0
             for number in sorted(writer.held):
                 held = writer.work(partial(writer.release, number)).result()
@@ -324,7 +328,7 @@ class Journal:
                 packed += 1
             removed = self._remove_old()
             writer.work(writer.measure_elsewhere).result()
-            return Cleaned(packed, removed, deleted)
+            return Cleaned(packed, removed)
 
     def _remove_old(self) -> int:
         writer, removed = self._writer, 0

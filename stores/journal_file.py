@@ -189,11 +189,11 @@ class JournalFile:
         """Commit rows' new (state, error, seq), all or none."""
         self._commit("UPDATE events SET state = ?, error = ? WHERE seq = ?", list(marks))
 
-    def forget_failed(self) -> int:
-        """Delete the failed rows; returns how many."""
-        count = int(self._ask("SELECT count(*) FROM events WHERE state = 'failed'")[0][0])
-        self._commit("DELETE FROM events WHERE state = ?", [("failed",)])
-        return count
+    def forget_failed(self, seqs: Iterable[int]) -> int:
+        """Delete those of the rows that failed; returns how many."""
+        gone = [seq for seq, (state, _) in self.states(seqs).items() if state == "failed"]
+        self._commit("DELETE FROM events WHERE seq = ?", [(seq,) for seq in gone])
+        return len(gone)
 
     def last(self) -> int:
         """The number of its last row, 0 if it has none."""

@@ -189,12 +189,11 @@ class Writer:
             self._measure(number)
         return before
 
-    def states(self, seqs: Sequence[int]) -> dict[int, State]:
-        """seq -> state, of those in files that aren't packed."""
-        found: dict[int, State] = {}
+    def states(self, seqs: Sequence[int]) -> dict[int, tuple[State, str]]:
+        """seq -> (state, tenant), of those in files that aren't packed."""
+        found: dict[int, tuple[State, str]] = {}
         for number in {seq // ROWS_MAX for seq in seqs} & self.held.keys():
-            known = self._file(number).states(s for s in seqs if s // ROWS_MAX == number)
-            found |= {seq: state for seq, (state, _) in known.items()}
+            found |= self._file(number).states(s for s in seqs if s // ROWS_MAX == number)
         return found
 
     def set_aside(self, number: int, why: JournalError) -> None:
@@ -234,13 +233,14 @@ class Writer:
             self.held[number] = held
         self._measure(number)
 
-    def forget_failed(self) -> int:
-        """Delete the failed rows; returns how many they were."""
+    def forget_failed(self, seqs: Sequence[int]) -> int:
+        """Delete those of the rows that failed; returns how many they were."""
         gone = 0
-        for number in [n for n, one in self.held.items() if one.counts["failed"]]:
-            gone += self._file(number).forget_failed()
+        for number in {seq // ROWS_MAX for seq in seqs} & self.held.keys():
+            here = self._file(number).forget_failed(s for s in seqs if s // ROWS_MAX == number)
+            gone += here
             with self._changed:
-                del self.held[number].counts["failed"]
+                self.held[number].counts["failed"] -= here
         return gone
 
     def rotate(self) -> None:

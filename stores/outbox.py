@@ -174,6 +174,15 @@ class Outbox(OutboxWriter):
             detail = json.dumps({"max_pending": max_pending})
             await connection.execute(self._sql(sql.AUDIT), who, "outbox.limit", tenant, detail)
 
+    async def note(
+        self, actor: str, action: str, details: Mapping[str | None, Mapping[str, Any]]
+    ) -> None:
+        """Write into the audit what is done elsewhere: a line for each tenant (None: unknown)."""
+        who = checks.actor_of(actor)
+        lines = [(who, action, tenant, json.dumps(detail)) for tenant, detail in details.items()]
+        async with self._transaction() as connection:
+            await connection.executemany(self._sql(sql.AUDIT), lines)
+
     async def audit(self, limit: int = 100, below: int | None = None) -> Sequence[AuditEntry]:
         """What was changed by hand, newest first; `below` an id, to go on from."""
         checks.within("limit", limit, 1, checks.LIST_MAX)

@@ -9,11 +9,12 @@ from typing import Annotated, Any, Literal
 from fastapi import APIRouter, Depends, Query
 from pydantic import BaseModel, ConfigDict, Field
 
+from agents.api import journal_hand
 from agents.api.bodies import StrictRoute
-from agents.api.callers import Caller
 from agents.api.doors import AdminCaller, InDoors
 from agents.api.problems import Problem, documented
 from stores.journal import Journal, JournalError, JournalRow
+from stores.outbox import StoreDown
 
 router = APIRouter(
     prefix="/admin/journal",
@@ -69,7 +70,7 @@ class Events(BaseModel):
 class ReplayIn(BaseModel):
     """Which events."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", strict=True)
 
     seqs: list[Seq] = Field(min_length=1, max_length=1000)
     drained: bool = Field(False, description="drained ones too: the database was restored")
@@ -86,7 +87,7 @@ class ReplayedOut(BaseModel):
 class CleanupIn(BaseModel):
     """What to do besides packing and removing what is old."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", strict=True)
 
     drop_failed: bool = Field(False, description="delete the events that the outbox refused")
 
@@ -137,27 +138,38 @@ async def events(
 
 
 @router.post("/replay", response_model=ReplayedOut, summary="Drain events again")
-async def replay(journal: InJournal, caller: AdminCaller, body: ReplayIn) -> ReplayedOut:
-    """Refused events wait again; with `drained` those as well that the outbox took."""
+async def replay(
+    journal: InJournal, doors: InDoors, caller: AdminCaller, body: ReplayIn
+) -> ReplayedOut:
+    """Refused events wait again; with `drained` those as well that the outbox took. Audited."""
     try:
-        done = await journal.replay(body.seqs, body.drained)
+        done = await journal_hand.replay(
+            journal, doors.outbox, caller.subject, body.seqs, body.drained
+        )
     except JournalError as error:
         raise _away(error) from None
-    _noted(caller, "replay", len(done.replayed))
+    except StoreDown as error:
+        raise _unaudited(error) from None
     return ReplayedOut(
         replayed=list(done.replayed), missing=list(done.missing), not_failed=list(done.not_failed)
     )
 
 
 @router.post("/cleanup", response_model=CleanedOut, summary="Tidy the journal")
-async def cleanup(journal: InJournal, caller: AdminCaller, body: CleanupIn) -> CleanedOut:
-    """Drained files are packed, those whose time is over removed."""
+async def cleanup(
+    journal: InJournal, doors: InDoors, caller: AdminCaller, body: CleanupIn
+) -> CleanedOut:
+    """Drained files are packed, those whose time is over removed. What is deleted is audited."""
+    deleted = 0
     try:
-        done = await journal.cleanup(body.drop_failed)
+        if body.drop_failed:
+            deleted = await journal_hand.drop_failed(journal, doors.outbox, caller.subject)
+        done = await journal.cleanup()
     except JournalError as error:
         raise _away(error) from None
-    _noted(caller, "cleanup", done.failed_deleted)
-    return CleanedOut(packed=done.packed, removed=done.removed, failed_deleted=done.failed_deleted)
+    except StoreDown as error:
+        raise _unaudited(error) from None
+    return CleanedOut(packed=done.packed, removed=done.removed, failed_deleted=deleted)
 
 
 def _out(row: JournalRow) -> JournalEventOut:
@@ -181,6 +193,7 @@ def _away(error: JournalError) -> Problem:
     return Problem(503, "The journal doesn't do it now.", {"Retry-After": "5"})
 
 
-def _noted(caller: Caller, action: str, count: int) -> None:
-    # In the log, not in the table `audit`: the database may be away.
-    logger.warning("journal %s by %s: %d events", action, caller.subject, count)
+def _unaudited(error: StoreDown) -> Problem:
+    logger.warning("The journal stays as it is: %s", error)
+    said = "The audit, in PostgreSQL, can't be written now; without it this isn't done."
+    return Problem(503, said, {"Retry-After": "5"})

@@ -3,18 +3,22 @@
 import asyncio
 import json
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, TypeVar
 
 import click
 
+from agents.api import journal_hand
 from agents.api.journal_door import journal_folder, open_journal
 from agents.api.journal_sink import LOCK_S, OutboxSink
+from agents.commands.outbox import _actor
 from agents.settings import Settings, load
 from stores import journal_folder as folders
-from stores.journal import Journal, JournalError, JournalLockedError, JournalRow
+from stores import postgres
+from stores.journal import Journal, JournalError, JournalLockedError, JournalRow, Replayed
 from stores.outbox import OutboxError
 from stores.outbox_door import OutboxDoor
 from stores.postgres import PostgresError
@@ -94,35 +98,51 @@ def events(status: Any, limit: int, offset: int, folder: Path | None, as_json: b
 @journal.command()
 @click.argument("seqs", nargs=-1, required=True, type=click.IntRange(1))
 @click.option("--drained", is_flag=True, help="Drained ones too: the database was restored.")
+@_actor
 @_folder
 @_json
-def replay(seqs: tuple[int, ...], drained: bool, folder: Path | None, as_json: bool) -> None:
+def replay(
+    seqs: tuple[int, ...], drained: bool, actor: str, folder: Path | None, as_json: bool
+) -> None:
     """Have events that the outbox refused drained again.
 
     With --drained also those that it took: into a database that was restored from a backup. What
-    it has already, it keeps once.
+    it has already, it keeps once. Stands in the audit (`soma outbox audit`). Fails when one isn't
+    there or wasn't refused.
 
     \b
     Example:
       soma journal replay 3000000017 3000000018
     """
-    done = _with_journal(load(), folder, lambda one: one.replay(seqs, drained))
+    settings = load()
+
+    async def replayed(one: Journal) -> Replayed:
+        async with _outbox(settings, "soma journal replay") as outbox:
+            return await journal_hand.replay(one, outbox, actor, seqs, drained)
+
+    done = _with_journal(settings, folder, replayed)
     if as_json:
         click.echo(json.dumps(asdict(done)))
-        return
-    click.echo(f"{len(done.replayed)} events wait again: `soma journal drain`, or soma api.")
-    for name, which in (("Not in the journal", done.missing), ("Not refused", done.not_failed)):
-        if which:
-            click.echo(f"{name}: {', '.join(map(str, which))}")
+    else:
+        click.echo(f"{len(done.replayed)} events wait again: `soma journal drain`, or soma api.")
+        for name, which in (("Not in the journal", done.missing), ("Not refused", done.not_failed)):
+            if which:
+                click.echo(f"{name}: {', '.join(map(str, which))}", err=True)
+    if done.missing or done.not_failed:
+        raise click.exceptions.Exit(1)
 
 
 @journal.command()
 @click.option("--drop-failed", is_flag=True, help="Delete what the outbox refused, too.")
 @click.option("--yes", is_flag=True, help="Don't ask.")
+@_actor
 @_folder
 @_json
-def cleanup(drop_failed: bool, yes: bool, folder: Path | None, as_json: bool) -> None:
+def cleanup(drop_failed: bool, yes: bool, actor: str, folder: Path | None, as_json: bool) -> None:
     """Pack drained files, and remove those whose time is over.
+
+    What --drop-failed deletes stands in the audit (`soma outbox audit`); without PostgreSQL, where
+    that is, nothing is deleted.
 
     \b
     Example:
@@ -130,20 +150,31 @@ def cleanup(drop_failed: bool, yes: bool, folder: Path | None, as_json: bool) ->
     """
     if drop_failed and not yes:
         click.confirm("All refused events will be deleted. Go on?", abort=True)
-    done = _with_journal(load(), folder, lambda one: one.cleanup(drop_failed))
+    settings = load()
+
+    async def cleaned(one: Journal) -> dict[str, int]:
+        deleted = 0
+        if drop_failed:
+            async with _outbox(settings, "soma journal cleanup") as outbox:
+                deleted = await journal_hand.drop_failed(one, outbox, actor)
+        return asdict(await one.cleanup()) | {"failed_deleted": deleted}
+
+    done = _with_journal(settings, folder, cleaned)
     if as_json:
-        click.echo(json.dumps(asdict(done)))
+        click.echo(json.dumps(done))
         return
-    click.echo(f"{done.packed} files packed, {done.removed} removed.")
+    click.echo(f"{done['packed']} files packed, {done['removed']} removed.")
     if drop_failed:
-        click.echo(f"{done.failed_deleted} refused events deleted.")
+        click.echo(f"{done['failed_deleted']} refused events deleted.")
 
 
 @journal.command()
 @_folder
 @_json
 def drain(folder: Path | None, as_json: bool) -> None:
-    """Bring what waits into the outbox, oldest first, once each. Exits with 1 if something stays.
+    """Bring what waits into the outbox, oldest first, once each.
+
+    Exits with 1 if something stays, or was refused.
 
     \b
     Example:
@@ -152,13 +183,8 @@ def drain(folder: Path | None, as_json: bool) -> None:
     settings = load()
 
     async def drained(one: Journal) -> dict[str, Any]:
-        outbox = await OutboxDoor.open(
-            settings.postgres(), settings.namespace, "soma journal drain", lock_s=LOCK_S
-        )
-        try:
+        async with _outbox(settings, "soma journal drain", LOCK_S) as outbox:
             done = await one.drain(OutboxSink(outbox), settings.journal.batch)
-        finally:
-            await outbox.close()
         left = one.pending()
         return {
             "drained": done.drained, "failed": done.failed, "pending": left,
@@ -176,8 +202,19 @@ def drain(folder: Path | None, as_json: bool) -> None:
                           ("locked", "Held up by another open transaction")):  # fmt: skip
             if done[name]:
                 click.echo(f"{why}: {', '.join(done[name][:10])}")
-    if done["pending"]:
+    if done["pending"] or done["failed"]:
         raise click.exceptions.Exit(1)
+
+
+@asynccontextmanager
+async def _outbox(
+    settings: Settings, name: str, lock_s: float = postgres.LOCK_S
+) -> AsyncIterator[OutboxDoor]:
+    one = await OutboxDoor.open(settings.postgres(), settings.namespace, name, lock_s=lock_s)
+    try:
+        yield one
+    finally:
+        await one.close()
 
 
 def row_data(row: JournalRow) -> dict[str, Any]:

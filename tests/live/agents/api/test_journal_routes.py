@@ -119,6 +119,25 @@ def test_what_the_outbox_refuses_can_be_replayed_and_dropped(journaled: Client) 
     done = journaled.post("/admin/journal/cleanup", json=ask_all, headers=admin()).json()
     assert done["failed_deleted"] == 1
     assert journaled.get(STATS, headers=admin()).json()["failed"] == 0
+    audit = journaled.portal.call(journaled.app.state.doors.outbox.audit)
+    noted = [(one.action, one.actor, one.tenant) for one in audit]
+    assert noted == [("journal.drop", "tester", "acme"), ("journal.replay", "tester", "acme")]
+    (lost,) = audit[0].detail["events"]
+    assert lost == {"seq": seq, "topic": "cog.observations", "dedupe_key": "bad"}
+
+
+def test_without_the_audit_nothing_is_deleted(postgres: OwnPostgres) -> None:
+    own = postgres.settings.model_copy(update={"api": api_settings(journal="on")})
+    with Client(own) as client:
+        door = client.app.state.doors.writing._door
+        (seq,) = client.portal.call(door._journal.append_many, [BAD])
+        door._wake.set()
+        eventually(lambda: client.get(STATS, headers=admin()).json()["failed"] == 1)
+        postgres.stop()
+        for path, body in (("cleanup", {"drop_failed": True}), ("replay", {"seqs": [seq]})):
+            answer = client.post(f"/admin/journal/{path}", json=body, headers=admin())
+            assert answer.status_code == 503 and "audit" in answer.json()["detail"]
+        assert client.get(STATS, headers=admin()).json()["failed"] == 1
 
 
 def test_only_an_administrator_of_all_tenants_is_let_in(journaled: Client) -> None:
@@ -141,7 +160,12 @@ def test_only_an_administrator_of_all_tenants_is_let_in(journaled: Client) -> No
         ("POST", "/replay", b'{"seqs":[0]}'),
         ("POST", "/replay", b'{"seqs":[1],"more":1}'),
         ("POST", "/replay", b'{"seqs":' + str(list(range(1, 1002))).encode() + b"}"),
+        ("POST", "/replay", b'{"seqs":["1"]}'),
+        ("POST", "/replay", b'{"seqs":[true]}'),
+        ("POST", "/replay", b'{"seqs":[1],"drained":"yes"}'),
         ("POST", "/cleanup", b'{"drop_failed":"perhaps"}'),
+        ("POST", "/cleanup", b'{"drop_failed":"yes"}'),
+        ("POST", "/cleanup", b'{"drop_failed":1}'),
     ],
 )
 def test_odd_questions_are_refused(journaled: Client, method: str, path: str, body: bytes) -> None:
