@@ -21,6 +21,7 @@ from topics.walk import CHILDREN_MAX, BadRecord
 
 TEXT_BYTES_MAX = 1024 * 1024
 PROBLEMS_MAX = 10  # named in one error
+MANY = 32  # numbers from which on NumPy is faster
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICRO = timedelta(microseconds=1)
 _VECTORS = {"float32": ("f", 4), "float64": ("d", 8)}
@@ -214,16 +215,34 @@ def _take_time(value: Any) -> int:
         raise _WrongError(f"{_short(value)} isn't ISO 8601, as 2026-01-31T12:00:00Z is") from None
     if time.tzinfo is None:
         raise _WrongError(f"{_short(value)} has no time zone: end it with Z for UTC")
-    return (time - _EPOCH) // _MICRO
+    try:
+        return (time.astimezone(UTC) - _EPOCH) // _MICRO
+    except OverflowError:
+        raise _WrongError(f"{_short(value)} isn't within the years 1-9999 of UTC") from None
 
 
 def _take_vector(vector: str, value: Any) -> bytes:
     if not isinstance(value, list):
         raise _WrongError(f"{_short(value)} is no list of numbers")
     code, _ = _VECTORS[vector]
+    if len(value) >= MANY and (packed := _packed(code, value)) is not None:
+        return packed
     kind = "float" if code == "f" else "double"
     numbers = [_item(kind, item, f"[{k}]") for k, item in enumerate(value)]
     return struct.pack(f"<{len(numbers)}{code}", *numbers)
+
+
+def _packed(code: str, value: list[Any]) -> bytes | None:
+    """A long vector's bytes at once; None if an item must be named, or looked at by itself."""
+    if not set(map(type, value)) <= {int, float}:
+        return None
+    try:
+        numbers = np.array(value, np.float64)
+    except OverflowError:
+        return None
+    with np.errstate(over="ignore"):
+        narrowed = numbers.astype(f"<{code}")
+    return narrowed.tobytes() if np.isfinite(narrowed).all() else None
 
 
 def _take_symbol(symbols: list[str], value: Any) -> str:

@@ -152,7 +152,7 @@ def _time(value: Any) -> bytes | None:
     if type(value) is not str:
         return _LONG(value)
     time = datetime.fromisoformat(value)
-    return None if time.tzinfo is None else varint((time - _EPOCH) // _MICRO)
+    return None if time.tzinfo is None else varint((time.astimezone(UTC) - _EPOCH) // _MICRO)
 
 
 def _vector(code: str) -> Put:

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from tests.unit.topics.strategies import DOUBLES, NAMED, NAMED_RECORDS
 from topics.codec import decode, encode
-from topics.jsonform import TEXT_BYTES_MAX, from_json, to_json
+from topics.jsonform import MANY, TEXT_BYTES_MAX, from_json, to_json
 from topics.schemas import schemas
 from topics.walk import BadRecord
 
@@ -128,6 +128,8 @@ def test_times_beyond_the_calendar_stay_integers() -> None:
         ({"ts": 2**63}, "ts: out of range: more than 64 bits"),
         ({"ts": "2026-01-31T12:00:00"}, "no time zone"),
         ({"ts": "noon"}, 'ts: "noon" isn\'t ISO 8601'),
+        ({"ts": "0001-01-01T00:00:00+14:00"}, "isn't within the years 1-9999 of UTC"),
+        ({"ts": "9999-12-31T23:59:59-14:00"}, "isn't within the years 1-9999 of UTC"),
         ({"ts": 1.5}, "ts: 1.5 is neither ISO 8601 text nor microseconds"),
         ({"tenant": 1}, "tenant: 1 is no text"),
         ({"tenant": ["a"]}, "tenant: a list is no text"),
@@ -155,6 +157,23 @@ def test_the_field_and_the_fault_are_named(fields: dict[str, Any], said: str) ->
 )
 def test_vectors_are_lists_of_finite_numbers(vector: Any, said: str) -> None:
     assert said in refused({**GOOD, "vector": vector}).detail
+
+
+LONG = st.lists(
+    st.floats(allow_nan=False, allow_infinity=False, width=32) | st.integers(-(2**70), 2**70),
+    min_size=MANY,
+)
+ODD = st.sampled_from([True, None, "1", [], math.nan, math.inf, 3.4028235677973366e38, 10**400])
+
+
+@given(LONG, ODD, st.integers(0, 100))
+def test_long_vectors_are_as_short_ones(numbers: list[Any], odd: Any, place: int) -> None:
+    """From `MANY` numbers on they are packed at once."""
+    alone = [from_json("observation", {**GOOD, "vector": [one]})["vector"] for one in numbers]
+    assert from_json("observation", {**GOOD, "vector": numbers})["vector"] == b"".join(alone)
+    at = min(place, len(numbers))
+    wrong = refused({**GOOD, "vector": [*numbers[:at], odd, *numbers[at:]]}).detail
+    assert wrong == refused({**GOOD, "vector": [odd]}).detail.replace("[0]", f"[{at}]")
 
 
 def test_everything_wrong_is_named_at_once_but_not_without_end() -> None:

@@ -65,3 +65,10 @@ def test_the_plain_case_isnt_left_to_the_codec() -> None:
     text = b'{"tenant": "t", "domain": "state", "ts": "2026-01-31T12:00:00Z", "vector": [1, 0.1]}'
     assert ENCODERS["observation"].encode(text, "t") == reference("observation", text, "t")
     assert ENCODERS["observation"].encode(text, "t") is not None
+
+
+def test_a_time_outside_the_calendar_is_left_to_the_codec() -> None:
+    for ts in ("0001-01-01T00:00:00+14:00", "9999-12-31T23:59:59-14:00"):
+        text = json.dumps({"tenant": "t", "domain": "state", "ts": ts, "vector": [1]}).encode()
+        assert ENCODERS["observation"].encode(text, "t") is None
+        assert reference("observation", text, "t") is None
