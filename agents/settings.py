@@ -179,7 +179,8 @@ class ApiSettings(BaseModel):
     body_timeout_s: Annotated[float, Field(gt=0.0, le=300.0)] = 10.0
     timeout_s: Annotated[float, Field(gt=0.0, le=300.0)] = 10.0
     batch_max: Annotated[int, Field(ge=1, le=1000)] = 1000
-    rate_per_s: Positive = 5_000.0  # a tenant's events and questions; each process counts its own
+    # A tenant's events and questions, and each full 4 kB of a body; each process counts its own.
+    rate_per_s: Positive = 5_000.0
     rate_burst: Annotated[int, Field(ge=1, le=10_000_000)] = 10_000
     concurrency: Annotated[int, Field(ge=1, le=10_000)] = 256
     connections: Annotated[int, Field(ge=1, le=100)] = 8  # to PostgreSQL

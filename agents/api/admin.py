@@ -8,8 +8,9 @@ from fastapi import APIRouter, Query
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
 from agents.api.bodies import StrictRoute
-from agents.api.callers import Caller
+from agents.api.callers import Caller, asker
 from agents.api.doors import AdminCaller, Doors, InDoors
+from agents.api.given import Given
 from agents.api.problems import Problem, documented
 from stores.outbox import TenantSummary
 
@@ -86,18 +87,14 @@ class SummaryOut(BaseModel):
     top: list[TenantOut] = Field(description="those with the most, at most 100")
 
 
-class Ids(BaseModel):
+class Ids(Given):
     """Which events."""
-
-    model_config = ConfigDict(extra="forbid")
 
     event_ids: list[EventId] = Field(min_length=1, max_length=1000)
 
 
-class ReplayTenant(BaseModel):
+class ReplayTenant(Given):
     """Which events of a tenant."""
-
-    model_config = ConfigDict(extra="forbid")
 
     tenant_id: Tenant
     status: Literal["failed", "skipped"] = "failed"
@@ -210,7 +207,7 @@ async def skip(doors: InDoors, caller: AdminCaller, body: Ids) -> SkippedOut:
 
 def _take(doors: Doors, caller: Caller) -> None:
     """Questions count against a rate too: of the person who asks."""
-    doors.take(f"\x1f{caller.subject}")
+    doors.take(asker(caller))
 
 
 def _one_tenant(caller: Caller, tenant: str | None) -> str | None:

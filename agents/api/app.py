@@ -44,7 +44,10 @@ def make(settings: Settings) -> FastAPI:
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         async with outboxes(settings, doors), journal_of(settings, doors) as door:
             doors.writing = Writing(doors.outbox, doors.metrics, door)
-            yield
+            try:
+                yield
+            finally:
+                doors.large.close()
 
     app = FastAPI(
         title="Soma Stream",

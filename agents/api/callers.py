@@ -37,6 +37,23 @@ class Caller:
 ANYBODY = Caller("anybody", None, frozenset(ROLES))
 
 
+def payer(caller: Caller, header: str | None) -> str:
+    """In whose name a request takes room and time, before its body may say for which tenant.
+
+    The tenant its header names, if the token covers it; else the token's only one; else the caller.
+    """
+    if header and TENANT.fullmatch(header) and caller.covers(header):
+        return header
+    if caller.tenants is not None and len(caller.tenants) == 1:
+        return next(iter(caller.tenants))
+    return asker(caller)
+
+
+def asker(caller: Caller) -> str:
+    """The caller himself among tenants: no tenant has such a name."""
+    return f"\x1f{caller.subject}"
+
+
 def tenant_of(header: str | None, namespace: str = "") -> str:
     """The tenant rule: the header; else what is after the namespace's last `:`; else `default`."""
     return header or namespace.rpartition(":")[2] or "default"

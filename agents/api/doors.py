@@ -10,6 +10,7 @@ from fastapi.security import HTTPBearer
 
 from agents.api.buckets import Buckets
 from agents.api.callers import Caller
+from agents.api.large import Large
 from agents.api.metrics import ApiMetrics
 from agents.api.problems import Problem
 from agents.api.tokens import Tokens
@@ -31,6 +32,7 @@ class Doors:
     tokens: Tokens
     metrics: ApiMetrics
     buckets: Buckets
+    large: Large = field(default_factory=Large)
     outbox: OutboxDoor = field(init=False)  # from start to end of the app
     aside: OutboxDoor = field(init=False)  # it too, over connections kept for asking and draining
     writing: Writing = field(init=False)

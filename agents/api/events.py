@@ -6,10 +6,10 @@ import uuid
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Path, Request, Response
-from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag
+from fastapi import APIRouter, Path, Response
+from pydantic import BaseModel, Discriminator, Field, Tag
 
-from agents.api.bodies import StrictRoute
+from agents.api.bodies import StrictRequest, StrictRoute
 from agents.api.callers import tenant_of
 from agents.api.doors import (
     TRACEPARENT,
@@ -20,9 +20,11 @@ from agents.api.doors import (
     WriterCaller,
     trace_of,
 )
+from agents.api.given import Given, at_most, short_of
 from agents.api.problems import Problem, documented, wrong
 from agents.api.writing import Written
 from stores.outbox import Event
+from stores.outbox_checks import KEY_BYTES_MAX
 from topics.catalogue import CATALOGUE
 from topics.codec import BadRecord, from_json
 from topics.schemas import RESERVED, schemas
@@ -34,13 +36,15 @@ OURS = re.compile(r"ce_.*|soma-.*|tenant-id|dedupe-key")
 PAYLOAD_BYTES_MAX = 900_000  # of JSON text; with headers and its form in PostgreSQL below 1 MB
 
 router = APIRouter(route_class=StrictRoute, tags=["events"])
-Text = Annotated[str, Field(min_length=1, max_length=256, pattern=r"^[^\x00-\x1f\x7f]+$")]
+Text = Annotated[
+    str,
+    Field(min_length=1, max_length=KEY_BYTES_MAX, pattern=r"^[^\x00-\x1f\x7f]+$"),
+    short_of(KEY_BYTES_MAX),
+]
 
 
-class EventIn(BaseModel):
+class EventIn(Given):
     """One event. Give a `dedupe_key`, or the header X-Idempotency-Key, to repeat safely."""
-
-    model_config = ConfigDict(extra="forbid")
 
     payload: dict[str, Any] = Field(
         description="The record, as the topic's Avro schema has it: times are ISO 8601 text, "
@@ -48,7 +52,9 @@ class EventIn(BaseModel):
     )
     dedupe_key: Text | None = Field(None, description="The tenant's name for this event.")
     key: Text | None = Field(None, description="Scope of order in the tenant; default: the tenant.")
-    headers: dict[str, str] = Field({}, max_length=HEADERS_MAX, description="For the record.")
+    headers: Annotated[dict[str, str], at_most(HEADERS_MAX)] = Field(
+        {}, max_length=HEADERS_MAX, description="For the record."
+    )
 
 
 def _kind(value: Any) -> str:
@@ -106,7 +112,7 @@ EXAMPLE = {"domain": "cpu", "ts": "2026-01-31T12:00:00Z", "vector": [0.25, 0.5, 
     },
 )
 async def add_events(
-    request: Request,
+    request: StrictRequest,
     response: Response,
     doors: InDoors,
     caller: WriterCaller,
@@ -127,7 +133,7 @@ async def add_events(
     schema = schema_for(topic)
     keys = dedupe_keys([one.dedupe_key for one in given], idempotency_key)
     trace = trace_of(request)
-    rows = checked(topic, schema, whose, given, keys, trace)
+    rows = await request.aside(lambda: checked(topic, schema, whose, given, keys, trace))
     together = [k for k, one in enumerate(given) if idempotency_key and one.dedupe_key is None]
     after = f"{idempotency_key}:{len(given)}" if together else None
     unused = after if after is not None and after not in keys else None

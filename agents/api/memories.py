@@ -3,15 +3,15 @@
 import json
 import time
 import uuid
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any, Literal
 
-from fastapi import APIRouter, Request, Response
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
+from fastapi import APIRouter, Response
+from pydantic import AwareDatetime, BaseModel, Field
 
-from agents.api.bodies import StrictRoute
+from agents.api.bodies import StrictRequest, StrictRoute
 from agents.api.callers import tenant_of
-from agents.api.coordinates import canonical, event_id, memory_id
+from agents.api.coordinates import NUMBERS_MAX, canonical, event_id, memory_id
 from agents.api.doors import (
     Doors,
     IdempotencyKey,
@@ -21,6 +21,7 @@ from agents.api.doors import (
     trace_of,
 )
 from agents.api.events import PAYLOAD_BYTES_MAX, Text, outcome, unfit
+from agents.api.given import Given, at_most
 from agents.api.problems import Problem, documented
 from agents.api.writing import Fate, Written
 from stores.outbox import Event, OutboxError
@@ -28,6 +29,7 @@ from stores.outbox import Event, OutboxError
 TOPIC = "memory.events"
 SCHEMA = "memory_event"
 DIMENSION_MAX = 4096
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 LINKS_MAX = 256
 
 router = APIRouter(route_class=StrictRoute, tags=["memories"])
@@ -36,14 +38,12 @@ Float32 = Annotated[float, Field(allow_inf_nan=False, ge=-3.4e38, le=3.4e38)]
 Plain = r"^[^\x00-\x1f\x7f]*$"
 
 
-class MemoryIn(BaseModel):
+class MemoryIn(Given):
     """Something to remember."""
-
-    model_config = ConfigDict(extra="forbid")
 
     payload: dict[str, Any] = Field(description="What is remembered; any JSON object.")
     namespace: str = Field("", max_length=200, pattern=Plain, description="A part of the memory.")
-    coordinate: str | list[Number] | None = Field(
+    coordinate: str | Annotated[list[Number], Field(max_length=NUMBERS_MAX)] | None = Field(
         None,
         description="Where it lies: a text or numbers. The id follows from it, so the same "
         "coordinate is the same memory. Without one it gets one of its own.",
@@ -52,7 +52,9 @@ class MemoryIn(BaseModel):
     importance: Number | None = None
     embedding: list[Float32] = Field([], max_length=DIMENSION_MAX)
     model_revision: str = Field("", max_length=200, pattern=Plain)
-    links: dict[str, str] = Field({}, max_length=LINKS_MAX, description="memory id -> kind of link")
+    links: Annotated[dict[str, str], at_most(LINKS_MAX)] = Field(
+        {}, max_length=LINKS_MAX, description="memory id -> kind of link"
+    )
     ts: AwareDatetime | None = Field(None, description="When it happened; default: now.")
     dedupe_key: Text | None = None
     expected_version: Annotated[int, Field(ge=0, le=2**62)] | None = Field(
@@ -86,7 +88,7 @@ class Remembered(BaseModel):
     summary="Remember something",
 )
 async def remember(
-    request: Request,
+    request: StrictRequest,
     response: Response,
     doors: InDoors,
     caller: WriterCaller,
@@ -98,11 +100,14 @@ async def remember(
     whose = caller.must_cover(tenant_of(tenant, body.namespace))
     doors.take(whose)
     dedupe_key = body.dedupe_key or idempotency_key or uuid.uuid4().hex
-    record = recorded(body, whose, dedupe_key)
-    if bad := unfit(SCHEMA, record):
-        raise Problem(422, "Not as the schema memory_event has it.", errors=[_at("", bad)])
+    trace = trace_of(request)
     stamped = "ts" if body.ts is None else None
-    event = _event(whose, record, dedupe_key, trace_of(request), stamped)
+
+    def made() -> Event:
+        record = recorded(body, whose, dedupe_key)
+        return _event(whose, record, dedupe_key, trace, stamped)
+
+    event = await request.aside(made)
     written = await _but_for_ts(doors, await doors.writing.write([event]), event)
     (out,) = outcome(written, [dedupe_key])
     if out.duplicate:
@@ -150,6 +155,8 @@ def recorded(body: MemoryIn, tenant: str, dedupe_key: str) -> dict[str, Any]:
 def _event(
     tenant: str, record: dict[str, Any], dedupe_key: str, trace: dict[str, str], but_for: str | None
 ) -> Event:
+    if bad := unfit(SCHEMA, record):
+        raise Problem(422, "Not as the schema memory_event has it.", errors=[_at("", bad)])
     text = json.dumps(record, ensure_ascii=False)
     if len(text.encode()) > PAYLOAD_BYTES_MAX:
         raise Problem(413, f"The memory has more than {PAYLOAD_BYTES_MAX} bytes.")
@@ -169,7 +176,7 @@ async def _but_for_ts(doors: Doors, written: Written, event: Event) -> Written:
 
 
 def _micros(ts: datetime | None) -> int:
-    return time.time_ns() // 1000 if ts is None else round(ts.timestamp() * 1e6)
+    return time.time_ns() // 1000 if ts is None else (ts - EPOCH) // timedelta(microseconds=1)
 
 
 def _at(at: str, detail: str) -> dict[str, str]:

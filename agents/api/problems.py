@@ -81,6 +81,12 @@ def wrong(items: Iterable[tuple[str, str]]) -> list[dict[str, str]]:
     return listed[:ERRORS_MAX] + tail
 
 
+def invalid(errors: Iterable[Mapping[str, Any]]) -> Problem:
+    """422 for what pydantic found."""
+    items = wrong((_place(one["loc"]), str(one["msg"])) for one in errors)
+    return Problem(422, "The request isn't as this door wants it.", errors=items)
+
+
 def request_id_of(request: Request) -> str:
     """What the middleware gave this request."""
     return str(request.scope.get("soma.request_id", ""))
@@ -107,9 +113,7 @@ async def _http(request: Request, error: Exception) -> Response:
 
 async def _invalid(request: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)
-    items = wrong((_place(one["loc"]), str(one["msg"])) for one in error.errors())
-    detail = "The request isn't as this door wants it."
-    return answer(422, detail, request_id_of(request), None, {"errors": items})
+    return await _http(request, invalid(error.errors()))
 
 
 async def _store(request: Request, error: Exception) -> Response:
@@ -158,7 +162,8 @@ WHEN = {
     413: "Too large.",
     415: "The body must be application/json, not compressed.",
     422: "Well-formed, but not acceptable; `errors` names each thing.",
-    429: "Too many for this tenant: see Retry-After.",
+    429: "Too many for this tenant: see Retry-After. Each event counts, and each full 4 kB of a "
+    "body as one more.",
     500: "A defect of ours.",
     503: "Not now: see Retry-After. With an X-Idempotency-Key a repetition is safe.",
     504: "No answer in time. With an X-Idempotency-Key a repetition is safe.",

@@ -1,6 +1,7 @@
 """POST /events/{topic}: what is accepted is in the outbox, once; what isn't, isn't there at all."""
 
 import json
+import threading
 from concurrent.futures import ThreadPoolExecutor
 
 from agents.settings import Settings
@@ -160,6 +161,58 @@ def test_a_tenant_s_rate_is_its_own(doors: Doors) -> None:
     assert quiet.status_code == 202
 
 
+def test_a_body_s_size_counts_against_the_rate_before_it_is_looked_at(doors: Doors) -> None:
+    client = doors(rate_per_s=0.01, rate_burst=100)
+    large = json.dumps({"payload": observation(vector=[0.25] * 60_000)}).encode()
+    assert 50 < len(large) // 4096 < 100
+    seen = [client.post(PATH, content=large, headers=acme() | JSON) for _ in range(2)]
+    seen.append(client.post(PATH, content=b"[" + large, headers=acme() | JSON))
+    assert [answer.status_code for answer in seen] == [202, 429, 429]
+    other = bearer(("other",)) | JSON | {"x-soma-tenant": "other"}
+    assert client.post(PATH, content=large, headers=other).status_code == 202
+
+
+def test_large_bodies_wait_for_each_other_and_nobody_else(
+    client: Client, database: Settings
+) -> None:
+    """While the thread that they are read in is held, others are answered."""
+    gate, large = threading.Event(), client.app.state.doors.large
+    one = {"payload": observation(vector=[0.25] * 60_000)}
+    memory = {"payload": {"a": [{}] * 40_000}}
+    with ThreadPoolExecutor(3) as pool:
+        held = pool.submit(client.portal.call, large.do, "held", 1 << 20, lambda: gate.wait(120.0))
+        asked = pool.submit(client.post, PATH, json=one, headers=acme())
+        beside = pool.submit(client.post, "/memories", json=memory, headers=acme())
+        for k in range(5):
+            small = {"payload": observation(k)}
+            assert client.post(PATH, json=small, headers=acme()).status_code == 202
+            assert client.get("/healthz").status_code == 200
+        assert not asked.done() and not beside.done()
+        gate.set()
+        assert held.result()
+        assert (asked.result().status_code, beside.result().status_code) == (202, 202)
+    vectors = [len(json.loads(row["payload"]).get("vector", [])) for row in events_of(database)]
+    assert sorted(vectors) == [0, 2, 2, 2, 2, 2, 60_000]
+
+
+def test_what_is_wrong_in_a_large_body_is_named_as_in_a_small_one(client: Client) -> None:
+    many = [1] * 60_000
+    refused = {
+        json.dumps({"payload": observation(vector=[*many, "x"])}): (422, "/payload"),
+        json.dumps([{"payload": observation(vector=many)}, {"paylod": 1}]): (422, "/1/payload"),
+        json.dumps({"payload": {}, **{f"n{k}": 1 for k in range(60_000)}}): (422, ""),
+        json.dumps({"payload": {}, "headers": {f"n{k}": 1 for k in range(60_000)}}): (
+            422,
+            "/headers",
+        ),
+        json.dumps({"payload": observation(vector=many)})[:-1]: (400, None),
+    }
+    for body, (status, at) in refused.items():
+        answer = client.post(PATH, content=body, headers=acme() | JSON)
+        assert answer.status_code == status, answer.text
+        assert at is None or answer.json()["errors"][0]["at"] == at, answer.text
+
+
 def test_what_no_database_takes_is_refused_with_words(client: Client) -> None:
     refused = {
         '{"payload": {"a": "\\u0000"}}': 400,
@@ -173,6 +226,8 @@ def test_what_no_database_takes_is_refused_with_words(client: Client) -> None:
         "null": 422,
         "": 422,
         '{"payload": {"vector": [1e999]}}': 422,
+        json.dumps({"payload": observation(ts="0001-01-01T00:00:00+14:00")}): 422,
+        json.dumps({"payload": observation(ts="9999-12-31T23:59:59-14:00")}): 422,
         '{"payload": {"ts": 1' + "0" * 5000 + "}}": 400,
         "{": 400,
         "\udcff": 400,

@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agents.api.bodies import DEPTH_MAX, depth, parse
+from agents.api.large import LARGE_BYTES
 from agents.api.problems import Problem
 
 TEXT = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), max_size=20)
@@ -30,6 +31,17 @@ def levels(value: Any) -> int:
 @given(JSON, st.booleans())
 def test_what_it_takes_is_what_was_meant(value: Any, ascii_only: bool) -> None:
     assert parse(json.dumps(value, ensure_ascii=ascii_only).encode()) == value
+
+
+@given(JSON)
+def test_a_large_body_is_parsed_as_a_small_one(value: Any) -> None:
+    assert parse(json.dumps([value, "x" * LARGE_BYTES]).encode())[0] == value
+
+
+@given(JSON)
+def test_depth_is_told_exactly(value: Any) -> None:
+    many = [value, *[[]] * DEPTH_MAX]  # fewer brackets aren't looked at
+    assert depth(json.dumps(many).encode()) == levels(many)
 
 
 @given(JSON, st.integers(0, 60))
@@ -59,6 +71,7 @@ def test_random_bytes_are_parsed_as_elsewhere_or_refused(data: bytes) -> None:
         b"[" * 33 + b"]" * 33, b"[" * 100_000, b'{"a":' * 100_000, b'["' + b'\\"' * 2_000_000,
         b'"' * 2_000_000, b'{"a":1,"a":1}', b"NaN", b"[-Infinity]", b'"\\u0000"', b'{"\\ud800":1}',
         b"\xff", b"", b"1" * 10_000, b"\xef\xbb\xbf{}",
+        b"[" * 2_000_000 + b"]" * 2_000_000,
     ],
 )  # fmt: skip
 def test_hostile_bodies_are_refused_quickly(data: bytes) -> None:
