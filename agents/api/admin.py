@@ -1,16 +1,16 @@
 """/admin/outbox: what waits or failed, and what people do about it. Every change is audited."""
 
 from collections.abc import Sequence
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Query
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field
 
 from agents.api.bodies import StrictRoute
 from agents.api.callers import Caller, asker
 from agents.api.doors import AdminCaller, Doors, InDoors
-from agents.api.given import Given
+from agents.api.given import Given, Time
 from agents.api.problems import Problem, documented
 from stores.outbox import TenantSummary
 
@@ -99,7 +99,7 @@ class ReplayTenant(Given):
     tenant_id: Tenant
     status: Literal["failed", "skipped"] = "failed"
     topic_filter: TopicFilter | None = None
-    before_timestamp: AwareDatetime | None = Field(None, description="added before this time")
+    before_timestamp: Time | None = Field(None, description="added before this time")
     limit: Annotated[int, Field(ge=1, le=1000)] = 1000
 
 
@@ -184,7 +184,7 @@ async def replay_tenant(doors: InDoors, caller: AdminCaller, body: ReplayTenant)
         caller.subject,
         status=body.status,
         topic_filter=body.topic_filter,
-        before=body.before_timestamp and body.before_timestamp.astimezone(UTC),
+        before=body.before_timestamp,
         limit=body.limit,
     )
     return ReplayedOut(

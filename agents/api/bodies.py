@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import math
 from collections.abc import Callable, Coroutine
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -122,6 +123,7 @@ def parse(data: bytes) -> Any:
         value = json.loads(
             text,
             object_pairs_hook=_object,
+            parse_float=_float,
             parse_int=_int if len(data) > LARGE_BYTES else None,
             parse_constant=_constant,
         )
@@ -162,6 +164,13 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     if len(found) < len(pairs):
         raise _NotOursError("An object of the JSON gives a name twice.")
     return found
+
+
+def _float(text: str) -> float:
+    number = float(text)
+    if math.isinf(number):
+        raise _NotOursError(f"{text[:40]} is beyond a float64's range.")
+    return number
 
 
 def _int(text: str) -> int:

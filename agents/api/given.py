@@ -1,23 +1,28 @@
 """What the bodies of requests may give: as the OpenAPI document says it, and nothing made of it."""
 
-from typing import Any
+import re
+from datetime import UTC, datetime
+from typing import Annotated, Any
 
 from pydantic import (
     AfterValidator,
+    AwareDatetime,
     BaseModel,
     BeforeValidator,
     ConfigDict,
+    Field,
     model_validator,
 )
 from pydantic_core import PydanticCustomError
 
 NAMES_MAX = 32  # of one object: each that is unknown would be named
+_DATE = re.compile(r"\d{4}-\d\d-\d\d[Tt ]")
 
 
 class Given(BaseModel):
-    """A body: no name is passed over."""
+    """A body: true is no number, "1" neither, and no name is passed over."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", strict=True)
 
     @model_validator(mode="before")
     @classmethod
@@ -47,3 +52,19 @@ def _few(given: Any, most: int) -> Any:
         said = {"most": most, "found": len(given)}
         raise PydanticCustomError("too_long", "at most {most} are taken, not {found}", said)
     return given
+
+
+def _iso(given: Any) -> Any:
+    if not isinstance(given, str) or not _DATE.match(given):
+        raise PydanticCustomError("time", "isn't ISO 8601 text, as 2026-01-31T12:00:00Z is")
+    return given
+
+
+def _utc(given: datetime) -> datetime:
+    try:
+        return given.astimezone(UTC)
+    except OverflowError:
+        raise PydanticCustomError("time", "isn't within the years 1-9999 of UTC") from None
+
+
+Time = Annotated[AwareDatetime, Field(strict=False), BeforeValidator(_iso), AfterValidator(_utc)]

@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Response
-from pydantic import AwareDatetime, BaseModel, Field
+from pydantic import BaseModel, Field
 
 from agents.api.bodies import StrictRequest, StrictRoute
 from agents.api.callers import tenant_of
@@ -21,7 +21,7 @@ from agents.api.doors import (
     trace_of,
 )
 from agents.api.events import PAYLOAD_BYTES_MAX, Text, outcome, unfit
-from agents.api.given import Given, at_most
+from agents.api.given import Given, Time, at_most
 from agents.api.problems import Problem, documented
 from agents.api.writing import Fate, Written
 from stores.outbox import Event, OutboxError
@@ -55,7 +55,7 @@ class MemoryIn(Given):
     links: Annotated[dict[str, str], at_most(LINKS_MAX)] = Field(
         {}, max_length=LINKS_MAX, description="memory id -> kind of link"
     )
-    ts: AwareDatetime | None = Field(None, description="When it happened; default: now.")
+    ts: Time | None = Field(None, description="When it happened; default: now.")
     dedupe_key: Text | None = None
     expected_version: Annotated[int, Field(ge=0, le=2**62)] | None = Field(
         None, description="Refused later unless the memory is at this version."
@@ -142,7 +142,9 @@ def recorded(body: MemoryIn, tenant: str, dedupe_key: str) -> dict[str, Any]:
         "ts": _micros(body.ts),
         "coordinate": coordinate,
         "memory_type": body.memory_type,
-        "payload": json.dumps(body.payload, ensure_ascii=False, separators=(",", ":")),
+        "payload": json.dumps(
+            body.payload, ensure_ascii=False, allow_nan=False, separators=(",", ":")
+        ),
         "importance": body.importance,
         "embedding": body.embedding,
         "model_revision": body.model_revision,

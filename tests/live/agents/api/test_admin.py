@@ -136,7 +136,8 @@ def test_ids_out_of_range_are_named(client: Client) -> None:
     bodies: list[Any] = [
         {}, {"event_ids": []}, {"event_ids": [0]}, {"event_ids": [-1]}, {"event_ids": [2**63]},
         {"event_ids": ["x"]}, {"event_ids": [1.5]}, {"event_ids": list(range(1, 1002))},
-        {"event_ids": [1], "all": True}, [1], 1,
+        {"event_ids": [1], "all": True}, [1], 1, {"event_ids": [True]}, {"event_ids": ["1"]},
+        {"event_ids": [1.0]},
     ]  # fmt: skip
     for body in bodies:
         for verb in ("replay", "skip"):
@@ -149,6 +150,9 @@ def test_a_tenants_replay_out_of_range_is_named(client: Client) -> None:
         {}, {"tenant_id": "a b"}, {"tenant_id": "a", "limit": 0}, {"tenant_id": "a", "limit": 1001},
         {"tenant_id": "a", "status": "sent"}, {"tenant_id": "a", "status": "%"},
         {"tenant_id": "a", "before_timestamp": "2026-01-01T00:00:00"},
+        {"tenant_id": "a", "before_timestamp": "0001-01-01T00:00:00+14:00"},
+        {"tenant_id": "a", "before_timestamp": "9999-12-31T23:59:59-14:00"},
+        {"tenant_id": "a", "before_timestamp": 1700000000}, {"tenant_id": "a", "limit": "5"},
         {"tenant_id": "a", "before_timestamp": "x"}, {"tenant_id": "a", "topic_filter": "x" * 201},
     ]  # fmt: skip
     for body in bodies:

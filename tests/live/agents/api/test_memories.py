@@ -5,9 +5,9 @@ import uuid
 
 from agents.api.coordinates import TENANTS
 from agents.settings import Settings
-from tests.live.agents.api.helpers import acme, bearer, events_of
+from tests.live.agents.api.helpers import JSON, acme, bearer, events_of
 from tests.live.agents.api.inside import Client
-from topics.codec import decode, encode, from_json
+from topics.codec import decode, encode, from_json, to_json
 
 MEMORY = {
     "payload": {"text": "the tower is tall", "deep": {"a": [1, None]}},
@@ -95,7 +95,19 @@ WRONG: list[dict[str, object]] = [
     {"importance": "high"},
     {"expected_version": -1},
     {"expected_version": 2**63},
+    {"coordinate": [True, 1]},
+    {"coordinate": [1, "2"]},
+    {"embedding": ["1"]},
+    {"embedding": [True]},
+    {"importance": "0.5"},
+    {"importance": True},
+    {"expected_version": True},
+    {"expected_version": 1.0},
     {"ts": "yesterday"},
+    {"ts": 1700000000},
+    {"ts": "1700000000"},
+    {"ts": "0001-01-01T00:00:00+14:00"},
+    {"ts": "9999-12-31T23:59:59-14:00"},
     {"ts": "2026-01-31T12:00:00"},
     {"links": {"a": 1}},
     {"dedupe_key": ""},
@@ -108,5 +120,22 @@ def test_what_is_no_memory_is_named(client: Client, database: Settings) -> None:
     for change in WRONG:
         answer = client.post("/memories", json=MEMORY | change, headers=acme())
         assert answer.status_code == 422, change
-        assert answer.json()["errors"], change
+        (name,) = change
+        assert answer.json()["errors"][0]["at"].startswith(f"/{name}"), change
     assert events_of(database) == []
+
+
+def test_a_number_that_no_reader_takes_is_refused(client: Client, database: Settings) -> None:
+    for number in ("1e400", "-1e400", "1" * 400 + ".0", "NaN", "Infinity"):
+        body = f'{{"payload": {{"x": {number}}}}}'
+        answer = client.post("/memories", content=body, headers=acme() | JSON)
+        assert answer.status_code == 400, number
+    assert events_of(database) == []
+
+
+def test_a_time_is_kept_to_the_microsecond(client: Client, database: Settings) -> None:
+    for ts in ("9999-12-31T23:59:59.999999Z", "0001-01-01T00:00:00.000001Z"):
+        answer = client.post("/memories", json=MEMORY | {"ts": ts}, headers=acme())
+        assert answer.status_code == 202, answer.text
+        record = from_json("memory_event", events_of(database)[-1]["payload"])
+        assert to_json("memory_event", record)["ts"] == ts
