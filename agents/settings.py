@@ -182,7 +182,7 @@ class ApiSettings(BaseModel):
     # A tenant's events and questions, and each full 4 kB of a body; each process counts its own.
     rate_per_s: Positive = 5_000.0
     rate_burst: Annotated[int, Field(ge=1, le=10_000_000)] = 10_000
-    concurrency: Annotated[int, Field(ge=1, le=10_000)] = 256
+    concurrency: Annotated[int, Field(ge=1, le=10_000)] = 256  # a quarter of it for one tenant
     connections: Annotated[int, Field(ge=1, le=100)] = 8  # to PostgreSQL
     journal: Literal["on", "off"] = "on"  # whether events are taken while PostgreSQL is away
 

@@ -86,13 +86,14 @@ class StrictRoute(APIRoute):
 
         async def strict(request: Request) -> Response:
             # Before a byte of the body is read: FastAPI would ask who calls only afterwards.
-            tokens = request.app.state.doors.tokens
-            caller = await tokens.caller(request.headers.get("authorization"))
+            doors: Doors = request.app.state.doors
+            caller = await doors.tokens.caller(request.headers.get("authorization"))
             request.scope["soma.caller"] = caller
             own = StrictRequest(request.scope, request.receive)
             own.whose = payer(caller, request.headers.get("x-soma-tenant"))
             own.check = partial(_checked, field)
-            return await handle(own)
+            with doors.under_way(own.whose):
+                return await handle(own)
 
         return strict
 

@@ -2,6 +2,8 @@
 
 import re
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Annotated
 
@@ -13,6 +15,7 @@ from agents.api.callers import Caller
 from agents.api.large import Large
 from agents.api.metrics import ApiMetrics
 from agents.api.problems import Problem
+from agents.api.shares import Shares
 from agents.api.tokens import Tokens
 from agents.api.writing import Writing
 from agents.settings import ApiSettings
@@ -33,10 +36,27 @@ class Doors:
     metrics: ApiMetrics
     buckets: Buckets
     large: Large = field(default_factory=Large)
+    shares: Shares = field(init=False)
     outbox: OutboxDoor = field(init=False)  # from start to end of the app
     aside: OutboxDoor = field(init=False)  # it too, over connections kept for asking and draining
     writing: Writing = field(init=False)
     journal: Journal | None = None  # likewise, unless it is off; may be opened before
+
+    def __post_init__(self) -> None:
+        self.shares = Shares(self.limits.concurrency)
+
+    @contextmanager
+    def under_way(self, whose: str) -> Iterator[None]:
+        """A request of a tenant is; `Problem` 429 when it has as many as it may."""
+        if not self.shares.enter(whose):
+            self.metrics.refused.labels("share").inc()
+            many = "This tenant has too many requests under way."
+            # Its body isn't read.
+            raise Problem(429, many, {"Retry-After": "1", "Connection": "close"})
+        try:
+            yield
+        finally:
+            self.shares.leave(whose)
 
     def take(self, tenant: str, cost: float = 1.0) -> None:
         """`Problem` 429 when the tenant has used up its rate."""

@@ -162,8 +162,8 @@ WHEN = {
     413: "Too large.",
     415: "The body must be application/json, not compressed.",
     422: "Well-formed, but not acceptable; `errors` names each thing.",
-    429: "Too many for this tenant: see Retry-After. Each event counts, and each full 4 kB of a "
-    "body as one more.",
+    429: "Too many for this tenant, of events (each full 4 kB of a body counts as one more) or of "
+    "requests under way (it may have a quarter of all): see Retry-After.",
     500: "A defect of ours.",
     503: "Not now: see Retry-After. With an X-Idempotency-Key a repetition is safe.",
     504: "No answer in time. With an X-Idempotency-Key a repetition is safe.",

@@ -6,6 +6,7 @@ import signal
 import socket
 import time
 from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,15 @@ import httpx
 
 from agents.settings import Settings
 from tests.live.agents.api.conftest import OwnPostgres
-from tests.live.agents.api.helpers import SECRET, ApiProcess, acme, admin, events_of, observation
+from tests.live.agents.api.helpers import (
+    SECRET,
+    ApiProcess,
+    acme,
+    admin,
+    bearer,
+    events_of,
+    observation,
+)
 from tests.live.helpers import environment, eventually, soma
 
 Start = Callable[..., ApiProcess]
@@ -89,6 +98,29 @@ def test_slow_and_odd_clients_are_sent_away(process: Start, database: Settings) 
     )
     assert b"\r\nb: c" not in raw(api, split).lower()
     assert api.alive() and events_of(database) == []
+
+
+def test_slow_bodies_of_one_tenant_leave_room_for_the_others(process: Start) -> None:
+    """Of eight at once, two may be one tenant's; all that its token covers count as its own."""
+    api = process(SOMA_API__CONCURRENCY="8", SOMA_API__BODY_TIMEOUT_S="120")
+    other = bearer(("other",)) | {"x-soma-tenant": "other"}
+    named = ("x-soma-tenant: acme\r\n", "x-soma-tenant: other\r\n")
+    with ExitStack() as stack, httpx.Client(base_url=api.base, timeout=60.0) as http:
+        for name in named:
+            one = stack.enter_context(socket.create_connection(("127.0.0.1", api.port), 5.0))
+            one.sendall(
+                b"POST /events/cog.observations HTTP/1.1\r\nhost: x\r\n"
+                + f"authorization: {bearer()['authorization']}\r\n{name}".encode()
+                + b"content-type: application/json\r\ncontent-length: 100\r\n\r\n{"
+            )
+        eventually(lambda: "soma_http_in_flight 2.0" in http.get("/metrics").text)
+        for _ in range(3):
+            refused = http.post(PATH, json=ONE, headers=acme())
+            assert refused.status_code == 429 and refused.headers["retry-after"] == "1"
+            assert http.post(PATH, json=ONE, headers=other).status_code == 202
+        counted = http.get("/metrics").text
+    assert 'soma_http_refused_total{limit="share"} 3.0' in counted
+    assert "concurrency" not in re.findall(r'refused_total{limit="(\w+)"', counted)
 
 
 def test_while_postgres_is_away_events_wait_in_the_journal(
