@@ -6,6 +6,7 @@ import re
 import time
 import uuid
 from collections.abc import Awaitable, Callable, MutableMapping
+from http import HTTPStatus
 from typing import Any
 
 from agents.api.metrics import ApiMetrics
@@ -103,6 +104,8 @@ class _One:
         """Count and log it."""
         seconds = time.perf_counter() - self._since
         route = getattr(self._scope.get("route"), "path", "none")
+        if self.status == HTTPStatus.REQUEST_ENTITY_TOO_LARGE:
+            self._metrics.refused.labels("body").inc()
         method = self._scope["method"] if self._scope["method"] in METHODS else "other"
         self._metrics.requests.labels(route, method, str(self.status or 499)).inc()
         self._metrics.seconds.labels(route).observe(seconds)

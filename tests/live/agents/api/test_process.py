@@ -81,6 +81,8 @@ def test_slow_and_odd_clients_are_sent_away(process: Start, database: Settings) 
     chunked = head + b"transfer-encoding: chunked\r\n\r\n" + b"400\r\n" + b"x" * 1024 + b"\r\n"
     assert raw(api, chunked + (b"400\r\n" + b"x" * 1024 + b"\r\n") * 4).startswith(b"HTTP/1.1 413")
     assert raw(api, head + b"content-length: 9999999\r\n\r\n").startswith(b"HTTP/1.1 413")
+    counted = httpx.get(f"{api.base}/metrics", timeout=20.0).text
+    assert 'soma_http_refused_total{limit="body"} 2.0' in counted
     close = head + b"connection: close\r\n"
     compressed = close + b"content-encoding: gzip\r\ncontent-length: 2\r\n\r\n{}"
     assert raw(api, compressed).startswith(b"HTTP/1.1 415")
