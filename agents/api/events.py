@@ -33,7 +33,8 @@ HEADERS_MAX = 16
 NAME = re.compile(r"[a-z][a-z0-9_-]{0,63}")
 VALUE = re.compile(r"[\x20-\x7e]{0,1024}")
 OURS = re.compile(r"ce_.*|soma-.*|tenant-id|dedupe-key")
-PAYLOAD_BYTES_MAX = 900_000  # of JSON text; with headers and its form in PostgreSQL below 1 MB
+# As PostgreSQL writes it, a space after each comma and colon; with the rest below its 1 MB.
+PAYLOAD_BYTES_MAX = 900_000
 
 router = APIRouter(route_class=StrictRoute, tags=["events"])
 Text = Annotated[
@@ -128,17 +129,19 @@ async def add_events(
     """
     whose = caller.must_cover(tenant_of(tenant))
     given = body if isinstance(body, list) else [body]
+    places = [f"/{k}" for k in range(len(given))] if isinstance(body, list) else [""]
     _few(doors, given)
     doors.take(whose, len(given))
     schema = schema_for(topic)
     keys = dedupe_keys([one.dedupe_key for one in given], idempotency_key)
     trace = trace_of(request)
-    rows = await request.aside(lambda: checked(topic, schema, whose, given, keys, trace))
+    named = list(zip(places, keys, given, strict=True))
+    rows = await request.aside(lambda: checked(topic, schema, whose, named, trace))
     together = [k for k, one in enumerate(given) if idempotency_key and one.dedupe_key is None]
     after = f"{idempotency_key}:{len(given)}" if together else None
     unused = after if after is not None and after not in keys else None
     written = await doors.writing.write(rows, together, unused)
-    out = outcome(written, keys)
+    out = outcome(written, keys, places)
     if out and all(one.duplicate for one in out):
         response.status_code = 200
     return Accepted(topic=topic, tenant=whose, journaled=written.journaled, events=out)
@@ -169,15 +172,16 @@ def checked(
     topic: str,
     schema: str,
     tenant: str,
-    given: Sequence[EventIn],
-    keys: Sequence[str],
+    named: Sequence[tuple[str, str, EventIn]],
     trace: Mapping[str, str],
 ) -> list[Event]:
-    """The events as rows of the outbox. `Problem` 422 names all that is wrong in them."""
+    """The events (place in the body, dedupe key, event) as rows of the outbox.
+
+    `Problem` 422 names all that is wrong in them.
+    """
     errors: list[tuple[str, str]] = []
     rows: list[Event] = []
-    for k, (one, key) in enumerate(zip(given, keys, strict=True)):
-        at = f"/{k}" if len(given) > 1 else ""
+    for at, key, one in named:
         if bad := _bad_header(one.headers):
             errors.append((f"{at}/headers", bad))
         payload = {"tenant": tenant, **one.payload}
@@ -187,13 +191,19 @@ def checked(
             errors.append((f"{at}/payload", bad))
         headers = {**trace, **one.headers} or None
         text = json.dumps(payload, ensure_ascii=False) if not errors else ""
-        if len(text) > PAYLOAD_BYTES_MAX or len(text.encode()) > PAYLOAD_BYTES_MAX:
-            raise Problem(413, f"{at}/payload has more than {PAYLOAD_BYTES_MAX} bytes.")
+        if (size := len(text.encode())) > PAYLOAD_BYTES_MAX:
+            raise too_long(f"{at}/payload", size)
         rows.append(Event(topic, tenant, text, key, one.key, headers))
     if errors:
         detail = f"Not as the topic's schema {schema} has it; nothing was accepted."
         raise Problem(422, detail, errors=wrong(errors))
     return rows
+
+
+def too_long(what: str, size: int) -> Problem:
+    """413 for one event."""
+    kept = "with a space after each comma and colon, as it is kept"
+    return Problem(413, f"{what} has {size} bytes {kept}; at most {PAYLOAD_BYTES_MAX} are taken.")
 
 
 def unfit(schema: str, payload: Mapping[str, Any]) -> str:
@@ -205,10 +215,10 @@ def unfit(schema: str, payload: Mapping[str, Any]) -> str:
     return ""
 
 
-def outcome(written: Written, keys: Sequence[str]) -> list[EventOut]:
+def outcome(written: Written, keys: Sequence[str], places: Sequence[str]) -> list[EventOut]:
     """What became of each. `Problem` 409 when a key was used for something else."""
     conflicts = [
-        {"at": f"/{k}", "dedupe_key": keys[k], "id": one.id}
+        {"at": places[k], "dedupe_key": keys[k], "id": one.id}
         for k, one in enumerate(written.added)
         if one.differs
     ]

@@ -20,7 +20,7 @@ from agents.api.doors import (
     WriterCaller,
     trace_of,
 )
-from agents.api.events import PAYLOAD_BYTES_MAX, Text, outcome, unfit
+from agents.api.events import PAYLOAD_BYTES_MAX, Text, outcome, too_long, unfit
 from agents.api.given import Given, Time, at_most
 from agents.api.problems import Problem, documented
 from agents.api.writing import Fate, Written
@@ -109,7 +109,7 @@ async def remember(
 
     event = await request.aside(made)
     written = await _but_for_ts(doors, await doors.writing.write([event]), event)
-    (out,) = outcome(written, [dedupe_key])
+    (out,) = outcome(written, [dedupe_key], [""])
     if out.duplicate:
         response.status_code = 200
     return Remembered(
@@ -160,8 +160,8 @@ def _event(
     if bad := unfit(SCHEMA, record):
         raise Problem(422, "Not as the schema memory_event has it.", errors=[_at("", bad)])
     text = json.dumps(record, ensure_ascii=False)
-    if len(text.encode()) > PAYLOAD_BYTES_MAX:
-        raise Problem(413, f"The memory has more than {PAYLOAD_BYTES_MAX} bytes.")
+    if (size := len(text.encode())) > PAYLOAD_BYTES_MAX:
+        raise too_long("The memory", size)
     return Event(TOPIC, tenant, text, dedupe_key, record["id"], trace or None, but_for)
 
 

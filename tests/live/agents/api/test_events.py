@@ -4,6 +4,7 @@ import json
 import threading
 from concurrent.futures import ThreadPoolExecutor
 
+from agents.api.events import PAYLOAD_BYTES_MAX
 from agents.settings import Settings
 from tests.live.agents.api.conftest import Doors
 from tests.live.agents.api.helpers import JSON, acme, bearer, events_of, observation
@@ -85,13 +86,16 @@ def test_the_same_key_with_another_body_names_the_first_ones_id(
         "fewer": batch[:2],
         "more": [*batch, {"payload": observation(4)}],
         "one": batch[0],
+        "another one": {"payload": observation(9)},
         "another scope of order": [batch[0] | {"key": "x"}, *batch[1:]],
     }
+    places = {"another payload": "/1", "another scope of order": "/0"}
     for what, body in others.items():
         answer = client.post(PATH, json=body, headers=key)
         assert answer.status_code == 409, what
         conflicts = answer.json()["conflicts"]
         assert conflicts and {one["id"] for one in conflicts} <= {one["id"] for one in first}, what
+        assert conflicts[0]["at"] == places.get(what, ""), what
     assert len(events_of(database)) == 3
 
 
@@ -244,3 +248,18 @@ def test_a_payload_of_two_megabytes_is_too_large(client: Client, database: Setti
     answer = client.post(PATH, json=one, headers=acme())
     assert answer.status_code == 413
     assert events_of(database) == []
+
+
+def test_a_payload_s_size_is_told_as_it_is_measured(client: Client, database: Settings) -> None:
+    """880 kB of `1,` are 1.3 MB as PostgreSQL writes them, and too many for it."""
+    one = {"payload": observation(vector=[1] * 440_000), "dedupe_key": "k"}
+    body = json.dumps(one, separators=(",", ":")).encode()
+    assert len(body) < PAYLOAD_BYTES_MAX
+    answer = client.post(PATH, content=body, headers=acme() | JSON)
+    size = len(json.dumps({"tenant": "acme", **observation(vector=[1] * 440_000)}))
+    assert answer.status_code == 413 and f"/payload has {size} bytes" in answer.json()["detail"]
+    fits = one | {"payload": observation(vector=[1] * 299_900)}
+    assert client.post(PATH, json=fits, headers=acme()).status_code == 202
+    (row,) = events_of(database)
+    ours = json.dumps({"tenant": "acme", **observation(vector=[1] * 299_900)})
+    assert len(row["payload"]) == len(ours)

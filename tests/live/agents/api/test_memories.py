@@ -63,7 +63,8 @@ def test_a_repetition_is_answered_as_the_first_time_whatever_the_clock_says(
     assert again.json() == first.json() | {"duplicate": True}
     other = client.post("/memories", json=MEMORY | {"payload": {}}, headers=key)
     assert other.status_code == 409
-    assert other.json()["conflicts"][0]["id"] == first.json()["outbox_id"]
+    said = {"at": "", "dedupe_key": "k", "id": first.json()["outbox_id"]}
+    assert other.json()["conflicts"] == [said]
     timed = MEMORY | {"ts": "2026-01-01T00:00:00Z"}
     assert client.post("/memories", json=timed, headers=key).status_code == 409
     assert len(events_of(database)) == 1
