@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 from fastapi import Request, Response
+from fastapi.dependencies.models import Dependant
 from fastapi.routing import APIRoute
 from starlette.requests import ClientDisconnect
 
 from agents.api.callers import payer
 from agents.api.large import LARGE_BYTES
-from agents.api.problems import Problem, invalid
+from agents.api.problems import Problem, invalid, wrong
 
 if TYPE_CHECKING:
     from agents.api.doors import Doors
@@ -83,12 +84,15 @@ class StrictRoute(APIRoute):
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         handle = super().get_route_handler()
         field = self.body_field
+        known = _parameters(self.dependant)
 
         async def strict(request: Request) -> Response:
             # Before a byte of the body is read: FastAPI would ask who calls only afterwards.
             doors: Doors = request.app.state.doors
             caller = await doors.tokens.caller(request.headers.get("authorization"))
             request.scope["soma.caller"] = caller
+            if unknown := sorted(request.query_params.keys() - known):
+                raise _no_parameters(unknown)
             own = StrictRequest(request.scope, request.receive)
             own.whose = payer(caller, request.headers.get("x-soma-tenant"))
             own.check = partial(_checked, field)
@@ -96,6 +100,18 @@ class StrictRoute(APIRoute):
                 return await handle(own)
 
         return strict
+
+
+def _parameters(route: Dependant) -> set[str]:
+    """The names that may be in a route's query."""
+    own = {one.alias for one in route.query_params}
+    return own.union(*map(_parameters, route.dependencies))
+
+
+def _no_parameters(names: list[str]) -> Problem:
+    """422: what looks like a filter must be one."""
+    errors = wrong((f"query {name}", "there is no such parameter") for name in names)
+    return Problem(422, "The request isn't as this door wants it.", errors=errors)
 
 
 def _checked(field: Any, value: Any) -> Any:

@@ -126,6 +126,7 @@ def test_what_is_out_of_range_is_named(client: Client) -> None:
     for query in (
         "limit=0", "limit=501", "limit=x", "offset=-1", "offset=100001", "status=gone", "limit=",
         "tenant=a/b", "tenant=", "topic_filter=", "topic_filter=%00", "limit=99999999999999999999",
+        "topic=cog.observations", "tenant=acme&Status=failed",
     ):  # fmt: skip
         answer = client.get(f"/admin/outbox?{query}", headers=admin())
         assert answer.status_code == 422, query
