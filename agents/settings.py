@@ -172,6 +172,7 @@ class ApiSettings(BaseModel):
     jwks_url: Annotated[str, Field(pattern=r"^(https?://[^\s?#]+)?$")] = ""
     jwks_file: Path | None = None
     jwt_issuer: str = ""
+    # Without it any audience is taken: set it where the issuer serves others than these doors too.
     jwt_audience: str = ""
     jwt_leeway_s: Annotated[int, Field(ge=0, le=60)] = 5
 

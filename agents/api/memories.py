@@ -103,11 +103,11 @@ async def remember(
     trace = trace_of(request)
     stamped = "ts" if body.ts is None else None
 
-    def made() -> Event:
+    def made() -> tuple[dict[str, Any], Event]:
         record = recorded(body, whose, dedupe_key)
-        return _event(whose, record, dedupe_key, trace, stamped)
+        return record, _event(whose, record, dedupe_key, trace, stamped)
 
-    event = await request.aside(made)
+    record, event = await request.aside(made)
     written = await _but_for_ts(doors, await doors.writing.write([event]), event)
     (out,) = outcome(written, [dedupe_key], [""])
     if out.duplicate:
