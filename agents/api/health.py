@@ -54,12 +54,14 @@ class Readiness:
             return self._last
 
 
+@router.head("/healthz", include_in_schema=False)
 @router.get("/healthz", response_model=Alive, summary="Is the process alive?")
 async def healthz() -> Alive:
     """Always, if it answers."""
     return Alive()
 
 
+@router.head("/readyz", include_in_schema=False)
 @router.get(
     "/readyz",
     response_model=Ready,

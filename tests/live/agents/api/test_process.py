@@ -40,6 +40,9 @@ def test_from_a_token_to_the_outbox_and_a_graceful_end(process: Start, database:
         answer = http.post(PATH, json=ONE, headers=headers | {"x-request-id": "r-1"})
         assert answer.status_code == 202 and answer.headers["x-request-id"] == "r-1"
         assert http.get("/readyz").json()["status"] == "ready"
+        for path in ("/healthz", "/readyz"):  # as load balancers ask
+            head = http.head(path)
+            assert head.status_code == 200 and head.content == b""
         assert "soma_http_requests_total" in http.get("/metrics").text
         # A connection stays open and idle: the end doesn't wait for it.
         started = time.monotonic()
