@@ -56,7 +56,9 @@ class MemoryIn(Given):
         {}, max_length=LINKS_MAX, description="memory id -> kind of link"
     )
     ts: Time | None = Field(None, description="When it happened; default: now.")
-    dedupe_key: Text | None = None
+    dedupe_key: Text | None = Field(
+        None, description="The tenant's name for this event; it goes before X-Idempotency-Key."
+    )
     expected_version: Annotated[int, Field(ge=0, le=2**62)] | None = Field(
         None, description="Refused later unless the memory is at this version."
     )
