@@ -12,10 +12,21 @@ from typing import Any
 from fastavro import schemaless_reader, schemaless_writer
 
 from topics.jsonform import from_json, to_json
-from topics.schemas import schemas
+from topics.schemas import RESERVED, schemas
 from topics.walk import BadRecord, Walk
 
-__all__ = ["HEADER", "BadRecord", "decode", "encode", "from_json", "header", "schema_of", "to_json"]
+__all__ = [
+    "HEADER",
+    "BadRecord",
+    "control_headers",
+    "decode",
+    "encode",
+    "from_json",
+    "header",
+    "headers",
+    "schema_of",
+    "to_json",
+]
 
 HEADER = 5  # bytes before the Avro: 0x00, and the schema's id, big-endian
 
@@ -23,6 +34,18 @@ HEADER = 5  # bytes before the Avro: 0x00, and the schema's id, big-endian
 def header(schema_id: int) -> bytes:
     """The five bytes in front of a value (Confluent wire format)."""
     return struct.pack(">bI", 0, schema_id)
+
+
+@cache
+def headers(name: str) -> frozenset[bytes]:
+    """How the values of a schema begin, in all its versions."""
+    return frozenset(header(number) for number in schemas().writers(name))
+
+
+@cache
+def control_headers() -> frozenset[bytes]:
+    """How control records begin: rooms obey them, and nobody else has to do with them."""
+    return frozenset(header(number) for number in schemas().ids() if number >= RESERVED)
 
 
 def schema_of(value: bytes) -> int:

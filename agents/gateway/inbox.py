@@ -8,7 +8,7 @@ class Inbox:
 
     def __init__(self) -> None:
         self.upto: dict[int, int] = {}  # partition -> next offset
-        self.replaced = 0
+        self.replaced = self.control = 0
         self._all: list[Message] = []
         self._gone: set[int] = set()
 

@@ -12,6 +12,7 @@ from agents.projections.sampling import Sampling, Sieve, parse
 from agents.projections.stream import Waiting as AnyWaiting
 from agents.settings import Settings
 from stores.projection_sql import Target
+from topics import codec
 
 # Projection -> its topic.
 TOPICS = {
@@ -66,7 +67,9 @@ def declared(settings: Settings) -> list[Declared]:
 def _whole(name: str, schema: str, key: tuple[str, ...], latest: bool = False) -> Declared:
     rows = Rows(schema)
     target = Target(name, name, rows.columns, key, latest)
-    return Declared(TOPICS[name], target, rows, Waiting if latest else Every)
+    headers = codec.headers(schema)
+    kind = Waiting if latest else Every
+    return Declared(TOPICS[name], target, rows, lambda: kind(headers))
 
 
 def _history(rule: Sampling) -> Declared:
@@ -74,10 +77,10 @@ def _history(rule: Sampling) -> Declared:
     key = ("tenant", "slot", "seq")
     name = "frame_history"
     target = Target(name, name, rows.columns, key, days=True)
-    return Declared(TOPICS[name], target, rows, lambda: _sampled(rule))
+    return Declared(TOPICS[name], target, rows, lambda: _sampled(rule, rows.schema))
 
 
-def _sampled(rule: Sampling) -> Every:
+def _sampled(rule: Sampling, schema: str) -> Every:
     sieve = Sieve(rule)
 
     def takes(message: Message) -> bool:
@@ -85,4 +88,4 @@ def _sampled(rule: Sampling) -> Every:
         name = key if isinstance(key, bytes) else key.encode()
         return sieve.takes(name, message.timestamp()[1], message.offset() or 0)
 
-    return Every(takes, sieve.forget)
+    return Every(codec.headers(schema), takes, sieve.forget)

@@ -22,6 +22,7 @@ from topics import codec
 
 NAME = "frames"
 TOPIC = "cog.global.frame"
+SCHEMA = "global_frame"
 STORE_EVERY_S = 0.1  # at most one write per tenant in so long, whatever the rate
 READ_MAX = 5_000  # records per call of the consumer
 TENANTS_MAX = 20_000  # with so many waiting, the store is asked at once
@@ -52,7 +53,7 @@ class FramesToRedis:
 
     def start(self) -> None:
         """Join the group and start reading."""
-        self._log = Log(self._settings, NAME, TOPIC, TTL_MS)
+        self._log = Log(self._settings, NAME, TOPIC, SCHEMA, TTL_MS)
         self._thread.start()
 
     def stop(self, seconds: float = 5.0) -> None:
@@ -114,7 +115,8 @@ class FramesToRedis:
                 log.pause()
             return
         counts: dict[str, int] = {result: results.count(result) for result in set(results)}
-        counts |= {"replaced": waiting.replaced, "unreadable": unreadable}
+        counts |= {"replaced": waiting.replaced, "control": waiting.control}
+        counts |= {"unreadable": unreadable}
         log.done(waiting.take())
         for result, count in counts.items():
             self.metrics.records.labels(NAME, result).inc(count)
@@ -143,8 +145,8 @@ def frame_of(message: Message, topic_id: str) -> Frame:
     if not isinstance(value, bytes):
         raise codec.BadRecord("null_value", "no value")
     name, record = codec.decode_ours(value)
-    if name != "global_frame":
-        raise codec.BadRecord("unknown_schema", f"a {name}, not a global_frame")
+    if name != SCHEMA:
+        raise codec.BadRecord("unknown_schema", f"a {name}, not a {SCHEMA}")
     place = Place(
         topic_id,
         message.partition() or 0,

@@ -16,6 +16,7 @@ from confluent_kafka.admin import AdminClient
 
 from agents.projections.batch import Waiting
 from agents.settings import Settings
+from topics import codec
 from topics.broker import BrokerError, topic_ids
 
 ANSWER_S = 5.0
@@ -50,10 +51,12 @@ class Log:
     the client's calls block each other.
     """
 
-    def __init__(self, settings: Settings, name: str, topic: str, keep_ms: int) -> None:
+    def __init__(
+        self, settings: Settings, name: str, topic: str, schema: str, keep_ms: int
+    ) -> None:
         self.topic = settings.topic(topic)
         self.topic_id = ""
-        self.waiting = Waiting()
+        self.waiting = Waiting(codec.headers(schema))
         self._keep_ms = keep_ms
         self._paused = False
         self._done: dict[int, int] = {}  # partition -> next offset that the store lacks

@@ -165,7 +165,8 @@ class TopicToTable:
         for number, why in written.refused.items():
             logger.error("%s can't be stored and isn't: %s", places[number], why)
         refused = len(written.refused)
-        counts |= {"written": written.rows, "refused": refused, "replaced": waiting.replaced}
+        counts |= {"written": written.rows, "refused": refused}
+        counts |= {"replaced": waiting.replaced, "control": waiting.control}
         counts["known"] = len(rows) - refused - written.rows
         stream.done(waiting.take())
         self._moved(moves)

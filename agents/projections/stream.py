@@ -28,6 +28,7 @@ class Waiting(Protocol):
 
     upto: dict[int, int]
     replaced: int
+    control: int
 
     def add(self, message: Message) -> None: ...
     def drop(self, partitions: set[int]) -> None: ...

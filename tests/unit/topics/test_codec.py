@@ -184,3 +184,12 @@ def test_ours_are_taken_or_bad_whatever_the_bytes(name: str, body: bytes) -> Non
         return
     # NaN differs from itself, not from its text.
     assert repr(decode_ours(value)) == repr(taken)
+
+
+def test_control_records_are_known_by_how_they_begin() -> None:
+    """An id of theirs that nobody knows is an unknown schema, as it is to the engine."""
+    for name in schemas.schemas().names():
+        assert all(begin[0] == 0 and len(begin) == HEADER for begin in codec.headers(name))
+        control = name.startswith("control_")
+        assert (codec.headers(name) <= codec.control_headers()) == control
+    assert header(schemas.RESERVED + 99) not in codec.control_headers()

@@ -48,10 +48,15 @@ def sql(settings: Settings, statement: str, *args: object) -> list[Any]:
 
 
 def records(settings: Settings, topic: str) -> list[tuple[Record, int]]:
-    """Every record of a topic with its place, and its log time (ms), partition by partition."""
+    """Every record of a topic with its place, and its log time (ms), partition by partition.
+
+    Control records are none: no table has them.
+    """
     found = []
     for message in read(settings, topic):
-        record = codec.decode(message.value() or b"")[1]
+        name, record = codec.decode(message.value() or b"")
+        if name.startswith("control_"):
+            continue
         place = zip(PLACE, (message.partition(), message.offset()), strict=True)
         found.append((record | dict(place), message.timestamp()[1]))
     return found
