@@ -83,6 +83,13 @@ class FrameCache:
             results += self._put_some(frames[first : first + PIPELINE_MAX])
         return results
 
+    def ping(self) -> None:
+        """`StoreDownError` if the store doesn't answer."""
+        try:
+            self._redis.ping()
+        except redis.RedisError as error:
+            raise StoreDownError(f"{type(error).__name__}: {error}") from error
+
     def get(self, tenant: str) -> dict[str, Any] | None:
         """A tenant's last frame, if it is younger than TTL_MS."""
         try:

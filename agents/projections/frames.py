@@ -8,6 +8,7 @@ next frame repairs it, and older than two minutes nothing is shown anyway.
 
 import logging
 import threading
+import time
 from collections.abc import Callable
 
 from confluent_kafka import Message
@@ -23,6 +24,7 @@ from topics import codec
 NAME = "frames"
 TOPIC = "cog.global.frame"
 SCHEMA = "global_frame"
+LOOK_S = 2.0  # how soon an outage is noticed while no frames come
 STORE_EVERY_S = 0.1  # at most one write per tenant in so long, whatever the rate
 READ_MAX = 5_000  # records per call of the consumer
 TENANTS_MAX = 20_000  # with so many waiting, the store is asked at once
@@ -48,6 +50,7 @@ class FramesToRedis:
         self._log: Log | None = None
         self._backoff = Backoff()
         self._lag: dict[int, int] = {}  # replaced whole by the thread, never changed
+        self._look_at = 0.0
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="projection.frames", daemon=True)
 
@@ -79,10 +82,10 @@ class FramesToRedis:
             while not self._stop.is_set():
                 log.read(READ_MAX, STORE_EVERY_S)
                 if self._backoff.due or (len(log.waiting.last) >= TENANTS_MAX and not self.down):
-                    self._store(log)
+                    self._turn(log)
                 self._note_lag(log)
             if not self.down:
-                self._store(log)
+                self._turn(log)
         except Exception as error:
             self.error = error
             logger.exception("The projection of frames has ended")
@@ -100,30 +103,37 @@ class FramesToRedis:
         for partition, lag in self._lag.items():
             self.metrics.lag.labels(NAME, str(partition)).set(lag)
 
-    def _store(self, log: Log) -> None:
+    def _turn(self, log: Log) -> None:
         """Give the store what waits; if it is away, keep all and come back later."""
-        waiting = log.waiting
-        if not waiting or not log.topic_id:
-            return
-        frames, unreadable = _frames(waiting.records(), log)
         try:
-            results = self._cache.put(frames)
+            # While it is away, only what it says itself is an answer: there may be nothing to put.
+            if self.down or time.monotonic() >= self._look_at:
+                self._look_at = time.monotonic() + LOOK_S
+                self._cache.ping()
+            self._put(log)
         except StoreDownError as error:
             if self._backoff.failed():
                 logger.warning("Redis is away, frames wait: %s", error)
                 self.metrics.up.labels(NAME).set(0)
                 log.pause()
             return
+        if away := self._backoff.answered():
+            logger.info("Redis is back after %.1f s, frames go on", away)
+            self.metrics.up.labels(NAME).set(1)
+            log.resume()
+
+    def _put(self, log: Log) -> None:
+        waiting = log.waiting
+        if not waiting or not log.topic_id:
+            return
+        frames, unreadable = _frames(waiting.records(), log)
+        results = self._cache.put(frames)
         counts: dict[str, int] = {result: results.count(result) for result in set(results)}
         counts |= {"replaced": waiting.replaced, "control": waiting.control}
         counts |= {"unreadable": unreadable}
         log.done(waiting.take())
         for result, count in counts.items():
             self.metrics.records.labels(NAME, result).inc(count)
-        if away := self._backoff.answered():
-            logger.info("Redis is back after %.1f s, frames go on", away)
-            self.metrics.up.labels(NAME).set(1)
-            log.resume()
         self._backoff.wait(STORE_EVERY_S)
 
 

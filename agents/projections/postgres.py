@@ -34,7 +34,7 @@ from topics import codec
 
 READ_MAX = 5_000  # records per call of the consumer
 READ_S = 0.1
-LOOK_S = 2.0  # how soon a drop or a rebuild is noticed while no records come
+LOOK_S = 2.0  # how soon a drop, a rebuild or an outage is noticed while no records come
 DROP_DAYS_S = 600.0
 
 logger = logging.getLogger(__name__)
@@ -118,7 +118,8 @@ class TopicToTable:
         try:
             self._place(stream)
             self._put(stream)
-            if time.monotonic() >= self._look_at:
+            # While it is away, only what it says itself is an answer: there may be nothing to put.
+            if self.down or time.monotonic() >= self._look_at:
                 self._look(stream)
         except StoreDownError as error:
             self._is_away(stream, error)
@@ -175,10 +176,10 @@ class TopicToTable:
                 self._metrics.records.labels(self.name, result).inc(count)
 
     def _look(self, stream: Stream) -> None:
-        """Notice a rebuild while nothing comes; note ends; drop the days that are over."""
+        """Ask the store: notice a rebuild or an outage; note ends; drop days that are over."""
         self._look_at = time.monotonic() + LOOK_S
         ours = {p: position for p, position in self.held.items() if p not in stream.unplaced}
-        found = self.store.look(ours) if ours else {}
+        found = self.store.look(ours)
         stream.unplace([p for p, position in ours.items() if found.get(p) != position])
         ends = {
             partition: end

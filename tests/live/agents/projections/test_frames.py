@@ -6,7 +6,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from confluent_kafka import Producer
+from confluent_kafka import ConsumerGroupState, Producer
+from confluent_kafka.admin import AdminClient
 from prometheus_client import CollectorRegistry
 from pydantic import SecretStr
 
@@ -64,6 +65,11 @@ class Running:
         labels = {"projection": "frames", "result": result}
         return sum(int(r.get_sample_value(name, labels) or 0) for r in self.registries)
 
+    def up(self) -> list[float | None]:
+        """The gauge of the store, of each projection of the test."""
+        name, labels = "soma_projection_store_up", {"projection": "frames"}
+        return [r.get_sample_value(name, labels) for r in self.registries]
+
 
 @pytest.fixture
 def run() -> Iterator[Running]:
@@ -87,6 +93,17 @@ def shows(cache: FrameCache, tenant: str, number: int) -> Callable[[], bool]:
         return frame is not None and frame["frame_id"] == f"00000000-0-{number}"
 
     return shown
+
+
+def members(settings: Settings, count: int) -> Callable[[], bool]:
+    """Whether the group has so many, and all of them know their partitions."""
+    admin, group = AdminClient(settings.librdkafka()), settings.prefix("projection.frames")
+
+    def joined() -> bool:
+        found = admin.describe_consumer_groups([group])[group].result(20)
+        return len(found.members) == count and found.state == ConsumerGroupState.STABLE
+
+    return joined
 
 
 def test_the_last_frame_of_each_tenant_is_shown(
@@ -208,6 +225,59 @@ def test_frames_wait_while_the_store_is_away(
         own.down()
 
 
+def test_an_outage_is_noticed_and_over_though_nothing_comes(
+    topics: Settings,
+    run: Running,
+    new_home: Callable[[], Path],
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    own = Stack(new_home(), ephemeral=True, without=("kafka", "postgres"))
+    settings = topics.model_copy(update={"redis_url": SecretStr(own.up().redis_url)})
+    caplog.set_level(logging.INFO)
+    try:
+        projection = run(settings)
+        eventually(lambda: len(projection.lag()) == 4)
+        own.stop("valkey")
+        eventually(lambda: projection.down)
+        # Joining the group takes this one longer than the other takes to ask a few times more.
+        late = run(settings)
+        eventually(members(settings, 2))
+        eventually(lambda: late.down)
+        assert projection.down
+        assert run.up() == [0.0, 0.0]
+        assert "Redis is back" not in caplog.text
+        own.start("valkey")
+        eventually(lambda: run.up() == [1.0, 1.0])
+        assert caplog.text.count("Redis is away") == caplog.text.count("Redis is back") == 2
+    finally:
+        own.down()
+
+
+def test_who_takes_over_while_the_store_is_away_goes_on(
+    topics: Settings, run: Running, new_home: Callable[[], Path]
+) -> None:
+    own = Stack(new_home(), ephemeral=True, without=("kafka", "postgres"))
+    settings = topics.model_copy(update={"redis_url": SecretStr(own.up().redis_url)})
+    cache = FrameCache(settings.redis(), settings.redis_key)
+    tenants = [f"t{k}" for k in range(12)]
+    try:
+        first, second = run(settings), run(settings)
+        eventually(lambda: len(first.lag()) == 2 and len(second.lag()) == 2)
+        own.stop("valkey")
+        produce(settings, TOPIC, frames(tenants, range(5)))
+        eventually(lambda: first.down and second.down)
+        # The rebalance takes from the second what waited: nothing is left to ask the store with.
+        first.stop()
+        eventually(members(settings, 1))
+        own.start("valkey")
+        for tenant in tenants:
+            eventually(shows(cache, tenant, 4))
+        assert not second.down
+    finally:
+        cache.close()
+        own.down()
+
+
 def test_it_stops_soon_while_the_store_is_away(
     topics: Settings, new_home: Callable[[], Path]
 ) -> None:
@@ -226,8 +296,6 @@ def test_it_stops_soon_while_the_store_is_away(
 
 
 def test_a_recreated_topic_starts_again(topics: Settings, run: Running, cache: FrameCache) -> None:
-    from confluent_kafka.admin import AdminClient
-
     from topics import preflight
 
     projection = run(topics)

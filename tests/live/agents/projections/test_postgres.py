@@ -87,6 +87,12 @@ class Running:
         )
         return sum(int(r.get_sample_value(metric, labels) or 0) for r in self.registries)
 
+    def up(self, name: str) -> list[float | None]:
+        """The gauge of the store, of each registry that has it."""
+        labels = {"projection": f"postgres.{name}"}
+        found = (r.get_sample_value("soma_projection_store_up", labels) for r in self.registries)
+        return [value for value in found if value is not None]
+
 
 @pytest.fixture
 def run() -> Iterator[Running]:
@@ -202,6 +208,37 @@ def test_an_outage_pauses_it_and_is_caught_up(
     password = dsn.get_secret_value().split(":")[2].split("@")[0]
     assert password not in caplog.text
     assert "frame_history wait: " in caplog.text
+
+
+def test_an_outage_is_said_once_though_nothing_comes(
+    topics: Settings, run: Running, new_home: Callable[[], Path], caplog: pytest.LogCaptureFixture
+) -> None:
+    own = Stack(new_home(), ephemeral=True, without=("kafka", "valkey"))
+    dsn = SecretStr(own.up().postgres_dsn)
+    settings = migrated(topics.model_copy(update={"postgres_dsn": dsn}))
+    caplog.set_level(logging.INFO)
+    try:
+        started = run(settings, "frames", "frame_history")
+        produce(settings, TOPIC, frames(range(10)))
+        eventually(lambda: all(len(one.lag()) == 4 for one in started))
+        eventually(lambda: not any(sum(one.lag().values()) for one in started))
+        own.kill("postgres")
+        eventually(lambda: all(one.down for one in started))
+        # Joining its group takes this one longer than the others take to ask a few times more.
+        late = run(settings, "segments")[0]
+        eventually(lambda: late.down)
+        assert "PostgreSQL is back" not in caplog.text
+        for one in (*started, late):
+            assert one.down
+            assert caplog.text.count(f"PostgreSQL: {one.name} wait: ") == 1
+        gauges = [run.up(name) for name in ("frames", "frame_history", "segments")]
+        assert gauges == [[0.0]] * 3
+        own.start("postgres")
+        eventually(lambda: not any(one.down for one in (*started, late)))
+        assert caplog.text.count("PostgreSQL is back") == 3
+        eventually(lambda: run.up("frames") == [1.0])
+    finally:
+        own.down()
 
 
 def test_rebuild_and_drop_while_it_runs(ready: Settings, run: Running) -> None:
