@@ -95,11 +95,19 @@ class _Batch:
         self._parts.append([n for n in these if n != bad])
 
     def _full(self, these: list[int], tenant: str | None) -> None:
-        if tenant in self._tenants(these):
+        tenants = self._tenants(these)
+        if tenant not in tenants:
+            if len(tenants) > 1:
+                self._split(these, LATER)
+                return
+            (tenant,) = tenants
+        own = self._of(these, {tenant})
+        if len(own) == 1:
             self._later[tenant] = LATER
             self._parts.append(these)
-        else:
-            self._split(these, LATER)
+        else:  # fewer of them may fit
+            middle = len(own) // 2
+            self._parts += [self._of(these, tenants - {tenant}), own[middle:], own[:middle]]
 
     def _split(self, these: list[int], why: Verdict) -> None:
         """Half of the tenants and the other half, until it is clear whose events must wait."""

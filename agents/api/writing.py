@@ -92,7 +92,7 @@ class Writing:
             raise Problem(422, str(error)) from None
         except TooManyPending:
             self._metrics.refused.labels("pending").inc()
-            many = "The tenant has as many events pending as it may."
+            many = "The tenant has as many events pending as it may, or would with this batch."
             raise Problem(429, many, PENDING_S) from None
         except Locked:
             self._metrics.refused.labels("lock").inc()

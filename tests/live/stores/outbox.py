@@ -47,14 +47,30 @@ def run(settings: Settings, count: int, test: Callable[..., Awaitable[None]]) ->
 
 
 async def add(
-    session: Any, dedupe: str, tenant: str = "a", payload: str = "{}", key: str | None = None
-) -> int:
+    session: Any, dedupe: str, tenant: str = "a", payload: str = "{}", key: str | None = None,
+    headers: str | None = None,
+) -> int:  # fmt: skip
     added = await session.fetchval(
-        "SELECT soma_outbox_add($1, $2, $3::text::jsonb, $4, $5)",
-        TOPIC, tenant, payload, dedupe, key,
+        "SELECT soma_outbox_add($1, $2, $3::text::jsonb, $4, $5, $6::text::jsonb)",
+        TOPIC, tenant, payload, dedupe, key, headers,
     )  # fmt: skip
     assert isinstance(added, int)
     return added
+
+
+async def many(
+    session: Any, tenant: str, keys: list[str], payloads: list[str] | None = None,
+    headers: list[str | None] | None = None,
+) -> list[Any]:  # fmt: skip
+    """A batch of a tenant, with these dedupe keys; what is said of each."""
+    size = len(keys)
+    rows: list[Any] = await session.fetch(
+        "SELECT * FROM soma_outbox_add_many($1, $2, $3::text[]::jsonb[], $4, $5,"
+        " $6::text[]::jsonb[]) ORDER BY n",
+        [TOPIC] * size, [tenant] * size, payloads or ["{}"] * size, keys, [None] * size,
+        headers or [None] * size,
+    )  # fmt: skip
+    return rows
 
 
 async def waits(task: "asyncio.Task[Any]") -> bool:

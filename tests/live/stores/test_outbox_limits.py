@@ -8,7 +8,7 @@ import pytest
 
 from agents.settings import Settings
 from stores.postgres import schema_of
-from tests.live.stores.outbox import TOPIC, add, refused, run
+from tests.live.stores.outbox import TOPIC, add, many, refused, run
 
 LIMIT = "INSERT INTO outbox_limits VALUES ($1, $2)"
 SLEEP = "SELECT pg_try_advisory_lock(outbox_lock_class(), 100 + $1)"
@@ -41,16 +41,60 @@ def test_many_sessions_stop_near_the_limit(settings: Settings) -> None:
 def test_a_batch_counts_too(settings: Settings) -> None:
     async def test(one: Any) -> None:
         await one.execute(LIMIT, "a", 1000)
-        batch = ("SELECT * FROM soma_outbox_add_many(array_fill($1::text, array[100]),"
-                 " array_fill('a'::text, array[100]), array_fill('{}'::jsonb, array[100]),"
-                 " (SELECT array_agg($2 || n) FROM generate_series(1, 100) n),"
-                 " array_fill(null::text, array[100]), array_fill(null::jsonb, array[100]))"
-                 )  # fmt: skip
         with pytest.raises(asyncpg.PostgresError) as error:
             for k in range(100):
-                await one.fetch(batch, TOPIC, f"{k}-")
+                await many(one, "a", [f"{k}-{n}" for n in range(100)])
         assert error.value.sqlstate == "SO001"
         assert 1000 <= await one.fetchval(PENDING, "a") <= 1400
+
+    run(settings, 1, test)
+
+
+def test_no_batch_goes_beyond_twice_the_limit(settings: Settings) -> None:
+    async def test(one: Any) -> None:
+        await one.execute(LIMIT, "a", 5)
+        await one.execute(LIMIT, "b", 1000)
+        for tenant, size, end in (("a", 100, 0), ("a", 8, 8), ("a", 1, 8), ("b", 8000, 0),
+                                  ("b", 700, 700), ("b", 1301, 700), ("b", 1300, 2000),
+                                  ("b", 1, 2000)):  # fmt: skip
+            fits = end - await one.fetchval(PENDING, tenant) == size
+            try:
+                await many(one, tenant, [f"{size}-{n}" for n in range(size)])
+            except asyncpg.PostgresError as error:
+                assert error.sqlstate == "SO001" and f" tenant {tenant} " in str(error)
+                assert not fits, (tenant, size, error)
+            assert await one.fetchval(PENDING, tenant) == end, (tenant, size)
+
+    run(settings, 1, test)
+
+
+def test_batches_of_other_tenants_dont_use_up_ones_room(settings: Settings) -> None:
+    async def test(one: Any) -> None:
+        await one.execute(LIMIT, "a", 10)
+        for k in range(5):
+            await many(one, "b", [f"{k}-{n}" for n in range(100)])
+            await many(one, "a", [f"{k}"])
+        assert await one.fetchval(PENDING, "a") == 5
+
+    run(settings, 1, test)
+
+
+def test_a_repetition_is_answered_at_the_limit_too(settings: Settings) -> None:
+    async def test(one: Any) -> None:
+        said: list[Any] = []
+        one.add_log_listener(lambda _, message: said.append(message.sqlstate))
+        await one.execute(LIMIT, "a", 2)
+        first, second = await add(one, "k1"), await add(one, "k2")
+        assert await refused(one, "a", "k3")
+        assert await add(one, "k1") == first and not said
+        assert await add(one, "k2", payload='{"x": 1}') == second and said == ["SO002"]
+        rows = await many(one, "a", ["k2", "k1", "k2"])
+        assert [(row["id"], row["duplicate"]) for row in rows] == [
+            (second, True), (first, True), (second, True)
+        ]  # fmt: skip
+        with pytest.raises(asyncpg.PostgresError, match="its limit"):
+            await many(one, "a", ["k1", "k3"])
+        assert await one.fetchval(PENDING, "a") == 2
 
     run(settings, 1, test)
 

@@ -32,7 +32,9 @@ def test_a_writer_adds_and_can_do_nothing_else(settings: Settings) -> None:
                             "UPDATE outbox_events SET topic = 'x'", "TRUNCATE outbox_events",
                             "INSERT INTO outbox_limits VALUES ('a', 1)", "SELECT * FROM audit",
                             "SELECT outbox_recount('a')", "SELECT outbox_forget(now(), 0, 1)",
-                            "SELECT outbox_admit('a')", "SELECT outbox_wake(1)",
+                            "SELECT outbox_admit('a')",
+                            "SELECT outbox_admit_many('a', 1, '{}', '{}', '{1}')",
+                            "SELECT outbox_said('{}')", "SELECT outbox_wake(1)",
                             "SELECT outbox_insert('t', 'a', '{}', null, 'k', 'k', null)",
                             "SELECT nextval('outbox_events_id_seq')",
                             "DROP TABLE outbox_events", "CREATE TABLE x ()"):  # fmt: skip

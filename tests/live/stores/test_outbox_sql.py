@@ -13,7 +13,7 @@ from agents.settings import Settings
 from stores import migrations
 from stores.postgres import connected, quoted, schema_of
 from tests.live.helpers import REPO
-from tests.live.stores.outbox import TOPIC, add, run, waits
+from tests.live.stores.outbox import TOPIC, add, many, run, waits
 
 LIMIT = "INSERT INTO outbox_limits VALUES ($1, $2)"
 PENDING = "SELECT count(*) FROM outbox_queue WHERE tenant_id = $1 AND status = 'pending'"
@@ -96,6 +96,27 @@ def test_other_content_under_a_known_key_is_kept_out_and_told(settings: Settings
             assert said[-1].sqlstate == "SO002" and f"event {first}" in said.pop().message
         assert await one.fetchval("SELECT payload FROM outbox_events") == '{"x": 1}'
         assert await add(one, "k", tenant="b") != first, "keys are a tenant's own"
+
+    run(settings, 1, test)
+
+
+def test_other_headers_are_another_content_but_for_the_trace(settings: Settings) -> None:
+    trace, other = '{"traceparent": "00-1"}', '{"traceparent": "00-2", "tracestate": "x=1"}'
+
+    async def test(one: Any) -> None:
+        said: list[Any] = []
+        one.add_log_listener(lambda _, message: said.append(message.sqlstate))
+        first = await add(one, "k", headers=trace)
+        for same in (trace, other, "{}", None):
+            assert await add(one, "k", headers=same) == first
+            assert not (await many(one, "a", ["k"], headers=[same]))[0]["differs"]
+        assert not said
+        assert await add(one, "k", headers='{"h": "1", "traceparent": "00-1"}') == first
+        assert said == ["SO002"]
+        (told,) = await many(one, "a", ["k"], headers=['{"h": "1"}'])
+        assert (told["id"], told["duplicate"], told["differs"]) == (first, True, True)
+        rows = await many(one, "a", ["b", "b"], headers=['{"h": "1"}', '{"h": "2"}'])
+        assert [row["differs"] for row in rows] == [False, True]
 
     run(settings, 1, test)
 

@@ -188,6 +188,22 @@ def test_refused_rows_and_full_tenants_hold_up_nobody_else(ready: Settings) -> N
     asyncio.run(run())
 
 
+def test_a_batch_beyond_twice_the_limit_goes_in_parts(ready: Settings) -> None:
+    async def run() -> None:
+        async with outbox_of(ready) as outbox:
+            await outbox.limit("full", 5, "test")
+            given = [row(n, tenant) for n in range(40) for tenant in ("full", "b")]
+            found = await OutboxSink(outbox)(given)
+        states = [one.state for one, event in zip(found, given, strict=True) if event.tenant == "b"]
+        assert states == ["drained"] * 40
+        here = [n for tenant, _, n in await stored(ready) if tenant == "full"]
+        assert 5 <= len(here) <= 10 and here == list(range(len(here)))
+        states = [v.state for v, event in zip(found, given, strict=True) if event.tenant == "full"]
+        assert states == ["drained"] * len(here) + ["later"] * (40 - len(here))
+
+    asyncio.run(run())
+
+
 def test_a_tenant_at_its_limit_is_refused_and_its_rows_arrive_later(ready: Settings) -> None:
     async def run() -> None:
         settings = ready
