@@ -18,7 +18,9 @@ FIRST = """
     SELECT topic, key, payload::text AS payload FROM SCHEMA.outbox_events
     WHERE tenant_id = $1 AND id = $2
 """
-HELD = "SELECT id FROM SCHEMA.outbox_events WHERE tenant_id = $1 AND dedupe_key = $2"
+HELD = """
+    SELECT EXISTS (SELECT FROM SCHEMA.outbox_events WHERE tenant_id = $1 AND dedupe_key = $2)
+"""
 TENANTS = """
     SELECT id FROM SCHEMA.outbox_events
     WHERE id = ANY ($1::bigint[]) AND tenant_id = ANY ($2::text[])
@@ -86,7 +88,7 @@ class OutboxDoor(Outbox):
 
         Those at the places `together` must be all new or all duplicates, and if they are duplicates
         there must be no event with the dedupe key `unused`: else nothing is added, and the second
-        of the answer is the id that says so.
+        of the answer is the id of the first that is there.
         """
         if len(events) == 1 and unused is None:
             return await self.add_many(events), None  # one that differs adds nothing by itself
@@ -98,10 +100,10 @@ class OutboxDoor(Outbox):
                 rows = await connection.fetch(self._sql(sql.ADD), *columns)
                 added = [Added(row["id"], row["duplicate"], row["differs"]) for row in rows]
                 known = [added[k].id for k in together if added[k].duplicate]
-                if 0 < len(known) < len(together):
-                    other = known[0]
-                elif known and unused is not None:
-                    other = await connection.fetchval(self._sql(HELD), columns[1][0], unused)
+                held = 0 < len(known) < len(together)
+                if known and not held and unused is not None:
+                    held = await connection.fetchval(self._sql(HELD), columns[1][0], unused)
+                other = known[0] if held else None
                 if other is not None or any(one.differs for one in added):
                     raise _NotWholeError
         except _NotWholeError:

@@ -141,7 +141,7 @@ async def add_events(
     after = f"{idempotency_key}:{len(given)}" if together else None
     unused = after if after is not None and after not in keys else None
     written = await doors.writing.write(rows, together, unused)
-    out = outcome(written, keys, places)
+    out = outcome(written, keys, places, idempotency_key)
     if out and all(one.duplicate for one in out):
         response.status_code = 200
     return Accepted(topic=topic, tenant=whose, journaled=written.journaled, events=out)
@@ -215,15 +215,22 @@ def unfit(schema: str, payload: Mapping[str, Any]) -> str:
     return ""
 
 
-def outcome(written: Written, keys: Sequence[str], places: Sequence[str]) -> list[EventOut]:
+def outcome(
+    written: Written,
+    keys: Sequence[str],
+    places: Sequence[str],
+    idempotency_key: str | None = None,
+) -> list[EventOut]:
     """What became of each. `Problem` 409 when a key was used for something else."""
-    conflicts = [
-        {"at": places[k], "dedupe_key": keys[k], "id": one.id}
+    # Of the batch itself: it isn't kept, so that its events have places, and no ids.
+    own = {one.id: places[k] for k, one in enumerate(written.added) if not one.duplicate}
+    conflicts: list[dict[str, Any]] = [
+        {"at": places[k], "dedupe_key": keys[k], **_named(one.id, own)}
         for k, one in enumerate(written.added)
         if one.differs
     ]
     if written.other is not None:
-        conflicts.append({"at": "", "dedupe_key": "", "id": written.other.id})
+        conflicts.append({"at": "", "dedupe_key": idempotency_key, "id": written.other.id})
     if conflicts:
         detail = "The idempotency key was used for something else; nothing was accepted."
         raise Problem(409, detail, conflicts=conflicts[:100])
@@ -231,6 +238,11 @@ def outcome(written: Written, keys: Sequence[str], places: Sequence[str]) -> lis
         EventOut(id=one.id, dedupe_key=key, duplicate=one.duplicate)
         for key, one in zip(keys, written.added, strict=True)
     ]
+
+
+def _named(number: int | None, own: Mapping[int | None, str]) -> dict[str, Any]:
+    inside = number is not None and number in own
+    return {"first": own[number]} if inside else {"id": number}
 
 
 def _few(doors: Doors, given: Sequence[EventIn]) -> None:

@@ -88,15 +88,39 @@ def test_the_same_key_with_another_body_names_the_first_ones_id(
         "one": batch[0],
         "another one": {"payload": observation(9)},
         "another scope of order": [batch[0] | {"key": "x"}, *batch[1:]],
+        "other headers": [batch[0] | {"headers": {"h": "1"}}, *batch[1:]],
     }
-    places = {"another payload": "/1", "another scope of order": "/0"}
+    places = {"another payload": "/1", "another scope of order": "/0", "other headers": "/0"}
     for what, body in others.items():
         answer = client.post(PATH, json=body, headers=key)
         assert answer.status_code == 409, what
         conflicts = answer.json()["conflicts"]
         assert conflicts and {one["id"] for one in conflicts} <= {one["id"] for one in first}, what
         assert conflicts[0]["at"] == places.get(what, ""), what
+        if what in ("fewer", "more"):
+            assert conflicts == [{"at": "", "dedupe_key": "k", "id": first[0]["id"]}]
     assert len(events_of(database)) == 3
+
+
+def test_another_trace_is_no_other_body(client: Client, database: Settings) -> None:
+    one = {"payload": observation(), "dedupe_key": "k"}
+    traces = [f"00-0af7651916cd43dd8448eb211c80319c-b7ad6b716920333{k}-01" for k in range(2)]
+    answers = [client.post(PATH, json=one, headers=acme(traceparent=trace)) for trace in traces]
+    answers.append(client.post(PATH, json=one, headers=acme()))
+    assert [answer.status_code for answer in answers] == [202, 200, 200]
+
+
+def test_a_key_twice_in_a_batch_names_the_first_ones_place(
+    client: Client, database: Settings
+) -> None:
+    batch = [{"payload": observation(k), "dedupe_key": "k"} for k in range(2)]
+    answer = client.post(PATH, json=batch, headers=acme())
+    assert answer.status_code == 409
+    assert answer.json()["conflicts"] == [{"at": "/1", "dedupe_key": "k", "first": "/0"}]
+    assert events_of(database) == []
+    answer = client.post(PATH, json=[batch[0], batch[0]], headers=acme())
+    assert answer.status_code == 202
+    assert [one["duplicate"] for one in answer.json()["events"]] == [False, True]
 
 
 def test_a_dedupe_key_is_a_tenant_s_own(client: Client, database: Settings) -> None:
