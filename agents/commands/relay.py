@@ -13,6 +13,7 @@ from agents.engine.ending import CLIENTS, calm, end_in
 from agents.engine.security import security
 from agents.outbox.relay import Relay
 from agents.settings import Settings, load
+from agents.tools.output import say
 
 
 @click.command()
@@ -27,7 +28,7 @@ def relay(metrics_port: int) -> None:
 
     Any number of relays share the outbox's 4 shards. One that is stopped finishes its batches;
     one that is killed loses nothing and doubles nothing. `soma worker` runs one as well, unless
-    SOMA_AGENTS names other rooms than `outbox`.
+    SOMA_AGENTS names other rooms than `outbox`. Says which shards it has whenever that changes.
 
     \b
     Example:
@@ -41,19 +42,29 @@ def relay(metrics_port: int) -> None:
         security(settings)
     except ValueError as error:
         raise click.ClickException(str(error)) from error
+    where = _serve_metrics(settings.web_host, metrics_port)
     logging.basicConfig(
         stream=sys.stderr,
         level=settings.log_level.upper(),
         format="[%(asctime)s] [%(levelname)s] %(name)s: %(message)s",
     )
     calm(*CLIENTS)
-    if metrics_port:
-        start_http_server(metrics_port, settings.web_host)
-    uvloop.run(_run(settings))
+    uvloop.run(_run(settings, where))
 
 
-async def _run(settings: Settings) -> None:
-    one = Relay(settings)
+def _serve_metrics(host: str, port: int) -> str:
+    """Where /metrics is; ClickException where the port isn't to be had."""
+    if not port:
+        return "no metrics (--metrics-port)"
+    try:
+        start_http_server(port, host)
+    except OSError as error:
+        raise click.ClickException(f"--metrics-port {port} of {host}: {error.strerror}") from error
+    return f"metrics: http://{host}:{port}/metrics"
+
+
+async def _run(settings: Settings, metrics: str) -> None:
+    one = Relay(settings, told=lambda shards: say(f"soma relay: {shards}; {metrics}"))
 
     def stop() -> None:
         end_in()

@@ -1,21 +1,45 @@
 """What the relay counts, after the commit; and what it sees of the queue."""
 
+from collections.abc import Iterator
 from functools import cache
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.registry import Collector
+
+from stores.outbox_relay import State
+
+
+class QueueGauges(Collector):
+    """Gauges of the queue; there are none while it isn't known how it stands."""
+
+    def __init__(self) -> None:
+        self.state: State | None = None
+
+    def collect(self) -> Iterator[GaugeMetricFamily]:
+        """The gauges, at a scrape."""
+        return self._gauges(self.state) if self.state is not None else iter(())
+
+    def describe(self) -> Iterator[GaugeMetricFamily]:
+        """Their names, when they are registered."""
+        return self._gauges(State(0, 0.0, 0))
+
+    @staticmethod
+    def _gauges(state: State) -> Iterator[GaugeMetricFamily]:
+        for name, text, value in (
+            ("soma_outbox_pending", "Events that wait", state.pending),
+            ("soma_outbox_oldest_age_seconds", "Age of the oldest that waits", state.oldest_s),
+            ("soma_outbox_blocked_keys", "Keys that a failed event holds back", state.blocked),
+        ):
+            yield GaugeMetricFamily(name, text, value=value)
 
 
 class RelayMetrics:
     """The collectors of one registry. Gauges are of the shards that this process owns."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
-        self.pending = Gauge("soma_outbox_pending", "Events that wait", registry=registry)
-        self.oldest = Gauge(
-            "soma_outbox_oldest_age_seconds", "Age of the oldest that waits", registry=registry
-        )
-        self.blocked = Gauge(
-            "soma_outbox_blocked_keys", "Keys that a failed event holds back", registry=registry
-        )
+        self.queue = QueueGauges()
+        registry.register(self.queue)
         self.shards = Gauge("soma_outbox_shards", "Shards that this relay owns", registry=registry)
         self.up = Gauge("soma_outbox_store_up", "1 while PostgreSQL answers", registry=registry)
         self.relayed = Counter(

@@ -34,6 +34,7 @@ class Office:
         self.turns = asyncio.Semaphore(settings.outbox.parallel)
         self.receipts = Receipts(settings, receipts)
         self.security = security(settings)
+        self.touched = False  # rows were sent or refused since the queue was last looked at
         self._dry: dict[str, float] = {}  # tenant -> when to ask for it again
         threads = min(2, settings.threads)
         self._threads = ThreadPoolExecutor(threads, thread_name_prefix="relay")

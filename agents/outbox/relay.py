@@ -7,6 +7,7 @@ equal part and lets go of what is more. One that dies loses its session, and its
 import asyncio
 import logging
 import time
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 
@@ -20,13 +21,14 @@ from agents.outbox.shard import Shard
 from agents.outbox.warm import warm
 from agents.projections.backoff import Backoff
 from agents.settings import Settings
-from stores.outbox_relay import Keeper
+from stores.outbox_relay import Desk, Keeper, State
 from stores.projection_store import NotMigratedError, StoreDownError
 from topics.broker import BrokerError, connect, look
 from topics.catalogue import CATALOGUE
 
 BEAT_S = 2.0  # how soon a relay that came or went is noticed; and the poll that NOTIFY spares us
-STATE_S = 15.0
+STATE_S = 15.0  # how old the gauges of the queue may be; where rows move, a beat,
+STATE_SHARE = 30.0  # or so many times as long as looking takes
 FORGET_S = 60.0
 FORGET_ROWS = 2_000  # of one statement
 FORGET_STATEMENTS = 500  # of one minute
@@ -41,10 +43,23 @@ def public_topics() -> list[str]:
     return [name for name, topic in CATALOGUE.items() if topic.public and topic.key == "tenant"]
 
 
+def shards_text(numbers: Sequence[int]) -> str:
+    """Which shards of the outbox a relay has, for people."""
+    if not numbers:
+        return f"relaying no shard: others have all {SHARDS}"
+    return f"relaying shards {', '.join(map(str, numbers))} of {SHARDS}"
+
+
 class Relay:
     """`run` until `stop`, both in one event loop."""
 
-    def __init__(self, settings: Settings, registry: CollectorRegistry = REGISTRY) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        registry: CollectorRegistry = REGISTRY,
+        told: Callable[[str], None] = log.info,
+    ) -> None:
+        """`told` hears which shards are ours, whenever they are others."""
         self.shards: dict[int, Shard] = {}
         self.office: Office | None = None
         self._settings = settings
@@ -53,7 +68,9 @@ class Relay:
         self._stopping = asyncio.Event()
         self._lost = asyncio.Event()
         self._backoff = Backoff()
-        self._due = {"state": 0.0, "forget": 0.0, "topics": 0.0}
+        self._due = {"state": 0.0, "soon": 0.0, "forget": 0.0, "topics": 0.0}
+        self._told = told
+        self._ours: list[int] | None = None  # those last told of
         self._forgotten = 0  # the last id that `forget` looked at
         self._why: type[Exception] | None = None
 
@@ -153,7 +170,7 @@ class Relay:
                 break
             if number not in self.shards and number not in owned and await keeper.take(number):
                 self._begin(number, keeper)
-        self._metrics.shards.set(len(self.shards))
+        self._tell(sorted(self.shards))
 
     def _begin(self, number: int, keeper: Keeper) -> None:
         assert self.office is not None
@@ -187,6 +204,7 @@ class Relay:
         tasks.clear()
         self.shards.clear()
         self._metrics.shards.set(0)
+        self._metrics.queue.state = self._ours = None
         for error in ended:
             if isinstance(error, Exception) and not isinstance(error, StoreDownError):
                 raise error
@@ -202,11 +220,7 @@ class Relay:
             for number in await desk.waiting(ours):
                 if number in self.shards:
                     self.shards[number].bell.set()
-            if self._is_due("state", STATE_S):
-                state = await desk.state(ours)
-                self._metrics.pending.set(state.pending)
-                self._metrics.oldest.set(state.oldest_s)
-                self._metrics.blocked.set(state.blocked)
+            await self._look(office, desk, ours)
             await desk.recount()
         if ours[0] == 0 and self._is_due("forget", FORGET_S):
             await self._forget(office)
@@ -215,6 +229,27 @@ class Relay:
             found.pop(RECEIPTS)
             if found != office.topics:
                 office.serve(found)
+
+    async def _look(self, office: Office, desk: Desk, ours: Sequence[int]) -> None:
+        """See how the queue stands, if that is due; counting is dear where much waits."""
+        began, due = time.monotonic(), self._due["state"]
+        if began < (min(due, self._due["soon"]) if office.touched else due):
+            return
+        office.touched = False
+        self._metrics.queue.state = await desk.state(ours)
+        now = time.monotonic()
+        self._due["state"], self._due["soon"] = now + STATE_S, now + STATE_SHARE * (now - began)
+
+    def _tell(self, ours: list[int]) -> None:
+        """Say which shards are ours, if they are others than before, and look at these soon."""
+        self._metrics.shards.set(len(ours))
+        if ours == self._ours:
+            return
+        self._ours = ours
+        self._due["state"] = 0.0
+        if not ours:
+            self._metrics.queue.state = State(0, 0.0, 0)
+        self._told(shards_text(ours))
 
     async def _forget(self, office: Office) -> None:
         """Delete what was sent long ago, in small statements; the next minute goes on."""

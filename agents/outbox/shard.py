@@ -254,13 +254,15 @@ class Shard:
 
     async def _take_off(self, sent: list[int], why: dict[int, tuple[bool, str]]) -> None:
         law = self._office.law
+        found: dict[int, str] = {}
         async with self._office.desks.one() as desk:
             if not why:
                 await desk.sent(self.number, sent)
-                return
-            found = await desk.refused(
-                self.number, sent, why, law.retries, law.retry_first_s, law.retry_longest_s
-            )
+            else:
+                found = await desk.refused(
+                    self.number, sent, why, law.retries, law.retry_first_s, law.retry_longest_s
+                )
+        self._office.touched = True
         for one, status in found.items():
             self._office.metrics.relayed.labels("failed" if status == "failed" else "retried").inc()
             log.warning("event %d is %s: %s", one, status, why[one][1])

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -33,9 +34,9 @@ from tests.live.agents.outbox.outbox import (
     queued,
     sequences,
 )
-from tests.live.helpers import REPO, environment, eventually, read
+from tests.live.helpers import REPO, environment, eventually, free_port, read
 
-Processes = Callable[[Settings], "subprocess.Popen[bytes]"]
+Processes = Callable[..., "subprocess.Popen[bytes]"]
 
 
 @pytest.fixture
@@ -47,10 +48,10 @@ def ready(topics: Settings) -> Settings:
 def relay(tmp_path: Path) -> Iterator[Processes]:
     started: list[subprocess.Popen[bytes]] = []
 
-    def start(settings: Settings) -> "subprocess.Popen[bytes]":
+    def start(settings: Settings, *options: str) -> "subprocess.Popen[bytes]":
         with (tmp_path / f"relay-{len(started)}.log").open("wb") as log:
             env = environment(settings, SOMA_OUTBOX__QUOTA_PER_MINUTE="0")
-            words = [sys.executable, "-m", "agents.cli", "relay"]
+            words = [sys.executable, "-m", "agents.cli", "relay", *options]
             started.append(subprocess.Popen(words, env=env, cwd=REPO, stdout=log, stderr=log))
         return started[-1]
 
@@ -94,6 +95,24 @@ def test_a_relay_that_comes_gets_its_part_and_one_that_is_killed_leaves_it(
         asked(ready, lambda c: write(c, range(200, 250)))
         eventually(lambda: queued(ready) == 0)
     assert sequences(ready) == {("acme", key): list(range(250)) for key in "abcdefgh"}
+
+
+def test_it_says_which_shards_it_has_and_where_its_metrics_are(
+    ready: Settings, relay: Processes, tmp_path: Path
+) -> None:
+    def said(of: int) -> list[str]:
+        lines = (tmp_path / f"relay-{of}.log").read_text().splitlines()
+        return [line for line in lines if line.startswith("soma relay: ")]
+
+    port = free_port()
+    relay(ready, "--metrics-port", str(port))
+    whole = f"soma relay: relaying shards 0, 1, 2, 3 of 4; metrics: http://127.0.0.1:{port}/metrics"
+    eventually(lambda: said(0) == [whole], 60.0)
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics") as answer:
+        assert b"soma_outbox_shards 4.0" in answer.read()
+    relay(ready)
+    eventually(lambda: len(said(0)) > 1 and said(1), 60.0)
+    assert said(1)[0].endswith("; no metrics (--metrics-port)")
 
 
 def test_sigterm_ends_it_within_five_seconds_and_leaves_no_lock(
