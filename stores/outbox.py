@@ -162,8 +162,8 @@ class Outbox(OutboxWriter):
         who = checks.actor_of(actor)
         if tenant == "*" and max_pending is None:
             raise BadQuestion("the limit for all can be changed, not taken away")
-        if tenant != "*" and not checks.TENANT.fullmatch(tenant):
-            raise BadQuestion(f"the tenant {tenant[:60]!r} isn't 1-128 of [A-Za-z0-9._-]")
+        if tenant != "*":
+            _must_be_tenant(tenant)
         async with self._transaction() as connection:
             if max_pending is None:
                 await connection.execute(self._sql(sql.UNLIMIT), tenant)
@@ -204,8 +204,8 @@ class Outbox(OutboxWriter):
     ) -> Sequence[Any]:
         if status is not None:
             checks.status_of(status)
-        if tenant is not None and not checks.TENANT.fullmatch(tenant):
-            return []  # there can't be one
+        if tenant is not None:
+            _must_be_tenant(tenant)
         match: sql.Match = ""
         more: list[Any] = [] if tenant is None else [tenant]
         if topic_filter is not None:
@@ -270,6 +270,11 @@ class Outbox(OutboxWriter):
     async def _transaction(self) -> AsyncIterator[Any]:
         async with self._connection() as connection, connection.transaction():
             yield connection
+
+
+def _must_be_tenant(tenant: str) -> None:
+    if not checks.TENANT.fullmatch(tenant):
+        raise BadQuestion(f"the tenant {tenant[:60]!r} isn't 1-128 of [A-Za-z0-9._-]")
 
 
 def _object(text: str | None) -> dict[str, Any] | None:

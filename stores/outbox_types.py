@@ -110,7 +110,7 @@ class Summary:
     pending: int
     failed: int
     skipped: int
-    kept: int  # events in the table, as the server estimates them
+    kept: int  # events in the table; beyond 10,000 as the server estimates them
     oldest_age_s: float
     tenants: int  # that have anything waiting
     top: list[TenantSummary]

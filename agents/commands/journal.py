@@ -16,6 +16,7 @@ from agents.api.journal_door import journal_folder, open_journal
 from agents.api.journal_sink import LOCK_S, OutboxSink
 from agents.commands.outbox import _actor
 from agents.settings import Settings, load
+from agents.tools.output import plain
 from stores import journal_folder as folders
 from stores import postgres
 from stores.journal import Journal, JournalError, JournalLockedError, JournalRow, Replayed
@@ -90,9 +91,10 @@ def events(status: Any, limit: int, offset: int, folder: Path | None, as_json: b
     for row in rows:
         one = row.event
         when = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(one.created))
-        click.echo(f"{row.seq}  {row.state:<8} {when}  {one.topic}  {one.tenant}  {one.dedupe_key}")
+        text = f"{row.seq}  {row.state:<8} {when}  {one.topic}  {one.tenant}  {one.dedupe_key}"
+        click.echo(plain(text))
         if row.error:
-            click.echo(f"    {row.error}")
+            click.echo(f"    {plain(row.error)}")
 
 
 @journal.command()

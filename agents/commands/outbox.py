@@ -10,14 +10,19 @@ from typing import Any, TypeVar
 
 import click
 
+from agents.outbox import OURS
 from agents.settings import load
 from agents.tools.known import users_topic
+from agents.tools.output import plain
 from stores.outbox import Added, Check, Outbox, OutboxError, Replayed, Row, Skipped, Summary
+from stores.outbox_statements import COUNTED_MAX
 from stores.outbox_types import STATUSES
 from stores.postgres import PostgresError
 
 T = TypeVar("T")
 WAYS = ("failed", "skipped", "sent")  # that can be put back
+LIMIT_DIGITS = 10  # of the largest limit on pending events
+OF_TENANT = ("status", "topic", "before", "limit")  # options of replay that choose among a tenant's
 
 _json = click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 _yes = click.option("--yes", is_flag=True, help="Don't ask.")
@@ -115,6 +120,8 @@ def replay(
     """
     if bool(ids) == bool(tenant):
         raise click.UsageError("Give IDS, or --tenant.")
+    if ids and (lost := [f"--{name}" for name in OF_TENANT if _is_given(name)]):
+        raise click.UsageError(f"{', '.join(lost)}: with --tenant only, IDS are all replayed.")
     if tenant is None:
         done = _asked(lambda box: box.replay(ids, actor, again))
     else:
@@ -187,8 +194,10 @@ def limit(tenant: str | None, max_pending: str | None, actor: str, as_json: bool
     if tenant is not None:
         if max_pending is None:
             raise click.UsageError("Give MAX_PENDING too, or `default`.")
-        if max_pending != "default" and not max_pending.isdecimal():
-            raise click.BadParameter("a number, or `default`", param_hint="MAX_PENDING")
+        if max_pending != "default" and not _is_number(max_pending):
+            raise click.BadParameter(
+                "a number up to 1,000,000,000, or `default`", param_hint="MAX_PENDING"
+            )
         most = None if max_pending == "default" else int(max_pending)
         name = tenant
         _asked(lambda box: box.limit(name, most, actor))
@@ -247,8 +256,8 @@ def audit(limit: int, below: int | None, as_json: bool) -> None:
         return
     for one in found:
         detail = json.dumps(one.detail)
-        click.echo(f"{one.id:>6} {one.ts:%Y-%m-%d %H:%M:%S} {one.actor}: {one.action} "
-                   f"{one.tenant or ''} {detail}")  # fmt: skip
+        click.echo(plain(f"{one.id:>6} {one.ts:%Y-%m-%d %H:%M:%S} {one.actor}: {one.action} "
+                         f"{one.tenant or ''} {detail}"))  # fmt: skip
 
 
 def _line(row: Row) -> str:
@@ -257,13 +266,14 @@ def _line(row: Row) -> str:
         text += f"  retries {row.retries}"
     if row.next_attempt_at:
         text += f"  next {row.next_attempt_at:%H:%M:%S}"
-    return text + (f"\n            {row.last_error}" if row.last_error else "")
+    return plain(text) + (f"\n            {plain(row.last_error)}" if row.last_error else "")
 
 
 def _say(found: Summary) -> None:
+    about = "about " if found.kept > COUNTED_MAX else ""
     click.echo(
         f"{found.pending:,} pending (the oldest for {found.oldest_age_s:,.0f} s), "
-        f"{found.failed:,} failed, {found.skipped:,} skipped; about {found.kept:,} kept"
+        f"{found.failed:,} failed, {found.skipped:,} skipped; {about}{found.kept:,} kept"
     )
     for one in found.top:
         limit = f"of {one.max_pending:,}" + (", refused more" if one.refused else "")
@@ -302,10 +312,21 @@ def _same(done: Added) -> None:
         )
 
 
+def _is_given(option: str) -> bool:
+    source = click.get_current_context().get_parameter_source(option)
+    return source is not None and source.name not in ("DEFAULT", "DEFAULT_MAP")
+
+
+def _is_number(text: str) -> bool:
+    return text.isascii() and text.isdecimal() and len(text) <= LIMIT_DIGITS
+
+
 def _pair(text: str) -> tuple[str, str]:
     name, equals, value = text.partition("=")
     if not name or not equals:
         raise click.BadParameter(f"{text!r} isn't NAME=TEXT", param_hint="--header")
+    if name.lower() in OURS:
+        raise click.BadParameter(f"{name} is ours: the relay writes it", param_hint="--header")
     return name, value
 
 

@@ -8,6 +8,21 @@ then sends. Each batch is one transaction of Kafka (records and receipt), then o
 
 from stores.outbox_sql import SHARDS
 
-__all__ = ["RECEIPTS", "SHARDS"]
+__all__ = ["OURS", "RECEIPTS", "SHARDS"]
 
 RECEIPTS = "soma.outbox.receipts"
+# Headers that the relay or the engine writes: those that users give are left out.
+OURS = frozenset(
+    {
+        "ce_id",
+        "ce_source",
+        "ce_type",
+        "ce_time",
+        "ce_specversion",
+        "tenant-id",
+        "dedupe-key",
+        "soma-key",
+        "soma-origin",
+        "soma-hops",
+    }
+)

@@ -6,24 +6,10 @@ from typing import Any
 import numpy as np
 
 from agents.engine.records import framed
+from agents.outbox import OURS
 from agents.outbox.kernels import HEADERS, JSONB
 from agents.outbox.rows import Bytes, Ints, Rows
 from topics.columns import Buffer
-
-OURS = frozenset(
-    {
-        "ce_id",
-        "ce_source",
-        "ce_type",
-        "ce_time",
-        "ce_specversion",
-        "tenant-id",
-        "dedupe-key",
-        "soma-key",
-        "soma-origin",
-        "soma-hops",
-    }
-)
 
 
 def framed_headers(text: bytes) -> tuple[bytes, int]:

@@ -1,6 +1,7 @@
 """Topics by name, for people: an unknown one is answered with the list of known ones."""
 
 import difflib
+from collections.abc import Sequence
 
 import click
 from confluent_kafka import Consumer, KafkaException, Producer
@@ -15,22 +16,28 @@ def topic_named(name: str) -> Topic:
     """The catalogue's row; ClickException lists what there is."""
     if name in CATALOGUE:
         return CATALOGUE[name]
-    close = difflib.get_close_matches(name, CATALOGUE, n=1)
-    hint = f"Did you mean {close[0]}? " if close else ""
-    known = "\n".join(f"  {topic}" for topic in CATALOGUE)
-    raise click.ClickException(f"There is no topic {name!r}. {hint}Known topics:\n{known}")
+    raise _unknown(name, "Known topics", [*CATALOGUE])
 
 
 def users_topic(name: str) -> tuple[Topic, str]:
     """A topic that users may write, and its schema's name; ClickException otherwise."""
-    topic = topic_named(name)
+    open_ones = [t.name for t in CATALOGUE.values() if t.public]
+    topic = CATALOGUE.get(name)
+    if topic is None:
+        raise _unknown(name, "Topics for you", open_ones)
     if not topic.public or topic.schema is None:
-        open_ones = ", ".join(t.name for t in CATALOGUE.values() if t.public)
         raise click.ClickException(
             f"{name} is written by {', '.join(topic.writers)} only: what you put there would not "
-            f"be part of any transaction. Topics for you: {open_ones}."
+            f"be part of any transaction. Topics for you: {', '.join(open_ones)}."
         )
     return topic, topic.schema
+
+
+def _unknown(name: str, which: str, names: Sequence[str]) -> click.ClickException:
+    close = difflib.get_close_matches(name, CATALOGUE, n=1)
+    hint = f"Did you mean {close[0]}? " if close else ""
+    known = "\n".join(f"  {topic}" for topic in names)
+    return click.ClickException(f"There is no topic {name!r}. {hint}{which}:\n{known}")
 
 
 def partitions_of(client: Consumer | Producer, settings: Settings, topic: str) -> set[int]:

@@ -9,6 +9,13 @@ from collections.abc import Iterator
 import click
 
 
+def plain(text: str) -> str:
+    """The text on one line and without effects: what moves the cursor or colours is escaped."""
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
 def say(text: str) -> None:
     """Tell people what goes on, on standard error.
 

@@ -46,7 +46,7 @@ def add(settings: Settings, payload: str, *more: str, status: int = 0) -> dict[s
 def test_from_adding_to_giving_up(migrated: Settings) -> None:
     first = add(migrated, '{"x": 1}', "--header", "h=1")
     assert first == {"id": 1, "duplicate": False, "differs": False}
-    assert add(migrated, '{"x": 1}')["duplicate"]
+    assert add(migrated, '{"x": 1}', "--header", "h=1")["duplicate"]
     ask(migrated, "check", "--max-pending", "1")
     assert ask(migrated, "check", "--max-pending", "0", status=1)["over"] == {"a": 1}
     sql(migrated, "UPDATE outbox_queue SET status = 'failed', last_error = 'no such field'")
@@ -82,6 +82,36 @@ def test_what_is_said_to_people(migrated: Settings) -> None:
     assert "pending" in soma(migrated, "summary").stdout
     assert TOPIC in soma(migrated, "list").stdout
     assert "more than 0" in soma(migrated, "check", "--max-pending", "0").stdout
+
+
+def test_texts_of_tenants_have_no_effect_on_the_terminal(migrated: Settings) -> None:
+    forged = "k\x1b[31mRED\nFAKE      99  sent     bank  pay"
+    done = soma(migrated, "add", TOPIC, "a", "{}", "--dedupe-key", "k", "--key", forged)
+    assert done.exit_code == 0, done.output
+    sql(migrated, "UPDATE outbox_queue SET status = 'failed', last_error = E'bad\\x1b[2J\\nx'")
+    shown = soma(migrated, "list").stdout
+    assert "\x1b" not in shown and len(shown.splitlines()) == 2
+    assert "key k\\x1b[31mRED\\nFAKE" in shown and "bad\\x1b[2J\\nx" in shown
+    soma(migrated, "replay", "1", "--actor", "eve\n  9 mallory")
+    assert len(soma(migrated, "audit").stdout.splitlines()) == 1
+    (row,) = ask(migrated, "list")["events"]
+    assert row["key"] == forged, "JSON has it as it is"
+
+
+def test_a_tenant_that_cant_be_is_refused(migrated: Settings) -> None:
+    for words in (("replay", "--tenant", "f%", "--yes"), ("list", "--tenant", "f%")):
+        done = soma(migrated, *words)
+        assert done.exit_code == 1 and "the tenant 'f%'" in done.stderr, words
+
+
+def test_what_is_kept_is_counted_where_it_is_little(migrated: Settings) -> None:
+    fill = f"SELECT soma_outbox_add('{TOPIC}', 'a', '{{}}', 'k' || n) FROM generate_series(1, 25) n"
+    sql(migrated, fill)
+    assert ask(migrated, "summary")["kept"] == 25
+    assert "; 25 kept" in soma(migrated, "summary").stdout
+    sql(migrated, fill.replace("1, 25", "26, 10001") + "; ANALYZE outbox_events")
+    assert ask(migrated, "summary")["kept"] == 10_001
+    assert "about 10,001 kept" in soma(migrated, "summary").stdout
 
 
 def test_without_the_schema_it_says_what_to_do(settings: Settings) -> None:

@@ -1,6 +1,7 @@
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -48,6 +49,13 @@ def test_it_shows_what_is_there(home: Path) -> None:
     assert rows[1]["payload"] == event(1).payload
     assert str(seqs[1]) in asked("events", "--status", "failed").output
     assert asked("events", "--limit", "501").exit_code == 2
+
+
+def test_texts_of_tenants_have_no_effect_on_the_terminal(home: Path) -> None:
+    forged = replace(event(1), dedupe_key="k\x1b[31m\n9  drained")
+    with_journal(home, lambda one: one.append_many([forged]))
+    (line,) = asked("events").output.splitlines()
+    assert line.endswith("k\\x1b[31m\\n9  drained")
 
 
 def test_it_reads_while_another_process_has_the_folder_and_changes_nothing(home: Path) -> None:

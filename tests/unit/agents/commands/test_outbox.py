@@ -1,0 +1,55 @@
+"""What `soma outbox` and `soma relay` refuse before they speak to any server."""
+
+import socket
+
+import pytest
+from click.testing import CliRunner
+
+from agents.cli import main
+from topics.catalogue import CATALOGUE
+
+ADD = ("outbox", "add", "memory.events", "a", "{}", "--dedupe-key", "k")
+
+
+def soma(*words: str, **env: str) -> tuple[int, str]:
+    result = CliRunner().invoke(main, words, env=env, catch_exceptions=False)
+    return result.exit_code, result.stderr
+
+
+@pytest.mark.parametrize(
+    ("words", "named"),
+    [
+        (("outbox", "replay", "42", "--topic", "x"), "--topic: with --tenant only"),
+        (("outbox", "replay", "42", "--status", "failed", "--limit", "1000"), "--status, --limit"),
+        (("outbox", "replay", "42", "--before", "2026-01-31"), "--before"),
+        (("outbox", "limit", "a", "9" * 5000), "a number up to 1,000,000,000"),
+        (("outbox", "limit", "a", "\N{ARABIC-INDIC DIGIT FIVE}"), "a number up to"),
+        ((*ADD, "--header", "ce_id=5"), "ce_id is ours"),
+        ((*ADD, "--header", "Tenant-Id=b"), "Tenant-Id is ours"),
+    ],
+)
+def test_what_would_be_ignored_or_is_no_number_is_named(words: tuple[str, ...], named: str) -> None:
+    status, text = soma(*words)
+    assert status == 2
+    assert named in " ".join(text.split())
+
+
+@pytest.mark.parametrize("words", [("publish", "x"), ("outbox", "add", "x", *ADD[3:])])
+def test_an_unknown_topic_is_answered_with_those_for_users(words: tuple[str, ...]) -> None:
+    status, text = soma(*words)
+    assert status == 1
+    shown = {line.strip() for line in text.splitlines() if line.startswith("  ")}
+    assert shown == {name for name, topic in CATALOGUE.items() if topic.public}
+
+
+def test_a_relay_whose_port_for_metrics_is_taken_says_so() -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = str(taken.getsockname()[1])
+        status, text = soma(
+            "relay", "--metrics-port", port, SOMA_WEB_HOST="127.0.0.1",
+            SOMA_KAFKA_BOOTSTRAP="127.0.0.1:1", SOMA_POSTGRES_DSN="postgresql://127.0.0.1:1/x",
+        )  # fmt: skip
+    assert status == 1
+    assert text.startswith("Error: ") and port in text and "in use" in text
