@@ -1,14 +1,19 @@
 """`soma gateway`: what the remote memory service doesn't have yet, by tenant."""
 
 import json
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
 
 import click
-from confluent_kafka import Consumer, KafkaException, TopicPartition
+from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
 from agents.engine.errors import UnknownVersion
+from agents.engine.recovery import reader
 from agents.gateway import state
 from agents.gateway.writer import SOURCE, STATE
 from agents.settings import Settings, load
+from agents.tools.output import plain
 from topics.broker import BrokerError, connect, look, topic_ids
 
 ANSWER_S = 5.0
@@ -39,31 +44,39 @@ def status(limit: int, json_: bool) -> None:
         raise click.ClickException(f"the state can't be read: {error}") from error
     waiting = sorted(
         (
-            (end - first, tenant, number, first)
-            for number, (saved, end) in found.items()
-            for tenant, first in saved.behind.items()
+            (place.end - first, tenant, number, first)
+            for number, place in found.items()
+            for tenant, first in place.saved.behind.items()
         ),
         reverse=True,
     )
     if json_:
         click.echo(json.dumps(_data(found, waiting[:limit], len(waiting))))
         return
-    for number, (saved, end) in sorted(found.items()):
-        unread = max(0, end - saved.next_offset)
+    for number, place in sorted(found.items()):
         click.echo(
-            f"partition {number}: read to {saved.next_offset} of {end} ({unread} unread), "
-            f"{len(saved.behind)} tenant(s) wait"
+            f"partition {number}: read to {place.saved.next_offset} of {place.end} "
+            f"({place.unread} unread), {len(place.saved.behind)} tenant(s) wait"
         )
     for behind, tenant, number, first in waiting[:limit]:
         click.echo(
-            f"  {tenant}: lacks offset {first} of partition {number} ({behind} from the end)"
+            f"  {plain(tenant)}: lacks offset {first} of partition {number} ({behind} from the end)"
         )
     if len(waiting) > limit:
         click.echo(f"  … and {len(waiting) - limit} more: --limit shows them")
 
 
-def examine(settings: Settings) -> dict[int, tuple[state.Saved, int]]:
-    """partition -> (what is delivered, the log's end). BrokerError, KafkaException."""
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Of a partition: what is delivered, the log's end, and what isn't read of it."""
+
+    saved: state.Saved
+    end: int
+    unread: int
+
+
+def examine(settings: Settings) -> dict[int, Place]:
+    """partition -> how far it is delivered. BrokerError, KafkaException."""
     topic = settings.topic(SOURCE)
     admin = connect(settings.librdkafka())
     found = look(admin, [topic, settings.topic(STATE)])
@@ -73,19 +86,46 @@ def examine(settings: Settings) -> dict[int, tuple[state.Saved, int]]:
     saved = state.load(settings, partitions, topic_ids(admin, [topic])[topic])
     consumer = Consumer(settings.librdkafka(group_id=settings.prefix("soma-look")))
     try:
-        return {
-            number: (
-                saved[number],
-                consumer.get_watermark_offsets(TopicPartition(topic, number), timeout=ANSWER_S)[1],
-            )
+        ends = {
+            number: consumer.get_watermark_offsets(TopicPartition(topic, number), timeout=ANSWER_S)[
+                1
+            ]
             for number in sorted(partitions)
         }
     finally:
         consumer.close()
+    behind = {n: saved[n].next_offset for n, end in ends.items() if saved[n].next_offset < end}
+    unread = _with_records(settings, topic, behind)
+    return {
+        number: Place(saved[number], end, end - behind[number] if number in unread else 0)
+        for number, end in ends.items()
+    }
+
+
+def _with_records(settings: Settings, topic: str, places: Mapping[int, int]) -> set[int]:
+    """Those of the partitions with a record from its place on: markers of transactions are none."""
+    found: set[int] = set()
+    asked = set(places)
+    consumer = reader(settings, "soma-look", [])
+    try:
+        consumer.assign([TopicPartition(topic, number, at) for number, at in places.items()])
+        until = time.monotonic() + ANSWER_S
+        while asked and time.monotonic() < until:
+            for message in consumer.consume(1, 0.1):
+                error = message.error()
+                if error is None:
+                    found.add(message.partition() or 0)
+                if error is None or error.code() == KafkaError._PARTITION_EOF:
+                    asked.discard(message.partition() or 0)
+    finally:
+        consumer.close()
+    if asked:
+        raise KafkaException(KafkaError(KafkaError._TIMED_OUT, f"{topic}: no answer"))
+    return found
 
 
 def _data(
-    found: dict[int, tuple[state.Saved, int]],
+    found: dict[int, Place],
     waiting: list[tuple[int, str, int, int]],
     tenants: int,
 ) -> dict[str, object]:
@@ -93,11 +133,12 @@ def _data(
         "partitions": [
             {
                 "partition": number,
-                "next_offset": saved.next_offset,
-                "end": end,
-                "waiting": len(saved.behind),
+                "next_offset": place.saved.next_offset,
+                "end": place.end,
+                "unread": place.unread,
+                "waiting": len(place.saved.behind),
             }
-            for number, (saved, end) in sorted(found.items())
+            for number, place in sorted(found.items())
         ],
         "tenants_waiting": tenants,
         "tenants": [

@@ -2,6 +2,8 @@
 
 import json
 
+from confluent_kafka import Producer
+
 from agents.settings import Settings
 from tests.live.agents.gateway.conftest import event, numbers
 from tests.live.agents.gateway.remote import Remote
@@ -67,6 +69,34 @@ def test_status_and_doctor_say_who_waits_and_what_is_away(
     remote.kill()
     looked = soma("doctor", env=env)
     assert looked.returncode == 1 and "SOMA_MEMORY_HTTP_ENDPOINT" in looked.stdout
+
+
+def test_status_takes_no_marker_of_a_transaction_for_a_record(
+    topics: Settings, remote: Remote, worker: WorkerFactory
+) -> None:
+    more = {"SOMA_AGENTS": "gateway", "SOMA_MEMORY_HTTP_ENDPOINT": remote.endpoint}
+    env = environment(topics, **more)
+
+    def status() -> tuple[list[int], list[int], list[int]]:
+        """Of the partitions that have anything: what is read of it, its end, what isn't read."""
+        said = json.loads(soma("gateway", "status", "--json", env=env).stdout)["partitions"]
+        has = [one for one in said if one["end"]]
+        return (
+            [one["next_offset"] for one in has],
+            [one["end"] for one in has],
+            [one["unread"] for one in has],
+        )
+
+    producer = Producer(topics.librdkafka(**{"transactional.id": topics.prefix("test")}))
+    producer.init_transactions()
+    producer.begin_transaction()
+    for number in range(3):
+        producer.produce(topics.topic(TOPIC), event("acme", number), b"acme", partition=0)
+    producer.commit_transaction()
+    assert status() == ([0], [4], [4])
+    worker(**more)
+    eventually(lambda: status() == ([3], [4], [0]), 60.0)
+    assert "read to 3 of 4 (0 unread)" in soma("gateway", "status", env=env).stdout
 
 
 def test_a_gateway_with_nowhere_to_deliver_to_says_so(
