@@ -58,7 +58,10 @@ def api(ctx: click.Context, host: str | None, port: int | None) -> None:
 )
 @click.option("--ttl", type=click.IntRange(1, TTL_MAX_S), default=3600, show_default=True)
 @click.option("--subject", default="soma-api-token", show_default=True, help="Who it is for.")
-def token(tenants: tuple[str, ...], roles: tuple[str, ...], ttl: int, subject: str) -> None:
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+def token(
+    tenants: tuple[str, ...], roles: tuple[str, ...], ttl: int, subject: str, as_json: bool
+) -> None:
     """Print a token for trying things out. Needs SOMA_API__JWT_SECRET.
 
     \b
@@ -74,7 +77,7 @@ def token(tenants: tuple[str, ...], roles: tuple[str, ...], ttl: int, subject: s
         caller_of(jwt.decode(text, options={"verify_signature": False}))
     except ValueError as error:
         raise click.ClickException(f"No door would take this token: {error}.") from error
-    click.echo(text)
+    click.echo(json.dumps({"token": text, "ttl_s": ttl}) if as_json else text)
 
 
 @api.command()

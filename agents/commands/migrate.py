@@ -84,7 +84,8 @@ def status(as_json: bool) -> None:
     show_default=True,
     help="What the role is for. A writer is a service that adds events in its own transactions.",
 )
-def grants(role: str, purpose: Purpose) -> None:
+@_json
+def grants(role: str, purpose: Purpose, as_json: bool) -> None:
     """Print the SQL that gives ROLE what it needs, and no more. Changes nothing.
 
     \b
@@ -92,7 +93,8 @@ def grants(role: str, purpose: Purpose) -> None:
       soma migrate grants soma_worker | psql …
       soma migrate grants orders --for writer | psql …
     """
-    click.echo(grants_to(role, schema_of(load().namespace), purpose))
+    text = grants_to(role, schema_of(load().namespace), purpose)
+    click.echo(json.dumps({"role": role, "for": purpose, "sql": text}) if as_json else text)
 
 
 def bring_up(settings: Settings) -> None:

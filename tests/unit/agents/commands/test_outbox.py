@@ -1,5 +1,6 @@
 """What `soma outbox` and `soma relay` refuse before they speak to any server."""
 
+import json
 import socket
 
 import pytest
@@ -40,6 +41,15 @@ def test_an_unknown_topic_is_answered_with_those_for_users(words: tuple[str, ...
     assert status == 1
     shown = {line.strip() for line in text.splitlines() if line.startswith("  ")}
     assert shown == {name for name, topic in CATALOGUE.items() if topic.public}
+
+
+def test_what_is_printed_is_one_json_object_if_wanted() -> None:
+    runner, secret = CliRunner(), {"SOMA_API__JWT_SECRET": "a secret of thirty-two bytes, no less"}
+    token = ["api", "token", "--tenant", "a", "--role", "write", "--json"]
+    said = json.loads(runner.invoke(main, token, env=secret).stdout)
+    assert said["ttl_s"] == 3600 and said["token"].count(".") == 2
+    said = json.loads(runner.invoke(main, ["migrate", "grants", "bob", "--json"]).stdout)
+    assert (said["role"], said["for"]) == ("bob", "worker") and 'TO "bob";' in said["sql"]
 
 
 def test_a_relay_whose_port_for_metrics_is_taken_says_so() -> None:
