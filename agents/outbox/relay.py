@@ -46,7 +46,7 @@ def public_topics() -> list[str]:
 def shards_text(numbers: Sequence[int]) -> str:
     """Which shards of the outbox a relay has, for people."""
     if not numbers:
-        return f"relaying no shard: others have all {SHARDS}"
+        return f"relaying none of the {SHARDS} shards now"
     return f"relaying shards {', '.join(map(str, numbers))} of {SHARDS}"
 
 
