@@ -157,8 +157,8 @@ WHEN = {
     404: "No such thing.",
     405: "The path doesn't take this method.",
     408: "The body didn't come in time.",
-    409: "The idempotency key was used for something else; `conflicts` has the first one's id (null "
-    "while it is in the journal), or its place in this batch (`first`).",
+    409: "The idempotency key was used for something else; `conflicts` has the first one's id "
+    "(null while it is in the journal), or its place in this batch (`first`).",
     413: "Too large.",
     415: "The body must be application/json, not compressed.",
     422: "Well-formed, but not acceptable; `errors` names each thing.",
