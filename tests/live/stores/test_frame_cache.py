@@ -117,6 +117,8 @@ def test_a_store_that_is_away_is_named_as_such(new_home: Callable[[], Path]) -> 
         with pytest.raises(StoreDownError):
             cache.put([frame("cpu", 2, now())])
         with pytest.raises(StoreDownError):
+            cache.ping()
+        with pytest.raises(StoreDownError):
             cache.get("cpu")
         own.start("valkey")
         assert cache.put([frame("cpu", 2, now())]) == ["written"]
