@@ -4,7 +4,7 @@ State: a row for each (tenant, domain), 0.4 to 1.4 KB; one for each tenant, abou
 """
 
 from agents.engine.processor import SRC_BATCH, SRC_NAMES, SRC_SCRATCH, Processor
-from agents.segmentation.fold import REASONS, Segmentation
+from agents.segmentation.fold import REASONS, TALLIES, Segmentation
 from agents.segmentation.settings import DEFAULTS, SETTINGS
 
 PROCESSOR = Processor(
@@ -17,6 +17,7 @@ PROCESSOR = Processor(
     defaults=DEFAULTS,
     make=Segmentation,
     reasons=REASONS,
+    tallies=TALLIES,
     sink_src={
         "cog.segments": {
             "segment_id": SRC_SCRATCH,

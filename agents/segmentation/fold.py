@@ -4,14 +4,16 @@ A frame feeds the series of the domain that moved with that domain's error, and 
 under its leader. A frame without a finite error of its domain feeds the latter only.
 """
 
+from collections.abc import Mapping
+
 import numpy as np
 from numpy.typing import NDArray
 
-from agents.engine.processor import ROOM_REASONS, Batch, Context, Control, Output, StateRows
+from agents.engine.processor import ROOM_REASONS, Batch, Context, Control, Output, StateRows, Tally
 from agents.segmentation import rows as form
 from agents.segmentation import taking
 from agents.segmentation.book import Book
-from agents.segmentation.detect import found
+from agents.segmentation.detect import EVIDENCE, found
 from agents.segmentation.frames import (
     DONE,
     NEED_ROOM,
@@ -32,6 +34,9 @@ from topics.columns import Columns
 REASONS = ("too_many_domains",)
 TOO_MANY = ROOM_REASONS
 
+BOUNDARIES = "soma_boundaries_total"
+TALLIES = (Tally(BOUNDARIES, "Segment boundaries written.", "evidence"),)
+
 ROWS, TEXT = 64, 16_384  # room for boundaries, and bytes of their ids, that is made at a time
 
 
@@ -45,6 +50,7 @@ class Segmentation:
         self._codes = np.zeros((5, 0), np.int64)  # tenant, series, leader; key's place and length
         self._keys = np.zeros(0, np.uint8)
         self._into: Into | None = None
+        self._written = np.zeros(len(EVIDENCE), np.int64)  # boundaries, since `counted`
         self._deadline: int | None = None
         self._known = False  # whether `_deadline` holds
 
@@ -64,7 +70,7 @@ class Segmentation:
         source = Source(
             batch.buf, batch.columns.cols, tenants, series, leaders, batch.log_ms, batch.status
         )
-        text = TEXT
+        text, before = TEXT, out.n
         out.reserve(ROWS, 0, text)
         while lo < hi:
             sink = Sink(out.columns.cols, out.cause, out.scratch.data)
@@ -82,6 +88,14 @@ class Segmentation:
                 out.reserve(ROWS, 0, text)
             else:
                 assert why == DONE
+        shown = out.columns.cols.i[f.evidence, before : out.n]
+        self._written += np.bincount(shown, minlength=len(EVIDENCE))
+
+    def counted(self) -> Mapping[str, int]:
+        """Boundaries written since the last call, by what showed them."""
+        counts = {f"{BOUNDARIES}:{EVIDENCE[k]}": int(n) for k, n in enumerate(self._written) if n}
+        self._written[:] = 0
+        return counts
 
     def _admit(self, batch: Batch, i: int) -> None:
         """Make the series of record i, or refuse the record."""

@@ -7,7 +7,7 @@ import pytest
 from agents.engine.digest import rows_of
 from agents.engine.processor import Control
 from agents.segmentation.agent import PROCESSOR
-from tests.contract.harness import Message, Run, Sent, messages, plan_of, setting
+from tests.contract.harness import Message, Run, Sent, batch_of, messages, plan_of, setting
 from topics import codec
 
 pytestmark = pytest.mark.kernel
@@ -51,6 +51,20 @@ def test_a_change_closes_the_segment_where_it_was() -> None:
     assert one["mean_error"] == pytest.approx(sum(stepped(k) for k in range(60)) / 60)
     assert one["peak_error"] == max(stepped(k) for k in range(60))
     assert one["mean_confidence"] == 0.75
+
+
+def test_boundaries_are_counted_by_what_showed_them() -> None:
+    """By the transaction's outcome, which is counted once it is committed."""
+    records = [frame(k, stepped(k), leader="a" if k < 90 else "b") for k in range(100)]
+    run, part = Run(PLAN), messages(PLAN, records, 0)
+    counted = [
+        run.worker.run(run.space, [batch_of(some)], some[0].offset, lambda _: b"").counted
+        for some in (part[:50], part[50:])
+    ]
+    assert counted == [
+        {}, {"soma_boundaries_total:leader_change": 1, "soma_boundaries_total:cpd": 1}
+    ]  # fmt: skip
+    assert {tally.name for tally in PROCESSOR.tallies} == {"soma_boundaries_total"}
 
 
 def test_a_new_leader_closes_the_old_ones_segment() -> None:
