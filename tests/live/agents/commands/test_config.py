@@ -31,7 +31,7 @@ def update(tenant: str, k: int) -> bytes:
 def test_a_setting_goes_to_the_tenants_partition_and_of_all_to_every_one(topics: Settings) -> None:
     env = environment(topics)
     assert soma("config", "set", "cpu", "fusion", "hedge", env=env).returncode == 0
-    done = soma("config", "set", "*", "alpha", "1.5", "--json", env=env)
+    done = soma("config", "set", "*", "margin", "0.2", "--json", env=env)
     assert json.loads(done.stdout)["partitions"] == [0, 1, 2, 3]
     found = [(m.partition(), *codec.decode(m.value() or b"")) for m in read(topics, SOURCE)]
     assert {name for _, name, _ in found} == {"control_setting"}
@@ -47,24 +47,26 @@ def test_what_was_set_is_shown_once_the_worker_has_taken_it(
     topics: Settings, worker: WorkerFactory
 ) -> None:
     env = environment(topics)
-    shown = soma("config", "get", "cpu", "--json", env=env)
-    assert json.loads(shown.stdout)["settings"] == {}
-    soma("config", "set", "*", "alpha", "1.5", env=env)
+    assert soma("config", "get", "cpu", env=env).stdout == ""
+    words = ("config", "set", "*", "alpha", "1.5", "--processor", "integrator")
+    assert soma(*words, env=env).returncode == 0
     soma("config", "set", "cpu", "fusion", "hedge", env=env)
-    worker(SOMA_AGENTS="integrator")
+    assert soma("config", "set", "cpu", "cpd@state", "off", env=env).returncode == 0
+    worker(SOMA_AGENTS="integrator,segmentation")
     produce(topics, SOURCE, [(b"cpu", update("cpu", k)) for k in range(3)])
 
     def got() -> dict[str, object]:
         text = soma("config", "get", "cpu", "--json", env=env).stdout
-        settings: dict[str, object] = json.loads(text)["settings"]
-        return settings
+        rooms: dict[str, dict[str, object]] = json.loads(text)["processors"]
+        assert list(rooms) == ["integrator", "predictors", "segmentation"]
+        assert not rooms["predictors"]
+        return rooms["integrator"] | rooms["segmentation"]
 
-    eventually(
-        lambda: (
-            got() == {"alpha": {"value": 1.5, "of": "*"}, "fusion": {"value": "hedge", "of": "cpu"}}
-        )
-    )
+    left = {"alpha": {"value": 1.5, "of": "*"}, "cpd@state": {"value": "off", "of": "cpu"}}
+    eventually(lambda: got() == left | {"fusion": {"value": "hedge", "of": "cpu"}})
     soma("config", "set", "cpu", "fusion", env=env)
-    eventually(lambda: got() == {"alpha": {"value": 1.5, "of": "*"}})
+    eventually(lambda: got() == left)
+    shown = soma("config", "get", "cpu", env=env).stdout.splitlines()
+    assert shown == ["integrator: alpha = 1.5  (all)", "segmentation: cpd@state = off  (own)"]
     letters = read(topics, f"{SOURCE}.dlq")
     assert letters == []
