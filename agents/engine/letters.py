@@ -61,7 +61,8 @@ class Letters:
             if ws.hcnt[r]:
                 blob = _span(data, ws.hpos[r], ws.hlen[r])
                 headers = list(read_headers(blob or b"", int(ws.hcnt[r])))
-            self._add(int(ws.offs[r]), key, value, headers, why, self.details.get(r, ""))
+            detail = self.details.get(r) or reasons.detail(self._plan.processor, status)
+            self._add(int(ws.offs[r]), key, value, headers, why, detail)
 
     def add_batch(self, batch: RawBatch, detail: str) -> None:
         """A whole record batch, as it came."""

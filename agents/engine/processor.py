@@ -262,7 +262,8 @@ class Processor:
     law: int  # version of the law: goes up whenever a fold would give other bytes
     settings: Mapping[str, str]  # what control records may set -> one line of help
     make: Callable[[Context], Fold]
-    reasons: tuple[str, ...] = ()  # the room's own dead letter reasons
+    # The room's own reasons of dead letters -> what each says of a record.
+    reasons: Mapping[str, str] = field(default_factory=dict)
     defaults: Mapping[str, str] = field(default_factory=dict)  # of settings the deployment leaves
     sink_src: Mapping[str, Mapping[str, int]] = field(default_factory=dict)  # sink -> Layout src
     state_src: Mapping[str, int] = field(default_factory=dict)

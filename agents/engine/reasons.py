@@ -44,9 +44,34 @@ NAMES = {
     LONG_STRING: "string_too_long",
 }
 
+# What a dead letter says where nothing is known of its record but the code: kernels give no more.
+DETAILS = {
+    BAD_WIRE: "neither the Confluent wire format (0, 4 bytes of the schema's id, Avro) nor JSON",
+    UNKNOWN_SCHEMA: "the schema's id isn't one of this topic's",
+    BAD_AVRO: "not a record of the schema that it names, or more bytes than that",
+    BAD_UTF8: "a text that isn't UTF-8",
+    BAD_JSON: "not a JSON object of the topic's schema",
+    NULL_VALUE: "the value is null: this topic has no tombstones",
+    TENANT: "tenant: 1-128 of [A-Za-z0-9._-]",
+    DOMAIN: "domain: 1-128 of [A-Za-z0-9._-]",
+    TS_RANGE: "ts: before 2000-01-01, or more than an hour ahead of the log's time",
+    HOPS: "forwarded to its tenant's partition too often: who writes it back there?",
+    CONTROL_REFUSED: "a control record that can't act here",
+    BATCH: "a record batch that isn't what it says",
+    TOO_LARGE: "too large to be forwarded to its tenant's partition",
+    LONG_STRING: "a text of more than 1024 bytes",
+}
+
 
 def reason(processor: Processor, status: int) -> str:
     """The name of a status code, as it stands in a dead letter's header and in metrics."""
     if status >= ROOM_REASONS:
-        return processor.reasons[status - ROOM_REASONS]
+        return list(processor.reasons)[status - ROOM_REASONS]
     return NAMES[status]
+
+
+def detail(processor: Processor, status: int) -> str:
+    """What a status code says of every record that has it."""
+    if status >= ROOM_REASONS:
+        return processor.reasons[reason(processor, status)]
+    return DETAILS[status]

@@ -21,7 +21,13 @@ from agents.integrator.state import ROOM as CELLS_OF_NEW
 from agents.integrator.state import SLOTS, Arrays, admit, has_room, touch
 from topics.columns import Cols, Layout
 
-REASONS = ("error_not_finite", "error_negative", "name", "too_many_domains")
+REASONS = {
+    "error_not_finite": "error_metric: NaN or infinite",
+    "error_negative": "error_metric: below 0",
+    "name": "tenant or domain: no name for one",
+    "too_many_domains": f"the tenant has {SLOTS} domains, as many as it can have at once: further "
+    "ones are refused until one of these is forgotten (forget_after_s)",
+}
 NOT_FINITE, NEGATIVE, NAME, TOO_MANY = range(ROOM_REASONS, ROOM_REASONS + len(REASONS))
 
 FULL, ASK, DRIFTED = range(3)  # why the loop stopped

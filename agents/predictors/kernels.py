@@ -45,8 +45,13 @@ from topics.columns import Cols
 DIM_MAX = 32_768  # numbers in a vector: a state row of 20 bytes a number must fit into 1 MiB
 CHEBYSHEV = 0
 
-# Why a vector is refused, in the order of agent.PROCESSOR.reasons.
-REASONS = ("vector_empty", "vector_ragged", "vector_too_long", "vector_not_finite")
+# Why a vector is refused.
+REASONS = {
+    "vector_empty": "vector: has no numbers",
+    "vector_ragged": "vector: its bytes aren't a multiple of 4 (float32)",
+    "vector_too_long": f"vector: more than {DIM_MAX} numbers",
+    "vector_not_finite": "vector: a number is NaN or infinite",
+}
 EMPTY, RAGGED, TOO_LONG, NOT_FINITE = range(ROOM_REASONS, ROOM_REASONS + 4)
 
 # What `fold_rows` stopped for.

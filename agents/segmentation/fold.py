@@ -27,11 +27,14 @@ from agents.segmentation.frames import (
     join,
 )
 from agents.segmentation.rule import Ints, work
-from agents.segmentation.settings import DOMAINS_MAX, EVERYONE, FORGET_AFTER
+from agents.segmentation.settings import DEFAULTS, DOMAINS_MAX, EVERYONE, FORGET_AFTER
 from agents.segmentation.state import State
 from topics.columns import Columns
 
-REASONS = ("too_many_domains",)
+REASONS = {
+    "too_many_domains": f"the tenant has as many domains as its setting domains_max allows "
+    f"({DEFAULTS['domains_max']} unless it is set): further ones are refused"
+}
 TOO_MANY = ROOM_REASONS
 
 BOUNDARIES = "soma_boundaries_total"

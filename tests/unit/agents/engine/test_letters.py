@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from agents.engine import reasons
+from agents.engine import checks, reasons
 from agents.engine.batches import RawBatch, raw_batch, unpack
 from agents.engine.builder import HEADER
 from agents.engine.letters import LETTER_BYTES_MAX, Letters
@@ -57,7 +57,7 @@ def test_key_value_and_headers_are_the_originals(
     for message, sent in zip(part, found, strict=True):
         assert sent.headers[-4:] == (
             ("soma-reason", b"bad_avro"),
-            ("soma-detail", b""),
+            ("soma-detail", reasons.DETAILS[reasons.BAD_AVRO].encode()),
             ("soma-origin", f"{PLAN.source}/0/{message.offset}".encode()),
             ("soma-processor", PLAN.processor.name.encode()),
         )
@@ -68,7 +68,7 @@ def test_details_are_cut_and_always_text() -> None:
     found = letters_of(part, reasons.BAD_JSON, "\ud800é" + 1000 * "x")
     detail = dict(found[0].headers)["soma-detail"]
     assert detail is not None and detail.decode() == "?é" + 498 * "x"
-    assert dict(found[1].headers)["soma-detail"] == b""
+    assert dict(found[1].headers)["soma-detail"] == reasons.DETAILS[reasons.BAD_JSON].encode()
 
 
 def test_every_code_of_the_engine_and_of_every_room_has_a_name() -> None:
@@ -76,6 +76,17 @@ def test_every_code_of_the_engine_and_of_every_room_has_a_name() -> None:
         codes = [*reasons.NAMES, *(ROOM_REASONS + i for i in range(len(processor.reasons)))]
         names = [reasons.reason(processor, code) for code in codes]
         assert all(names) and len(set(names)) == len(names)
+        details = [reasons.detail(processor, code) for code in codes]
+        assert all(details) and len(set(details)) == len(details)
+
+
+def test_the_texts_name_the_limits() -> None:
+    assert str(checks.NAME_MAX) in reasons.DETAILS[reasons.TENANT]
+    assert str(checks.NAME_MAX) in reasons.DETAILS[reasons.DOMAIN]
+    assert str(checks.STRING_MAX) in reasons.DETAILS[reasons.LONG_STRING]
+    texts = {one.name: one.reasons for one in PROCESSORS}
+    assert "has 16 domains" in texts["integrator"]["too_many_domains"]
+    assert "domains_max allows (256" in texts["segmentation"]["too_many_domains"]
 
 
 def test_many_letters_are_several_batches_in_their_order() -> None:

@@ -22,7 +22,7 @@ few = settings(max_examples=20, deadline=None)
 
 
 def reasons(room: Room) -> list[str]:
-    return [REASONS[s - ROOM_REASONS] for s in room.status if s >= ROOM_REASONS]
+    return [list(REASONS)[s - ROOM_REASONS] for s in room.status if s >= ROOM_REASONS]
 
 
 def test_the_first_record_of_the_first_domain_makes_a_frame() -> None:

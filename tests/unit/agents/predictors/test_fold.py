@@ -178,7 +178,7 @@ def test_why_a_vector_is_refused() -> None:
     bad = [b"", b"12345", bytes(4 * DIM_MAX + 4)]
     bad += [np.array([0, value], "<f4").tobytes() for value in (np.nan, np.inf, -np.inf)]
     assert harness.run([observation([]) | {"vector": vector} for vector in bad]) == []
-    assert harness.reasons == list(REASONS) + [REASONS[-1]] * 2
+    assert harness.reasons == [*REASONS, *[list(REASONS)[-1]] * 2]
     assert harness.all() == {}
     assert harness.changed() == {}
     assert harness.fold.deadline() is None
