@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from agents.settings import load
+from agents.tools.admission import unfit
 from agents.tools.known import users_topic
 from agents.tools.lines import LINE_BYTES_MAX, lines
 from agents.tools.publisher import Publisher
@@ -48,8 +49,8 @@ def publish(
     """Publish JSON lines from FILE (default: standard input) to TOPIC.
 
     Times are ISO 8601 text, vectors lists of numbers. Each line is checked against the topic's
-    newest schema: a wrong one is named with its number, the others go on. The status is non-zero
-    when any line failed.
+    newest schema, and for what the processors would refuse: a wrong one is named with its number,
+    the others go on. The status is non-zero when any line failed.
 
     \b
     Example:
@@ -126,6 +127,8 @@ def _publish_line(
         key = record.get(key_field)
         if not isinstance(key, str):
             raise codec.BadRecord("bad_json", f"{key_field!r} is no text field to use as the key")
+        if bad := unfit(schema, record):
+            raise codec.BadRecord("unfit", bad)
         value = codec.encode(schema, record)
     except codec.BadRecord as error:
         tally.fail(number, error.detail)
