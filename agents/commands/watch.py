@@ -53,8 +53,10 @@ def watch(
 ) -> None:
     """Print the committed records of TOPIC, decoded, one JSON object a line.
 
-    What can't be decoded is named with its place on standard error (with --json: as a line with an
-    "error"). A tombstone has a record of null.
+    A dead letter comes with its headers and its record as it was, or its bytes where these are
+    none. A control record among others comes with the name of its schema. What can't be decoded is
+    named with its place on standard error (with --json: as a line with an "error"). A tombstone
+    has a record of null.
 
     \b
     Examples:
@@ -97,6 +99,6 @@ def _show(one: Seen, pretty: bool, as_json: bool) -> None:
             console.print(short, soft_wrap=True)
             return
         console.print(f"{one.place}  {when}  key {one.key}", style="dim", markup=False)
-        console.print(JSON.from_data(one.record))
+        console.print(JSON.from_data(None if one.record is None else one.line()))
     else:
         print(json.dumps(one.line(), ensure_ascii=False), flush=True)

@@ -19,6 +19,7 @@ from confluent_kafka import (
 from agents.settings import Settings
 from agents.tools.known import partitions_of
 from topics import codec
+from topics.catalogue import CATALOGUE, dlq_of
 from topics.partition import partition_of
 
 POLL_S = 0.1
@@ -39,6 +40,7 @@ class Seen:
     schema: str | None = None
     record: dict[str, Any] | None = None
     error: str | None = None
+    guest: bool = False  # not of the topic's own schema: a control record, a dead letter
 
     @property
     def place(self) -> str:
@@ -66,8 +68,13 @@ class Seen:
         return data | said | ({} if self.error else {"record": self.record})
 
     def line(self) -> dict[str, Any]:
-        """What it says; of dead letters and tombstones, which say nothing themselves, all of it."""
-        return self.envelope() if self.record is None or self.schema is None else self.record
+        """What it says; of dead letters and tombstones, which say too little themselves, all of it.
+
+        What isn't of the topic's own schema comes with the name of its schema.
+        """
+        if self.record is None or self.schema is None or "soma-reason" in self.headers:
+            return self.envelope()
+        return {"schema": self.schema} | self.record if self.guest else self.record
 
 
 class Reader:
@@ -132,7 +139,7 @@ def _say_if_away(error: KafkaError) -> None:
 
 
 def seen(message: Message, topic: str, schema: str | None) -> Seen:
-    """Decode a message; `schema` is what a JSON value is checked against. Never raises on bytes."""
+    """Decode a message; `schema` is the topic's, None for dead letters. Never raises on bytes."""
     key = message.key()
     base = Seen(
         topic=topic,
@@ -147,16 +154,32 @@ def seen(message: Message, topic: str, schema: str | None) -> Seen:
     value = message.value()
     if value is None:
         return base
-    if schema is None:  # dead letters: other people's bytes
-        return replace(base, record={"value": _text(value)})
+    if schema is None:
+        return _letter(base, value, topic)
     try:
-        if value.startswith(b"{"):
-            name, record = schema, codec.from_json(schema, value)
-        else:
-            name, record = codec.decode(value)
-        return replace(base, schema=name, record=codec.to_json(name, record))
+        return _decoded(base, value, schema)
     except codec.BadRecord as error:
         return replace(base, error=f"{error.reason}: {error.detail}")
+
+
+def _decoded(base: Seen, value: bytes, schema: str) -> Seen:
+    """With the record of a value: JSON of the topic's schema, or Avro of any."""
+    if value.startswith(b"{"):
+        name, record = schema, codec.from_json(schema, value)
+    else:
+        name, record = codec.decode(value)
+    return replace(base, schema=name, record=codec.to_json(name, record), guest=name != schema)
+
+
+def _letter(base: Seen, value: bytes, topic: str) -> Seen:
+    """A dead letter: its record by the schema of where it was, or its bytes where they are none."""
+    origin = CATALOGUE.get(topic.removesuffix(dlq_of("")))
+    try:
+        if origin is not None and origin.schema is not None and "soma-form" not in base.headers:
+            return _decoded(base, value, origin.schema)
+    except codec.BadRecord:
+        pass  # for this it is a letter, as often as not: its headers say more
+    return replace(base, record={"value": _text(value)})
 
 
 def _text(value: bytes | str) -> str:

@@ -71,22 +71,32 @@ def test_bad_lines_are_named_and_good_ones_go(topics: Settings) -> None:
         line("e", ts="yesterday"),
         "[1, 2]",
         line("f", vector=[float("nan")]),
+        line("z z"),
+        line("h", domain="", vector=[], ts="1026-01-01T00:00:00Z"),
         line("g"),
     ]
     done = publish(topics, lines)
     assert done.returncode == 1
     said = [text.partition(": ") for text in done.stderr.splitlines()]
     wrong = {name: what for name, _, what in said if name.startswith("line ")}
-    assert list(wrong) == [f"line {n}" for n in (2, 3, 5, 6, 7, 8, 9)]
-    for name, word in {"line 3": "vector", "line 5": "colour", "line 6": "ts: missing",
-                       "line 7": "ISO 8601", "line 9": "NaN"}.items():  # fmt: skip
+    assert list(wrong) == [f"line {n}" for n in (2, 3, 5, 6, 7, 8, 9, 10, 11)]
+    words = {
+        "line 3": "vector",
+        "line 5": "colour",
+        "line 6": "ts: missing",
+        "line 7": "ISO 8601",
+        "line 9": "NaN",
+        "line 10": "tenant: 'z z'",
+        "line 11": "domain: '' isn't 1-128 of A-Za-z0-9._-; ts: 1026-01-01",
+    }
+    for name, word in words.items():
         assert word in wrong[name]
-    assert "2 of 9 records delivered" in done.stderr
+    assert "2 of 11 records delivered" in done.stderr
     assert sorted(message.key() or b"" for message in read(topics, TOPIC)) == [b"a", b"g"]
 
 
 def test_a_line_beyond_the_limit_is_named(topics: Settings) -> None:
-    big, wide = line("big", vector=[0.1] * 400_000), line("wide", domain="x" * 1_040_000)
+    big, wide = line("big", vector=[0.1] * 400_000), line("wide") + 1_040_000 * " "
     done = publish(topics, [line("a"), big, wide])
     assert done.returncode == 1
     assert "line 2: longer than 1048576 bytes" in done.stderr
@@ -153,6 +163,31 @@ def test_watch_shows_dead_letters_with_their_reason(topics: Settings) -> None:
     shown = [json.loads(one) for one in watch(topics, f"{TOPIC}.dlq").stdout.splitlines()]
     assert [one["record"]["value"] for one in shown] == ["text", "base64:AP8="]
     assert shown[0]["headers"] == {"soma-reason": "bad_avro"}
+
+
+def test_a_letter_of_a_record_shows_the_record(topics: Settings) -> None:
+    producer = Producer(topics.librdkafka())
+    headers: list[tuple[str, str | bytes | None]] = [("soma-reason", "ts_range")]
+    record = codec.from_json("observation", json.loads(line("a", ts="1026-01-01T00:00:00Z")))
+    avro = codec.encode("observation", record)
+    for value in (avro, line("b").encode(), b'{"tenant":'):
+        producer.produce(topics.topic(f"{TOPIC}.dlq"), value=value, headers=headers, partition=0)
+    producer.flush(20)
+    for words in ((), ("--json",)):
+        done = watch(topics, f"{TOPIC}.dlq", *words)
+        first, second, third = [json.loads(one) for one in done.stdout.splitlines()]
+        assert (first["schema"], first["record"]["tenant"]) == ("observation", "a")
+        assert first["record"]["ts"] == "1026-01-01T00:00:00Z"
+        assert first["headers"] == {"soma-reason": "ts_range"}
+        assert second["record"]["tenant"] == "b"
+        assert (third["schema"], third["record"]) == (None, {"value": '{"tenant":'})
+
+
+def test_control_records_are_marked_among_others(topics: Settings) -> None:
+    told = soma("config", "set", "a", "cpd", "off", env=environment(topics))
+    assert told.returncode == 0
+    (shown,) = [json.loads(one) for one in watch(topics, "cog.global.frame").stdout.splitlines()]
+    assert (shown["schema"], shown["setting"]) == ("control_setting", "cpd")
 
 
 def test_watch_never_shows_what_was_aborted(topics: Settings) -> None:
