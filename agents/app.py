@@ -8,6 +8,7 @@ import asyncio
 import gc
 import logging
 import sys
+import time
 from typing import Any, cast
 
 import faust
@@ -229,10 +230,14 @@ def make() -> tuple[faust.App, Engine]:
 
     @made.on_worker_init.connect
     def prepare(sender: Any, /, *_: Any, **__: Any) -> None:
+        relays = any(isinstance(one, RelayService) for one in services)
+        log.info("compiling the kernels, or loading them: after an update this takes minutes")
+        begun = time.monotonic()
         for plan in engine.plans.values():
             warm(plan, settings)
-        if any(isinstance(one, RelayService) for one in services):
+        if relays:
             warm_relay()
+        log.info("the kernels are there, after %.1f s", time.monotonic() - begun)
         gc.collect()
         gc.freeze()  # what is loaded by now stays: don't look at it again
         gc.set_threshold(100_000, 20, 100)
