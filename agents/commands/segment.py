@@ -51,6 +51,25 @@ def setting_of(ctx: click.Context, param: click.Parameter, values: Any) -> dict[
     return found
 
 
+def picture(ctx: click.Context, param: click.Parameter, path: Path | None) -> Path | None:
+    """A file that a picture can be written into, as far as that is known before it is drawn."""
+    from agents.tools import pictures
+
+    if path is None:
+        return None
+    if path.suffix.lower() != ".png":
+        raise click.BadParameter(
+            f"{path} doesn't end in .png, and nothing else is written", ctx, param
+        )
+    try:
+        pictures.check_png(path)
+    except pictures.NoPicturesError as error:
+        raise click.ClickException(str(error)) from error
+    except OSError as error:
+        raise click.ClickException(f"{path} can't be written: {error.strerror}") from error
+    return path
+
+
 @click.command()
 @click.argument("file", default=STANDARD_INPUT)
 @click.option(
@@ -70,10 +89,10 @@ def setting_of(ctx: click.Context, param: click.Parameter, values: Any) -> dict[
 @click.option("--time-column", default="", metavar="COLUMN", help="By name or number, or 'none'.")
 @click.option(
     "--time-unit",
-    type=click.Choice(["s", "ms", "us"]),
-    default="s",
+    type=click.Choice(["auto", "s", "ms", "us", "ns"]),
+    default="auto",
     show_default=True,
-    help="Of times that are numbers.",
+    help="Of times that are numbers; auto: in which the first lies in 2000 to 2100, else s.",
 )
 @click.option(
     "--format",
@@ -98,7 +117,13 @@ def setting_of(ctx: click.Context, param: click.Parameter, values: Any) -> dict[
     help="Known changes: score what is found. One index a line, or the Turing dataset's JSON.",
 )
 @click.option("--margin", type=click.IntRange(0), default=5, show_default=True, help="Of F1.")
-@click.option("--plot", type=click.Path(dir_okay=False, path_type=Path), help="Write a PNG.")
+@click.option(
+    "--plot",
+    type=click.Path(dir_okay=False, path_type=Path),
+    callback=picture,
+    metavar="FILE.png",
+    help="Write a PNG.",
+)
 @click.option("--show", is_flag=True, help="Plot in the terminal, at the end.")
 @click.option("--summary", is_flag=True, help="Print the figures as a last JSON object.")
 @click.option("--json", "as_json", is_flag=True, help="The output is JSON in any case.")
@@ -259,6 +284,7 @@ def _tell(job: Job, figures: Mapping[str, Any]) -> None:
     )
     if job.series.time_column:
         text += f"; time is {job.series.time_column!r}"
+        text += f" (in {job.series.unit})" if job.series.unit and not seen.words else ""
     click.echo(text, err=True)
     if seen.words:
         click.echo("times are neither numbers nor ISO 8601: the law counts points", err=True)

@@ -10,6 +10,7 @@ from agents.segmentation.rule import RING
 from agents.segmentation.series import Series
 from agents.tools.seriesfile import Point
 
+OF_STREAMS = ("leader", "domains_max", "forget_after_s")  # settings that a series has no use for
 MODES: Mapping[str, Mapping[str, str]] = {
     "glr": {"cpd": "glr"},
     "bocpd": {"cpd": "bocpd"},
@@ -54,6 +55,10 @@ class Detector:
         own: dict[str, dict[str, str]] = {domain: {} for domain in domains}
         for name, value in settings.items():
             setting, at, domain = name.partition("@")
+            if setting in OF_STREAMS:
+                raise ValueError(
+                    f"{setting} is for tenants of the stream: a series has no use for it"
+                )
             if at and domain not in own:
                 raise ValueError(f"{name}: there is no domain {domain!r}: {', '.join(domains)}")
             if at:

@@ -1,6 +1,9 @@
 """Pictures of series with their boundaries and labels: PNG (matplotlib) and terminal (plotext)."""
 
+import errno
+import importlib.util
 import math
+import os
 import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -10,6 +13,7 @@ import numpy as np
 
 from agents.tools.envelope import Envelope, Floats
 
+NO_MATPLOTLIB = "a PNG needs matplotlib: pip install 'soma-stream[quality]'"
 PANELS_MAX = 12
 MARKS_MAX = 2000  # per panel: more than a picture can tell apart
 BOUNDARY, LABEL, CURVE = "#d1495b", "#3a7d44", "#1b6ca8"
@@ -49,6 +53,16 @@ def _drawable(values: Floats) -> tuple[Floats, str]:
     return values / 10.0**power, f" [10^{power}]"
 
 
+def check_png(path: Path) -> None:
+    """Raises what `save_png` would, as far as it can be told before there is anything to draw."""
+    if importlib.util.find_spec("matplotlib") is None:
+        raise NoPicturesError(NO_MATPLOTLIB)
+    if not path.parent.is_dir():
+        raise FileNotFoundError(errno.ENOENT, f"there is no folder {path.parent}")
+    if not os.access(path if path.exists() else path.parent, os.W_OK):
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+
+
 def save_png(panels: Sequence[Panel], path: Path) -> None:
     """Write the panels (the first PANELS_MAX) one below the other as PNG.
 
@@ -58,9 +72,7 @@ def save_png(panels: Sequence[Panel], path: Path) -> None:
         from matplotlib.backends.backend_agg import FigureCanvasAgg
         from matplotlib.figure import Figure
     except ImportError:
-        raise NoPicturesError(
-            "a PNG needs matplotlib: pip install 'soma-stream[quality]'"
-        ) from None
+        raise NoPicturesError(NO_MATPLOTLIB) from None
     shown = panels[:PANELS_MAX]
     figure = Figure(figsize=(11, 0.7 + 2.6 * len(shown)), dpi=110, layout="constrained")
     FigureCanvasAgg(figure)

@@ -14,7 +14,7 @@ from typing import Any, BinaryIO, Literal
 from agents.tools.rows import Row, Source, TableError
 from agents.tools.table import Cells, Table, csv_table, json_table, number, strict
 from agents.tools.tcpd import DOCUMENT_BYTES_MAX, Document, document
-from agents.tools.times import DIGITS, micros
+from agents.tools.times import DIGITS, is_moment, micros, unit_of
 
 Form = Literal["auto", "csv", "jsonl", "tcpd"]
 TIME_NAMES = frozenset(
@@ -32,7 +32,7 @@ class Layout:
     form: Form = "auto"
     time_column: str = ""  # a name, a number from 1, or "none"
     domains: tuple[str, ...] = ()  # the value columns, by name or number
-    unit: str = "s"  # of times that are numbers
+    unit: str = "auto"  # of times that are numbers; auto: by the first, as `unit_of` says, or s
     header: bool | None = None
     delimiter: str | None = None
 
@@ -63,6 +63,7 @@ class Series(ABC):
 
     name = ""  # of the series, where the file says
     time_column = ""  # "" without one
+    unit = ""  # of times that are numbers; "" before the first
     domains: tuple[str, ...]
 
     def __init__(self) -> None:
@@ -99,11 +100,12 @@ class TableSeries(Series):
 
     def __init__(self, table: Table, layout: Layout) -> None:
         super().__init__()
-        self._table, self._unit = table, layout.unit
+        self._table, self.unit = table, "" if layout.unit == "auto" else layout.unit
         named = [table.place(name) for name in layout.domains if not _renames(table, layout)]
         self._time = _time_place(table, layout.time_column, named)
         if self._time in named:
             raise TableError(f"column {table.columns[self._time]!r} is both time and domain")
+        _once([table.columns[k] for k in named])
         at = named or [k for k in range(len(table.columns)) if k != self._time]
         if not at:
             raise TableError(f"there is no column of values besides {table.columns[0]!r}")
@@ -134,7 +136,12 @@ class TableSeries(Series):
         try:
             return number(row.cells[k])
         except ValueError as error:
-            raise TableError(f"column {self._table.columns[k]!r}: {error}", row.line) from None
+            column = self._table.columns[k]
+            if len(self._table.columns) == 1 and is_moment(str(row.cells[k])):
+                raise TableError(
+                    f"there are no values, only times in {column!r}", row.line
+                ) from None
+            raise TableError(f"column {column!r}: {error}", row.line) from None
 
     def _moment(self, row: Row[Cells], index: int) -> tuple[Any, int]:
         if self._time < 0:
@@ -143,7 +150,7 @@ class TableSeries(Series):
         if self.seen.words:
             return cell, index * SECOND
         try:
-            ts = micros(cell, self._unit)
+            ts = micros(cell, self._unit_for(cell))
         except ValueError as error:
             # A first time in words says that all are; one among others is a mistake.
             if index == 0 and _is_word(cell):
@@ -152,6 +159,12 @@ class TableSeries(Series):
             column = self._table.columns[self._time]
             raise TableError(f"column {column!r}: {error}", row.line) from None
         return _written(cell), ts
+
+    def _unit_for(self, cell: object) -> str:
+        """The unit of the times that are numbers: the first of these says, unless we were told."""
+        if not self.unit and not (isinstance(cell, str) and DIGITS.match(cell.strip())):
+            self.unit = unit_of(cell) or "s"
+        return self.unit or "s"
 
 
 class DocumentSeries(Series):
@@ -178,6 +191,7 @@ class DocumentSeries(Series):
 def open_series(stream: BinaryIO | Source, layout: Layout | None = None) -> Series:
     """The series that a byte stream holds; TableError when it can't be one."""
     layout = layout or Layout()
+    _once(layout.domains)
     source = strict(stream)
     first = source.first()
     form = layout.form
@@ -188,6 +202,12 @@ def open_series(stream: BinaryIO | Source, layout: Layout | None = None) -> Seri
     if form == "jsonl":
         return TableSeries(json_table(source, _wanted(first, layout)), layout)
     return TableSeries(csv_table(source, layout.header, layout.delimiter), layout)
+
+
+def _once(domains: Sequence[str]) -> None:
+    for k, name in enumerate(domains):
+        if name in domains[:k]:
+            raise TableError(f"the domain {name!r} is asked for twice")
 
 
 def _form(first: str) -> Form:

@@ -51,7 +51,7 @@ class Times:
         if cell == "" or (isinstance(cell, str) and not cell.strip()):
             raise BadTimeError("is empty")
         if self.form == "auto":
-            self.form = _form_of(cell)
+            self.form = unit_of(cell) or "iso"
         return self._micros(cell)
 
     def checked(self, ts: int) -> int:
@@ -130,15 +130,18 @@ def micros(cell: object, unit: str = "s") -> int:
     raise ValueError("there is no time" if cell is None else "a time is a number or a text")
 
 
-def _form_of(cell: str | int | float) -> str:
+def unit_of(cell: object) -> str:
+    """The one unit in which a number is a time between 2000 and 2100; empty for all else."""
+    if not isinstance(cell, str | int | float):
+        return ""
     try:
         number = _number(cell)
     except (ValueError, OverflowError):
-        return "iso"
-    for form, unit in UNITS.items():
+        return ""
+    for name, unit in UNITS.items():
         if TS_MIN <= number * unit <= _AUTO_MAX:
-            return form
-    return "iso"
+            return name
+    return ""
 
 
 def _whole(cell: int, form: str) -> int:

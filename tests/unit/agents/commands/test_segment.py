@@ -72,6 +72,15 @@ def test_every_mode_runs_causally(mode: str, tmp_path: Path) -> None:
     assert all(one["index"] <= one["at"] for one in full)
 
 
+def test_milliseconds_are_taken_for_what_they_are(tmp_path: Path) -> None:
+    file = tmp_path / "ms.csv"
+    file.write_text("ts,v\n" + lines([1_767_225_600_000 + 1000 * k for k in range(400)], STEP))
+    done = soma(file, "--set", "max_dwell_ms=100000")
+    found = printed(done)
+    assert [one["at"] for one in found if one["evidence"] == "max_dwell"] == [100, 200, 300]
+    assert "time is 'ts' (in ms)" in done.stderr
+
+
 def test_labels_are_scored(tmp_path: Path) -> None:
     file, labels = tmp_path / "s.csv", tmp_path / "labels.txt"
     file.write_text(lines(STEP))
@@ -94,7 +103,9 @@ def test_pictures(tmp_path: Path) -> None:
     assert len(printed(done)) == 1
     assert "found" in done.stderr
     assert picture.read_bytes().startswith(b"\x89PNG")
-    assert soma(file, "--plot", tmp_path / "no" / "s.png").exit_code == 1
+    done = soma(file, "--plot", tmp_path / "no" / "s.png")
+    assert done.exit_code == 1 and done.stdout == ""  # before the input is read
+    assert f"there is no folder {tmp_path / 'no'}" in done.stderr
 
 
 @pytest.mark.parametrize(
@@ -111,6 +122,8 @@ def test_pictures(tmp_path: Path) -> None:
         (b"1\n", ["--set", "cpd@x=off"], "no domain 'x'"),
         (b"1\n", ["--set", "cpd"], "isn't NAME=VALUE"),
         (b"1\n", ["--delimiter", ",,"], "one character"),
+        (b"1\n", ["--set", "leader=on"], "leader is for tenants of the stream"),
+        (b"1\n", ["--plot", "s.xyz"], "s.xyz doesn't end in .png"),
     ],
 )
 def test_bad_input_is_one_clear_message(data: bytes, words: list[str], says: str) -> None:

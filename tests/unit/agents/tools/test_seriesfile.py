@@ -103,6 +103,9 @@ def test_columns(data: str, layout: dict[str, object], domains: object, time: st
         ("[1, 2]\n", {}, "array"),
         ('{"a": 1}\n{"a": "x"}\n', {}, "line 2: column 'a': 'x' isn't a number"),
         ('{"a": 1}\n{"a": [1]}\n', {}, "isn't a number"),
+        ('{"ts": "2026-01-01T00:00:00Z"}\n', {}, "line 1: there are no values, only times in 'ts'"),
+        ("t,b\n1,2\n", {"domains": ("b", "b")}, "domain 'b' is asked for twice"),
+        ("t,b\n1,2\n", {"domains": ("2", "b")}, "domain 'b' is asked for twice"),
         ('{"a": {"b": 1},\n "c": 2}\n', {}, "no list 'series'"),
         ('{"a": 1\n', {}, "line 2: not JSON"),
         ('{"n_obs": 2,\n"series": [{"raw": [1]}]}', {}, "n_obs is 2.*has 1 values"),
@@ -126,6 +129,28 @@ def test_times_are_as_written_and_as_microseconds() -> None:
         ("2026-01-02", 1767312000000000, (2.0,)),
     ]
     assert read("t,v\n1.5,1\n", unit="ms") == [(1.5, 1500, (1.0,))]
+
+
+@pytest.mark.parametrize(
+    ("first", "unit"),
+    [
+        (1_767_225_600, "s"),
+        (1_767_225_600_000, "ms"),
+        (1_767_225_600_000_000, "us"),
+        (1_767_225_600_000_000_000, "ns"),
+        ("2026-01-01T00:00:00Z", ""),
+        (7, "s"),
+    ],
+)
+def test_the_unit_of_times_is_that_of_the_first(first: object, unit: str) -> None:
+    series = opened(f"t,v\n{first},1\n")
+    wanted = 7_000_000 if first == 7 else 1_767_225_600_000_000
+    assert [point.ts for point in series] == [wanted]
+    assert series.unit == unit
+
+
+def test_a_unit_once_found_stays() -> None:
+    assert [ts for _, ts, _ in read("t,v\n7,1\n1767225600000,2\n")][1] == 1767225600000 * 10**6
 
 
 def test_times_in_words_are_kept_and_points_counted_instead() -> None:
