@@ -45,6 +45,14 @@ async def standings(connection: Any, schema: str) -> list[Standing]:
     return listed
 
 
+async def known(connection: Any, schema: str, name: str) -> None:
+    """Raises NoProjectionError unless there is a projection of this name."""
+    rows = await connection.fetch(f"SELECT name FROM {quoted(schema)}.projections ORDER BY 1")
+    names = [row["name"] for row in rows]
+    if name not in names:
+        raise NoProjectionError(f"There is no projection {name!r}; there are: {', '.join(names)}.")
+
+
 async def reset(connection: Any, schema: str, name: str, dropped: bool) -> int:
     """Empty a projection, rows and positions; returns its new generation.
 
@@ -60,9 +68,7 @@ async def reset(connection: Any, schema: str, name: str, dropped: bool) -> int:
             dropped,
         )
         if generation is None:
-            known = await connection.fetch(f"SELECT name FROM {inside}.projections ORDER BY 1")
-            names = ", ".join(row["name"] for row in known)
-            raise NoProjectionError(f"There is no projection {name!r}; there are: {names}.")
+            await known(connection, schema, name)
         await connection.execute(
             f"DELETE FROM {inside}.projection_positions WHERE projection = $1", name
         )

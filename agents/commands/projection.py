@@ -86,6 +86,7 @@ def drop(name: str, yes: bool, as_json: bool) -> None:
 def _reset(name: str, verb: str, dropped: bool, yes: bool, as_json: bool) -> None:
     settings = load()
     if not yes:
+        _known(settings, name)
         schema = schema_of(settings.namespace)
         click.confirm(f"All rows of {name} in the schema {schema} will go. Go on?", abort=True)
 
@@ -98,6 +99,15 @@ def _reset(name: str, verb: str, dropped: bool, yes: bool, as_json: bool) -> Non
     else:
         then = "stays empty until it is rebuilt" if dropped else "workers fill it again"
         click.echo(f"{name} is empty (generation {generation}) and {then}.")
+
+
+def _known(settings: Settings, name: str) -> None:
+    """ClickException unless there is such a projection: nobody is asked about what isn't there."""
+
+    async def check(connection: Any, schema: str) -> None:
+        await projection_admin.known(connection, schema, name)
+
+    _asked(settings, check)
 
 
 def _asked(settings: Settings, work: Callable[[Any, str], Awaitable[T]]) -> T:

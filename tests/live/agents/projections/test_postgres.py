@@ -260,6 +260,8 @@ def test_rebuild_and_drop_while_it_runs(ready: Settings, run: Running) -> None:
     assert soma("projection", "rebuild", "frames", "--yes", env=env).returncode == 0
     eventually(all_there(ready))
     eventually(lambda: "lag 0" in soma("projection", "list", env=env).stdout)
+    unasked = soma("projection", "drop", "nothing", env=env)  # on a closed standard input
+    assert "There is no projection 'nothing'; there are:" in unasked.stderr
     wrong = soma("projection", "drop", "nothing", "--yes", env=env)
     assert wrong.returncode == 1 and "frame_history, frames" in wrong.stderr
 
