@@ -168,6 +168,8 @@ def number(cell: str) -> float:
     except ValueError:
         hint = " (a decimal comma?)" if re.fullmatch(r"-?\d+,\d+", text) else ""
         raise BadRowError(f"has {shown(cell)}, which is no number{hint}") from None
+    if math.isinf(value) and "inf" not in text.lower():
+        raise BadRowError(f"has {shown(text)}, which is beyond float32")
     return _finite(value)
 
 
@@ -189,6 +191,8 @@ def _each(values: list[Any]) -> Iterator[float]:
         if isinstance(value, bool) or not isinstance(value, int | float):
             raise BadRowError(f"has {shown(value)}, which is no number")
         try:
+            if math.isinf(value):  # JSON's 1e400 is read as one too
+                raise BadRowError(f"has {value}, or a number as large: beyond float32")
             yield _finite(float(value))
         except OverflowError:
             raise BadRowError("has a whole number beyond float32") from None

@@ -103,6 +103,7 @@ def test_columns_that_there_arent(names: list[str], how: dict[str, Any], why: st
         ([T, "\u0663", "2"], "column 'a' has"),
         ([T, "nan", "2"], "column 'a' has nan, which isn't finite"),
         ([T, "-inf", "2"], "column 'a' has -inf"),
+        ([T, "1e400", "2"], "column 'a' has '1e400', which is beyond float32"),
         ([T, "1e300", "2"], "column 'a' has 1e+300, which is beyond float32"),
         (["", "1", "2"], "time 'time' is empty"),
         (["1999-01-01", "1", "2"], "before 2000-01-01"),
