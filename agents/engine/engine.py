@@ -1,7 +1,8 @@
 """The engine: owns the partitions that Faust's group assigns, and what they share.
 
 Shared are the threads, the workspaces (one per thread and processor, whatever the number of
-partitions) and a watch over the broker's topics.
+partitions) and a watch over the broker's topics. A fold whose policy takes long gives its turn on:
+it keeps a thread and a workspace more, until it is done.
 """
 
 import asyncio
@@ -11,7 +12,7 @@ import queue
 import time
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from typing import Any, Self
 
 from aiokafka.errors import KafkaError
 from confluent_kafka import Consumer, KafkaException, TopicPartition
@@ -23,7 +24,7 @@ from agents.engine.errors import Fenced
 from agents.engine.partition import Partition
 from agents.engine.plan import Plan, defaults_of
 from agents.engine.position import Input, Recovered
-from agents.engine.processor import Fold, Processor, RemotePolicy
+from agents.engine.processor import Fold, LocalPolicy, Processor, RemotePolicy, UnderWay
 from agents.engine.producer import Transactions
 from agents.engine.recovery import recover
 from agents.engine.security import security
@@ -42,7 +43,36 @@ CLOSE_S = 3.0  # a partition's time to finish its transaction: SIGTERM must end 
 # A fold gives the GIL up at every kernel. In a thread it waits each time for the loop to give it
 # back, 5 ms at the worst, which takes longer than to fold so few records.
 SMALL_RECORDS, SMALL_BYTES = 256, 64 << 10
+LONG_S = 1.0  # so long may a fold with a policy keep others waiting for its turn
 EXIT_FAILURE = 70  # EX_SOFTWARE
+
+
+class Turn:
+    """One of the places that folds share; given back at the end, or sooner."""
+
+    def __init__(self, turns: asyncio.Semaphore) -> None:
+        self._turns = turns
+        self._held = False
+        self._timer: asyncio.TimerHandle | None = None
+
+    async def __aenter__(self) -> Self:
+        await self._turns.acquire()
+        self._held = True
+        return self
+
+    def give_after(self, seconds: float) -> None:
+        """Give it back after so long, whether the fold is done or not."""
+        self._timer = asyncio.get_running_loop().call_later(seconds, self._give)
+
+    def _give(self) -> None:
+        if self._held:
+            self._held = False
+            self._turns.release()
+
+    async def __aexit__(self, *_: object) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        self._give()
 
 
 class Engine:
@@ -59,7 +89,10 @@ class Engine:
         self.partitions: dict[TP, Partition] = {}
         self.consumer: BatchConsumer | None = None
         self.assigned = False
-        self._pool = ThreadPoolExecutor(settings.threads, "fold")
+        # Whoever has a turn may fold; a policy that takes long may hold up one of each partition.
+        self._turns = asyncio.Semaphore(settings.threads)
+        patient = sum(isinstance(plan.policy, LocalPolicy) for plan in self.plans.values())
+        self._pool = ThreadPoolExecutor(settings.threads + patient * partitions, "fold")
         self._blocking = ThreadPoolExecutor(max(4, 2 * settings.threads), "broker")
         self._spaces: dict[str, queue.LifoQueue[Workspace]] = {}
         for plan in self.plans.values():
@@ -68,6 +101,7 @@ class Engine:
                 self._spaces[plan.processor.name].put(Workspace(plan))
         self._admin = AdminClient(settings.librdkafka())
         self._hinted: dict[TP, int] = {}
+        self._told: set[UnderWay] = set()
         self._rejoin_at = 0.0
         self._security = security(settings)
 
@@ -148,17 +182,23 @@ class Engine:
         """
         if records <= SMALL_RECORDS and size <= SMALL_BYTES and plan.policy is None:
             return self._with_space(plan, job)
-        return await asyncio.get_running_loop().run_in_executor(
-            self._pool, self._with_space, plan, job
-        )
+        loop = asyncio.get_running_loop()
+        async with Turn(self._turns) as turn:
+            if plan.policy is not None and not plan.policy.remote:
+                turn.give_after(LONG_S)
+            return await loop.run_in_executor(self._pool, self._with_space, plan, job)
 
     def _with_space(self, plan: Plan, job: Callable[[Workspace], Outcome]) -> Outcome:
         spaces = self._spaces[plan.processor.name]
-        space = spaces.get()
+        try:
+            space = spaces.get_nowait()
+        except queue.Empty:  # with those who gave their turn on, or the loop folds beside them all
+            space = Workspace(plan)
         try:
             return job(space)
         finally:
-            spaces.put(space)
+            if spaces.qsize() < self.settings.threads:
+                spaces.put(space)
 
     async def read_from(self, tp: TP, offset: int) -> int:
         """Start delivering a partition from this offset; returns the tag of what comes."""
@@ -200,6 +240,7 @@ class Engine:
                 self._taken_anew(tp, "its offset isn't in the log")
             await self._watch_ids()
             await self._watch_fenced()
+            self._watch_policies(time.monotonic())
             running = [p for p in self.partitions.values() if p.phase == "running"]
             metrics.RECOVERY.set(len(running) / len(self.partitions) if self.partitions else 1.0)
             if time.monotonic() - hinted > HINT_S:
@@ -241,6 +282,18 @@ class Engine:
             self._rejoin_at = now + 3 * FENCED_S
             log.warning("fenced without a new owner: asking the group for a new assignment")
             await self.consumer.rejoin()
+
+    def _watch_policies(self, now: float) -> None:
+        """Name the decisions that take long while they do: some never end."""
+        policies = [p.policy for p in self.plans.values() if isinstance(p.policy, LocalPolicy)]
+        long = {one for p in policies for one in p.under_way() if now - one.since > LONG_S}
+        for one in long - self._told:
+            log.warning(
+                "the policy in %s has been deciding for %.1f s about tenant %s, leader %s: "
+                "the tenant's partition waits",
+                self.settings.policy_dir, now - one.since, one.tenant, one.leader,
+            )  # fmt: skip
+        self._told = long
 
     async def _hint(self) -> None:
         """Commit offsets to the group for lag tools. Nothing relies on them: errors only show."""

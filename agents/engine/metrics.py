@@ -1,4 +1,4 @@
-"""What a worker says about itself. Everything is counted per batch, after its commit."""
+"""What a worker says about itself: counted per batch, after its commit; its lag at fetches too."""
 
 from collections.abc import Mapping
 from functools import cache
@@ -21,7 +21,7 @@ BATCH_SECONDS = Histogram(
 TRANSACTIONS = Counter("soma_processor_transactions_total", "Committed transactions", ["processor"])
 LAG = Gauge(
     "soma_processor_lag_records",
-    "Offsets between the position and the log's stable end",
+    "Offsets between the position and the log's stable end, as fetched last",
     ["processor", "partition"],
 )
 END_TO_END = Histogram(

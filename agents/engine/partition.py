@@ -74,7 +74,7 @@ class Partition:
         self._labels = (plan.processor.name, str(partition))
         self._waiting: deque[RawBatch] = deque()
         self._records = self._bytes = 0
-        self._seen = self._stable = 0
+        self._seen = self._stable = self._end = 0
         self._tag = -1
         self._next = 0  # first offset not folded yet
         self._wake = asyncio.Event()
@@ -100,6 +100,9 @@ class Partition:
         self._bytes += sum(len(batch.data) for batch in fetched.batches)
         self._seen = max(self._seen, fetched.seen)
         self._stable = fetched.stable
+        if fetched.batches:
+            self._end = fetched.batches[-1].next_offset
+        self._show_lag()
         if self._bytes > WAITING_BYTES_MAX:
             self.host.hold(self.tp)
         self._wake.set()
@@ -204,7 +207,7 @@ class Partition:
             position.seen,
         )
         self._enter_epoch(recovered, position)
-        self.committed = position.next_offset
+        self.committed = self._end = position.next_offset
         self._tag = await self.host.read_from(self.tp, position.next_offset)
         self._report(recovered, fold)
         self.phase = "running"
@@ -356,13 +359,14 @@ class Partition:
         metrics.BATCH_SECONDS.labels(name).observe(seconds)
         if outcome.newest_ts:
             metrics.END_TO_END.labels(name).observe(max(0.0, time.time() - outcome.newest_ts / 1e6))
-        behind = (
-            0
-            if not self._waiting and self._seen >= self._stable
-            else self._stable - outcome.next_offset
-        )
-        metrics.LAG.labels(name, partition).set(max(0, behind))
+        self._show_lag()
         metrics.TENANTS.labels(name, partition).set(self._worker.fold.tenants())
+
+    def _show_lag(self) -> None:
+        """At each fetch and each commit: what is fetched, or just being folded, isn't done."""
+        done = self.committed >= self._end and self._seen >= self._stable
+        behind = 0 if done else max(0, self._stable - self.committed)
+        metrics.LAG.labels(*self._labels).set(behind)
 
     def _ask(self, questions: list[Question]) -> None:
         """Ask the remote policy: only what is committed, for nothing else needs an answer."""

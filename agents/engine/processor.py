@@ -8,7 +8,7 @@ encoding, transactions, recovery.
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Protocol, runtime_checkable
+from typing import NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -186,6 +186,22 @@ class Policy(Protocol):
 
     def decide(self, tenant: str, leader: str, weights: Mapping[str, float]) -> Decision:
         """The decision of an embedded policy; never raises. Not for remote ones (TypeError)."""
+
+
+class UnderWay(NamedTuple):
+    """A decision that an embedded policy hasn't come to yet."""
+
+    tenant: str
+    leader: str  # the candidate
+    since: float  # time.monotonic()
+
+
+@runtime_checkable
+class LocalPolicy(Policy, Protocol):
+    """A policy that decides in the thread of the fold, for as long as it takes."""
+
+    def under_way(self) -> list[UnderWay]:
+        """What it is deciding now; called from other threads."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -66,6 +66,6 @@ def enter() -> None:
         _begun.done = True
 
 
-from regopy import Interpreter, LogLevel, RegoError, rego_version  # noqa: E402
+from regopy import Bundle, Interpreter, LogLevel, RegoError, rego_version  # noqa: E402
 
-__all__ = ["LIBRARY", "Interpreter", "LogLevel", "RegoError", "enter", "rego_version"]
+__all__ = ["LIBRARY", "Bundle", "Interpreter", "LogLevel", "RegoError", "enter", "rego_version"]

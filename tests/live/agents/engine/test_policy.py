@@ -1,6 +1,7 @@
 """A policy that vetoes in a real worker: embedded, and asked over HTTP, with what goes wrong."""
 
 import contextlib
+import itertools
 import json
 import socket
 import urllib.request
@@ -10,11 +11,12 @@ from typing import Any
 
 import pytest
 
-from agents.settings import Settings
+from agents.settings import LOCAL_PARTITIONS, Settings
 from tests.live.conftest import WorkerFactory
 from tests.live.helpers import Worker, eventually, free_port, produce, read
-from tests.opa import PolicyServer, opa_server
+from tests.opa import PolicyServer, endless, opa_server
 from topics import codec
+from topics.partition import partition_of
 
 START = 1_769_860_800_000_000
 TEXT = """package soma.policy.integrator
@@ -91,6 +93,37 @@ def test_an_embedded_policy_denies_and_overrides(
     epochs = [codec.decode(m.value() or b"")[1] for m in read(topics, "soma.epochs")]
     assert {len(epoch["policy"]) for epoch in epochs} == {16}
     assert one.stop() == 0
+
+
+def test_a_decision_without_end_holds_up_its_own_partition_only(
+    topics: Settings, worker: WorkerFactory, tmp_path: Path
+) -> None:
+    """More partitions are stuck than the worker has threads; the lag and the log say which."""
+    (tmp_path / "policy").mkdir()
+    text = "package soma.policy.integrator\ndefault allow := true\n" + endless("slow")
+    (tmp_path / "policy" / "p.rego").write_text(text)
+    more = {"SOMA_AGENTS": "integrator", "SOMA_THREADS": "1"}
+    one = worker(SOMA_POLICY_DIR=str(tmp_path / "policy"), **more)
+    slow, quick = [tenant_of(n, "slow") for n in (0, 1)], [tenant_of(n, "quick") for n in (2, 3)]
+    say(topics, *(update(tenant, "state", 0, 0.1) for tenant in slow))
+    for tenant in slow:
+        eventually(lambda t=tenant: f"about tenant {t}, leader state" in one.tail(), what=tenant)
+    say(topics, *(update(tenant, "agent", second, 0.1) for tenant in slow for second in range(3)))
+    say(topics, *(update(tenant, "state", second, 0.1) for tenant in quick for second in range(3)))
+    eventually(lambda: len(frames(topics)) == 6)
+    assert {frame["tenant"] for frame in frames(topics)} == set(quick)
+    assert {frame["leader"] for frame in frames(topics)} == {"state"}
+    lags = [
+        f'soma_processor_lag_records{{partition="{n}",processor="integrator"}}' for n in range(4)
+    ]
+    eventually(lambda: [metric(one, lag) for lag in lags] == [4.0, 4.0, 0.0, 0.0])
+    assert one.ready() and one.stop() == 0
+
+
+def tenant_of(partition: int, kind: str) -> str:
+    """A tenant that lives in this partition."""
+    names = (f"{kind}{k}" for k in itertools.count())
+    return next(name for name in names if partition_of(name, LOCAL_PARTITIONS) == partition)
 
 
 def test_a_worker_refuses_a_policy_that_does_not_compile(

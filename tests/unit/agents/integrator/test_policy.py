@@ -25,6 +25,7 @@ from agents.integrator.policy import (
     short,
 )
 from agents.settings import Settings, SettingsError
+from tests.opa import endless
 
 HEAD = "package soma.policy.integrator\n\n"
 WEIGHTS = {"state": 0.5, "agent": 0.3, "action": 0.2}
@@ -270,6 +271,26 @@ def test_threads_share_a_policy_without_mixing_their_questions() -> None:
     for thread in threads:
         thread.join()
     assert not wrong
+
+
+def test_a_slow_decision_holds_up_no_other_thread() -> None:
+    """In a process of its own, for the decision takes hours. A lock would keep it for good."""
+    text = HEAD + "default allow := true\n" + endless("slow")
+    code = f"""
+import threading
+from agents.integrator.policy import Embedded
+policy = Embedded({{"p.rego": {text!r}}})
+slow = ("slow", "state", {WEIGHTS})
+for n in (1, 2):
+    threading.Thread(target=policy.decide, args=slow, daemon=True).start()
+    while len(policy.under_way()) < n:
+        pass
+    print(policy.decide("t", "state", {WEIGHTS}).outcome, {{u.tenant for u in policy.under_way()}})
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True
+    )
+    assert done.stdout == "allow {'slow'}\n" * 2
 
 
 def test_a_question_keeps_the_order_of_its_domains() -> None:
