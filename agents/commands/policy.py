@@ -3,8 +3,11 @@
 import json
 import os
 import shutil
+import signal
 import subprocess
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -41,10 +44,11 @@ def check(folder: Path | None, as_json: bool) -> None:
     found, place = _load(folder)
     asked = {"state": 0.5, "agent": 0.3, "action": 0.2}
     times = []
-    for _ in range(TIMED):
-        began = time.perf_counter()
-        found.decide("probe", "state", asked)
-        times.append(time.perf_counter() - began)
+    with _interruptible():
+        for _ in range(TIMED):
+            began = time.perf_counter()
+            found.decide("probe", "state", asked)
+            times.append(time.perf_counter() - began)
     shown: dict[str, Any] = {
         "folder": str(place),
         "digest": found.digest,
@@ -70,23 +74,42 @@ def check(folder: Path | None, as_json: bool) -> None:
 def eval_(
     folder: Path | None, tenant: str, leader: str, weights: tuple[str, ...], as_json: bool
 ) -> None:
-    """Ask DIR about one candidate.
+    """Ask DIR about one candidate: what a worker would make of the answer.
+
+    The weights are those of the fresh domains. With SOMA_OPA_FAIL_OPEN an error lets the candidate
+    lead, and the answer says so.
 
     \b
     Example:
       soma policy eval ops/policies --tenant t --leader a --weight a=.6 --weight b=.4
     """
+    from agents.integrator import veto  # numba: when it is used
+
     shares = dict(map(_weight, weights))
     if leader not in shares:
         raise click.ClickException(f"{leader!r} has no weight: add --weight {leader}=…")
     found, _ = _load(folder)
-    told = found.decide(tenant, leader, shares)
+    with _interruptible():
+        decision = found.decide(tenant, leader, shares)
+    told = veto.verdict(decision, leader, shares, open_=found.fail_open)
+    outcome = veto.WORDS[told.veto]
+    leads = "" if told.veto == veto.ALLOW else told.leader or ""
     if as_json:
-        answer = {"outcome": told.outcome, "leader": told.leader, "rationale": told.rationale}
+        answer = {"outcome": outcome, "leader": leads, "rationale": told.rationale}
         click.echo(json.dumps(answer))
         return
-    leads = f": {told.leader} leads" if told.leader else ""
-    click.echo(f"{told.outcome}{leads}{f' ({told.rationale})' if told.rationale else ''}")
+    who = f": {leads} leads" if leads else ""
+    click.echo(f"{outcome}{who}{f' ({told.rationale})' if told.rationale else ''}")
+
+
+@contextmanager
+def _interruptible() -> Iterator[None]:
+    """Let Ctrl-C end the process by itself: Python would only hear of it behind the decision."""
+    before = signal.signal(signal.SIGINT, signal.SIG_DFL)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def _load(folder: Path | None) -> tuple[Any, Path]:

@@ -2,13 +2,17 @@
 
 import json
 import os
+import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
 
 from agents.commands.policy import policy
-from tests.opa import opa
+from tests.live.helpers import eventually
+from tests.opa import endless, opa
 
 SHIPPED = str(Path(__file__).resolve().parents[4] / "ops" / "policies")
 ASK = ("--tenant", "t", "--leader", "a", "--weight", "a=.6", "--weight", "b=0.4")
@@ -56,6 +60,38 @@ def test_eval_gives_the_decision(tmp_path: Path, text: str, said: str, outcome: 
     assert say("eval", str(tmp_path), *ASK) == said
     told = json.loads(say("eval", str(tmp_path), *ASK, "--json"))
     assert set(told) == {"outcome", "leader", "rationale"} and told["outcome"] == outcome
+
+
+@pytest.mark.parametrize(("fails", "leads"), [("false", ""), ("true", ": a leads")])
+def test_eval_reads_the_answer_as_the_room_does(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fails: str, leads: str
+) -> None:
+    text = 'allow := true\nleader := "ghost" if input.tenant == "t"'
+    (tmp_path / "p.rego").write_text(f"package soma.policy.integrator\n\n{text}\n")
+    monkeypatch.setenv("SOMA_OPA_FAIL_OPEN", fails)
+    assert say("eval", str(tmp_path), *ASK) == f"error{leads} (override names no fresh domain)\n"
+
+
+def test_ctrl_c_ends_a_decision_that_would_take_hours(tmp_path: Path) -> None:
+    text = "package soma.policy.integrator\ndefault allow := true\n" + endless("t")
+    (tmp_path / "p.rego").write_text(text)
+    words = [sys.executable, "-m", "agents.cli", "policy", "eval", str(tmp_path), *ASK]
+    asked = subprocess.Popen(words)
+    try:
+        eventually(lambda: _catches_ctrl_c(asked.pid), what="Python begins")
+        eventually(lambda: not _catches_ctrl_c(asked.pid), what="it decides")
+        asked.send_signal(signal.SIGINT)
+        assert asked.wait(30.0) == -signal.SIGINT
+    finally:
+        asked.kill()
+        asked.wait(10.0)
+
+
+def _catches_ctrl_c(pid: int) -> bool:
+    """Whether a process has a handler for SIGINT: Python runs one between its own steps only."""
+    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    caught = next(line for line in lines if line.startswith("SigCgt:"))
+    return bool(int(caught.split()[1], 16) >> (signal.SIGINT - 1) & 1)
 
 
 @pytest.mark.parametrize("weight", ["a", "a=", "a=x", "=1", "a=2", "a=-1", "a=nan"])
