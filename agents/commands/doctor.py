@@ -63,6 +63,8 @@ def examine(settings: Settings) -> list[Finding]:
     ]
     if settings.memory_http_endpoint:
         checks.append(("memory", lambda: _memory(settings)))
+    if settings.policy_dir is not None or settings.opa_url:
+        checks.append(("policy", lambda: _policy(settings)))
     if settings.local or not settings.kafka_bootstrap:
         programs: list[tuple[str, Callable[[], str]]] = [
             ("java", java),
@@ -137,6 +139,34 @@ def _memory(settings: Settings) -> str:
             " doesn't answer at /healthz; events for it wait in memory.events"
         )
     return f"{settings.memory_http_endpoint} answers"
+
+
+def _policy(settings: Settings) -> str:
+    """The policy as a worker would use it."""
+    from agents.integrator.policy import policy_of  # the engine: when it is used
+
+    if not settings.opa_url:
+        found = policy_of(settings)
+        assert found is not None
+        return f"{settings.policy_dir} is fit for use, digest {found.digest}"
+    if why := asyncio.run(_opa_error(settings)):
+        raise SettingsError(f"the OPA server (SOMA_OPA_URL) gives no decision: {why}")
+    return "the OPA server (SOMA_OPA_URL) answers"
+
+
+async def _opa_error(settings: Settings) -> str:
+    """What is wrong with the server's answer about a tenant `probe`; empty: nothing."""
+    from agents.engine.processor import Question
+    from agents.integrator.policy import Remote
+    from stores.opa import Opa
+
+    limit = min(ANSWER_S, settings.opa_timeout_s)
+    remote = Remote(Opa(settings.opa_url, limit, settings.opa_token.get_secret_value()))
+    try:
+        told = await remote.ask(Question("", "probe", "state", {"state": 1.0}))
+    finally:
+        await remote.close()
+    return told.rationale if told.outcome == "error" else ""
 
 
 def _silent(what: str, where: str, error: object) -> SettingsError:

@@ -1,10 +1,13 @@
 """`soma doctor` on real servers: well when all is there, and the one thing that isn't by name."""
 
 import json
+from pathlib import Path
 
+from agents.integrator import rego
 from agents.settings import Settings
 from tests.live.agents.projections.compare import migrated
-from tests.live.helpers import environment, soma
+from tests.live.helpers import REPO, environment, soma
+from tests.opa import PolicyServer
 
 
 def found(settings: Settings, status: int, **env: str) -> dict[str, bool]:
@@ -22,6 +25,20 @@ def test_all_is_well(topics: Settings) -> None:
     assert found(topics, 1, **gone) == {**well, "redis": False}
     gone = {"SOMA_POSTGRES_DSN": "postgresql://soma:Secret@127.0.0.1:1/x"}
     assert found(topics, 1, **gone) == {**well, "postgres": False, "schema": False}
+
+
+def test_a_policy_that_can_not_be_used_is_named(topics: Settings, tmp_path: Path) -> None:
+    migrated(topics)
+    well = {"kafka": True, "topics": True, "redis": True, "postgres": True, "schema": True}
+    shipped, text = REPO / "ops" / "policies", "package soma.policy.integrator\nallow := {\n"
+    (tmp_path / "p.rego").write_text(text)
+    assert found(topics, 0, SOMA_POLICY_DIR=str(shipped)) == {**well, "policy": True}
+    assert found(topics, 1, SOMA_POLICY_DIR=str(tmp_path)) == {**well, "policy": False}
+    with PolicyServer(rego.sources(shipped)) as server:
+        assert found(topics, 0, SOMA_OPA_URL=server.url) == {**well, "policy": True}
+        server.says = 200, b"{}"
+        assert found(topics, 1, SOMA_OPA_URL=server.url) == {**well, "policy": False}
+    assert found(topics, 1, SOMA_OPA_URL="http://127.0.0.1:1") == {**well, "policy": False}
 
 
 def test_missing_topics_are_named(settings: Settings) -> None:
