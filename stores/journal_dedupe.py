@@ -13,6 +13,7 @@ from stores.content import content
 from stores.journal_file import JournalEvent, State
 
 Pair = tuple[str, str]  # tenant, dedupe key
+TRACES = ("traceparent", "tracestate")  # headers of an attempt, not of what is sent
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,9 +98,16 @@ def _other(
     return None
 
 
+def _said(one: JournalEvent) -> dict[str, str]:
+    """Its headers, but for where it was traced: as outbox_said of the outbox."""
+    return {name: text for name, text in (one.headers or {}).items() if name not in TRACES}
+
+
 def says(one: JournalEvent, first: JournalEvent) -> bool:
     """Whether an event says what the first of its dedupe key does."""
     if (one.topic, one.key) != (first.topic, first.key):
+        return False
+    if _said(one) != _said(first):
         return False
     if one.payload == first.payload:
         return True

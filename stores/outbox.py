@@ -113,6 +113,7 @@ class Outbox(OutboxWriter):
         checks.within("limit", limit, 1, checks.IDS_MAX)
         if checks.status_of(status) == "pending" or (status == "sent" and not again):
             raise BadQuestion(f"what is {status} can't be replayed" + _hint(status))
+        _must_be_tenant(tenant)
         who = checks.actor_of(actor)
         async with self._transaction() as connection:
             rows = await self._listed(

@@ -223,9 +223,9 @@ def outcome(
 ) -> list[EventOut]:
     """What became of each. `Problem` 409 when a key was used for something else."""
     # Of the batch itself: it isn't kept, so that its events have places, and no ids.
-    own = {one.id: places[k] for k, one in enumerate(written.added) if not one.duplicate}
+    own = {keys[k]: places[k] for k, one in enumerate(written.added) if not one.duplicate}
     conflicts: list[dict[str, Any]] = [
-        {"at": places[k], "dedupe_key": keys[k], **_named(one.id, own)}
+        {"at": places[k], "dedupe_key": keys[k], **_named(one.id, own.get(keys[k]))}
         for k, one in enumerate(written.added)
         if one.differs
     ]
@@ -240,9 +240,8 @@ def outcome(
     ]
 
 
-def _named(number: int | None, own: Mapping[int | None, str]) -> dict[str, Any]:
-    inside = number is not None and number in own
-    return {"first": own[number]} if inside else {"id": number}
+def _named(number: int | None, place: str | None) -> dict[str, Any]:
+    return {"id": number} if place is None else {"first": place}
 
 
 def _few(doors: Doors, given: Sequence[EventIn]) -> None:

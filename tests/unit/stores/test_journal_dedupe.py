@@ -22,7 +22,9 @@ def test_the_same_again_adds_no_row_and_something_else_is_told(tmp_path: Path) -
         assert first == Kept(first.seq)
         again = replace(ONE, payload='{"x": 1.0, "ts": 1}', headers={"traceparent": "t"})
         assert (await journal.keep([again])).kept == [Kept(first.seq, duplicate=True)]
-        for other in (OTHER, replace(ONE, topic="t"), replace(ONE, key="z")):
+        for other in (
+            OTHER, replace(ONE, topic="t"), replace(ONE, key="z"), replace(ONE, headers={"h": "1"})
+        ):  # fmt: skip
             assert (await journal.keep([other])).kept == [Kept(first.seq, True, True)]
         assert not (await journal.keep([replace(OTHER, tenant="b")])).kept[0].duplicate
         assert (journal.pending(), journal.pending("a")) == (2, 1)

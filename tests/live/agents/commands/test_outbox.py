@@ -98,10 +98,9 @@ def test_texts_of_tenants_have_no_effect_on_the_terminal(migrated: Settings) -> 
     assert row["key"] == forged, "JSON has it as it is"
 
 
-def test_a_tenant_that_cant_be_is_refused(migrated: Settings) -> None:
-    for words in (("replay", "--tenant", "f%", "--yes"), ("list", "--tenant", "f%")):
-        done = soma(migrated, *words)
-        assert done.exit_code == 1 and "the tenant 'f%'" in done.stderr, words
+def test_a_tenant_that_cant_be_isnt_replayed(migrated: Settings) -> None:
+    done = soma(migrated, "replay", "--tenant", "f%", "--yes")
+    assert done.exit_code == 1 and "the tenant 'f%'" in done.stderr
 
 
 def test_what_is_kept_is_counted_where_it_is_little(migrated: Settings) -> None:
