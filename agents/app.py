@@ -228,16 +228,21 @@ def make() -> tuple[faust.App, Engine]:
     if services:
         add_services(made, services, engine)
 
+    def tell(text: str) -> None:
+        """What a log would say at this level; Faust sets the log up only after this."""
+        if settings.log_level in ("debug", "info"):
+            print(f"soma worker: {text}", file=sys.stderr, flush=True)
+
     @made.on_worker_init.connect
     def prepare(sender: Any, /, *_: Any, **__: Any) -> None:
         relays = any(isinstance(one, RelayService) for one in services)
-        log.info("compiling the kernels, or loading them: after an update this takes minutes")
+        tell("compiling the kernels, or loading them: after an update this takes minutes")
         begun = time.monotonic()
         for plan in engine.plans.values():
             warm(plan, settings)
         if relays:
             warm_relay()
-        log.info("the kernels are there, after %.1f s", time.monotonic() - begun)
+        tell(f"the kernels are there, after {time.monotonic() - begun:.1f} s")
         gc.collect()
         gc.freeze()  # what is loaded by now stays: don't look at it again
         gc.set_threshold(100_000, 20, 100)

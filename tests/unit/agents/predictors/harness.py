@@ -50,7 +50,7 @@ class Harness:
         edges = [0, *sorted(cuts), len(records)]
         for lo, hi in pairwise(edges):
             self.fold.fold(batch, lo, hi, outputs)
-        self.reasons = [PROCESSOR.reasons[s - 64] for s in batch.status if s]
+        self.reasons = [list(PROCESSOR.reasons)[s - 64] for s in batch.status if s]
         good = [int(k) for k in np.flatnonzero(batch.status == 0)]
         updates, self.calibrations, self.next_events = (
             self._records(batch, output) for output in outputs
