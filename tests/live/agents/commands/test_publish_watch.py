@@ -218,7 +218,7 @@ def test_watch_follows_until_ctrl_c(topics: Settings) -> None:
         publish(topics, [line("second")])
         assert json.loads(watching.stdout.readline())["tenant"] == "second"
         watching.send_signal(signal.SIGINT)
-        _, complaint = watching.communicate(timeout=10)
+        _, complaint = watching.communicate(timeout=30)
         assert (watching.returncode, complaint) == (0, "")
     finally:
         watching.kill()
