@@ -1,6 +1,7 @@
 """What holds for every test: nothing of the developer's own environment leaks in."""
 
 import os
+import signal
 from pathlib import Path
 
 import pytest
@@ -17,6 +18,9 @@ for _name in [name for name in os.environ if name.upper().startswith("SOMA_")]:
     if not _name.startswith("SOMA_TEST_"):
         del os.environ[_name]
 
+# A shell that starts us in the background makes us ignore Ctrl-C, and so would what we start.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 ORDER = ("unit", "contract", "live")
 
