@@ -1,31 +1,71 @@
-"""Where compiled kernels are kept between runs: one folder per state of the sources.
+"""Where compiled kernels are kept between runs: a folder per module and state of its sources.
 
 numba looks only at the file of the function that Python calls: a change in what that calls, or in
-the bounds check flag, would go unseen, and yesterday's law would run under today's name. So the
-cache lies in a folder named by all sources that kernels are made of.
+the bounds check flag, would go unseen, and yesterday's law would run under today's name. So a
+module's kernels lie in a folder named by the module and all of this project that it imports, over
+any number of steps. What a module doesn't import can change without compiling it anew, and
+checkouts of the same sources share their kernels.
 """
 
+import ast
 import hashlib
 import os
 import shutil
+import stat
 import sys
+import tempfile
 from collections.abc import Iterable
+from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numba
 from numba.core import config as numba_config
+from numba.core.caching import _CacheLocator
 
 config: Any = numba_config  # its settings are made at run time
-KEPT = 4  # folders of earlier sources that stay: other checkouts and bounds checks use them in turn
-_NOT_KERNELS = ("commands", "tools", "projections")
+Locator: Any = _CacheLocator
+ROOT = Path(__file__).resolve().parents[1]
+PACKAGES = ("agents", "stores", "topics")  # whose files kernels are made of
+FOLDER = "SOMA_KERNELS_DIR"  # read here, before there are settings; they show it all the same
+# numba's own locators, for kernels that aren't ours.
+OTHERS = ("UserProvidedCacheLocator", "InTreeCacheLocator", "UserWideCacheLocator")
+KEPT = 8  # folders of a module's earlier sources that stay: other checkouts use them in turn
 
 
-def sources() -> list[Path]:
-    """Every file that a kernel may be made of."""
-    root = Path(__file__).resolve().parents[1]
-    found = [*(root / "topics").glob("*.py"), *(root / "agents").glob("*/*.py")]
-    return sorted(path for path in found if path.parent.name not in _NOT_KERNELS)
+@cache
+def imported(path: Path) -> frozenset[Path]:
+    """The files of this project that a file imports itself, but for `if TYPE_CHECKING:`."""
+    found: set[Path] = set()
+    todo: list[ast.AST] = [ast.parse(path.read_bytes())]
+    while todo:
+        node = todo.pop()
+        names: list[str] = []
+        if isinstance(node, ast.Import):
+            names = [one.name for one in node.names]
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            names = [node.module, *(f"{node.module}.{one.name}" for one in node.names)]
+        elif isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING":
+            todo.extend(node.orelse)
+        else:
+            todo.extend(ast.iter_child_nodes(node))
+        for name in names:
+            file = ROOT.joinpath(*name.split(".")).with_suffix(".py")
+            if name.split(".")[0] in PACKAGES and file.is_file():
+                found.add(file)
+    return frozenset(found)
+
+
+@cache
+def sources(path: Path) -> tuple[Path, ...]:
+    """A file and all that it imports of this project, over any number of steps, in order."""
+    found = {path}
+    todo = [path]
+    while todo:
+        new = set(imported(todo.pop())) - found
+        found |= new
+        todo.extend(new)
+    return tuple(sorted(found))
 
 
 def digest(paths: Iterable[Path]) -> str:
@@ -37,21 +77,101 @@ def digest(paths: Iterable[Path]) -> str:
     return total.hexdigest()[:16]
 
 
-def prepare() -> None:
-    """Point numba to the folder of these sources; called before the first kernel is made.
+def place_of(path: Path) -> Path:
+    """The folder of a module's kernels, below `config.CACHE_DIR`."""
+    return Path(config.CACHE_DIR) / f"{path.parent.name}.{path.stem}-{digest(sources(path))}"
 
-    NUMBA_CACHE_DIR says where the folders are, else the user's cache. Where that can't be written
-    numba keeps to its own ways.
-    """
-    given = os.environ.get("NUMBA_CACHE_DIR")
-    cache = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    base = Path(given) if given else Path(cache) / "soma-stream" / "kernels"
-    place = base / f"soma-{digest(sources())}"
-    try:
-        place.mkdir(parents=True, exist_ok=True)
-        os.utime(place)
-    except OSError:
-        return
-    config.CACHE_DIR = str(place)
-    for old in sorted(base.glob("soma-*"), key=lambda path: -path.stat().st_mtime)[1 + KEPT :]:
+
+class KernelLocator(Locator):  # type: ignore[misc]  # numba carries no types
+    """Says where numba keeps the kernels of one of our modules."""
+
+    def __init__(self, line: int, place: Path) -> None:
+        self._line = line
+        self._place = place
+
+    def get_cache_path(self) -> str:
+        return str(self._place)
+
+    def get_source_stamp(self) -> str:
+        return self._place.name
+
+    def get_disambiguator(self) -> str:
+        return str(self._line)
+
+    @classmethod
+    def from_function(cls, function: Any, file: str) -> Self | None:
+        """A locator for a function of ours; None for another's, or without a cache."""
+        path = Path(file).resolve()
+        if not config.CACHE_DIR or not any(ROOT / name in path.parents for name in PACKAGES):
+            return None
+        return cls(function.__code__.co_firstlineno, _made(path))
+
+
+@cache
+def _made(path: Path) -> Path:
+    """A module's folder, used just now; folders of its older sources go."""
+    place = place_of(path)
+    place.mkdir(exist_ok=True)
+    os.utime(place)
+    others = [one for one in place.parent.glob(f"{path.parent.name}.{path.stem}-*") if one != place]
+    for old in sorted(others, key=_used, reverse=True)[KEPT:]:
         shutil.rmtree(old, ignore_errors=True)
+    return place
+
+
+def _used(folder: Path) -> float:
+    """When a folder was last used; long ago if another process has just removed it."""
+    try:
+        return folder.stat().st_mtime
+    except FileNotFoundError:
+        return 0.0
+
+
+def _ours(folder: Path) -> bool:
+    """Whether we can write there, and nobody else: what lies there is run."""
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        found = folder.stat()
+    except OSError:
+        return False
+    theirs = found.st_mode & (stat.S_IWGRP | stat.S_IWOTH)
+    return (
+        os.access(folder, os.W_OK, effective_ids=True)
+        and found.st_uid == os.geteuid()
+        and not theirs
+    )
+
+
+def folders() -> list[Path]:
+    """Where the kernels may be kept, what is wished for first; the last is for this user alone."""
+    given = os.environ.get(FOLDER) or os.environ.get("NUMBA_CACHE_DIR")
+    cache = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")  # noqa: PTH111
+    found = [Path(given)] if given else [Path(cache) / "soma-stream" / "kernels"]
+    temporary = Path(tempfile.gettempdir()) / f"soma-kernels-{os.geteuid()}"
+    return [*(one for one in found if one.is_absolute()), temporary]
+
+
+def prepare() -> None:
+    """Point numba to the kept kernels; called before the first kernel is made.
+
+    SOMA_KERNELS_DIR says where they are kept, else NUMBA_CACHE_DIR, else the user's cache. Where
+    that can't be written (an image with a read-only file system), a copy of it is used. Where there
+    is no home, they lie in a folder of this user's among the temporary ones.
+    """
+    wished, *others = folders()
+    place = next((one for one in (wished, *others) if _ours(one)), None)
+    if place is None:
+        return
+    if place != wished and _safe(wished):
+        shutil.copytree(wished, place, dirs_exist_ok=True)
+    config.CACHE_DIR = str(place)
+    config.CACHE_LOCATOR_CLASSES = ",".join([f"{__name__}.{KernelLocator.__name__}", *OTHERS])
+
+
+def _safe(folder: Path) -> bool:
+    """Whether a folder that we can't write is there, and only root could have filled it."""
+    try:
+        found = folder.stat()
+    except OSError:
+        return False
+    return found.st_uid in (0, os.geteuid()) and not found.st_mode & stat.S_IWOTH

@@ -8,13 +8,15 @@ encoding, transactions, recovery.
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import NamedTuple, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
 
-from agents.settings import Settings
 from topics.columns import Buffer, Columns
+
+if TYPE_CHECKING:  # kernels are compiled anew when what their modules import has changed
+    from agents.settings import Settings
 
 # Which buffer a span column points into (columns.Layout's `src`).
 SRC_BATCH = 0  # the work buffer of the batch: spans of the input records
@@ -283,7 +285,7 @@ class Processor:
     defaults: Mapping[str, str] = field(default_factory=dict)  # of settings the deployment leaves
     sink_src: Mapping[str, Mapping[str, int]] = field(default_factory=dict)  # sink -> Layout src
     state_src: Mapping[str, int] = field(default_factory=dict)
-    policy: Callable[[Settings], Policy | None] | None = None  # made once per process
+    policy: "Callable[[Settings], Policy | None] | None" = None  # made once per process
     tallies: tuple[Tally, ...] = ()
 
     @property

@@ -1,4 +1,4 @@
-"""The private parts of aiokafka and Faust that the engine stands on, pinned by their source.
+"""The private parts of aiokafka, Faust and numba that the engine stands on, pinned by their source.
 
 A changed digest isn't an error by itself: read the new source beside batches.py, builder.py and
 transport.py of agents/engine, run the kill suite, then note the new digest.
@@ -26,6 +26,9 @@ SOURCES = {
     "aiokafka.producer.message_accumulator:MessageBatch": "36a7b1dac89d",
     "aiokafka.producer.message_accumulator:MessageAccumulator.add_batch": "5ed1c5b1367a",
     "aiokafka.producer.producer:AIOKafkaProducer.send_batch": "bf42b0f0c5c0",
+    # Where kernels are kept: topics/compiled.py gives numba a locator of its own.
+    "numba.core.caching:_CacheLocator": "9d795c906504",
+    "numba.core.caching:CacheImpl.__init__": "4d692ab2c1a9",
     f"{DRIVER}:AIOKafkaConsumerThread._create_worker_consumer": "c2701bfc3e6f",
     f"{DRIVER}:AIOKafkaConsumerThread._fetch_records": "39a2c6c79fc1",
     f"{DRIVER}:AIOKafkaConsumerThread.getmany": "26fc5fc9f3b6",

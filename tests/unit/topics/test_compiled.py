@@ -1,5 +1,8 @@
 """The kernels' cache must never outlive the sources it was made of."""
 
+import os
+import shutil
+import stat
 import subprocess
 import sys
 from pathlib import Path
@@ -7,7 +10,11 @@ from pathlib import Path
 import pytest
 from numba.core import config
 
-from topics import compiled
+from agents.integrator import loop
+from topics import compiled, read_kernels
+
+REPO = Path(__file__).parents[3]
+LOOP = REPO / "agents" / "integrator" / "loop.py"
 
 
 def test_any_change_of_the_sources_names_another_folder(tmp_path: Path) -> None:
@@ -26,25 +33,82 @@ def test_the_flag_for_bounds_names_another_folder(monkeypatch: pytest.MonkeyPatc
     assert compiled.digest([]) != before
 
 
-def test_all_laws_and_codecs_are_among_the_sources() -> None:
-    names = {f"{path.parent.name}/{path.name}" for path in compiled.sources()}
-    assert {
-        "integrator/rule.py",
-        "predictors/rule.py",
-        "topics/kernels.py",
-        "engine/records.py",
-    } <= names
+def test_a_modules_sources_are_all_that_it_imports_and_no_more() -> None:
+    names = {f"{path.parent.name}/{path.name}" for path in compiled.sources(LOOP)}
+    assert {"integrator/rule.py", "integrator/state.py", "topics/kernels.py"} <= names
+    assert not any(name.startswith(("predictors/", "outbox/")) for name in names)
+    assert "agents/settings.py" not in names  # a new setting would compile everything anew
 
 
-def test_kernels_are_kept_there_and_old_folders_go(tmp_path: Path) -> None:
-    for k in range(compiled.KEPT + 3):
-        (tmp_path / f"soma-{k}").mkdir()
-    code = "import topics; from numba.core import config; print(config.CACHE_DIR)"
+def test_kernels_lie_in_the_folder_of_their_module() -> None:
+    for fold, module in ((loop.fold, LOOP), (read_kernels.decode, REPO / "topics/read_kernels.py")):
+        place = Path(fold._cache.cache_path)  # type: ignore[attr-defined]
+        assert place == compiled.place_of(module)
+
+
+def _cache_dir(tmp_path: Path, **env: str) -> Path:
+    """Where a new process keeps kernels; `-1` in its place is nowhere."""
+    code = (
+        "import topics; from agents.outbox import kernels; from numba.core import config;"
+        "print(config.CACHE_DIR)"
+    )
+    temporary = tmp_path / "temporary"
+    temporary.mkdir(exist_ok=True)
     done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=True,
-        env={"NUMBA_CACHE_DIR": str(tmp_path), "PATH": "", "HOME": str(tmp_path)},
-        cwd=Path(__file__).parents[3],
+        [sys.executable, "-c", code], capture_output=True, text=True, check=False, cwd=REPO,
+        env={"PATH": "", "TMPDIR": str(temporary), **env},
     )  # fmt: skip
-    place = Path(done.stdout.strip())
-    assert place.parent == tmp_path and place.is_dir()
-    assert len(list(tmp_path.glob("soma-*"))) == 1 + compiled.KEPT
+    assert done.returncode == 0, done.stderr
+    return Path(done.stdout.strip())
+
+
+@pytest.mark.parametrize("name", ["SOMA_KERNELS_DIR", "NUMBA_CACHE_DIR"])
+def test_kernels_are_kept_where_it_is_said_and_old_folders_go(tmp_path: Path, name: str) -> None:
+    given = tmp_path / "given"
+    given.mkdir()
+    for k in range(compiled.KEPT + 3):
+        (given / f"outbox.kernels-{k}").mkdir()
+    assert _cache_dir(tmp_path, HOME=str(tmp_path), **{name: str(given)}) == given
+    assert len(list(given.glob("outbox.kernels-*"))) == 1 + compiled.KEPT
+
+
+def test_without_a_home_they_lie_in_a_temporary_folder_of_this_user_alone(tmp_path: Path) -> None:
+    place = _cache_dir(tmp_path, HOME="/proc/nowhere")
+    assert place.parent == tmp_path / "temporary"
+    assert stat.S_IMODE(place.stat().st_mode) == 0o700
+
+
+def test_what_others_may_write_is_not_run(tmp_path: Path) -> None:
+    given = tmp_path / "given"
+    given.mkdir(mode=0o777)
+    given.chmod(0o777)
+    (given / "planted").touch()
+    place = _cache_dir(tmp_path, SOMA_KERNELS_DIR=str(given))
+    assert place.parent == tmp_path / "temporary"
+    assert not (place / "planted").exists()
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="needs root to become another")
+def test_a_folder_that_cannot_be_written_is_copied(tmp_path: Path) -> None:
+    """An image's kernels, made by root, in a container that runs as somebody else."""
+    nobody = 65_534
+    base = Path("/var/tmp") / f"soma-kernels-test-{os.getpid()}"
+    given, temporary = base / "given", base / "temporary"
+    given.mkdir(parents=True)
+    (given / "made").touch()
+    temporary.mkdir()
+    os.chown(temporary, nobody, nobody)
+    try:
+        code = (
+            f"import os; from topics import compiled; os.seteuid({nobody}); compiled.prepare();"
+            "print(compiled.config.CACHE_DIR)"
+        )
+        done = subprocess.run(
+            [sys.executable, "-c", code], capture_output=True, text=True, check=False, cwd=REPO,
+            env={"PATH": "", "TMPDIR": str(temporary), "SOMA_KERNELS_DIR": str(given)},
+        )  # fmt: skip
+        place = Path(done.stdout.strip())
+        assert place.parent == temporary, done.stderr
+        assert (place / "made").exists()
+    finally:
+        shutil.rmtree(base)
