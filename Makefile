@@ -57,8 +57,7 @@ setup: .venv/.done
 # Both sorts at once, before tests begin: a test's time limit is for the test.
 kernels: setup
 	@echo "Compiling the kernels (after a change of sources only)"
-	@$(BOUNDS) $(BIN)/python -m agents.engine.warm & bounds=$$!; \
-	$(BIN)/python -m agents.engine.warm && wait $$bounds
+	@$(BOUNDS) $(BIN)/soma warm --jobs 1 & bounds=$$!; $(BIN)/soma warm --jobs 1 && wait $$bounds
 
 jars: setup
 	@$(BIN)/python -m ops.stack.jars

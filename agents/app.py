@@ -9,6 +9,7 @@ import gc
 import logging
 import sys
 import time
+from collections.abc import Callable
 from typing import Any, cast
 
 import faust
@@ -18,6 +19,7 @@ from faust.types import TP
 from mode import CrashingSupervisor
 
 from agents.engine import pages
+from agents.engine.compiling import Compiling, CompilingError, missing, units
 from agents.engine.ending import CLIENTS, calm, end_in
 from agents.engine.engine import Engine
 from agents.engine.processor import Processor
@@ -38,6 +40,7 @@ from topics.preflight import check_topics
 log = logging.getLogger(__name__)
 
 EPOCHS = "soma.epochs"
+TELL_EVERY_S = 10.0  # while kernels compile
 BUFFER = 256  # events that a stream holds; a partition pauses itself long before
 
 
@@ -212,6 +215,18 @@ def add_services(app: faust.App, chosen: list[Service], engine: Engine) -> None:
         await asyncio.gather(*stops)
 
 
+def compile_ahead(rooms: list[str], tell: Callable[[str], None]) -> None:
+    """Compile what no process has compiled here yet, on all cores: a first start takes a minute."""
+    if todo := missing(units(rooms)) if rooms else []:
+        tell(f"compiling the kernels of {', '.join(todo)}: the first start after an update does")
+        try:
+            Compiling(todo).wait(
+                lambda done, known: tell(f"{done} of {known} kernels"), TELL_EVERY_S
+            )
+        except CompilingError as error:
+            sys.exit(f"soma worker: {error}")
+
+
 def make() -> tuple[faust.App, Engine]:
     """The app of this process. Exits, naming everything that is wrong, if it can't be."""
     try:
@@ -236,8 +251,8 @@ def make() -> tuple[faust.App, Engine]:
     @made.on_worker_init.connect
     def prepare(sender: Any, /, *_: Any, **__: Any) -> None:
         relays = any(isinstance(one, RelayService) for one in services)
-        tell("compiling the kernels, or loading them: after an update this takes minutes")
         begun = time.monotonic()
+        compile_ahead([*chosen, *([OUTBOX] if relays else [])], tell)
         for plan in engine.plans.values():
             warm(plan, settings)
         if relays:

@@ -33,6 +33,7 @@ VERBS = {
     "observe": Verb("agents.commands.observe:observe", "Publish observations of this machine."),
     "segment": Verb("agents.commands.segment:segment", "Find the changes of a series in a file."),
     "demo": Verb("agents.commands.demo:demo", "Watch a live stream become frames."),
+    "warm": Verb("agents.commands.warm:warm", "Compile the kernels ahead of the first start."),
     "config": Verb("agents.commands.config:config", "Change a tenant's settings in band."),
     "policy": Verb("agents.commands.policy:policy", "Try out the policy that may veto a leader."),
     "bench": Verb("agents.commands.bench:bench", "Measure this engine beside its peers."),

@@ -201,6 +201,8 @@ class Settings(BaseSettings):
     )
 
     home: Path = Path("~/.soma")
+    # Where compiled kernels are kept; read before there are settings (topics/compiled.py).
+    kernels_dir: Path | None = None
     namespace: Annotated[str, Field(pattern=r"^[a-z0-9-]{0,32}$")] = ""
     agents: Annotated[tuple[str, ...], NoDecode] = ()
     enable_cog_threads: bool = False

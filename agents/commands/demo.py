@@ -14,6 +14,8 @@ from rich.live import Live
 
 from agents.commands.observe import tenants_of
 from agents.commands.stack import local, migrate_own
+from agents.commands.warm import wait_for
+from agents.engine.compiling import Compiling, missing, units
 from agents.settings import load
 from agents.tools.machine import TENANTS
 from agents.tools.output import say
@@ -76,13 +78,16 @@ def demo(
       soma demo --headless --seconds 10 --json
     """
     plan = Plan(tenants, interval, speed)
-    with _interruptible(), _stack_up():
+    with _interruptible(), _kernels() as kernels, _stack_up():
         settings = load()
         migrate_own(settings)
         try:
             preflight.apply(settings)
         except (BrokerError, preflight.CannotApplyError, ValueError) as error:
             raise click.ClickException(str(error)) from error
+        if kernels is not None:
+            say("compiling the kernels: the first start after an update does")
+            wait_for(kernels)
         show = Show(settings, plan)
         try:
             show.open(say)
@@ -147,6 +152,18 @@ def _report(summary: dict[str, object], as_json: bool) -> None:
         raise click.ClickException("no frame came: the worker's log is in SOMA_HOME/logs")
     if summary["worker_status"]:
         raise click.ClickException(f"the worker ended with status {summary['worker_status']}")
+
+
+@contextmanager
+def _kernels() -> Iterator[Compiling | None]:
+    """Kernels that aren't there yet, compiling while the servers start."""
+    todo = missing(units())
+    kernels = Compiling(todo) if todo else None
+    try:
+        yield kernels
+    finally:
+        if kernels is not None:
+            kernels.close()
 
 
 @contextmanager

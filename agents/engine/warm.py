@@ -1,26 +1,26 @@
-"""Compile every kernel before the worker says it is ready: the first real batch must not wait.
-
-`python -m agents.engine.warm` compiles those of all rooms into the cache and ends.
-"""
+"""Compile every kernel before the worker says it is ready: the first real batch must not wait."""
 
 import time
+from collections.abc import Sequence
+from itertools import count, islice
 from typing import Any
 
 import numpy as np
 
-from agents.engine.batches import raw_batch
+from agents.engine.batches import RawBatch, raw_batch
 from agents.engine.builder import RawBuilder
 from agents.engine.plan import Plan, defaults_of
 from agents.engine.processor import Context, Place
 from agents.engine.records import frame_one
 from agents.engine.recovery import Loader
-from agents.engine.registry import processors
 from agents.engine.work import Worker
 from agents.engine.workspace import Workspace
 from agents.settings import Settings
 from topics import codec
 from topics.partition import partition_of
 from topics.schemas import schemas
+
+TENANTS = 600  # more than any table begins with: growing has kernels of its own
 
 
 def sample(schema: dict[str, Any], ts: int) -> dict[str, Any]:
@@ -56,14 +56,18 @@ def warm(plan: Plan, settings: Settings) -> None:
     value = codec.encode(plan.schema, record)
     key = record["tenant"].encode()
     partition = partition_of(key, plan.partitions)
-    parts = [(key, value), (key, value), (None, value), (key, b"\0"), (key, value)]
-    framed = b"".join(frame_one(i, k, v, [("h", b"v")]) for i, (k, v) in enumerate(parts))
-    batch = raw_batch(RawBuilder(framed, len(parts))._build())
+    parts: list[tuple[bytes | None, bytes]] = [
+        (key, value),
+        (key, value),
+        (None, value),
+        (key, b"\0"),
+        (key, value),
+    ]
     place = Place("0" * 8, partition)
     context = plan.context(place, defaults_of(plan.processor, settings))
     fold = plan.processor.make(context)
     space = Workspace(plan)
-    outcome = Worker(plan, place, fold).run(space, [batch], 0, lambda _: b"")
+    outcome = Worker(plan, place, fold).run(space, [_batch(parts)], 0, lambda _: b"")
     if (
         outcome.results["folded"] != 3
         or outcome.results["misrouted"] != 1
@@ -71,6 +75,18 @@ def warm(plan: Plan, settings: Settings) -> None:
     ):
         raise RuntimeError(f"{plan.processor.name}: the warm-up gave {outcome}")
     _warm_load(plan, context, space)
+    names = (f"warm-{k}".encode() for k in count())
+    ours = islice(
+        (one for one in names if partition_of(one, plan.partitions) == partition), TENANTS
+    )
+    many = [(k, codec.encode(plan.schema, record | {"tenant": k.decode()})) for k in ours]
+    Worker(plan, place, fold).run(Workspace(plan), [_batch(many)], len(parts), lambda _: b"")
+
+
+def _batch(parts: Sequence[tuple[bytes | None, bytes]]) -> RawBatch:
+    """A fetched batch of these keys and values."""
+    framed = b"".join(frame_one(i, k, v, [("h", b"v")]) for i, (k, v) in enumerate(parts))
+    return raw_batch(RawBuilder(framed, len(parts))._build())
 
 
 def _warm_load(plan: Plan, context: Context, space: Workspace) -> None:
@@ -81,14 +97,3 @@ def _warm_load(plan: Plan, context: Context, space: Workspace) -> None:
         Loader(plan, context.place.partition, plan.processor.make(context)).load(
             keys, values, np.zeros(1, np.uint8)
         )
-
-
-def main() -> None:
-    """Compile the kernels of all rooms; no server is asked."""
-    settings = Settings(kafka_bootstrap="127.0.0.1:1")
-    for processor in processors().values():
-        warm(Plan(processor, settings, 1), settings)
-
-
-if __name__ == "__main__":
-    main()

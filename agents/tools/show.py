@@ -17,7 +17,7 @@ from agents.tools.series import PREFIX
 from agents.tools.subworker import SubWorker
 from stores.frame_cache import FrameCache, StoreDownError
 
-READY_S = 600.0  # the first start compiles every kernel: minutes, where others work too
+READY_S = 600.0
 SAY_EVERY_S = 30.0
 DRAIN_S = 10.0
 LAGS_EVERY_S = 1.0
@@ -51,7 +51,7 @@ class Show:
 
     def open(self, say: Callable[[str], None]) -> None:
         """Wait for the worker, then start the feeds."""
-        say(f"starting a worker (log: {self.worker.log}); the first start compiles kernels")
+        say(f"starting a worker (log: {self.worker.log})")
         start = said = time.monotonic()
         while not self.worker.ready():
             if self.worker.status is not None:

@@ -1,0 +1,80 @@
+"""`soma warm`: compile the kernels ahead, as when an image is built."""
+
+import json
+import sys
+
+import click
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+from agents.engine.compiling import Compiling, CompilingError, missing, units
+from agents.tools.output import say
+from topics import compiled
+
+BAR_EVERY_S = 0.2
+SAY_EVERY_S = 10.0
+
+
+def wait_for(compiling: Compiling) -> None:
+    """Show how far it is until it is done. ClickException if it fails."""
+    try:
+        if sys.stderr.isatty():
+            _with_bar(compiling)
+        else:
+            compiling.wait(_say, SAY_EVERY_S)
+    except CompilingError as error:
+        raise click.ClickException(str(error)) from error
+
+
+def _say(done: int, of: int) -> None:
+    if of:  # nothing is known before the first process has said what it has
+        say(f"{done} of {of} kernels")
+
+
+def _with_bar(compiling: Compiling) -> None:
+    columns = (
+        TextColumn("compiling kernels"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn()
+    )  # fmt: skip
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task("")
+        compiling.wait(
+            lambda done, known: bar.update(task, completed=done, total=known), BAR_EVERY_S
+        )
+
+
+@click.command()
+@click.option(
+    "--jobs", type=click.IntRange(min=1), help="Processes at a time; default: one a core."
+)
+@click.option("--json", "as_json", is_flag=True, help="Print what was done as JSON.")
+@click.argument("rooms", nargs=-1)
+def warm(jobs: int | None, as_json: bool, rooms: tuple[str, ...]) -> None:
+    """Compile the kernels of ROOMS (default: all) into the cache, so that workers start at once.
+
+    They lie in SOMA_KERNELS_DIR, or in the user's cache, for these sources and this kind of
+    processor; where all are there, nothing is done. An image is built with them: NUMBA_CPU_NAME
+    and NUMBA_CPU_FEATURES say for which processors, where those that build and run differ.
+
+    \b
+    Examples:
+      soma warm
+      soma warm --jobs 1 integrator
+    """
+    if unknown := set(rooms) - set(units()):
+        raise click.UsageError(
+            f"no kernels of: {', '.join(sorted(unknown))}; there are {', '.join(units())}"
+        )
+    todo = missing(units(rooms))
+    compiling = Compiling(todo, jobs or 0)
+    wait_for(compiling)
+    done, _ = compiling.progress
+    seconds = round(compiling.seconds, 1)
+    place = compiled.config.CACHE_DIR
+    if as_json:
+        click.echo(
+            json.dumps({"folder": place, "rooms": todo, "kernels": done, "seconds": seconds})
+        )
+    elif todo:
+        click.echo(f"compiled {done} kernels of {', '.join(todo)} in {seconds} s into {place}")
+    else:
+        click.echo(f"all kernels are there, in {place}")

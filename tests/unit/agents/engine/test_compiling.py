@@ -1,0 +1,66 @@
+"""Kernels compiled ahead: what lacks is compiled once, failures are named, nothing stays behind."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from agents.engine import compiling
+from agents.engine.compiling import Compiling, CompilingError, units
+from agents.engine.registry import OUTBOX, rooms
+from topics import compiled
+
+
+def warm(*words: str, folder: Path) -> "subprocess.CompletedProcess[str]":
+    return subprocess.run(
+        [sys.executable, "-m", "agents.cli", "warm", *words],
+        env={"PATH": "", "SOMA_KERNELS_DIR": str(folder)},
+        cwd=compiled.ROOT,
+        capture_output=True,
+        text=True,
+        timeout=110,
+        check=False,
+    )
+
+
+def test_every_room_has_its_unit_and_the_longest_come_first() -> None:
+    assert set(units()) == {*rooms(), OUTBOX}
+    assert units()[: len(compiling.LONGEST_FIRST)] == list(compiling.LONGEST_FIRST)
+    assert units(["projections", "predictors"]) == ["predictors"]
+
+
+@pytest.mark.kernel
+def test_what_lacks_is_compiled_once(tmp_path: Path) -> None:
+    first = warm("--json", OUTBOX, folder=tmp_path)
+    assert first.returncode == 0, first.stderr
+    said = json.loads(first.stdout)
+    assert (said["folder"], said["rooms"]) == (str(tmp_path), [OUTBOX])
+    assert said["kernels"] > 10
+    files = sorted(tmp_path.rglob("*.nbc"))
+    again = warm(OUTBOX, folder=tmp_path)
+    assert again.stdout == f"all kernels are there, in {tmp_path}\n"
+    assert sorted(tmp_path.rglob("*.nbc")) == files
+
+
+def test_an_unknown_room_is_named(tmp_path: Path) -> None:
+    done = warm("projector", folder=tmp_path)
+    assert done.returncode == 2
+    assert "no kernels of: projector" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_process_that_fails_is_named_with_its_last_lines() -> None:
+    with pytest.raises(CompilingError, match="kernels of no_such_room ended"):
+        Compiling(["no_such_room"]).wait(lambda done, of: None, 0.05)
+
+
+def test_ended_early_nothing_runs_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SOMA_KERNELS_DIR", str(tmp_path))
+    one = Compiling(["integrator", "predictors", "segmentation"], jobs=1)
+    while not one.progress[1]:
+        assert one.seconds < 60, "no process has said what it has"
+    one.close()
+    assert all(process.poll() is not None for process in one._processes)
+    assert len(one._processes) == 1
