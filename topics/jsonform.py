@@ -38,8 +38,13 @@ def from_json(name: str, text: str | bytes | Mapping[str, Any]) -> dict[str, Any
     `BadRecord("bad_json", …)` names every wrong field: "error_metric: missing; ts: …".
     A time may also be an integer (microseconds).
     """
+    return record_of(schemas().raw(name), text)
+
+
+def record_of(schema: Mapping[str, Any], text: str | bytes | Mapping[str, Any]) -> dict[str, Any]:
+    """As `from_json`, by a schema as it stands in its file."""
     given = text if isinstance(text, Mapping) else _parse(text)
-    fields = schemas().raw(name)["fields"]
+    fields = schema["fields"]
     record: dict[str, Any] = {}
     problems: list[str] = []
     for field in fields:

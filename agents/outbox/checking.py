@@ -4,12 +4,12 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from agents.outbox.fastjson import JsonEncoder
 from agents.outbox.kernels import JSONB, PAYLOAD, TENANT, VALUE, same
 from agents.outbox.rows import Bytes, Ints, Refusal, Rows
 from topics import codec
 from topics.catalogue import CATALOGUE
 from topics.columns import UNKNOWN_SCHEMA, Buffer, Columns, Layout, Reader
+from topics.json_encoder import JsonEncoder
 from topics.schemas import schemas
 
 
@@ -21,7 +21,7 @@ class Checker:
         if schema is None:
             raise ValueError(f"{topic} has no schema")
         self.schema = schema
-        self._json = JsonEncoder(schema)
+        self._json = JsonEncoder(schemas().raw(schema), codec.header(schemas().schema_id(schema)))
         layout = Layout(schemas().newest(schema))
         self._reader = Reader(layout, schemas().writers(schema))
         self.constants = self._reader.constants
@@ -58,25 +58,33 @@ class Checker:
 
     def json(self, rows: Rows, which: Ints, out: Buffer, from_j: Bytes, spans: Ints) -> None:
         """Encode the JSON of these rows into `out`; spans[0] and spans[1] say where it lies."""
-        for k in which:
-            row = int(k)
-            try:
-                value = self._encoded(rows, row)
-            except codec.BadRecord as error:
-                rows.refused[row] = Refusal(str(error), True)
-                continue
-            from_j[row], spans[0, row], spans[1, row] = 1, out.append(value), len(value)
+        known = rows.length[PAYLOAD, which] > 0
+        known[known] = rows.b[rows.pos[PAYLOAD, which[known]]] == JSONB
+        for row in which[~known]:
+            rows.refused[int(row)] = Refusal("bad_json: a jsonb of an unknown version", True)
+        which = which[known]
+        spans[0, which], spans[1, which] = self._json.encode(
+            rows.b,
+            (rows.pos[PAYLOAD, which] + 1, rows.length[PAYLOAD, which] - 1),
+            (rows.pos[TENANT, which], rows.length[TENANT, which]),
+            out,
+        )
+        from_j[which] = 1
+        for row in which[spans[1, which] < 0]:
+            self._odd(rows, int(row), out, spans)
 
-    def _encoded(self, rows: Rows, row: int) -> bytes:
-        text, tenant = rows.text(PAYLOAD, row), rows.text(TENANT, row)
-        if text[:1] != bytes([JSONB]):
-            raise codec.BadRecord("bad_json", "a jsonb of an unknown version")
-        if (value := self._json.encode(text[1:], tenant.decode())) is not None:
-            return value
-        record = codec.from_json(self.schema, text[1:])
-        if record["tenant"].encode() != tenant:
-            raise codec.BadRecord("bad_tenant", "the payload's tenant isn't the row's")
-        return codec.encode(self.schema, record)
+    def _odd(self, rows: Rows, row: int, out: Buffer, spans: Ints) -> None:
+        """What the kernels left to the row path."""
+        try:
+            record = codec.from_json(self.schema, rows.text(PAYLOAD, row)[1:])
+            if record["tenant"].encode() != rows.text(TENANT, row):
+                raise codec.BadRecord("bad_tenant", "the payload's tenant isn't the row's")
+            value = codec.encode(self.schema, record)
+        except codec.BadRecord as error:
+            rows.refused[row] = Refusal(str(error), True)
+            spans[:, row] = 0
+            return
+        spans[0, row], spans[1, row] = out.append(value), len(value)
 
 
 def checkers(topics: Mapping[str, int]) -> dict[bytes, Checker]:
