@@ -118,6 +118,12 @@ def picture(ctx: click.Context, param: click.Parameter, path: Path | None) -> Pa
 )
 @click.option("--margin", type=click.IntRange(0), default=5, show_default=True, help="Of F1.")
 @click.option(
+    "--metrics",
+    type=click.Path(dir_okay=False, path_type=Path),
+    metavar="FILE.prom",
+    help="With --labels: write the scores for Prometheus (node exporter's textfile collector).",
+)
+@click.option(
     "--plot",
     type=click.Path(dir_okay=False, path_type=Path),
     callback=picture,
@@ -131,8 +137,8 @@ def picture(ctx: click.Context, param: click.Parameter, path: Path | None) -> Pa
 def segment(
     file: str, modes: Sequence[str], domains: tuple[str, ...], time_column: str, time_unit: str,
     form: Any, header: bool | None, delimiter: str | None, given: Mapping[str, str],
-    labels: Path | None, margin: int, plot: Path | None, show: bool, summary: bool, as_json: bool,
-    quiet: bool,
+    labels: Path | None, margin: int, metrics: Path | None, plot: Path | None, show: bool,
+    summary: bool, as_json: bool, quiet: bool,
 ) -> None:  # fmt: skip
     """Find the changes of a series: one pass, no look-ahead, no server.
 
@@ -153,6 +159,8 @@ def segment(
 
     if delimiter is not None and (len(delimiter) != 1 or delimiter in '"\r\n'):
         raise click.BadParameter("one character is wanted", param_hint="--delimiter")
+    if metrics is not None and labels is None:
+        raise click.UsageError("--metrics writes scores: it needs --labels")
     layout = Layout(form, time_column, domains, time_unit, header, delimiter)
     with ExitStack() as stack:
         job = _job(_input(file, stack), file, layout, modes, given, labels, bool(plot or show))
@@ -162,6 +170,8 @@ def segment(
         figures = _figures(job, margin)
         if not quiet:
             _tell(job, figures)
+        if metrics is not None:
+            _metrics(job, figures, metrics)
         _pictures(job, plot, show)
         if summary:
             click.echo(json.dumps({"summary": figures}))
@@ -305,6 +315,15 @@ def _tell(job: Job, figures: Mapping[str, Any]) -> None:
                 f"{'-' if delay is None else f'{delay:g}'}",
                 err=True,
             )
+
+
+def _metrics(job: Job, figures: Mapping[str, Any], path: Path) -> None:
+    from agents.tools.textfile import write_figures
+
+    try:
+        write_figures(path, job.series.name or Path(job.name).stem, figures["domains"])
+    except OSError as error:
+        raise click.ClickException(f"{path} can't be written: {error.strerror}") from error
 
 
 def _pictures(job: Job, plot: Path | None, show: bool) -> None:

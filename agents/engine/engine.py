@@ -83,6 +83,7 @@ class Engine:
     ) -> None:
         self.settings = settings
         self.schema_digest = schemas().digest()
+        metrics.declare(processors.values())
         self.plans = {
             settings.topic(p.source): Plan(p, settings, partitions) for p in processors.values()
         }

@@ -1,11 +1,14 @@
 """What a worker says about itself: counted per batch, after its commit; its lag at fetches too."""
 
-from collections.abc import Mapping
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
 from functools import cache
 
 from prometheus_client import Counter, Gauge, Histogram
 
-from agents.engine.processor import Tally
+from agents.engine.processor import Processor, Tally
+
+SHOWN_MAX = 50  # label values of a share: those that have most
 
 RECORDS = Counter(
     "soma_processor_records_total", "Input records by what became of them", ["processor", "result"]
@@ -61,16 +64,59 @@ RETRIES = Counter(
 TENANTS = Gauge("soma_processor_entities", "Entities in the state", ["processor", "partition"])
 
 
+class Share:
+    """A gauge of what part each label value has of those counted last.
+
+    A count weighs half once `recent` others have come after it. Values beyond the SHOWN_MAX that
+    have most aren't shown: whoever publishes chooses them.
+    """
+
+    def __init__(self, declared: Tally) -> None:
+        self._recent = declared.recent
+        self._gauge = Gauge(declared.name, declared.help, [declared.label])
+        self._counts: dict[str, float] = {}
+
+    def add(self, counts: Mapping[str, int]) -> None:
+        """Count so many of each value, and show the parts."""
+        keep = 2.0 ** (-sum(counts.values()) / self._recent)
+        kept = {value: n * keep for value, n in self._counts.items()}
+        for value, n in counts.items():
+            kept[value] = kept.get(value, 0.0) + n
+        total = sum(kept.values())
+        most = sorted(kept, key=lambda value: (-kept[value], value))
+        self._counts = {value: kept[value] for value in most if kept[value] >= 0.5}
+        self._gauge.clear()
+        for value in [value for value in self._counts if value][:SHOWN_MAX]:
+            self._gauge.labels(value).set(kept[value] / total)
+
+
 @cache
-def tally(declared: Tally) -> Counter:
-    """A room's own counter. Prometheus knows each name once per process."""
+def tally(declared: Tally) -> Counter | Share:
+    """A room's own counter or share. Prometheus knows each name once per process."""
+    if declared.recent:
+        return Share(declared)
     return Counter(declared.name, declared.help, [declared.label] if declared.label else [])
+
+
+def declare(processors: Iterable[Processor]) -> None:
+    """Show the rooms' own metrics before there is anything to count."""
+    for processor in processors:
+        for declared in processor.tallies:
+            tally(declared)
 
 
 def count(tallies: tuple[Tally, ...], counted: Mapping[str, int]) -> None:
     """Add what a room counted ("name" or "name:label value"); KeyError for what isn't declared."""
     known = {declared.name: declared for declared in tallies}
+    shares: dict[str, dict[str, int]] = defaultdict(dict)
     for key, n in counted.items():
         name, _, value = key.partition(":")
         counter = tally(known[name])
-        (counter.labels(value) if known[name].label else counter).inc(n)
+        if isinstance(counter, Share):
+            shares[name][value] = n
+        else:
+            (counter.labels(value) if known[name].label else counter).inc(n)
+    for name, counts in shares.items():
+        share = tally(known[name])
+        assert isinstance(share, Share)
+        share.add(counts)

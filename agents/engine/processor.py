@@ -253,11 +253,16 @@ class Counting(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Tally:
-    """A counter of a room, as Prometheus shows it: `soma_veto_total`, its help, its label."""
+    """A counter of a room, as Prometheus shows it: `soma_veto_total`, its help, its label.
+
+    With `recent`, a gauge instead: the part that each label value has of about so many counted
+    last, in this process; the label value "" counts as everybody's, and isn't shown.
+    """
 
     name: str
     help: str
     label: str = ""
+    recent: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -99,6 +99,10 @@ class Integrator:
             if why == DRIFTED:
                 self._drifted(lo - 1, batch, f, outputs)
         self.tally.frames += out.n - before
+        pos, size = (
+            at[f.leader, before : out.n] for at in (out.columns.cols.pos, out.columns.cols.len)
+        )
+        self.tally.lead(self.names, pos, size)
 
     def _sink(self, out: Output) -> Sink:
         return Sink(out.columns.cols, out.cause, out.scratch.data, self.prefix)

@@ -35,6 +35,8 @@ from tests.live.agents.outbox.outbox import (
     sequences,
 )
 from tests.live.helpers import REPO, environment, eventually, free_port, read
+from tests.metrics_page import differences, documented
+from tests.metrics_page import said as said_by
 
 Processes = Callable[..., "subprocess.Popen[bytes]"]
 
@@ -108,8 +110,15 @@ def test_it_says_which_shards_it_has_and_where_its_metrics_are(
     relay(ready, "--metrics-port", str(port))
     whole = f"soma relay: relaying shards 0, 1, 2, 3 of 4; metrics: http://127.0.0.1:{port}/metrics"
     eventually(lambda: said(0) == [whole], 60.0)
-    with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics") as answer:
-        assert b"soma_outbox_shards 4.0" in answer.read()
+
+    def page() -> str:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=5.0) as answer:
+            return str(answer.read().decode())
+
+    assert "soma_outbox_shards 4.0" in page()
+    eventually(lambda: "soma_outbox_pending" in page(), 30.0, "it knows how its queue stands")
+    found = differences(documented()["Outbox"], said_by(page()))
+    assert not found, "\n".join(found)
     relay(ready)
     eventually(lambda: len(said(0)) > 1 and said(1), 60.0)
     assert said(1)[0].endswith("; no metrics (--metrics-port)")

@@ -21,6 +21,31 @@ def test_counts_are_added_by_name_and_label() -> None:
     assert REGISTRY.get_sample_value(f"x_{name}", {"decision": "allow"}) == 0
 
 
+def test_shares_are_of_what_was_counted_last_and_few_are_shown() -> None:
+    name = f"soma_test_{uuid.uuid4().hex}"
+    declared = Tally(name, "Help.", "domain", recent=100)
+
+    def share(domain: str) -> float | None:
+        return REGISTRY.get_sample_value(name, {"domain": domain})
+
+    metrics.count((declared,), {f"{name}:a": 30, f"{name}:b": 10, f"{name}:": 60})
+    assert (share("a"), share("b"), share("")) == (pytest.approx(0.3), pytest.approx(0.1), None)
+    metrics.count((declared,), {f"{name}:b": 100})
+    assert (share("a"), share("b")) == (pytest.approx(0.1), pytest.approx(0.7))
+    metrics.count((declared,), {f"{name}:b": 10_000})
+    assert (share("a"), share("b")) == (None, 1.0)
+    metrics.count((declared,), {f"{name}:d{k:04}": 100 + k for k in range(1000)})
+    shown = next(one for one in REGISTRY.collect() if one.name == name).samples
+    assert len(shown) == metrics.SHOWN_MAX and share("d0999") and not share("d0949")
+
+
+def test_what_a_room_declares_is_shown_before_there_is_anything_to_count() -> None:
+    metrics.declare(PROCESSORS)
+    shown = {family.name for family in REGISTRY.collect()}
+    wanted = {one.name.removesuffix("_total") for p in PROCESSORS for one in p.tallies}
+    assert wanted and wanted <= shown
+
+
 def test_what_is_not_declared_is_a_defect() -> None:
     with pytest.raises(KeyError):
         metrics.count((), {"soma_surprise_total": 1})
