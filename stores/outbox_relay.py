@@ -6,7 +6,7 @@ goes over a few other connections, the desks. Every failure of the store is `Sto
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -15,12 +15,13 @@ import asyncpg
 
 from stores import migrations
 from stores import outbox_sql as sql
-from stores.postgres import PostgresError, connect, quoted, said
+from stores.postgres import PostgresError, connect, connected, quoted, said
 from stores.projection_store import LOST, NotMigratedError, StoreDownError
 
 PRESENT = 200  # the lock that every relay holds shared: so many are alive
 DOZING = 100  # and shard: the lock by which writers know that its relay sleeps
 SILENCE_S = 10  # a keeper that says nothing for so long loses its locks
+ALONE_S = 60  # seconds
 TENANTS_MAX = 1000  # that have their turn in one batch
 
 
@@ -181,10 +182,12 @@ class Desks:
 class Keeper:
     """The session that holds the locks, and hears of new events while it does."""
 
-    def __init__(self, connection: Any, statements: Statements) -> None:
+    def __init__(self, connection: Any, statements: Statements, dsn: str, schema: str) -> None:
         self._connection = connection
         self._statements = statements
         self._turn = asyncio.Lock()
+        self._dsn = dsn
+        self._schema = schema
 
     @classmethod
     async def open(
@@ -209,7 +212,7 @@ class Keeper:
                 raise StoreDownError(said(error)) from error
             raise
         connection.add_termination_listener(lambda _: lost())
-        return cls(connection, statements)
+        return cls(connection, statements, dsn, schema)
 
     async def _value(self, text: str, *args: Any) -> Any:
         try:
@@ -231,6 +234,22 @@ class Keeper:
     async def doze(self, shard: int) -> bool:
         """From now on writers notify; False: some are in the middle of it and won't."""
         return bool(await self._value(sql.TAKE, DOZING + shard))
+
+    async def alone(self, shard: int) -> None:
+        """Wait, for a minute at most, until nobody has the lock of `doze`: meanwhile all notify.
+
+        Over a connection of its own. It holds no lock when this returns.
+        """
+        self._statements.sent += 1
+        try:
+            async with connected(self._dsn, "soma relay waits", ALONE_S + 5.0) as connection:
+                await connection.execute(
+                    sql.PATIENT.format(schema=quoted(self._schema), wait_s=ALONE_S)
+                )
+                with suppress(asyncpg.LockNotAvailableError):
+                    await connection.execute(sql.ALONE, DOZING + shard)
+        except PostgresError as error:
+            raise StoreDownError(str(error)) from error
 
     async def rouse(self, shard: int) -> None:
         """Writers needn't notify."""

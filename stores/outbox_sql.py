@@ -139,6 +139,9 @@ WHERE locktype = 'advisory' AND granted AND objsubid = 2
 """
 TAKE = "SELECT pg_try_advisory_lock(outbox_lock_class(), $1)"
 LEAVE = "SELECT pg_advisory_unlock(outbox_lock_class(), $1)"
+# Of the session that waits for it.
+PATIENT = "SET search_path = {schema}; SET lock_timeout = '{wait_s}s'"
+ALONE = "SELECT pg_advisory_lock(outbox_lock_class(), $1)"
 PRESENT = "SELECT pg_advisory_lock_shared(outbox_lock_class(), {present})"
 
 # Shards (of $1) in which something pends that is due.

@@ -7,7 +7,6 @@ else of the shard is sent.
 
 import asyncio
 import logging
-import random
 import time
 from collections.abc import Sequence
 from contextlib import suppress
@@ -20,6 +19,7 @@ from agents.engine.errors import Fenced, Refused
 from agents.engine.producer import Transactions
 from agents.outbox import RECEIPTS
 from agents.outbox.batch import Prepared
+from agents.outbox.doze import Doze
 from agents.outbox.office import DRY_S, Office
 from agents.outbox.receipts import ReceiptsLost, receipt
 from agents.projections.backoff import Backoff
@@ -29,7 +29,6 @@ from stores.projection_store import StoreDownError
 BYTES_WANTED = 8 << 20  # of a batch, as PostgreSQL sends it; limited by what rows took before
 BYTES_MAX = 64 << 20
 BUSY_ROWS = 100  # from here on writers needn't notify
-IN_FLIGHT_S = 0.01  # writers are in the middle of a transaction and won't notify
 # A transaction costs as much as a hundred rows or more: where rows come quickly the next batch
 # waits until there are more of them. A few rows wait for nothing.
 GATHER_S_ROW = 0.0003
@@ -62,20 +61,23 @@ class Shard:
 
     def __init__(self, number: int, office: Office, keeper: Keeper) -> None:
         self.number = number
-        self.bell = asyncio.Event()  # something may wait
+        self._doze = Doze(number, keeper)
         self.running = False  # taken: fenced, and by the receipt
         self._office = office
-        self._keeper = keeper
         self._stopped = asyncio.Event()
         self._producer: Transactions | None = None
         self._after = ""  # the tenant that had its turn last
-        self._dozing = False
         self._aside: Sequence[str] = ()  # tenants left out until then
         self._aside_until = 0.0
         self._limit = office.law.batch
         self._row_bytes = 1000.0
         self._backoff = Backoff()
         self._suspect: tuple[int, str] | None = None  # what the broker refused, alone
+
+    @property
+    def bell(self) -> asyncio.Event:
+        """Rung when something may wait."""
+        return self._doze.bell
 
     @property
     def stopping(self) -> bool:
@@ -100,9 +102,9 @@ class Shard:
                     await self._failed(error)
         finally:
             self.running = False
+            await self._doze.end()
             await self._drop()
-        if self._dozing:
-            await self._keeper.rouse(self.number)
+        await self._doze.busy()
 
     async def _failed(self, error: Exception) -> None:
         self.running = False
@@ -140,9 +142,8 @@ class Shard:
             turn = await self._turn()
         if turn.rows:
             self._backoff.answered()
-            if self._dozing and turn.rows >= BUSY_ROWS:
-                self._dozing = False
-                await self._keeper.rouse(self.number)
+            if turn.rows >= BUSY_ROWS:
+                await self._doze.busy()
             await self._gather(0 if turn.more else turn.rows)
         elif not turn.more:
             await self._rest()
@@ -159,18 +160,9 @@ class Shard:
             await asyncio.wait_for(self._stopped.wait(), seconds)
 
     async def _rest(self) -> None:
-        """Nothing waits. From `doze` on writers notify: look once more, then sleep."""
-        if not self._dozing:
-            self._dozing = await self._keeper.doze(self.number)
-            if not self._dozing:
-                await asyncio.sleep(IN_FLIGHT_S * random.uniform(0.5, 1.5))
-            return
-        try:
-            aside = self._aside_until > time.monotonic()
-            limit = DRY_S if aside or self._office.dry() else None
-            await asyncio.wait_for(self.bell.wait(), limit)
-        except TimeoutError:
-            return
+        """Nothing waits; but tenants without allowance are asked for again."""
+        aside = self._aside_until > time.monotonic()
+        await self._doze.rest(DRY_S if aside or self._office.dry() else None)
 
     async def _turn(self) -> Turn:
         office, began = self._office, time.monotonic()
