@@ -1,5 +1,6 @@
 """What holds for every test: nothing of the developer's own environment leaks in."""
 
+import json
 import os
 import signal
 from pathlib import Path
@@ -23,17 +24,39 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 ORDER = ("unit", "contract", "live")
+# Seconds of the tests that took longest when `SOMA_TEST_LENGTHS=tests/lengths.json` noted them.
+LENGTHS = Path(__file__).with_name("lengths.json")
+NOTED_S = 3.0
+_NOTE = os.environ.get("SOMA_TEST_LENGTHS")
+_taken: dict[str, float] = {}
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """What is quick comes first, and compiles the kernels that live tests then find compiled."""
-    rooms = config.rootpath / "tests"
+    """What is quick comes first, and compiles the kernels that live tests then find compiled.
 
-    def place(item: pytest.Item) -> int:
+    Of the live ones the longest come first: at the end two processes share many short ones,
+    instead of one waiting for the other's last.
+    """
+    rooms = config.rootpath / "tests"
+    lengths: dict[str, float] = json.loads(LENGTHS.read_text())
+
+    def place(item: pytest.Item) -> tuple[int, float]:
         room = item.path.relative_to(rooms).parts[0] if item.path.is_relative_to(rooms) else ""
-        return ORDER.index(room) if room in ORDER else 0
+        return ORDER.index(room) if room in ORDER else 0, -lengths.get(item.nodeid, 0.0)
 
     items.sort(key=place)
+
+
+def pytest_runtest_logreport(report: pytest.TestReport) -> None:
+    """Add up how long each test takes, with its fixtures."""
+    _taken[report.nodeid] = _taken.get(report.nodeid, 0.0) + report.duration
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Note the long ones, where asked: with xdist, in the process that hears of all of them."""
+    if _NOTE and not hasattr(session.config, "workerinput"):
+        long = {name: round(s, 1) for name, s in sorted(_taken.items()) if s >= NOTED_S}
+        Path(_NOTE).write_text(json.dumps(long, indent=1) + "\n")
 
 
 @pytest.fixture(scope="session")

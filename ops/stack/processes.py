@@ -53,12 +53,19 @@ def spawn(
 
 def find(marker: Sequence[str], hint: int | None = None) -> psutil.Process | None:
     """The process whose command line has every word of `marker`; `hint` is the pid to try first."""
+    _reap()
     if hint is not None and psutil.pid_exists(hint) and _is(hint, marker):
         return psutil.Process(hint)
     for pid in psutil.pids():
         if pid != hint and _is(pid, marker):
             return psutil.Process(pid)
     return None
+
+
+def _reap() -> None:
+    """Let go of children that another process has stopped meanwhile."""
+    for pid in [pid for pid, child in _children.items() if child.poll() is not None]:
+        del _children[pid]
 
 
 def _is(pid: int, marker: Sequence[str]) -> bool:
