@@ -73,8 +73,11 @@ class Watcher(ABC):
             self._reader.close()
 
     def _take(self, message: Message) -> None:
+        value = message.value() or b""
+        if value[: codec.HEADER] in codec.control_headers():
+            return  # a setting: it is for the room that reads this topic, at its place
         try:
-            name, record = codec.decode(message.value() or b"")
+            name, record = codec.decode(value)
         except codec.BadRecord:
             name, record = "", {}
         if name == self._schema:
