@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 import click
 
 from agents.settings import SettingsError
+from agents.tools.signals import as_ctrl_c
 
 
 class Verb(NamedTuple):
@@ -66,7 +67,8 @@ class LazyGroup(click.Group):
 
     def invoke(self, ctx: click.Context) -> Any:
         try:
-            return super().invoke(ctx)
+            with as_ctrl_c():
+                return super().invoke(ctx)
         except SettingsError as error:
             raise click.ClickException(str(error)) from error
 

@@ -15,6 +15,7 @@ from fastapi import FastAPI
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from agents.api.app import guarded
+from agents.tools.signals import audible
 
 GRACE_S = 4  # for requests under way, after SIGTERM
 IDLE_S = 15  # of a connection between two requests
@@ -79,12 +80,12 @@ class Protocol(H11Protocol):
 
 
 class Server(uvicorn.Server):
-    """Ends with status 0 on SIGTERM and SIGINT; a second one ends it at once."""
+    """Ends with status 0 on SIGTERM, SIGINT and SIGHUP; a second one ends it at once."""
 
     @contextmanager
     def capture_signals(self) -> Generator[None]:
         loop = asyncio.get_running_loop()
-        for number in (signal.SIGTERM, signal.SIGINT):
+        for number in audible():
             loop.add_signal_handler(number, self._asked, number)
         yield
 

@@ -1,7 +1,6 @@
 """`soma bench`: measure this engine beside its peers. The verbs' work is in ops/bench."""
 
 import os
-import signal
 import sys
 from pathlib import Path
 from typing import Any
@@ -34,8 +33,6 @@ def bench(ctx: click.Context) -> None:
     Each verb works in a namespace of its own, deletes its topics at the end, and rewrites its
     section of ops/bench/RESULTS.md.
     """
-    # Stopped like any other command that has something to put away.
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     ctx.obj = os.getloadavg()[0]
 
 

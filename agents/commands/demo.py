@@ -21,6 +21,7 @@ from agents.tools.machine import TENANTS
 from agents.tools.output import say
 from agents.tools.screen import screen
 from agents.tools.show import Plan, Show, hints, how_to_call_soma
+from agents.tools.signals import ENDING, deaf, handled
 from ops.stack import StackError
 from topics import preflight
 from topics.broker import BrokerError
@@ -78,7 +79,9 @@ def demo(
       soma demo --headless --seconds 10 --json
     """
     plan = Plan(tenants, interval, speed)
-    with _interruptible(), _kernels() as kernels, _stack_up():
+    # In a script's background too, where a shell makes us ignore Ctrl-C.
+    ours = handled(signal.default_int_handler, *ENDING)
+    with ours, _kernels() as kernels, _stack_up():
         settings = load()
         migrate_own(settings)
         try:
@@ -97,7 +100,7 @@ def demo(
                 _save(show, picture)
             summary = show.summary()
         finally:
-            with _deaf():
+            with deaf():
                 say("stopping")
                 status = show.close()
     _report(summary | {"worker_status": status}, as_json)
@@ -178,25 +181,5 @@ def _stack_up() -> Iterator[None]:
         raise click.ClickException(str(error)) from error
     finally:
         if ours:
-            with _deaf():
+            with deaf():
                 one.down()
-
-
-@contextmanager
-def _interruptible() -> Iterator[None]:
-    """SIGTERM and a closed terminal end the demo as Ctrl-C does; in a script's background too."""
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, signal.default_int_handler)
-    yield
-
-
-@contextmanager
-def _deaf() -> Iterator[None]:
-    """No signal breaks off a clean stop."""
-    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-    before = [signal.signal(number, signal.SIG_IGN) for number in numbers]
-    try:
-        yield
-    finally:
-        for number, handler in zip(numbers, before, strict=True):
-            signal.signal(number, handler)

@@ -15,6 +15,7 @@ from agents.settings import load
 from agents.tools.intake import STDIN, Intake, Wish
 from agents.tools.mapping import NAME, Plan
 from agents.tools.marks import LedgerError
+from agents.tools.signals import deaf
 from agents.tools.times import FORMATS, Times
 
 SHOW_S = 0.2  # between changes of the bar
@@ -160,7 +161,8 @@ def run_import(wish: Wish, as_json: bool) -> None:
     except LedgerError as error:
         raise click.ClickException(f"Kafka was asked {error}") from error
     finally:
-        intake.close()
+        with deaf():  # an open transaction would hold other readers up for a minute
+            intake.close()
     summary = intake.summary()
     if as_json:
         click.echo(json.dumps(summary, ensure_ascii=False))

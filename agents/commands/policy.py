@@ -6,14 +6,13 @@ import shutil
 import signal
 import subprocess
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import click
 
 from agents.settings import SettingsError, load
+from agents.tools.signals import ENDING, handled
 
 DIR = click.Path(exists=True, file_okay=False, path_type=Path)
 TIMED = 200  # decisions of which the median time is told
@@ -44,7 +43,7 @@ def check(folder: Path | None, as_json: bool) -> None:
     found, place = _load(folder)
     asked = {"state": 0.5, "agent": 0.3, "action": 0.2}
     times = []
-    with _interruptible():
+    with handled(signal.SIG_DFL, *ENDING):
         for _ in range(TIMED):
             began = time.perf_counter()
             found.decide("probe", "state", asked)
@@ -89,7 +88,8 @@ def eval_(
     if leader not in shares:
         raise click.ClickException(f"{leader!r} has no weight: add --weight {leader}=…")
     found, _ = _load(folder)
-    with _interruptible():
+    # Ctrl-C ends the process by itself: Python would only hear of it behind the decision.
+    with handled(signal.SIG_DFL, *ENDING):
         decision = found.decide(tenant, leader, shares)
     told = veto.verdict(decision, leader, shares, open_=found.fail_open)
     outcome = veto.WORDS[told.veto]
@@ -100,16 +100,6 @@ def eval_(
         return
     who = f": {leads} leads" if leads else ""
     click.echo(f"{outcome}{who}{f' ({told.rationale})' if told.rationale else ''}")
-
-
-@contextmanager
-def _interruptible() -> Iterator[None]:
-    """Let Ctrl-C end the process by itself: Python would only hear of it behind the decision."""
-    before = signal.signal(signal.SIGINT, signal.SIG_DFL)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, before)
 
 
 def _load(folder: Path | None) -> tuple[Any, Path]:

@@ -2,7 +2,6 @@
 
 import asyncio
 import logging
-import signal
 import sys
 
 import click
@@ -14,6 +13,7 @@ from agents.engine.security import security
 from agents.outbox.relay import Relay
 from agents.settings import Settings, load
 from agents.tools.output import say
+from agents.tools.signals import audible
 
 
 @click.command()
@@ -70,6 +70,6 @@ async def _run(settings: Settings, metrics: str) -> None:
         end_in()
         one.stop()
 
-    for number in (signal.SIGTERM, signal.SIGINT):
+    for number in audible():
         asyncio.get_running_loop().add_signal_handler(number, stop)
     await one.run()

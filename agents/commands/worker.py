@@ -1,11 +1,13 @@
 """`soma worker`: run stream processors; the same as `faust -A agents.app worker`."""
 
 import os
+import signal
 import sys
 
 import click
 
 from agents.settings import SettingsError, load
+from agents.tools.signals import audible, handled
 
 
 @click.command()
@@ -48,4 +50,7 @@ def worker(agents: str | None, web_port: int | None, log_level: str | None) -> N
     sys.argv = ["faust", "-A", "agents.app", "worker", "-l", level, *web]
     from faust.cli.faust import cli
 
-    cli()
+    # Faust knows SIGTERM and SIGINT; a closed terminal ends it in the same way.
+    hangups = {signal.SIGHUP}.intersection(audible())
+    with handled(lambda *_: signal.raise_signal(signal.SIGTERM), *hangups):
+        cli()

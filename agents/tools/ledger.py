@@ -92,8 +92,8 @@ class Ledger:
 
     def _produce(self, topic: str, key: bytes, value: bytes, partition: int = -1) -> None:
         if not self._begun:
-            self._do("start a transaction", self._producer.begin_transaction)
             self._begun = True
+            self._do("start a transaction", self._producer.begin_transaction)
         while True:
             try:
                 self._producer.produce(topic, value=value, key=key, partition=partition)

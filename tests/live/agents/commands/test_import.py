@@ -7,12 +7,14 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import pytest
 from confluent_kafka import Consumer, KafkaException, TopicPartition
 
 from agents.settings import Settings
 from tests.live.conftest import Broker
 from tests.live.helpers import REPO, environment, eventually, read, soma
 from topics import codec
+from topics.reading import ends_of
 
 TOPIC = "cog.observations"
 START = 1_700_000_000_000  # ms
@@ -64,6 +66,19 @@ def end_of_topic(settings: Settings) -> int:
         consumer.close()
 
 
+def unstable(settings: Settings) -> int:
+    """Offsets of the topic that committed readers can't get at: a transaction is open."""
+    ends = []
+    for isolation in ("read_committed", "read_uncommitted"):
+        consumer = Consumer(settings.librdkafka(group_id="tests", isolation_level=isolation))
+        try:
+            places = [(settings.topic(TOPIC), partition) for partition in range(4)]
+            ends.append(sum(ends_of(consumer, places).values()))
+        finally:
+            consumer.close()
+    return ends[1] - ends[0]
+
+
 def test_every_row_once_and_what_a_file_grows_by(topics: Settings, tmp_path: Path) -> None:
     path, env = csv_file(tmp_path / "series.csv", 12_000), environment(topics)
     first = soma(*words(path, "--json"), env=env)
@@ -109,13 +124,18 @@ def test_killed_at_any_moment_it_goes_on(topics: Settings, tmp_path: Path) -> No
     assert imported(topics) == list(range(rows))
 
 
-def test_ctrl_c_says_how_to_go_on(topics: Settings, tmp_path: Path) -> None:
+@pytest.mark.parametrize("ending", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_what_ends_it_aborts_its_transaction_and_says_how_to_go_on(
+    topics: Settings, tmp_path: Path, ending: signal.Signals
+) -> None:
     path = csv_file(tmp_path / "series.csv", 10_000)
     process = start(topics, *words(path, "--rate", "1000", "--json"))
     eventually(lambda: end_of_topic(topics) > 300)
-    process.send_signal(signal.SIGINT)
+    process.send_signal(ending)
     text, said = process.communicate(timeout=20)
     assert process.returncode == 130, said
+    # Left open it would hold up every reader of the partition until the broker ends it, after 60 s.
+    eventually(lambda: not unstable(topics), 10.0, "all records are stable")
     assert "interrupted: the same command goes on" in said
     summary = json.loads(text)
     assert summary["published"] == len(imported(topics)) < 10_000
