@@ -5,13 +5,13 @@ import json
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 
-import asyncpg
 import click
 import redis
 from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient
 
 from agents.settings import Settings, SettingsError, load
+from agents.tools.standing import data, said, standing
 from ops.stack import StackError
 from ops.stack.jars import executable, java
 from stores import migrations
@@ -34,14 +34,22 @@ class Finding:
 
 
 @click.command()
+@click.option("--hanging", is_flag=True, help="Only list transactions that stay open.")
 @click.option("--json", "json_", is_flag=True, help="Print one JSON object.")
-def doctor(json_: bool) -> None:
+def doctor(hanging: bool, json_: bool) -> None:
     """Look at programs, servers and topics; fails when something is wrong.
+
+    A transaction that stays open holds up everybody who reads its partition: --hanging lists all
+    that have been open for 10 s, with their producers; `soma topics abort-transaction` ends one.
 
     \b
     Example:
       soma doctor
+      soma doctor --hanging
     """
+    if hanging:
+        _list_hanging(load(), json_)
+        return
     findings = examine(load())
     if json_:
         click.echo(json.dumps([asdict(one) for one in findings]))
@@ -57,6 +65,7 @@ def examine(settings: Settings) -> list[Finding]:
     checks: list[tuple[str, Callable[[], str]]] = [
         ("kafka", lambda: _kafka(settings)),
         ("topics", lambda: _topics(settings)),
+        ("open", lambda: _open(settings)),
         ("redis", lambda: _redis(settings)),
         ("postgres", lambda: _postgres(settings)),
         ("schema", lambda: _schema(settings)),
@@ -73,7 +82,8 @@ def examine(settings: Settings) -> list[Finding]:
         checks = programs + checks
     found = {what: _examined(what, check) for what, check in checks}
     if not found["kafka"].well:
-        found["topics"] = Finding("topics", False, "not looked at, since no broker answers")
+        for what in ("topics", "open"):
+            found[what] = Finding(what, False, "not looked at, since no broker answers")
     if not found["postgres"].well:
         found["schema"] = Finding("schema", False, "not looked at, since no PostgreSQL answers")
     return list(found.values())
@@ -102,6 +112,31 @@ def _topics(settings: Settings) -> str:
     return "as the catalogue wants them"
 
 
+def _open(settings: Settings) -> str:
+    """Transactions that stay open."""
+    if found := standing(settings):
+        lines = "\n".join(f"      {said(one)}" for one in found)
+        raise SettingsError(
+            f"{len(found)} open transaction(s); `soma topics abort-transaction` ends one:\n{lines}"
+        )
+    return "no transaction stays open"
+
+
+def _list_hanging(settings: Settings, json_: bool) -> None:
+    try:
+        found = standing(settings)
+    except (BrokerError, SettingsError) as error:
+        raise click.ClickException(str(error)) from error
+    if json_:
+        click.echo(json.dumps([data(one) for one in found]))
+    for one in found if not json_ else ():
+        click.echo(said(one))
+    if not found and not json_:
+        click.echo("No transaction stays open.", err=True)
+    if found:
+        raise click.exceptions.Exit(1)
+
+
 def _redis(settings: Settings) -> str:
     try:
         with redis.Redis.from_url(settings.redis(), socket_timeout=ANSWER_S) as client:
@@ -112,15 +147,12 @@ def _redis(settings: Settings) -> str:
 
 def _postgres(settings: Settings) -> str:
     async def version() -> str:
-        connection = await asyncpg.connect(settings.postgres(), timeout=ANSWER_S)
-        try:
+        async with connected(settings.postgres(), "soma doctor", ANSWER_S) as connection:
             return str(await connection.fetchval("SHOW server_version"))
-        finally:
-            await connection.close()
 
     try:
         return f"version {asyncio.run(version())}"
-    except (OSError, TimeoutError, ValueError, asyncpg.PostgresError) as error:
+    except PostgresError as error:
         raise _silent("PostgreSQL", "SOMA_POSTGRES_DSN", error) from error
 
 

@@ -7,9 +7,12 @@ from dataclasses import asdict
 import click
 
 from agents.settings import Settings, load
+from agents.tools.known import topic_named
+from agents.tools.standing import data, end, said, standing
 from topics import preflight
 from topics.catalogue import CATALOGUE
 from topics.preflight import BrokerError, CannotApplyError, Difference
+from topics.transactions import Open
 
 Act = Callable[..., list[Difference]]
 
@@ -88,6 +91,57 @@ def check(partitions: int | None, as_json: bool) -> None:
         raise click.ClickException(f"{len(differences)} difference(s):\n  {lines}\n{hint}")
     if not as_json:
         click.echo(f"All {len(CATALOGUE)} topics are as wanted.")
+
+
+@topics.command("abort-transaction")
+@click.argument("topic")
+@click.argument("partition", type=click.IntRange(0))
+@click.option("--producer", type=int, help="Its producer id, where several are open.")
+@click.option("--yes", is_flag=True, help="Don't ask.")
+@_json
+def abort_transaction(
+    topic: str, partition: int, producer: int | None, yes: bool, as_json: bool
+) -> None:
+    """Abort the transaction that has stayed open in a PARTITION of TOPIC: none of it counts.
+
+    `soma doctor --hanging` lists them. One that has a transactional id is aborted in all its
+    partitions, and its producer can't go on; for another, do this in each of its partitions.
+
+    \b
+    Example:
+      soma topics abort-transaction cog.observations 1
+    """
+    settings = load()
+    name = topic_named(topic).name
+    try:
+        one = _chosen(settings, name, partition, producer)
+        if not yes:
+            click.confirm(f"{said(one)}. Abort it?", abort=True)
+        end(settings, one)
+    except BrokerError as error:
+        raise click.ClickException(str(error)) from error
+    if as_json:
+        click.echo(json.dumps(data(one)))
+    else:
+        click.echo(f"Aborted: {said(one)}", err=True)
+
+
+def _chosen(settings: Settings, topic: str, partition: int, producer: int | None) -> Open:
+    """The one that is meant. ClickException where there is none, or more than one."""
+    found = [
+        one
+        for one in standing(settings, [topic])
+        if one.partition == partition and producer in (None, one.producer_id)
+    ]
+    if not found:
+        raise click.ClickException(
+            f"No transaction stays open in {topic} partition {partition}"
+            + (f" of producer {producer}." if producer is not None else ".")
+        )
+    if len(found) > 1:
+        listed = "\n  ".join(said(one) for one in found)
+        raise click.ClickException(f"Several are open; say which by --producer:\n  {listed}")
+    return found[0]
 
 
 def _asked(act: Act, settings: Settings, partitions: int | None) -> list[Difference]:

@@ -1,7 +1,8 @@
 """The private parts of aiokafka, Faust and numba that the engine stands on, pinned by their source.
 
 A changed digest isn't an error by itself: read the new source beside batches.py, builder.py and
-transport.py of agents/engine, run the kill suite, then note the new digest.
+transport.py of agents/engine and txn_protocol.py of topics, run the kill suite, then note the new
+digest.
 """
 
 import hashlib
@@ -29,6 +30,14 @@ SOURCES = {
     # Where kernels are kept: topics/compiled.py gives numba a locator of its own.
     "numba.core.caching:_CacheLocator": "9d795c906504",
     "numba.core.caching:CacheImpl.__init__": "4d692ab2c1a9",
+    "aiokafka.client:AIOKafkaClient.send": "246b277687d7",
+    "aiokafka.client:AIOKafkaClient.set_topics": "9f9b55d6d899",
+    "aiokafka.client:AIOKafkaClient.bootstrap": "198943b004e5",
+    "aiokafka.protocol.api:Request": "1dc66f0574be",
+    "aiokafka.protocol.api:RequestStruct": "0c94b7d19018",
+    "aiokafka.protocol.types:CompactArray": "3051bc618ade",
+    "aiokafka.protocol.types:CompactString": "8474e6b495fa",
+    "aiokafka.protocol.types:TaggedFields": "8dc7ecdf81af",
     f"{DRIVER}:AIOKafkaConsumerThread._create_worker_consumer": "c2701bfc3e6f",
     f"{DRIVER}:AIOKafkaConsumerThread._fetch_records": "39a2c6c79fc1",
     f"{DRIVER}:AIOKafkaConsumerThread.getmany": "26fc5fc9f3b6",

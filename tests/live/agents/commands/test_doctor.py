@@ -17,7 +17,7 @@ def found(settings: Settings, status: int, **env: str) -> dict[str, bool]:
 
 
 def test_all_is_well(topics: Settings) -> None:
-    well = {"kafka": True, "topics": True, "redis": True, "postgres": True, "schema": True}
+    well = dict.fromkeys(("kafka", "topics", "open", "redis", "postgres", "schema"), True)
     assert found(topics, 1) == {**well, "schema": False}, "nobody has migrated yet"
     migrated(topics)
     assert found(topics, 0) == well
@@ -29,7 +29,7 @@ def test_all_is_well(topics: Settings) -> None:
 
 def test_a_policy_that_can_not_be_used_is_named(topics: Settings, tmp_path: Path) -> None:
     migrated(topics)
-    well = {"kafka": True, "topics": True, "redis": True, "postgres": True, "schema": True}
+    well = dict.fromkeys(("kafka", "topics", "open", "redis", "postgres", "schema"), True)
     shipped, text = REPO / "ops" / "policies", "package soma.policy.integrator\nallow := {\n"
     (tmp_path / "p.rego").write_text(text)
     assert found(topics, 0, SOMA_POLICY_DIR=str(shipped)) == {**well, "policy": True}
