@@ -1,12 +1,11 @@
 """`soma gateway`: what the remote memory service doesn't have yet, by tenant."""
 
 import json
-import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 import click
-from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
+from confluent_kafka import Consumer, KafkaException, TopicPartition
 
 from agents.engine.errors import UnknownVersion
 from agents.engine.recovery import reader
@@ -15,6 +14,7 @@ from agents.gateway.writer import SOURCE, STATE
 from agents.settings import Settings, load
 from agents.tools.output import plain
 from topics.broker import BrokerError, connect, look, topic_ids
+from topics.reading import ends_of, read_to
 
 ANSWER_S = 5.0
 
@@ -86,41 +86,34 @@ def examine(settings: Settings) -> dict[int, Place]:
     saved = state.load(settings, partitions, topic_ids(admin, [topic])[topic])
     consumer = Consumer(settings.librdkafka(group_id=settings.prefix("soma-look")))
     try:
-        ends = {
-            number: consumer.get_watermark_offsets(TopicPartition(topic, number), timeout=ANSWER_S)[
-                1
-            ]
-            for number in sorted(partitions)
-        }
+        places = [(topic, number) for number in sorted(partitions)]
+        ends = {number: end for (_, number), end in ends_of(consumer, places, ANSWER_S).items()}
     finally:
         consumer.close()
     behind = {n: saved[n].next_offset for n, end in ends.items() if saved[n].next_offset < end}
-    unread = _with_records(settings, topic, behind)
+    unread = _with_records(settings, topic, behind, ends)
     return {
         number: Place(saved[number], end, end - behind[number] if number in unread else 0)
         for number, end in ends.items()
     }
 
 
-def _with_records(settings: Settings, topic: str, places: Mapping[int, int]) -> set[int]:
-    """Those of the partitions with a record from its place on: markers of transactions are none."""
+def _with_records(
+    settings: Settings, topic: str, places: Mapping[int, int], ends: Mapping[int, int]
+) -> set[int]:
+    """Those of the partitions with a record between its place and its end: markers of transactions
+    are none.
+    """
     found: set[int] = set()
-    asked = set(places)
     consumer = reader(settings, "soma-look", [])
     try:
-        consumer.assign([TopicPartition(topic, number, at) for number, at in places.items()])
-        until = time.monotonic() + ANSWER_S
-        while asked and time.monotonic() < until:
-            for message in consumer.consume(1, 0.1):
-                error = message.error()
-                if error is None:
-                    found.add(message.partition() or 0)
-                if error is None or error.code() == KafkaError._PARTITION_EOF:
-                    asked.discard(message.partition() or 0)
+        for number, at in places.items():
+            consumer.assign([TopicPartition(topic, number, at)])
+            left = read_to(consumer, {(topic, number): ends[number]}, 1, silence_s=ANSWER_S)
+            if any(message.partition() == number for messages in left for message in messages):
+                found.add(number)
     finally:
         consumer.close()
-    if asked:
-        raise KafkaException(KafkaError(KafkaError._TIMED_OUT, f"{topic}: no answer"))
     return found
 
 

@@ -8,11 +8,15 @@ import click
 from rich.console import Console
 from rich.json import JSON
 
-from agents.settings import load
+from agents.settings import Settings, load
 from agents.tools.known import topic_named
 from agents.tools.output import until_interrupted
 from agents.tools.pretty import glance
 from agents.tools.reader import Reader, Seen, seen
+from agents.tools.standing import said, standing
+from topics.broker import BrokerError
+
+OFFSET_MAX = 2**63 - 1
 
 
 class Start(click.ParamType):
@@ -21,10 +25,12 @@ class Start(click.ParamType):
     name = "beginning|end|OFFSET"
 
     def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> str:
-        if value in ("beginning", "end") or (value.isascii() and value.isdecimal()):
+        if value in ("beginning", "end"):
+            return value
+        if value.isascii() and value.isdecimal() and len(value) < 20 and int(value) <= OFFSET_MAX:
             return value
         raise click.BadParameter(
-            f"{value!r} is neither beginning nor end nor an offset", ctx, param
+            f"{value!r} is neither beginning nor end nor an offset (0 to {OFFSET_MAX})", ctx, param
         )
 
 
@@ -56,7 +62,8 @@ def watch(
     A dead letter comes with its headers and its record as it was, or its bytes where these are
     none. A control record among others comes with the name of its schema. What can't be decoded is
     named with its place on standard error (with --json: as a line with an "error"). A tombstone
-    has a record of null.
+    has a record of null. --no-follow stops where the topic ended when it began; a transaction that
+    stays open before that end is named, and the status is non-zero: more can't be read.
 
     \b
     Examples:
@@ -65,7 +72,9 @@ def watch(
       soma watch cog.observations --from beginning --no-follow | jq .domain
     """
     row = topic_named(topic)
-    reader = Reader(load(), row.name, start)
+    settings = load()
+    reader = Reader(settings, row.name, start)
+    _say_of_offset(reader, follow)
     shown = 0
     try:
         with until_interrupted():
@@ -73,9 +82,37 @@ def watch(
                 _show(one, pretty, as_json)
                 shown += 1
                 if shown == count:
-                    break
+                    return
+            if not follow and reader.held_up():
+                _refuse_held_up(settings, row.name)
     finally:
         reader.close()
+
+
+def _say_of_offset(reader: Reader, follow: bool) -> None:
+    """Name the partitions that don't have the first offset asked for: not yet, or no more."""
+    for (topic, number), (low, end) in reader.spans.items():
+        if reader.first > end:
+            then = "waiting for it" if follow else "nothing of it is shown"
+            click.echo(
+                f"{topic} partition {number} ends at {end}, before offset {reader.first}: {then}",
+                err=True,
+            )
+        elif 0 < reader.first < low:
+            click.echo(
+                f"{topic} partition {number} begins at {low}: what was before is gone", err=True
+            )
+
+
+def _refuse_held_up(settings: Settings, topic: str) -> None:
+    """ClickException if what couldn't be read won't soon be: an open transaction, by its name."""
+    try:
+        found = standing(settings, [topic])
+    except BrokerError as error:
+        raise click.ClickException(f"{topic}: a transaction is open; {error}") from error
+    if found:
+        lines = "\n".join(said(one) for one in found)
+        raise click.ClickException(f"{lines}\n`soma topics abort-transaction` ends it.")
 
 
 def _wanted(

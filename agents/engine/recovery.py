@@ -1,17 +1,10 @@
 """Reading a partition's state back from its compacted topic, and its position with it."""
 
 import time
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
-from confluent_kafka import (
-    Consumer,
-    KafkaError,
-    KafkaException,
-    Message,
-    TopicPartition,
-)
+from confluent_kafka import Consumer, Message, TopicPartition
 from numpy.typing import NDArray
 
 from agents.engine.errors import UnknownVersion
@@ -22,9 +15,9 @@ from agents.engine.work import POSITION_KEY
 from agents.settings import Settings
 from topics import codec
 from topics.columns import UNKNOWN_SCHEMA, Columns
+from topics.reading import ends_of, read_to
 
 CHUNK = 10_000  # rows decoded at a time
-_SILENCE_S = 30.0  # without any answer: the broker is gone
 
 
 def reader(settings: Settings, group: str, topics: list[tuple[str, int]]) -> Consumer:
@@ -48,42 +41,17 @@ def reader(settings: Settings, group: str, topics: list[tuple[str, int]]) -> Con
     return consumer
 
 
-def read_to_end(consumer: Consumer, partitions: int, chunk: int = CHUNK) -> Iterator[list[Message]]:
-    """Lists of messages, until each of the consumer's partitions has been read to its end."""
-    heard = time.monotonic()
-    ends: set[tuple[str | None, int | None]] = set()
-    while len(ends) < partitions:
-        found: list[Message] = []
-        for message in consumer.consume(chunk, 0.02):
-            error = message.error()
-            if error is None:
-                found.append(message)
-            elif error.code() == KafkaError._PARTITION_EOF:
-                ends.add((message.topic(), message.partition()))
-            elif error.code() not in _PASSING:
-                raise KafkaException(error)
-        if found:
-            heard = time.monotonic()
-            yield found
-        elif time.monotonic() - heard > _SILENCE_S:
-            raise KafkaException(KafkaError(KafkaError._TIMED_OUT, "no answer while reading state"))
-
-
-_PASSING = (KafkaError._ALL_BROKERS_DOWN, KafkaError._TRANSPORT, KafkaError._RESOLVE)
-
-
 def recover(settings: Settings, plan: Plan, partition: int, fold: Fold) -> Recovered:
     """Load the state of one partition into a fresh fold, and find its last epoch.
 
     Raises UnknownVersion for a row that this version can't read; KafkaException.
     """
     began = time.monotonic()
-    consumer = reader(
-        settings, "soma-recovery", [(plan.state, partition), (plan.epochs, partition)]
-    )
+    places = [(plan.state, partition), (plan.epochs, partition)]
+    consumer = reader(settings, "soma-recovery", places)
     loader = Loader(plan, partition, fold)
     try:
-        for messages in read_to_end(consumer, 2):
+        for messages in read_to(consumer, ends_of(consumer, places), CHUNK):
             loader.take(messages)
     finally:
         consumer.close()

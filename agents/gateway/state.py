@@ -10,10 +10,11 @@ from dataclasses import dataclass, field
 from confluent_kafka import Message
 
 from agents.engine.errors import UnknownVersion
-from agents.engine.recovery import read_to_end, reader
+from agents.engine.recovery import reader
 from agents.gateway.writer import STATE, STATE_KEY
 from agents.settings import Settings
 from topics import codec
+from topics.reading import ends_of, read_to
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,9 +32,10 @@ def load(settings: Settings, partitions: set[int], topic_id: str) -> dict[int, S
     """
     last: dict[int, Message] = {}
     topic = settings.topic(STATE)
-    consumer = reader(settings, "soma-recovery", [(topic, number) for number in partitions])
+    places = [(topic, number) for number in partitions]
+    consumer = reader(settings, "soma-recovery", places)
     try:
-        for messages in read_to_end(consumer, len(partitions)):
+        for messages in read_to(consumer, ends_of(consumer, places)):
             for message in messages:
                 if message.key() == STATE_KEY:
                     last[message.partition() or 0] = message

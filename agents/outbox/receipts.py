@@ -1,11 +1,10 @@
 """Receipts: which rows a shard's last transaction sent, written in that transaction itself."""
 
 import asyncio
-import time
 from collections.abc import Iterable
 
 import numpy as np
-from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
+from confluent_kafka import Consumer, TopicPartition
 
 from agents.engine.builder import RawBuilder
 from agents.engine.records import frame_one
@@ -13,6 +12,7 @@ from agents.outbox import RECEIPTS
 from agents.settings import Settings
 from topics import codec
 from topics.partition import partition_of
+from topics.reading import Place, ends_of, read_to
 
 SCHEMA = "outbox_receipt"
 ANSWER_S = 30.0
@@ -75,45 +75,21 @@ class Receipts:
         ends = self._ends({self.partition(shard) for shard in wanted.values()})
         consumer = self._consumer("read_committed")
         try:
-            topic = self._settings.topic(RECEIPTS)
-            consumer.assign([TopicPartition(topic, partition, 0) for partition in ends])
-            heard = time.monotonic()
-            while ends:
-                messages = consumer.consume(500, 0.05)
+            consumer.assign([TopicPartition(*place, 0) for place in ends])
+            for messages in read_to(consumer, ends, silence_s=ANSWER_S):
                 for message in messages:
-                    if (error := message.error()) is not None:
-                        self._note_end(error, message.partition(), message.offset(), ends)
-                    elif (shard := wanted.get(message.key() or b"")) is not None:
+                    if (shard := wanted.get(message.key() or b"")) is not None:
                         last[shard] = message.value() or b""
-                if messages:
-                    heard = time.monotonic()
-                elif time.monotonic() - heard > ANSWER_S:
-                    why = "receipts can't be read to their end: a transaction stays open"
-                    raise KafkaException(KafkaError(KafkaError._TIMED_OUT, why))
         finally:
             consumer.close()
         return {shard: _ids(last.get(shard)) for shard in wanted.values()}
 
-    @staticmethod
-    def _note_end(
-        error: KafkaError, partition: int | None, offset: int | None, ends: dict[int, int]
-    ) -> None:
-        if error.code() == KafkaError._PARTITION_EOF:
-            if partition in ends and (offset or 0) >= ends[partition]:
-                del ends[partition]
-        elif error.code() not in (KafkaError._ALL_BROKERS_DOWN, KafkaError._TRANSPORT):
-            raise KafkaException(error)
-
-    def _ends(self, partitions: Iterable[int]) -> dict[int, int]:
+    def _ends(self, partitions: Iterable[int]) -> dict[Place, int]:
         """The end of each partition's log, open transactions included."""
         consumer = self._consumer("read_uncommitted")
         try:
             topic = self._settings.topic(RECEIPTS)
-            found = {}
-            for partition in partitions:
-                at = TopicPartition(topic, partition)
-                found[partition] = consumer.get_watermark_offsets(at, timeout=ANSWER_S)[1]
-            return found
+            return ends_of(consumer, [(topic, partition) for partition in partitions], ANSWER_S)
         finally:
             consumer.close()
 

@@ -16,6 +16,7 @@ from confluent_kafka.admin import AdminClient, OffsetSpec  # type: ignore[attr-d
 
 from agents.settings import Settings
 from topics import codec
+from topics.reading import UNSETTLED, read_to
 
 MARKS = "soma.imports"
 ASK_S = 10.0
@@ -23,14 +24,6 @@ ASK_S = 10.0
 # aborts it: 60 s, and it looks every 10 s.
 WAIT_S = 90.0
 POLL_S = 0.2
-# What a broker says of a partition that is new to it or changes its leader, for as long as that
-# takes.
-_PASSING = (
-    KafkaError._NOENT,  # no leaders found
-    KafkaError.LEADER_NOT_AVAILABLE,
-    KafkaError.NOT_LEADER_FOR_PARTITION,
-    KafkaError.UNKNOWN_LEADER_EPOCH,
-)
 
 
 class LedgerError(Exception):
@@ -55,20 +48,16 @@ def last_mark(settings: Settings, partition: int, key: bytes) -> Mapping[str, An
         )
     )
     found: bytes | None = None
-    deadline = time.monotonic() + WAIT_S
     try:
         consumer.assign([place])
-        while True:
-            for message in consumer.consume(10_000, POLL_S):
-                error = message.error()
-                if error is None:
-                    found = message.value() if message.key() == key else found
-                elif error.code() == KafkaError._PARTITION_EOF and (message.offset() or 0) >= end:
-                    return codec.decode(found)[1] if found is not None else None
-            if time.monotonic() > deadline:
-                raise LedgerError(f"to read how far it came, and didn't show all in {WAIT_S:g} s")
+        for messages in read_to(consumer, {(place.topic, partition): end}, silence_s=WAIT_S):
+            for message in messages:
+                found = message.value() if message.key() == key else found
+    except KafkaException as raised:
+        raise LedgerError(f"to read how far it came: {raised.args[0].str()}") from raised
     finally:
         consumer.close()
+    return codec.decode(found)[1] if found is not None else None
 
 
 def _end(settings: Settings, place: TopicPartition) -> int:
@@ -85,6 +74,6 @@ def _end(settings: Settings, place: TopicPartition) -> int:
             return int(next(iter(answers.values())).result().offset)
         except KafkaException as raised:
             error: KafkaError = raised.args[0]
-            if error.code() not in _PASSING or time.monotonic() >= deadline:
+            if error.code() not in UNSETTLED or time.monotonic() >= deadline:
                 raise LedgerError(f"to read how far it came: {error.str()}") from raised
         time.sleep(POLL_S)

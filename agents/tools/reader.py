@@ -1,30 +1,29 @@
 """A topic's committed records, decoded for people; belongs to no consumer group."""
 
 import base64
-import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
 import click
 from confluent_kafka import (
     OFFSET_BEGINNING,
-    OFFSET_END,
     Consumer,
     KafkaError,
+    KafkaException,
     Message,
     TopicPartition,
 )
 
 from agents.settings import Settings
-from agents.tools.known import partitions_of
+from agents.tools.known import ANSWER_S, partitions_of
 from topics import codec
 from topics.catalogue import CATALOGUE, dlq_of
 from topics.partition import partition_of
+from topics.reading import Place, ends_of, read_to, span_of
 
 POLL_S = 0.1
 POLL_MAX = 500
-SILENCE_S = 30.0  # a broker that is gone for so long is said
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,35 +84,59 @@ class Reader:
     ) -> None:
         """`start`: 'beginning', 'end' or an offset of each partition; `of`: only this tenant's."""
         self.topic = settings.topic(topic)
+        self._settings = settings
         self._consumer = Consumer(
             settings.librdkafka(
                 group_id=settings.prefix("watch"),  # never joined: partitions are assigned by hand
                 isolation_level="read_committed",
                 enable_auto_commit=False,
                 enable_partition_eof=True,
-                auto_offset_reset="earliest",
+                auto_offset_reset="error",
                 fetch_queue_backoff_ms=10,
                 queued_max_messages_kbytes=16_384,
                 error_cb=_say_if_away,
             )
         )
-        self._open = partitions_of(self._consumer, settings, topic)
+        partitions = partitions_of(self._consumer, settings, topic)
         if of is not None:
-            self._open = {partition_of(of, len(self._open))}
-        at = {"beginning": OFFSET_BEGINNING, "end": OFFSET_END}.get(start)
-        offset = int(start) if at is None else at
-        self._consumer.assign([TopicPartition(self.topic, p, offset) for p in self._open])
+            partitions = {partition_of(of, len(partitions))}
+        self.first = int(start) if start.isdecimal() else 0  # offsets before it aren't wanted
+        self.spans = self._asked({(self.topic, number) for number in partitions})
+        starts = [self._start(place, start) for place in self.spans]
+        self._ends = {
+            (one.topic, one.partition): end
+            for one in starts
+            if one.offset < (end := self.spans[one.topic, one.partition][1])
+        }
+        self._consumer.assign(starts)
+
+    def _asked(self, places: Iterable[Place]) -> dict[Place, tuple[int, int]]:
+        try:
+            return {place: span_of(self._consumer, place, ANSWER_S) for place in sorted(places)}
+        except KafkaException as error:
+            self._consumer.close()
+            raise self._failed(error.args[0]) from error
+
+    def _start(self, place: Place, start: str) -> TopicPartition:
+        """Where to read a partition from. An offset that the log doesn't have is never asked for:
+        from the end on its records are passed over until the offset comes.
+        """
+        low, end = self.spans[place]
+        if start == "beginning":
+            return TopicPartition(*place, OFFSET_BEGINNING)
+        return TopicPartition(*place, end if start == "end" else min(max(low, self.first), end))
 
     def records(self, follow: bool = True) -> Iterator[Message]:
-        """Messages in the order of each partition; without `follow` until the end is reached."""
-        heard = time.monotonic()
-        while follow or self._open:
-            messages = self.read()
-            yield from messages
-            if messages:
-                heard = time.monotonic()
-            elif self._open and time.monotonic() - heard > SILENCE_S:
-                raise click.ClickException(f"{self.topic}: nothing heard for {SILENCE_S:g} s")
+        """Messages in the order of each partition; without `follow` to the end as it was at the
+        start: the last stable offset.
+        """
+        while follow:
+            yield from self.read()
+        try:
+            for messages in read_to(self._consumer, self._ends, POLL_MAX, POLL_S):
+                yield from messages
+        except KafkaException as error:
+            raise self._failed(error.args[0]) from error
 
     def read(self) -> list[Message]:
         """What comes within POLL_S, at most POLL_MAX messages."""
@@ -121,12 +144,31 @@ class Reader:
         for message in self._consumer.consume(POLL_MAX, POLL_S):
             error = message.error()
             if error is None:
-                good.append(message)
-            elif error.code() == KafkaError._PARTITION_EOF:
-                self._open.discard(message.partition() or 0)
-            elif not error.retriable():
-                raise click.ClickException(f"{self.topic}: {error.str()}")
+                if (message.offset() or 0) >= self.first:
+                    good.append(message)
+            elif error.code() != KafkaError._PARTITION_EOF and not error.retriable():
+                raise self._failed(error)
         return good
+
+    def held_up(self) -> bool:
+        """Whether the log of a partition went on behind its stable end, and still does: a
+        transaction is open there, and what is committed behind it can't be read.
+        """
+        group, isolation = self._settings.prefix("watch"), "read_uncommitted"
+        whole = Consumer(self._settings.librdkafka(group_id=group, isolation_level=isolation))
+        try:
+            ends = ends_of(whole, self.spans)
+            stable = ends_of(self._consumer, self.spans)
+        except KafkaException as error:
+            raise self._failed(error.args[0]) from error
+        finally:
+            whole.close()
+        return any(ends[place] > stable[place] for place in ends)
+
+    def _failed(self, error: KafkaError) -> click.ClickException:
+        if error.code() == KafkaError._AUTO_OFFSET_RESET:
+            return click.ClickException(f"{self.topic}: what came next is gone from the log")
+        return click.ClickException(f"{self.topic}: {error.str()}")
 
     def close(self) -> None:
         """Let the broker go."""

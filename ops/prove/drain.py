@@ -9,7 +9,8 @@ from ops.prove.check import POSITION_KEY
 from ops.prove.reader import consumer, physical
 from ops.prove.wire import Wire
 
-IDLE_S = 0.5  # a pass over the topics ends when nothing came for so long
+IDLE_S = 0.5  # a pass over the topics ends when nothing came for so long,
+PASS_S = 10.0  # and is cut off after so long
 
 
 class Drain:
@@ -38,8 +39,7 @@ class Drain:
         until, passes = time.monotonic() + timeout_s, 0
         while time.monotonic() < until:
             tend()
-            self._pass()
-            passes = passes + 1 if not self.behind() else 0
+            passes = passes + 1 if self._pass() and not self.behind() else 0
             if passes == len(self.stages):
                 return True
         return False
@@ -66,11 +66,16 @@ class Drain:
         """Let the consumer go."""
         self.reader.close()
 
-    def _pass(self, idle_s: float = IDLE_S) -> None:
+    def _pass(self, idle_s: float = IDLE_S) -> bool:
+        """Read on; whether nothing more came, or it was cut off since somebody writes on."""
+        until = time.monotonic() + PASS_S
         while messages := self.reader.consume(5000, idle_s):
             for message in messages:
                 if message.error() is None:
                     self._take(message)
+            if time.monotonic() > until:
+                return False
+        return True
 
     def _take(self, message: Message) -> None:
         place = (message.topic() or "", message.partition() or 0)

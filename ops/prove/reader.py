@@ -75,23 +75,30 @@ def _bytes(value: object) -> bytes | None:
 
 
 def read_all(bootstrap: str, topic: str) -> Iterator[Record]:
-    """Every committed record of a topic as it stands now, partitions mixed."""
+    """Every committed record of a topic as it stands now, partitions mixed.
+
+    The stable end is asked for first, and the position says when it is reached: others may go on
+    writing, and markers of transactions take offsets too.
+    """
     reader, places = consumer(bootstrap, [topic])
-    open_parts = {place.partition for place in places}
     idle = 0.0
     try:
-        while open_parts:
+        ends = {p.partition: reader.get_watermark_offsets(p, timeout=30)[1] for p in places}
+        left = {number: end for number, end in ends.items() if end > 0}
+        while left:
             messages = reader.consume(5000, 0.2)
             idle = 0.0 if messages else idle + 0.2
             if idle > READ_TIMEOUT_S:
-                raise TimeoutError(f"{topic}: partitions {sorted(open_parts)} don't end")
+                raise TimeoutError(f"{topic}: partitions {sorted(left)} don't come to their end")
             for message in messages:
                 error = message.error()
                 if error is None:
-                    yield record_of(message)
-                elif error.code() == KafkaError._PARTITION_EOF:
-                    open_parts.discard(message.partition() or 0)
-                elif not error.retriable():
+                    if (message.offset() or 0) < ends[message.partition() or 0]:
+                        yield record_of(message)
+                elif error.code() != KafkaError._PARTITION_EOF and not error.retriable():
                     raise RuntimeError(f"{topic}: {error}")
+            for at in reader.position([TopicPartition(topic, number) for number in left]):
+                if at.offset >= left[at.partition]:
+                    del left[at.partition]
     finally:
         reader.close()

@@ -7,7 +7,8 @@ import sys
 import time
 from collections.abc import Sequence
 
-from confluent_kafka import Producer
+from confluent_kafka import Producer, TopicPartition
+from confluent_kafka.admin import AdminClient
 
 from agents.settings import Settings
 from tests.live.helpers import REPO, environment, eventually, produce, read, soma
@@ -230,6 +231,52 @@ def test_watch_stops_after_a_count_and_at_an_offset(topics: Settings) -> None:
         "watch", TOPIC, "--from", "4", "--tenant", "a", "--count", "3", env=environment(topics)
     )
     assert [json.loads(one)["vector"] for one in shown.stdout.splitlines()] == [[4.0], [5.0], [6.0]]
+
+
+def test_an_offset_that_is_not_there_yet_is_waited_for(topics: Settings) -> None:
+    """A partition that ends before it doesn't begin anew; what comes before it isn't shown."""
+    where = partition_of(b"a", topics.topics_partitions)
+    produce(topics, TOPIC, [(b"a", line("a", vector=[k]).encode()) for k in range(2)])
+    words = ("watch", TOPIC, "--from", "3", "--tenant", "a")
+    stopped = soma(*words, "--no-follow", env=environment(topics))
+    assert (stopped.returncode, stopped.stdout) == (0, "")
+    ends = f"{TOPIC} partition {where} ends at 2, before offset 3: "
+    assert ends + "nothing of it is shown" in stopped.stderr
+    watching = subprocess.Popen(
+        [sys.executable, "-m", "agents.cli", *words, "--count", "2"],
+        env=environment(topics), cwd=REPO, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        text=True,
+    )  # fmt: skip
+    try:
+        assert watching.stderr is not None
+        while ends + "waiting for it" not in watching.stderr.readline():
+            pass
+        produce(topics, TOPIC, [(b"a", line("a", vector=[k]).encode()) for k in range(2, 6)])
+        shown, _ = watching.communicate(timeout=30)
+    finally:
+        watching.kill()
+    assert [json.loads(one)["vector"] for one in shown.splitlines()] == [[3.0], [4.0]]
+
+
+def test_an_offset_that_is_gone_is_named(topics: Settings) -> None:
+    where = partition_of(b"a", topics.topics_partitions)
+    produce(topics, TOPIC, [(b"a", line("a", vector=[k]).encode()) for k in range(9)])
+    name = topics.topic(TOPIC)
+    admin = AdminClient(topics.librdkafka())  # an answer comes while it lives
+    asked = admin.delete_records([TopicPartition(name, where, 5)])
+    assert [one.result(30).low_watermark for one in asked.values()] == [5]
+    done = soma("watch", TOPIC, "--from", "3", "--no-follow", env=environment(topics))
+    assert [json.loads(one)["vector"] for one in done.stdout.splitlines()] == [[5], [6], [7], [8]]
+    assert f"{TOPIC} partition {where} begins at 5: what was before is gone" in done.stderr
+
+
+def test_an_offset_beyond_kafkas_is_one_line(topics: Settings) -> None:
+    done = soma("watch", TOPIC, "--from", "9223372036854775808", env=environment(topics))
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "neither beginning nor end nor an offset (0 to 9223372036854775807)" in done.stderr
+    last = soma("watch", TOPIC, "--from", str(2**63 - 1), "--no-follow", env=environment(topics))
+    assert (last.returncode, last.stdout) == (0, "")
+    assert "Traceback" not in done.stderr + last.stderr
 
 
 def test_watch_ends_when_its_reader_does(topics: Settings) -> None:
