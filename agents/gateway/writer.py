@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import time
 
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
@@ -15,6 +16,7 @@ STATE = "soma.gateway.state"
 STATE_KEY = b"gateway"
 PRODUCED_BYTES_MAX = 16 << 20  # the broker's own limit is what counts
 DETAIL_MAX = 500  # characters
+SILENCE_S = 30.0
 
 logger = logging.getLogger(__name__)
 Headers = list[tuple[str, str | bytes | None]]
@@ -25,6 +27,7 @@ class Writer:
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
+        self._heard = time.monotonic()
         self._producer = Producer(
             settings.librdkafka(
                 **{
@@ -38,8 +41,17 @@ class Writer:
         )
 
     def poll(self) -> None:
-        """Hear what has been acknowledged."""
-        self._producer.poll(0)
+        """Hear what has been acknowledged; say so if nothing has been for long."""
+        now = time.monotonic()
+        if self._producer.poll(0) or not len(self._producer):
+            self._heard = now
+        elif now - self._heard > SILENCE_S:
+            self._heard = now
+            logger.warning(
+                "Kafka has acknowledged nothing for %g s: %d records of the gateway wait (state, "
+                "dead letters); their tenants' events wait with them",
+                SILENCE_S, len(self._producer),
+            )  # fmt: skip
 
     def state(
         self, partition: int, topic_id: str, next_offset: int, behind: dict[str, int]
