@@ -26,13 +26,16 @@ CLOCKS_MS = 60_000  # our clock may differ from the broker's by so much
 logger = logging.getLogger(__name__)
 
 
-def consumer_of(settings: Settings, name: str) -> Consumer:
-    """A consumer of the group `projection.<name>`; its owner stores offsets when they are done."""
+def consumer_of(settings: Settings, name: str, reset: str = "earliest") -> Consumer:
+    """A consumer of the group `projection.<name>`; its owner stores offsets when they are done.
+
+    `reset`: where it goes on by itself when the log has its position no more; "error": nowhere.
+    """
     return Consumer(
         settings.librdkafka(
             group_id=settings.prefix(f"projection.{name}"),
             isolation_level="read_committed",
-            auto_offset_reset="earliest",
+            auto_offset_reset=reset,
             enable_auto_offset_store=False,  # the client commits each second what is stored
             auto_commit_interval_ms=1000,
             enable_partition_eof=True,
@@ -84,8 +87,13 @@ class Log:
     def done(self, upto: dict[int, int]) -> None:
         """The store has everything before these offsets."""
         # Between the last record and an end there are only the markers of transactions.
-        self._done |= {p: max(offset, self._ends.get(p, 0)) for p, offset in upto.items()}
-        offsets = [TopicPartition(self.topic, p, offset) for p, offset in upto.items()]
+        passed = {p: max(offset, self._ends.get(p, 0)) for p, offset in upto.items()}
+        self._done |= passed
+        self._tell(passed)
+
+    def _tell(self, done: dict[int, int]) -> None:
+        """The group: for lag tools, markers count as done too, or an idle partition lags by one."""
+        offsets = [TopicPartition(self.topic, p, offset) for p, offset in done.items()]
         try:
             self._consumer.store_offsets(offsets=offsets)
         except KafkaException as error:
@@ -129,6 +137,7 @@ class Log:
             self._ends[partition] = message.offset() or 0
             if partition in self._done and partition not in self.waiting.upto:
                 self._done[partition] = self._ends[partition]
+                self._tell({partition: self._ends[partition]})
         elif error.fatal():
             raise KafkaException(error)
         else:

@@ -192,6 +192,7 @@ class TopicToTable:
             stream.unplace(written.overtaken)
             if not written.overtaken:
                 self._moved(moves)
+                stream.done(ends)
         if self._what.target.days and time.monotonic() >= self._drop_at:
             self._drop_at = time.monotonic() + DROP_DAYS_S
             for day in self.store.drop_before(self._first_day()):

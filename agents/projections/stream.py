@@ -50,7 +50,7 @@ class Stream:
         self._paused = False
         self._named_at = 0.0
         self._admin = AdminClient(settings.librdkafka())
-        self._consumer = consumer_of(settings, name)
+        self._consumer = consumer_of(settings, name, reset="error")
         self._consumer.subscribe(
             [self.topic], on_assign=self._assigned, on_revoke=self._revoked, on_lost=self._revoked
         )
@@ -83,6 +83,8 @@ class Stream:
         try:
             low, high = self._consumer.get_watermark_offsets(at, timeout=ANSWER_S)
             at.offset = min(max(offset, low), high)
+            if at.offset != offset and not self._name_topic():
+                return None  # the offset is another topic's, or nobody says: asked again
             self._consumer.seek(at)
         except KafkaException as error:
             # Fetching hasn't begun yet, or the broker is away: asked again with the next turn.
@@ -110,7 +112,11 @@ class Stream:
 
     def done(self, upto: Mapping[int, int]) -> None:
         """The store has everything before these offsets: says so to the group."""
-        offsets = [TopicPartition(self.topic, p, offset) for p, offset in upto.items()]
+        # For lag tools: behind the last record there are only markers, which count as done.
+        ends = {p: end for p, end in self.ends.items() if p not in self.waiting.upto}
+        offsets = [
+            TopicPartition(self.topic, p, max(offset, ends.get(p, 0))) for p, offset in upto.items()
+        ]
         try:
             self._consumer.store_offsets(offsets=offsets)
         except KafkaException as error:
@@ -150,6 +156,8 @@ class Stream:
         if error.code() == KafkaError._PARTITION_EOF:
             if partition in self._next:
                 self.ends[partition] = message.offset() or 0
+        elif error.code() == KafkaError._AUTO_OFFSET_RESET:
+            self.unplace([partition])  # deleted before it was read: named when it is placed
         elif error.fatal():
             raise KafkaException(error)
         else:
@@ -175,17 +183,21 @@ class Stream:
             self._next.pop(partition, None)
             self.ends.pop(partition, None)
 
-    def _name_topic(self) -> None:
-        """Ask for the topic's id; if it is another, all partitions are to be placed anew."""
+    def _name_topic(self) -> bool:
+        """Ask for the topic's id; if it is another, all partitions are to be placed anew.
+
+        Whether it is known to be the same.
+        """
         self._named_at = time.monotonic()
         try:
             found = topic_ids(self._admin, [self.topic]).get(self.topic, "")
         except BrokerError as error:
             logger.warning("%s: its id isn't known yet: %s", self.topic, error)
-            return
+            return False
         if not found:
             logger.warning("%s isn't there: `soma topics apply` makes it", self.topic)
         before, self.topic_id = self.topic_id, found
         if before and before != found:
             logger.warning("%s was made anew: reading it from its beginning", self.topic)
             self.unplace(list(self._next))
+        return bool(found) and before == found
