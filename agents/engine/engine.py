@@ -21,6 +21,7 @@ from faust.types import TP
 
 from agents.engine import metrics
 from agents.engine.errors import Fenced
+from agents.engine.held import HeldUp
 from agents.engine.partition import Partition
 from agents.engine.plan import Plan, defaults_of
 from agents.engine.position import Input, Recovered
@@ -105,6 +106,7 @@ class Engine:
         self._told: set[UnderWay] = set()
         self._rejoin_at = 0.0
         self._security = security(settings)
+        self.held_up = HeldUp()
 
     # --- assignment -----------------------------------------------------------------------
 
@@ -242,6 +244,7 @@ class Engine:
             await self._watch_ids()
             await self._watch_fenced()
             self._watch_policies(time.monotonic())
+            self._watch_held()
             running = [p for p in self.partitions.values() if p.phase == "running"]
             metrics.RECOVERY.set(len(running) / len(self.partitions) if self.partitions else 1.0)
             if time.monotonic() - hinted > HINT_S:
@@ -296,9 +299,17 @@ class Engine:
             )  # fmt: skip
         self._told = long
 
+    def _watch_held(self) -> None:
+        """Show what nobody can read: behind a transaction that stays open."""
+        ends = self.consumer.ends if self.consumer is not None else {}
+        owners = {tp: p.plan.processor.name for tp, p in self.partitions.items()}
+        long = self.held_up.look(ends, owners, time.time())
+        for tp, partition in self.partitions.items():
+            partition.hold_up(long.get(tp, 0))
+
     async def _hint(self) -> None:
         """Commit offsets to the group for lag tools. Nothing relies on them: errors only show."""
-        current = {tp: p.committed for tp, p in self.partitions.items() if p.committed >= 0}
+        current = {tp: p.done for tp, p in self.partitions.items() if p.committed >= 0}
         news = {tp: offset for tp, offset in current.items() if self._hinted.get(tp) != offset}
         if not news or self.consumer is None:
             return

@@ -24,7 +24,13 @@ BATCH_SECONDS = Histogram(
 TRANSACTIONS = Counter("soma_processor_transactions_total", "Committed transactions", ["processor"])
 LAG = Gauge(
     "soma_processor_lag_records",
-    "Offsets between the position and the log's stable end, as fetched last",
+    "Offsets between the position and the log's stable end, as fetched last; behind a transaction "
+    "that has been open for 10 s, the log's end",
+    ["processor", "partition"],
+)
+UNSTABLE = Gauge(
+    "soma_partition_unstable_records",
+    "Offsets behind the last stable one, as fetched last: a transaction is open there",
     ["processor", "partition"],
 )
 END_TO_END = Histogram(

@@ -21,6 +21,8 @@ def register(app: faust.App, engine: Engine) -> None:
             "assigned": engine.assigned,
             "partitions": partitions,
         }
+        if held := engine.held_up.shown():  # ready all the same: another's transaction is open
+            answer["held_up"] = held
         return self.json(answer, status=200 if good else 503)
 
     @app.page("/metrics")

@@ -96,11 +96,12 @@ class BatchThread(driver.AIOKafkaConsumerThread):
         now = time.monotonic()
         result = {}
         for tp in active or found:
-            batches = found.get(tp, [])
-            if not batches and now - self.told.get(tp, 0.0) < QUIET_S:
-                continue
             state = states.state_value(TopicPartition(tp.topic, tp.partition)) if states else None
             if state is None or not state.has_valid_position:
+                continue
+            self.consumer.ends[tp] = state.lso or 0, state.highwater or 0
+            batches = found.get(tp, [])
+            if not batches and now - self.told.get(tp, 0.0) < QUIET_S:
                 continue
             self.told[tp] = now
             result[tp] = Fetched(self.tags[tp], batches, state.position, state.lso or 0)
@@ -132,6 +133,7 @@ class BatchConsumer(driver.Consumer):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         self.held: set[TP] = set()
         self.lost: set[TP] = set()  # whose position the log no longer (or not yet) has
+        self.ends: dict[TP, tuple[int, int]] = {}  # last stable offset and high watermark
         super().__init__(*args, **kwargs)
 
     def _new_consumer_thread(self) -> BatchThread:
