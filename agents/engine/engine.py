@@ -305,7 +305,7 @@ class Engine:
         owners = {tp: p.plan.processor.name for tp, p in self.partitions.items()}
         long = self.held_up.look(ends, owners, time.time())
         for tp, partition in self.partitions.items():
-            partition.hold_up(long.get(tp, 0))
+            partition.unreadable = long.get(tp, 0)
 
     async def _hint(self) -> None:
         """Commit offsets to the group for lag tools. Nothing relies on them: errors only show."""

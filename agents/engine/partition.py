@@ -74,7 +74,8 @@ class Partition:
         self._labels = (plan.processor.name, str(partition))
         self._waiting: deque[RawBatch] = deque()
         self._records = self._bytes = 0
-        self._seen = self._stable = self._end = self._unreadable = 0
+        self._seen = self._stable = self._end = 0
+        self.unreadable = 0  # offsets behind the stable end that stay so
         self._tag = -1
         self._next = 0  # first offset not folded yet
         self._wake = asyncio.Event()
@@ -106,12 +107,6 @@ class Partition:
         if self._bytes > WAITING_BYTES_MAX:
             self.host.hold(self.tp)
         self._wake.set()
-
-    def hold_up(self, records: int) -> None:
-        """So many offsets behind the stable end can't be read: a transaction stays open there."""
-        if records != self._unreadable:
-            self._unreadable = records
-            self._show_lag()
 
     @property
     def done(self) -> int:
@@ -377,7 +372,7 @@ class Partition:
         """At each fetch and each commit: what is fetched, or just being folded, isn't done."""
         done = self.committed >= self._end and self._seen >= self._stable
         behind = 0 if done else max(0, self._stable - self.committed)
-        metrics.LAG.labels(*self._labels).set(behind + self._unreadable)
+        metrics.LAG.labels(*self._labels).set(behind + self.unreadable)
 
     def _ask(self, questions: list[Question]) -> None:
         """Ask the remote policy: only what is committed, for nothing else needs an answer."""

@@ -26,16 +26,13 @@ CLOCKS_MS = 60_000  # our clock may differ from the broker's by so much
 logger = logging.getLogger(__name__)
 
 
-def consumer_of(settings: Settings, name: str, reset: str = "earliest") -> Consumer:
-    """A consumer of the group `projection.<name>`; its owner stores offsets when they are done.
-
-    `reset`: where it goes on by itself when the log has its position no more; "error": nowhere.
-    """
+def consumer_of(settings: Settings, name: str) -> Consumer:
+    """A consumer of the group `projection.<name>`; its owner stores offsets when they are done."""
     return Consumer(
         settings.librdkafka(
             group_id=settings.prefix(f"projection.{name}"),
             isolation_level="read_committed",
-            auto_offset_reset=reset,
+            auto_offset_reset="earliest",
             enable_auto_offset_store=False,  # the client commits each second what is stored
             auto_commit_interval_ms=1000,
             enable_partition_eof=True,

@@ -50,7 +50,7 @@ class Stream:
         self._paused = False
         self._named_at = 0.0
         self._admin = AdminClient(settings.librdkafka())
-        self._consumer = consumer_of(settings, name, reset="error")
+        self._consumer = consumer_of(settings, name)
         self._consumer.subscribe(
             [self.topic], on_assign=self._assigned, on_revoke=self._revoked, on_lost=self._revoked
         )
@@ -156,8 +156,6 @@ class Stream:
         if error.code() == KafkaError._PARTITION_EOF:
             if partition in self._next:
                 self.ends[partition] = message.offset() or 0
-        elif error.code() == KafkaError._AUTO_OFFSET_RESET:
-            self.unplace([partition])  # deleted before it was read: named when it is placed
         elif error.fatal():
             raise KafkaException(error)
         else:

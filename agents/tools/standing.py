@@ -47,7 +47,7 @@ def said(one: Open) -> str:
         f"transactional id {one.transactional_id!r} (producer {one.producer_id}; the broker ends "
         f"it after {one.timeout_ms / 1000:g} s)"
         if one.transactional_id
-        else f"producer {one.producer_id} (no broker coordinates it: it ends by hand only)"
+        else f"producer {one.producer_id} (no broker coordinates it: only a hand ends it)"
     )
     return (
         f"{one.topic} partition {one.partition}: nothing from offset {one.first_offset} on can be "
