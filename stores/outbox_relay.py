@@ -15,7 +15,7 @@ import asyncpg
 
 from stores import migrations
 from stores import outbox_sql as sql
-from stores.postgres import PostgresError, connect, connected, quoted, said
+from stores.postgres import STATEMENT_S, PostgresError, connect, connected, quoted, said
 from stores.projection_store import LOST, NotMigratedError, StoreDownError
 
 PRESENT = 200  # the lock that every relay holds shared: so many are alive
@@ -195,7 +195,8 @@ class Keeper:
         lost: Callable[[], None],
     ) -> "Keeper":  # fmt: skip
         """Connect, say that we are here, and listen. `NotMigratedError`, `StoreDownError`."""
-        connection = await _connect(dsn, schema, "soma relay keeper")
+        # One that isn't answered for so long has lost its locks: it needn't wait any longer.
+        connection = await _connect(dsn, schema, "soma relay keeper", SILENCE_S)
         try:
             steps = await migrations.status(connection, schema, migrations.load())
             pending = [step for step in steps if step.state == "pending"]
@@ -272,9 +273,9 @@ class Keeper:
         self._connection.terminate()
 
 
-async def _connect(dsn: str, schema: str, name: str) -> Any:
+async def _connect(dsn: str, schema: str, name: str, statement_s: float = STATEMENT_S) -> Any:
     try:
-        connection = await connect(dsn, name)
+        connection = await connect(dsn, name, statement_s)
     except PostgresError as error:
         raise StoreDownError(str(error)) from error
     try:

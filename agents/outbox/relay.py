@@ -103,7 +103,8 @@ class Relay:
         self._metrics.up.set(0)
         if first or self._why is not type(error):
             hint = "; run `soma migrate up`" if isinstance(error, NotMigratedError) else ""
-            log.warning("the outbox waits: %s%s", error, hint)
+            where = "PostgreSQL: " if isinstance(error, StoreDownError) else ""
+            log.warning("the outbox waits: %s%s%s", where, error, hint)
         self._why = type(error)
         with suppress(TimeoutError):
             await asyncio.wait_for(self._stopping.wait(), self._backoff.left)
