@@ -128,9 +128,17 @@ class Stream:
         self._consumer.pause(self._consumer.assignment())
 
     def resume(self) -> None:
-        """Read on."""
+        """Read on. Where the log begins behind our place by now, it is to be placed anew."""
         self._paused = False
+        try:
+            self.unplace([p for p, offset in self._next.items() if self._low(p) > offset])
+        except KafkaException as error:
+            logger.warning("%s: whether all is there still isn't known: %s", self.topic, error)
         self._consumer.resume([TopicPartition(self.topic, p) for p in self._next])
+
+    def _low(self, partition: int) -> int:
+        at = TopicPartition(self.topic, partition)
+        return int(self._consumer.get_watermark_offsets(at, timeout=ANSWER_S)[0])
 
     def lag(self, held: Mapping[int, int]) -> dict[int, int]:
         """Partition -> records behind the store's position (`held`), of the partitions placed."""

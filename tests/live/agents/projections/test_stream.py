@@ -1,12 +1,15 @@
-"""A stream's place in its log, as lag tools see it."""
+"""A stream's place in its log: nothing is passed over in silence, and lag tools see its end."""
 
+import logging
+
+import pytest
 from confluent_kafka import ConsumerGroupTopicPartitions, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, OffsetSpec  # type: ignore[attr-defined]
 
 from agents.gateway.inbox import Inbox
 from agents.projections.stream import Stream
 from agents.settings import Settings
-from tests.live.helpers import eventually
+from tests.live.helpers import eventually, produce
 
 TOPIC = "memory.events"
 
@@ -33,6 +36,30 @@ def offsets(stream: Stream, inbox: Inbox, count: int) -> list[int | None]:
 
     eventually(come, 30.0, f"{count} records come")
     return [message.offset() for message in inbox.messages()]
+
+
+def test_what_was_deleted_while_it_paused_is_named(
+    topics: Settings, caplog: pytest.LogCaptureFixture
+) -> None:
+    produce(topics, TOPIC, [(b"k", b"x")] * 10, partition=0)
+    inbox = Inbox()
+    stream = Stream(topics, "test", TOPIC, inbox)
+    try:
+        assert placed(stream, 0, 2) == 2
+        assert offsets(stream, inbox, 8) == [*range(2, 10)]
+        stream.pause()
+        produce(topics, TOPIC, [(b"k", b"x")] * 10, partition=0)
+        name = topics.topic(TOPIC)
+        admin = AdminClient(topics.librdkafka())  # an answer comes while it lives
+        asked = admin.delete_records([TopicPartition(name, 0, 15)])
+        assert [one.result(30).low_watermark for one in asked.values()] == [15]
+        stream.resume()
+        with caplog.at_level(logging.ERROR):
+            assert placed(stream, 0, 10) == 15
+        assert "the store is at offset 10, the log has 15 to 20: going on at 15" in caplog.text
+        assert offsets(stream, inbox, 5) == [*range(15, 20)]
+    finally:
+        stream.close()
 
 
 def test_the_group_is_told_of_markers_too(topics: Settings) -> None:
