@@ -139,7 +139,8 @@ def _list_hanging(settings: Settings, json_: bool) -> None:
 
 def _redis(settings: Settings) -> str:
     try:
-        with redis.Redis.from_url(settings.redis(), socket_timeout=ANSWER_S) as client:
+        url = settings.redis()
+        with redis.Redis.from_url(url, socket_timeout=ANSWER_S, retry=None) as client:
             return f"version {client.info('server')['redis_version']}"
     except (redis.RedisError, ValueError) as error:
         raise _silent("Redis", "SOMA_REDIS_URL", error) from error
