@@ -4,6 +4,7 @@ the way is seen from everywhere, and ended.
 
 import json
 import re
+import signal
 import urllib.request
 
 import pytest
@@ -107,3 +108,6 @@ def test_lag_is_0_when_all_is_read_and_an_open_transaction_is_seen_and_ended(
     again = soma("topics", "abort-transaction", TOPIC, str(where), "--yes", env=env)
     assert again.returncode == 1
     assert f"No transaction stays open in {TOPIC} partition {where}" in again.stderr
+
+    one.signal(signal.SIGHUP)  # its terminal is closed
+    assert one.process.wait(15) == 0, one.tail()

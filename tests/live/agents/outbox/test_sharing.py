@@ -124,14 +124,15 @@ def test_it_says_which_shards_it_has_and_where_its_metrics_are(
     assert said(1)[0].endswith("; no metrics (--metrics-port)")
 
 
-def test_sigterm_ends_it_within_five_seconds_and_leaves_no_lock(
-    ready: Settings, relay: Processes
+@pytest.mark.parametrize("ending", [signal.SIGTERM, signal.SIGHUP])
+def test_it_ends_within_five_seconds_and_leaves_no_lock(
+    ready: Settings, relay: Processes, ending: signal.Signals
 ) -> None:
     one = relay(ready)
     eventually(lambda: shares(ready) == [SHARDS], 60.0)
     asked(ready, lambda c: add(c, "acme", 0))
     began = time.monotonic()
-    one.send_signal(signal.SIGTERM)
+    one.send_signal(ending)
     assert one.wait(10.0) == 0
     assert time.monotonic() - began < 5.0
     assert eventually(lambda: not owners(ready))
