@@ -15,6 +15,7 @@ from agents.segmentation import settings
 from agents.segmentation.bocpd import bocpd
 from agents.segmentation.glr import SIDE, glr
 from agents.segmentation.hmm import hmm, rest
+from agents.segmentation.points import push
 from agents.segmentation.rule import (
     LIMIT,
     RING,
@@ -25,7 +26,6 @@ from agents.segmentation.rule import (
     Work,
     entry,
     kernel,
-    push,
 )
 
 LEADER_CHANGE, MAX_DWELL, CPD, HMM, THRESHOLD = range(5)

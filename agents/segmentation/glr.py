@@ -11,8 +11,9 @@ stands, and the segment begins anew at k. `scale` is the median step of the last
 standard deviation; where most points stand still, a thousandth of the series' spread. (That as a
 lower bound everywhere made a series deaf for ten thousands of points after one wild value.)
 `changes` counts those declared, each fading with a half-life in points: a series that keeps
-changing becomes harder to impress, but never deaf. A single wild point between two others is left
-out of the sums once no change can lie at it any more.
+changing becomes harder to impress, but never deaf. Glitches, and a leap to the
+segment's first point, stay out of the sums (see `points`): one would outweigh all that comes until
+the next change. So would a noise a thousand times what it is now: its sums are forgotten.
 
 Source: D. Siegmund and E. S. Venkatraman, "Using the Generalized Likelihood Ratio Statistic for
 Sequential Detection of a Change-Point", Annals of Statistics 23 (1995), with an AR(1) in place of a
@@ -23,18 +24,20 @@ and F1 are .70 and .75 on the twelve of the Turing Change Point Dataset that the
 
 import math
 
-from agents.segmentation.rule import (
-    RING,
-    Bank,
-    Floats,
-    S,
-    Work,
-    entry,
-    kernel,
+from agents.segmentation.points import (
+    FAR,
+    YET,
+    calm,
+    clear_sums,
+    leap,
+    placed,
+    reach,
     restart,
-    window,
+    tame,
+    within,
 )
-from agents.segmentation.scale import scale_of
+from agents.segmentation.rule import RING, Bank, Floats, S, Work, entry, kernel, window
+from agents.segmentation.scale import WIDE, scale_of
 
 SPLITS = 100  # how far back a change may lie
 SIDE = 5  # points on each side of a split, at least
@@ -61,7 +64,9 @@ def accumulate(b: Bank, r: int, k: Work) -> int:
     first = window(b, r)
     count = b.ints[r, S.seen] - first
     scale = math.ldexp(1.0, -int(b.ints[r, S.unit]))
-    centre = b.floats[r, S.centre] * scale
+    centre = b.floats[r, S.centre]
+    far = YET * reach(b, r)
+    quiet = calm(b, r, far)
     w, f, y, ff, fy, yy = (
         b.floats[r, S.s_w],
         b.floats[r, S.s_f],
@@ -71,11 +76,12 @@ def accumulate(b: Bank, r: int, k: Work) -> int:
         b.floats[r, S.s_yy],
     )
     at = first % RING
-    before = (b.value[r, (first - 1) % RING] if first > 0 else 0.0) * scale - centre
+    before = placed(b, b.value[r, (first - 1) % RING], r, scale) if first > 0 else 0.0
     for j in range(count):
         k.w[j], k.f[j], k.y[j], k.ff[j], k.fy[j], k.yy[j] = w, f, y, ff, fy, yy
-        now = b.value[r, at] * scale - centre
-        if first + j > 0:
+        x = b.value[r, at] if quiet else tame(b, r, first + j, far)
+        now = within((x - centre) * scale, FAR)
+        if first + j > 0 and (quiet or not leap(b, r, first + j, far)):
             w += 1.0
             f += before
             y += now
@@ -108,6 +114,19 @@ def costs(
 
 
 @kernel
+def outgrow(b: Bank, r: int, least: float) -> None:
+    """Forget sums that would outweigh all to come: of a noise a thousand times what it is now."""
+    w = b.floats[r, S.s_w]
+    scale, _ = scale_of(b, r)
+    left = residual(
+        w, b.floats[r, S.s_f], b.floats[r, S.s_y], b.floats[r, S.s_ff], b.floats[r, S.s_fy],
+        b.floats[r, S.s_yy], least,
+    )  # fmt: skip
+    if left > w * (WIDE * scale) ** 2:
+        clear_sums(b, r)
+
+
+@kernel
 def floor_of(b: Bank, r: int, g: float) -> tuple[float, float]:
     """(b = 2·(g·scale)², the squared spread), in the series' unit; 0 where it never moved."""
     scale, spread = scale_of(b, r)
@@ -134,6 +153,7 @@ def glr(
     if not floor > 0.0:
         return -1, 0.0
     least = 1e-10 * variance
+    outgrow(b, r, least)
     count = accumulate(b, r, k)
     lo = max(b.ints[r, S.g_start] + SIDE, b.ints[r, S.seen] - SPLITS) - (b.ints[r, S.seen] - count)
     hi = count - SIDE + 1

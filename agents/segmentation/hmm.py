@@ -17,6 +17,8 @@ for the place. The online estimates are running means weighted by the filter.
 
 import math
 
+from agents.segmentation.points import FAR as MOST
+from agents.segmentation.points import within
 from agents.segmentation.rule import RING, Bank, S, Work, kernel
 from agents.segmentation.scale import first_of, scale_of
 
@@ -26,13 +28,7 @@ WIDE = 9.0  # VOLATILE's variance, at first, in those of STABLE
 LEAST = 4.0  # and ever
 CLIP = 4.0  # of one point's log-likelihood ratio
 NEAR, FAR = 3.0, 5.0  # standard deviations that STABLE, and VOLATILE, hear of
-STILL = 1e-12  # of the series' variance: no state's is less
-
-
-@kernel
-def within(d: float, bound: float) -> float:
-    """d, but no further than `bound` from 0."""
-    return min(bound, max(-bound, d))
+STILL = 1e-12  # of the squared spread: no state's variance is less
 
 
 @kernel
@@ -81,10 +77,9 @@ def hmm(b: Bank, r: int, w: Work, stay: float, up: float, down: float) -> tuple[
         return -1, 0.0
     if b.ints[r, S.h_since] < 0:
         begin(b, r, w)
-    x = math.ldexp(b.value[r, (count - 1) % RING], -int(b.ints[r, S.unit]))
-    if b.floats[r, S.h_variance] < STILL * b.floats[r, S.variance]:
-        _, spread = scale_of(b, r)
-        b.floats[r, S.h_variance] = max(b.floats[r, S.h_variance], STILL * spread * spread)
+    x = within(math.ldexp(b.value[r, (count - 1) % RING], -int(b.ints[r, S.unit])), MOST)
+    _, spread = scale_of(b, r)
+    b.floats[r, S.h_variance] = max(b.floats[r, S.h_variance], STILL * spread * spread)
     narrow = b.floats[r, S.h_variance]
     wide = max(b.floats[r, S.h_wide], LEAST * narrow)
     if not narrow > 0.0:

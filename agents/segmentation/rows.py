@@ -56,6 +56,7 @@ class Slots(NamedTuple):
     numbers: int
     runs: int
     settings: int
+    wild: int
 
 
 class Room(NamedTuple):
@@ -206,7 +207,7 @@ def put_common(ints: Ints, floats: Floats, r: int, part: int, c: Cols, s: Slots,
 @kernel
 def blank(c: Cols, s: Slots, k: int) -> None:
     """Make row k the row of nothing."""
-    for slot in (s.seen, s.touched, s.start, s.start_ts, s.boundaries, s.measured):
+    for slot in (s.seen, s.touched, s.start, s.start_ts, s.boundaries, s.measured, s.wild):
         c.i[slot, k] = 0
     for slot in (s.error_sum, s.confidence_sum, s.peak):
         c.f[slot, k] = 0.0
@@ -234,6 +235,7 @@ def put_rows(
         r = a.series_of[code]
         if r >= 0:
             put_common(a.bank.ints, a.bank.floats, r, FIRST_PART, c, s, k)
+            c.i[s.wild, k] = a.bank.ints[r, S.wild]
             used = put_points(a, r, c, s, k, m, out, used)
             used = put_runs(a, r, c, s, k, m, out, used)
             child = put_lists(a, r, c, s, k, child)

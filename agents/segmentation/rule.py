@@ -34,7 +34,6 @@ def kernel(law: Law) -> Law:
     return cast(Law, njit(**OPTIONS, forceinline=True)(law))
 
 
-WILD = 30.0  # median steps
 RING = 104  # points kept: the window of `glr`, the two before it, and two to spare
 RUNS = 200  # run lengths that `bocpd` keeps
 LIMIT = 1e300  # larger values count as this: their differences stay finite
@@ -46,6 +45,7 @@ WHOLE = (
     "start",  # the first point of the open segment
     "start_ts",  # its event time, µs
     "boundaries",  # reported so far
+    "wild",  # points in a row that the spread has heard a part of
 )
 COUNTS = (
     "unit",  # squares are counted in (2**unit)²
@@ -63,10 +63,10 @@ PARTS = (
     "peak",
 )
 NUMBERS = (
-    "mean",  # running mean and variance, in the unit
-    "variance",
+    "mean",  # running mean and standard deviation of the medians of five, not in the unit
+    "spread",
     "g_count",  # changes declared, as they had faded at the last
-    "centre",  # value of point g_start: the sums are of differences from it
+    "centre",  # the median of glr's first points, not in the unit: its sums are of differences
     "s_w",
     "s_f",
     "s_y",
@@ -115,6 +115,7 @@ class Columns(NamedTuple):
     start: int
     start_ts: int
     boundaries: int
+    wild: int
     unit: int
     g_start: int
     g_since: int
@@ -127,7 +128,7 @@ class Columns(NamedTuple):
     confidence_sum: int
     peak: int
     mean: int
-    variance: int
+    spread: int
     g_count: int
     centre: int
     s_w: int
@@ -205,21 +206,7 @@ def clear(b: Bank, r: int) -> None:
         b.floats[r, j] = 0.0
     b.floats[r, S.peak] = -math.inf
     b.ints[r, S.h_since] = -1
-    restart(b, r, 0)
-
-
-@kernel
-def restart(b: Bank, r: int, point: int) -> None:
-    """Let glr's segment begin at a point that is in the ring, or comes next."""
-    b.ints[r, S.g_start] = point
     b.ints[r, S.g_since] = -1
-    b.floats[r, S.centre] = b.value[r, point % RING]
-    b.floats[r, S.s_w] = 0.0
-    b.floats[r, S.s_f] = 0.0
-    b.floats[r, S.s_y] = 0.0
-    b.floats[r, S.s_ff] = 0.0
-    b.floats[r, S.s_fy] = 0.0
-    b.floats[r, S.s_yy] = 0.0
 
 
 @kernel
@@ -262,113 +249,3 @@ def remove(steps: Floats, count: int, x: float) -> None:
 def median(steps: Floats, count: int) -> float:
     """The middle one of `count` >= 1 ordered numbers, or the mean of the two."""
     return float(0.5 * steps[count // 2] + 0.5 * steps[(count - 1) // 2])
-
-
-@kernel
-def exponent(x: float) -> int:
-    """The multiple of 64 below the binary exponent of x; 0 for 0."""
-    if x == 0.0:
-        return 0
-    _, e = math.frexp(x)
-    return int(e // 64) * 64
-
-
-@kernel
-def spread(b: Bank, r: int, v: float) -> None:
-    """Take v into the running mean and variance (of the last 1,000 points or so)."""
-    e = exponent(v)
-    first = v != 0.0 and b.floats[r, S.mean] == 0.0 and b.floats[r, S.variance] == 0.0
-    if first or e > b.ints[r, S.unit] + 256:
-        rescale(b, r, e)
-    x = math.ldexp(v, -int(b.ints[r, S.unit]))
-    weight = 1.0 / min(b.ints[r, S.seen] + 1, 1000)
-    d = x - b.floats[r, S.mean]
-    b.floats[r, S.mean] += d * weight
-    b.floats[r, S.variance] += (d * (x - b.floats[r, S.mean]) - b.floats[r, S.variance]) * weight
-
-
-@kernel
-def rescale(b: Bank, r: int, unit: int) -> None:
-    """Count squares in another unit, so that none overflows; exact but for what vanishes."""
-    k = int(b.ints[r, S.unit] - unit)
-    b.ints[r, S.unit] = unit
-    b.floats[r, S.mean] = math.ldexp(b.floats[r, S.mean], k)
-    b.floats[r, S.variance] = math.ldexp(b.floats[r, S.variance], 2 * k)
-    b.floats[r, S.b_mean] = math.ldexp(b.floats[r, S.b_mean], k)
-    b.floats[r, S.b_scale] = math.ldexp(b.floats[r, S.b_scale], k)
-    for j in (S.h_level, S.h_high):
-        b.floats[r, j] = math.ldexp(b.floats[r, j], k)
-    for j in (S.h_variance, S.h_wide):
-        b.floats[r, j] = math.ldexp(b.floats[r, j], 2 * k)
-    b.floats[r, S.s_f] = math.ldexp(b.floats[r, S.s_f], k)
-    b.floats[r, S.s_y] = math.ldexp(b.floats[r, S.s_y], k)
-    b.floats[r, S.s_ff] = math.ldexp(b.floats[r, S.s_ff], 2 * k)
-    b.floats[r, S.s_fy] = math.ldexp(b.floats[r, S.s_fy], 2 * k)
-    b.floats[r, S.s_yy] = math.ldexp(b.floats[r, S.s_yy], 2 * k)
-
-
-@kernel
-def spike(b: Bank, r: int, point: int, usual: float) -> bool:
-    """Whether a point leapt away from the one before it, and the next leapt back."""
-    away = b.value[r, point % RING] - b.value[r, (point - 1) % RING]
-    back = b.value[r, (point + 1) % RING] - b.value[r, point % RING]
-    return bool(min(abs(away), abs(back)) > WILD * usual and (away > 0.0) != (back > 0.0))
-
-
-@kernel
-def spiked(b: Bank, r: int, point: int) -> bool:
-    """Whether the step to a point is one of a spike's two."""
-    usual = median(b.steps[r], min(b.ints[r, S.seen] - 1, RING - 1))
-    if not usual > 0.0:
-        return False
-    return bool(spike(b, r, point, usual) or (point > 1 and spike(b, r, point - 1, usual)))
-
-
-@kernel
-def leave(b: Bank, r: int) -> None:
-    """Sum up what the next point drives out of the ring, and out of the window of glr.
-
-    But not the steps to and from a spike: their squares would outweigh all that comes until the
-    next change.
-    """
-    seen = b.ints[r, S.seen]
-    first = window(b, r)
-    if first >= 1 and first == seen - RING + 2 and not spiked(b, r, first):
-        scale = math.ldexp(1.0, -int(b.ints[r, S.unit]))
-        centre = b.floats[r, S.centre] * scale
-        f = b.value[r, (first - 1) % RING] * scale - centre
-        y = b.value[r, first % RING] * scale - centre
-        b.floats[r, S.s_w] += 1.0
-        b.floats[r, S.s_f] += f
-        b.floats[r, S.s_y] += y
-        b.floats[r, S.s_ff] += f * f
-        b.floats[r, S.s_fy] += f * y
-        b.floats[r, S.s_yy] += y * y
-    if seen >= RING:
-        oldest = seen - RING
-        k = oldest % RING
-        remove(b.steps[r], RING - 1, abs(b.value[r, (oldest + 1) % RING] - b.value[r, k]))
-        if oldest >= b.ints[r, S.start]:
-            b.floats[r, S.error_sum] += b.value[r, k]
-            b.floats[r, S.confidence_sum] += b.confidence[r, k]
-            b.floats[r, S.peak] = max(b.floats[r, S.peak], b.value[r, k])
-
-
-@kernel
-def push(b: Bank, r: int, v: float, ts: int, confidence: float, leader: int) -> None:
-    """Take a point (finite, at most LIMIT in size) into the ring."""
-    spread(b, r, v)
-    leave(b, r)
-    seen = b.ints[r, S.seen]
-    if seen > 0:
-        step = abs(v - b.value[r, (seen - 1) % RING])
-        insert(b.steps[r], min(seen - 1, RING - 2), step)
-    k = seen % RING
-    b.value[r, k] = v
-    b.ts[r, k] = ts
-    b.confidence[r, k] = confidence
-    b.leader[r, k] = leader
-    if seen == 0:
-        b.ints[r, S.start_ts] = ts
-        restart(b, r, 0)
-    b.ints[r, S.seen] = seen + 1

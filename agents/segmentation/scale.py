@@ -6,20 +6,13 @@ variances hear such a value, a detector measures all that comes by it, and is de
 
 import math
 
+from agents.segmentation.points import FAR as MOST
+from agents.segmentation.points import usual, within
 from agents.segmentation.rule import RING, Bank, Floats, S, kernel, median
 
 NORMAL = 0.674489750196082 * math.sqrt(2.0)  # median |step| of unit white noise
 WIDE = 1e3  # steps: no wider counts a spread
 FAR = 8.0  # steps from the middle of the first points: who is further isn't one of them
-
-
-@kernel
-def step_of(b: Bank, r: int) -> float:
-    """The noise's standard deviation by the median step, in the series' unit; 0: mostly still."""
-    count = min(b.ints[r, S.seen] - 1, RING - 1)
-    if count < 1:
-        return 0.0
-    return float(math.ldexp(median(b.steps[r], count) / NORMAL, -int(b.ints[r, S.unit])))
 
 
 @kernel
@@ -29,8 +22,9 @@ def scale_of(b: Bank, r: int) -> tuple[float, float]:
     Where most points stand still, a thousandth of the spread takes the noise's place. 0: the
     series never moved.
     """
-    step = step_of(b, r)
-    spread = math.sqrt(max(0.0, b.floats[r, S.variance]))
+    unit = -int(b.ints[r, S.unit])
+    step = math.ldexp(usual(b, r) / NORMAL, unit)
+    spread = math.ldexp(b.floats[r, S.spread], unit)
     if step > 0.0:
         return step, float(min(spread, WIDE * step))
     return float(spread / WIDE), float(spread)
@@ -40,23 +34,24 @@ def scale_of(b: Bank, r: int) -> tuple[float, float]:
 def first_of(b: Bank, r: int, first: int, count: int, spare: Floats) -> tuple[float, float]:
     """(mean, variance) of `count` points from `first` on, in the series' unit; `spare`: as many.
 
-    A point further from their median than FAR steps isn't one of them, unless none is nearer.
+    A point further from their median than FAR of the noise's standard deviations (or spreads, where
+    most points stand still) isn't one of them, unless none is nearer.
     """
     for j in range(count):
-        x = math.ldexp(b.value[r, (first + j) % RING], -int(b.ints[r, S.unit]))
+        x = within(math.ldexp(b.value[r, (first + j) % RING], -int(b.ints[r, S.unit])), MOST)
         k = j
         while k > 0 and spare[k - 1] > x:
             spare[k] = spare[k - 1]
             k -= 1
         spare[k] = x
     lo, hi = 0, count
-    reach = FAR * step_of(b, r)
-    if reach > 0.0:
-        middle = median(spare, count)
-        while lo < count and middle - spare[lo] > reach:
-            lo += 1
-        while hi > lo and spare[hi - 1] - middle > reach:
-            hi -= 1
+    noise, spread = scale_of(b, r)
+    reach = FAR * (noise if usual(b, r) > 0.0 else spread)
+    middle = median(spare, count)
+    while lo < count and middle - spare[lo] > reach:
+        lo += 1
+    while hi > lo and spare[hi - 1] - middle > reach:
+        hi -= 1
     if lo == hi:
         lo, hi = 0, count
     mean, variance = 0.0, 0.0

@@ -18,6 +18,7 @@ from agents.segmentation.rule import (
     NUMBERS,
     RING,
     RUNS,
+    Bank,
     Floats,
     Ints,
     S,
@@ -121,6 +122,18 @@ def take_points(a: Arrays, r: int, c: Cols, s: Slots, k: int, m: Room, buf: Byte
 
 
 @kernel
+def take_old(b: Bank, r: int) -> bool:
+    """Mean and variance in the unit, as rows of v1 have them, become mean and spread."""
+    unit = int(b.ints[r, S.unit])
+    if not (-UNIT_MOST <= unit <= UNIT_MOST and b.floats[r, S.spread] >= 0.0):
+        return False
+    b.floats[r, S.mean] = math.ldexp(b.floats[r, S.mean], unit)
+    b.floats[r, S.spread] = math.ldexp(math.sqrt(b.floats[r, S.spread]), unit)
+    b.ints[r, S.wild] = 0
+    return bool(abs(b.floats[r, S.mean]) <= LIMIT and b.floats[r, S.spread] <= LIMIT)
+
+
+@kernel
 def take_laws(a: Arrays, r: int, c: Cols, s: Slots, k: int, m: Room, buf: Bytes) -> bool:
     """Fill the laws' numbers of a series from row k; False: one is out of its range."""
     b = a.bank
@@ -130,6 +143,9 @@ def take_laws(a: Arrays, r: int, c: Cols, s: Slots, k: int, m: Room, buf: Bytes)
         b.floats[r, FIRST_NUMBER + j] = c.vf[c.at[s.numbers, k] + j]
         if not math.isfinite(b.floats[r, FIRST_NUMBER + j]):
             return False
+    b.ints[r, S.wild] = c.i[s.wild, k]
+    if c.i[s.wild, k] < 0 and not take_old(b, r):
+        return False
     seen, used = c.i[s.seen, k], b.ints[r, S.b_used]
     places = (
         0 <= b.ints[r, S.g_start] <= seen

@@ -17,10 +17,12 @@ Floats = NDArray[np.float64]
 SIDE = 5  # points on each side of a split, at least
 SPLITS = 100  # how far back a change may lie
 STEPS = 103  # differences whose median is the scale
-SPREAD = 1000  # points that the running mean and variance remember
+SPREAD = 1000  # points that the running mean and spread remember
 NORMAL = 0.674489750196082 * math.sqrt(2.0)  # median |step| of unit white noise
 WIDE = 1e3  # steps that the spread counts at most
-WILD = 30.0  # median steps: one beyond and one back are a spike's
+WILD = 30.0  # median steps (of a series that stands still: spreads) from most points around
+YET = 10.0  # times that: as far counts a wild point that a change may lie at yet
+AROUND = 2  # points on each side that one is compared with
 NEAR = 1e-9  # decisions nearer to their threshold than this are ties
 
 
@@ -33,19 +35,53 @@ class Change(NamedTuple):
 
 @dataclass
 class Points:
-    """The points of a series, and its running mean and variance."""
+    """The points of a series, and the running mean and spread of the medians of five in a row."""
 
     values: list[float] = field(default_factory=list)
     mean: float = 0.0
-    variance: float = 0.0
+    spread: float = 0.0
+    wild: int = 0  # points in a row that were too far off to be heard in full
 
     def push(self, value: float) -> None:
-        """Take a point in."""
-        weight = 1.0 / min(len(self.values) + 1, SPREAD)
-        distance = value - self.mean
-        self.mean += distance * weight
-        self.variance += (distance * (value - self.mean) - self.variance) * weight
+        """Take a point in: 8 spreads of its distance at most, 32 if the one before was too far…"""
         self.values.append(value)
+        middle = float(np.median(self.values[-5:]))
+        if len(self.values) == 1:
+            self.mean = middle
+            return
+        distance = middle - self.mean
+        if self.spread > 0.0 and abs(distance) > 8.0 * self.spread:
+            most = 8.0 * self.spread * 4.0 ** min(self.wild, 500)
+            distance = math.copysign(min(abs(distance), most), distance)
+            self.wild += 1
+        elif self.spread > 0.0:
+            self.wild = 0
+        weight = 1.0 / min(len(self.values), SPREAD)
+        self.mean += weight * distance
+        grown = math.hypot(self.spread, math.sqrt(weight) * distance)
+        self.spread = math.sqrt(1.0 - weight) * grown
+
+    def around(self, at: int, start: int) -> Floats:
+        """A point of the segment from `start` on, and those beside it that the state still has.
+
+        They are five but at the end.
+        """
+        first = max(at - AROUND, start, len(self.values) - STEPS - 1)
+        return np.array(self.values[first : max(at, start + AROUND) + AROUND + 1])
+
+    def is_wild(self, at: int, start: int, far: float) -> bool:
+        """Whether more than half of those lie further off than `far`, on one side."""
+        near = self.around(at, start) - self.values[at]
+        return bool(2 * max((near < -far).sum(), (near > far).sum()) > len(near))
+
+    def far(self) -> float:
+        """How far off is wild."""
+        return WILD * (self.step() or self.spread)
+
+    def calm(self, far: float) -> bool:
+        """Whether nothing can be that far off."""
+        last = self.values[-STEPS - 1 :]
+        return len(last) < 2 or AROUND * float(np.abs(np.diff(last)).max()) <= far
 
     def step(self) -> float:
         """The median difference of neighbours among the last points."""
@@ -61,15 +97,18 @@ class Points:
 
         That is WIDE times the noise's at most; where most steps are 0 it takes the noise's place.
         """
-        noise, spread = self.step() / NORMAL, math.sqrt(max(0.0, self.variance))
+        noise, spread = self.step() / NORMAL, self.spread
         return (noise, min(spread, WIDE * noise)) if noise > 0.0 else (spread / WIDE, spread)
 
     def tamed(self, values: list[float]) -> Floats:
-        """Those of some points within 8 deviations of the noise from their median, or else all."""
-        reach = 8.0 * self.step() / NORMAL
+        """Those of some points within 8 deviations of the noise from their median, or else all.
+
+        Of a series that stands still: within 8 spreads.
+        """
+        reach = 8.0 * (self.step() / NORMAL or self.spread)
         some = np.array(values)
         near = np.abs(some - np.median(some)) <= reach
-        return some[near] if reach > 0.0 and near.any() else some
+        return some[near] if near.any() else some
 
 
 def residual(sums: Floats, least: float) -> Floats:
@@ -93,41 +132,82 @@ class Glr:
     changed: int = 0  # point at which the last change was declared
     count: float = 0.0  # changes, as they had faded by then
     sums: Floats = field(default_factory=lambda: np.zeros((64, 6)))  # row j: before point start + j
-    gone: set[int] = field(default_factory=set)  # points, the steps to which aren't kept
+    centre: float = 0.0  # the sums are of differences from it
+    rough: bool = False  # whether rows of the window may not be what they would be now
     ties: int = 0
 
     def restart(self, points: Points, start: int) -> None:
         """Let the segment begin at a point."""
-        self.start, self.since = start, -1
-        self.gone = set()
-        for at in range(start, len(points.values)):
-            self.add(points, at)
+        self.start, self.since, self.rough = start, -1, False
+        self.centre = float(np.median(points.values[start : start + 5]))
+        values = points.values
+        for at in range(start, len(values)):
+            self._sum(at, values[at - 1] if at else 0.0, values[at], at == 0)
 
     def leave(self, points: Points) -> None:
-        """Before a point: the step that no change can lie at any more counts, but for a spike's."""
+        """Before a point: the step that no change can lie at any more counts for good, or never:
+        from or to a wild point, or from before the segment, far.
+        """
         first = len(points.values) - STEPS + 1
-        if first < max(1, self.start) or not (usual := points.step()) > 0.0:
+        if first < max(1, self.start):
             return
-        steps = np.diff(points.values[max(0, first - 2) : first + 2])
-        wild = np.abs(steps) > WILD * usual
-        spikes = wild[1:] & wild[:-1] & (np.sign(steps[1:]) != np.sign(steps[:-1]))
-        if spikes.any():
-            self.gone.add(first)
-            for at in range(first, len(points.values)):
-                self.add(points, at)
+        far = points.far()
+        skip = False
+        if not points.calm(far):
+            wild = points.is_wild(first, self.start, far)
+            if first > self.start:
+                skip = wild or points.is_wild(first - 1, self.start, far)
+            else:
+                skip = wild or abs(points.values[first] - points.values[first - 1]) > far
+        self.rough |= skip
+        if self.rough:
+            self._sum(first, points.values[first - 1], points.values[first], skip)
 
     def add(self, points: Points, at: int) -> None:
-        """Sum the pair of a point and the one before it, less the segment's first value."""
+        """Sum the pair of the last point and the one before it, less the centre."""
+        if at <= self.start + 4:
+            since, start = self.since, self.start
+            self.restart(points, start)
+            self.since = since
+        else:
+            self._sum(at, points.values[at - 1], points.values[at], False)
+
+    def _sum(self, at: int, before: float, now: float, skip: bool) -> None:
         row = at - self.start
         if row + 2 > len(self.sums):
             self.sums = np.vstack([self.sums, np.zeros_like(self.sums)])
         w, f, y, ff, fy, yy = self.sums[row].tolist()
-        if at > 0 and at not in self.gone:
-            centre = points.values[self.start]
-            before, now = points.values[at - 1] - centre, points.values[at] - centre
+        if not skip:
+            before, now = before - self.centre, now - self.centre
             w, f, y = w + 1.0, f + before, y + now
             ff, fy, yy = ff + before * before, fy + before * now, yy + now * now
         self.sums[row + 1] = w, f, y, ff, fy, yy
+
+    def _outgrow(self, seen: int, least: float, scale: float) -> None:
+        """Let go what came before the window, if its noise was a thousand times as wide."""
+        row = max(0, seen - STEPS + 1 - self.start)
+        left = float(residual(self.sums[row : row + 1], least)[0])
+        if left > float(self.sums[row, 0]) * (WIDE * scale) * (WIDE * scale):
+            self.sums[row], self.rough = 0.0, True
+
+    def _smooth(self, points: Points) -> None:
+        """Sum the window anew, where a point in it is wild, or was."""
+        far = YET * points.far()
+        calm = points.calm(far)
+        if calm and not self.rough:
+            return
+        values, seen = points.values, len(points.values)
+        first = max(self.start, seen - STEPS + 1)
+        before = values[first - 1] if first else 0.0
+        for at in range(first, seen):
+            now = values[at]
+            if not calm and points.is_wild(at, self.start, far):
+                middle = float(np.median(points.around(at, self.start)))
+                now = middle + min(far, max(-far, now - middle))
+            leap = at == self.start and at > 0 and abs(values[at] - values[at - 1]) > far
+            self._sum(at, before, now, at == 0 or leap)
+            before = now
+        self.rough = not calm
 
     def faded(self, seen: int, half_life: float) -> float:
         """Changes so far, each halved for every half-life since."""
@@ -146,7 +226,9 @@ class Glr:
         floor = 2.0 * ((g * scale) * (g * scale))
         if not floor > 0.0:
             return None
-        at, gain = self._best(points, floor, 1e-10 * spread**2, declared)
+        self._outgrow(seen, 1e-10 * spread * spread, scale)
+        self._smooth(points)
+        at, gain = self._best(points, floor, 1e-10 * spread * spread, declared)
         limit = bar + math.log(n)
         limit = max(limit, limit * (1.0 + habituation * self.faded(seen, half_life)))
         ripe = seen - (self.since if self.since >= 0 else seen) >= persistence - 1

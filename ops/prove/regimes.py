@@ -24,6 +24,7 @@ RUNS_FIRST = 10  # points before the first run length
 SIDE = 5
 KAPPA, ALPHA, BETA = 1.0, 3.0, 1.0
 SURE = 0.9
+FAR = 1e15  # units: points further off count as this
 
 
 @dataclass
@@ -49,8 +50,8 @@ class Hmm:
             return None
         if self.since < 0:
             self._begin(points)
-        if self.variance < 1e-12 * points.variance:
-            self.variance = max(self.variance, 1e-12 * points.scales()[1] ** 2)
+        spread = points.scales()[1]
+        self.variance = max(self.variance, 1e-12 * spread * spread)
         if not self.variance > 0.0:
             return None
         ratio = self._filter(x, stay)
@@ -86,10 +87,9 @@ class Hmm:
     def _filter(self, x: float, stay: float) -> float:
         """The forward step; the point's log-likelihood ratio, at most 4 either way."""
         wide = max(self.wide, 4.0 * self.variance)
+        low, high = x - self.level, x - self.high  # as products, large ones become infinite
         ratio = 0.5 * (
-            (x - self.level) ** 2 / self.variance
-            - (x - self.high) ** 2 / wide
-            - math.log(wide / self.variance)
+            low * low / self.variance - high * high / wide - math.log(wide / self.variance)
         )
         prior = self.p * stay + (1.0 - self.p) * (1.0 - stay)
         ratio = max(-4.0, min(4.0, ratio))
@@ -142,7 +142,8 @@ class Bocpd:
                 return None
             known = RUNS_FIRST
         for value in points.values[-known:]:
-            self._grow((value - self.mean) / self.scale, 1.0 / hazard)
+            x = (value - self.mean) / max(self.scale, 1e-300)
+            self._grow(min(FAR, max(-FAR, x)), 1.0 / hazard)
         recent = self.p[SIDE : max(SIDE, min(len(self.p), count - self.start - SIDE + 1, RING))]
         mass = float(np.cumsum(recent)[-1]) if len(recent) else 0.0
         sure = mass > SURE

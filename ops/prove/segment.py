@@ -22,11 +22,10 @@ LIMIT = 1e300  # larger errors count as this
 # glr (centre, s_…) aren't checked: they follow from the points, and what they lead to is checked.
 COUNTS = ("unit", "g_start", "g_since", "g_changed", "h_on", "h_since", "b_start", "b_used")
 NUMBERS = (
-    "mean", "variance", "g_count", "centre", "s_w", "s_f", "s_y", "s_ff", "s_fy", "s_yy", "h_p",
+    "mean", "spread", "g_count", "centre", "s_w", "s_f", "s_y", "s_ff", "s_fy", "s_yy", "h_p",
     "h_level", "h_variance", "h_high", "h_wide", "h_sum", "b_mean", "b_scale",
 )  # fmt: skip
-IN_UNITS = {"mean": 1, "h_level": 1, "h_high": 1, "b_mean": 1, "b_scale": 1,
-            "variance": 2, "h_variance": 2, "h_wide": 2}  # fmt: skip
+IN_UNITS = {"h_level": 1, "h_high": 1, "b_mean": 1, "b_scale": 1, "h_variance": 2, "h_wide": 2}
 
 KINDS: dict[str, Callable[[str], Any]] = {
     "leader": choice("off", "on"),
@@ -338,7 +337,7 @@ def _row(series: Series) -> Row:
         "g_since": series.glr.since, "g_changed": series.glr.changed, "g_count": series.glr.count,
         "error_sum": sum(left), "confidence_sum": sum(series.confidence[series.start : gone]),
         "peak": max(left, default=-math.inf),
-        "mean": series.points.mean, "variance": series.points.variance,
+        "mean": series.points.mean, "spread": series.points.spread, "wild": series.points.wild,
         "h_on": int(series.hmm.on), "h_since": series.hmm.since, "h_p": series.hmm.p,
         "h_sum": series.hmm.gained,
         "h_level": series.hmm.level, "h_variance": series.hmm.variance,
