@@ -33,6 +33,8 @@ from pydantic_settings import (
 )
 from pydantic_settings import SettingsError as SourceError
 
+from topics import strictjson
+
 PREFIX = "SOMA_"
 SECRETS_DIR = "SOMA_SECRETS_DIR"
 LOCAL_PARTITIONS = 4  # the local stack's common partition count
@@ -289,7 +291,7 @@ class Settings(BaseSettings):
         if not isinstance(value, str):
             return value
         if value.lstrip().startswith("{"):
-            parsed: object = json.loads(value)
+            parsed: object = strictjson.parse(value)
             return parsed
         pairs = [pair.partition("=") for pair in value.split(",") if pair.strip()]
         if any(not equals for _, equals, _ in pairs):

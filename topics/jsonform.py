@@ -1,7 +1,8 @@
 """JSON for people: records as objects, times as ISO 8601 text, vectors as lists of numbers.
 
-Other bytes are base64 text. A value that starts with '{' is read this way by every processor, so
-the text is as untrusted as any: size, depth, duplicates, ranges and NaN are checked.
+Other bytes are base64 text. A value whose first byte is '{', but for white space and a byte order
+mark, is read this way by every processor, so the text is as untrusted as any: size, depth,
+duplicates, ranges and NaN are checked.
 """
 
 import base64
@@ -16,6 +17,7 @@ from typing import Any
 
 import numpy as np
 
+from topics import strictjson
 from topics.schemas import schemas
 from topics.walk import CHILDREN_MAX, BadRecord
 
@@ -43,7 +45,7 @@ def from_json(name: str, text: str | bytes | Mapping[str, Any]) -> dict[str, Any
 
 def record_of(schema: Mapping[str, Any], text: str | bytes | Mapping[str, Any]) -> dict[str, Any]:
     """As `from_json`, by a schema as it stands in its file."""
-    given = text if isinstance(text, Mapping) else _parse(text)
+    given = text if isinstance(text, Mapping) else parse(text)
     fields = schema["fields"]
     record: dict[str, Any] = {}
     problems: list[str] = []
@@ -71,40 +73,20 @@ def to_json(name: str, record: Mapping[str, Any]) -> dict[str, Any]:
     return {f["name"]: _show(f["type"], record[f["name"]]) for f in fields if f["name"] in record}
 
 
-def _parse(text: str | bytes) -> dict[str, Any]:
+def parse(text: str | bytes) -> dict[str, Any]:
+    """The JSON object of a record's text. `BadRecord` if it is none, or too large."""
+    data = text.encode("utf-8", "surrogatepass") if isinstance(text, str) else text
+    if len(data) > TEXT_BYTES_MAX:
+        raise BadRecord("too_large", f"{len(data)} bytes of JSON; at most {TEXT_BYTES_MAX}")
     try:
-        data = text.encode() if isinstance(text, str) else bytes(text)
-        if len(data) > TEXT_BYTES_MAX:
-            raise BadRecord("too_large", f"{len(data)} bytes of JSON; at most {TEXT_BYTES_MAX}")
-        parsed = json.loads(data.decode(), object_pairs_hook=_object, parse_constant=_constant)
-    except _WrongError as wrong:
-        raise BadRecord("bad_json", str(wrong)) from None
-    except (UnicodeEncodeError, UnicodeDecodeError) as error:
-        raise BadRecord("bad_utf8", f"not UTF-8: {error.reason}") from None
-    except json.JSONDecodeError as error:
-        raise BadRecord("bad_json", f"not JSON: {error.msg} at character {error.pos}") from None
-    except ValueError:
-        raise BadRecord("bad_json", "a number has too many digits") from None
-    except RecursionError:
-        raise BadRecord("bad_json", "nested too deeply") from None
+        parsed = strictjson.parse(data)
+    except strictjson.NotUtf8Error as error:
+        raise BadRecord("bad_utf8", str(error)) from None
+    except strictjson.NotJsonError as error:
+        raise BadRecord("bad_json", str(error)) from None
     if not isinstance(parsed, dict):
         raise BadRecord("bad_json", "not a JSON object")
     return parsed
-
-
-def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) < len(pairs):
-        seen: set[str] = set()
-        for key, _ in pairs:
-            if key in seen:
-                raise _WrongError(f"{_short(key)}: given twice")
-            seen.add(key)
-    return found
-
-
-def _constant(name: str) -> Any:
-    raise _WrongError(f"{name} is no number in JSON")
 
 
 def _unknown(key: str, names: Iterable[str]) -> str:

@@ -1,13 +1,10 @@
 """Bodies as untrusted as they are: bounded in size and time, strict JSON, bounded in depth."""
 
 import asyncio
-import json
-import math
 from collections.abc import Callable, Coroutine
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
-import numpy as np
 from fastapi import Request, Response
 from fastapi.dependencies.models import Dependant
 from fastapi.routing import APIRoute
@@ -16,17 +13,14 @@ from starlette.requests import ClientDisconnect
 from agents.api.callers import payer
 from agents.api.large import LARGE_BYTES
 from agents.api.problems import Problem, invalid, wrong
+from topics import strictjson
 
 if TYPE_CHECKING:
     from agents.api.doors import Doors
 
 T = TypeVar("T")
 
-DEPTH_MAX = 32
 TOKEN_BYTES = 4096  # of a body count as one event against the rate
-_QUOTE = 2
-_STEPS = bytes.maketrans(b'[{]}"', bytes((1, 1, 255, 255, _QUOTE)))
-_OTHERS = bytes(set(range(256)) - set(b'[{]}"'))
 
 
 class StrictRequest(Request):
@@ -128,66 +122,18 @@ def too_large(most: int) -> Problem:
 
 
 def parse(data: bytes) -> Any:
-    """The JSON value. `Problem` 400 says why it is none.
+    """The JSON value. `Problem` 400 says why it is none, or none that we take.
 
-    Stricter than the standard library: no duplicate names, no NaN, no number beyond a float64, no
-    NUL and no half of a surrogate pair (no database takes those), at most `DEPTH_MAX` levels.
+    Stricter yet than `topics.strictjson`: no NUL and no half of a surrogate pair, which no
+    database takes.
     """
-    if depth(data) > DEPTH_MAX:
-        raise Problem(400, f"The JSON is nested deeper than {DEPTH_MAX} levels.")
     try:
-        text = data.decode()
-        value = json.loads(
-            text,
-            object_pairs_hook=_object,
-            parse_float=_float,
-            parse_int=_int if len(data) > LARGE_BYTES else None,
-            parse_constant=_constant,
-        )
-        if "\\u" in text:
-            _characters(value)
-    except UnicodeDecodeError:
-        raise Problem(400, "The body isn't UTF-8.") from None
-    except json.JSONDecodeError as error:
-        raise Problem(400, f"Not JSON: {error.msg} at character {error.pos}.") from None
-    except RecursionError:
-        raise Problem(400, f"The JSON is nested deeper than {DEPTH_MAX} levels.") from None
-    except _NotOursError as error:
-        raise Problem(400, str(error)) from None
-    except ValueError:
-        raise Problem(400, "Not JSON: a number has too many digits.") from None
+        value = strictjson.parse(data, _int if len(data) > LARGE_BYTES else None)
+    except strictjson.NotJsonError as error:
+        raise Problem(400, f"The body isn't JSON as it is taken here: {error}.") from None
+    if b"\\u" in data:
+        _characters(value)
     return value
-
-
-def depth(data: bytes) -> int:
-    """How deeply brackets nest, outside strings, at most: told without parsing."""
-    openings = data.count(b"[") + data.count(b"{")
-    if openings <= DEPTH_MAX:
-        return openings  # it can't be deeper; most bodies end here
-    plain = data.replace(b"\\\\", b"").replace(b'\\"', b"")
-    steps = np.frombuffer(plain.translate(_STEPS, _OTHERS), np.int8)
-    quotes = steps == _QUOTE
-    outside = np.cumsum(quotes, dtype=np.int32) % 2 == 0
-    levels = np.cumsum(np.where(outside & ~quotes, steps, 0), dtype=np.int32)
-    return max(0, int(levels.max()))
-
-
-class _NotOursError(Exception):
-    """JSON, but not as we take it."""
-
-
-def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) < len(pairs):
-        raise _NotOursError("An object of the JSON gives a name twice.")
-    return found
-
-
-def _float(text: str) -> float:
-    number = float(text)
-    if math.isinf(number):
-        raise _NotOursError(f"{text[:40]} is beyond a float64's range.")
-    return number
 
 
 def _int(text: str) -> int:
@@ -195,20 +141,16 @@ def _int(text: str) -> int:
     return int(text)
 
 
-def _constant(name: str) -> Any:
-    raise _NotOursError(f"{name} is no number in JSON.")
-
-
 def _characters(value: Any) -> None:
     """No NUL, no lone surrogates, anywhere."""
     if isinstance(value, str):
         if "\x00" in value:
-            raise _NotOursError("A text holds NUL (\\u0000), which the database can't.")
+            raise Problem(400, "A text holds NUL (\\u0000), which the database can't.")
         try:
             value.encode()
         except UnicodeEncodeError:
             half = "A text holds half of a surrogate pair, which is no character."
-            raise _NotOursError(half) from None
+            raise Problem(400, half) from None
     elif isinstance(value, dict):
         for name, one in value.items():
             _characters(name)

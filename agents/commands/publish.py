@@ -4,7 +4,7 @@ import json
 import sys
 import time
 from dataclasses import dataclass, field
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import click
 from rich.console import Console
@@ -15,7 +15,7 @@ from agents.tools.admission import unfit
 from agents.tools.known import users_topic
 from agents.tools.lines import LINE_BYTES_MAX, lines
 from agents.tools.publisher import Publisher
-from topics import codec
+from topics import codec, jsonform
 from topics.schemas import RESERVED, schemas
 
 PROGRESS_EVERY = 200  # lines
@@ -123,7 +123,8 @@ def _publish_line(
         tally.fail(number, f"longer than {LINE_BYTES_MAX} bytes")
         return
     try:
-        record = codec.from_json(schema, _with_ts(line) if now else line)
+        given = jsonform.parse(line)
+        record = codec.from_json(schema, _with_ts(given) if now else given)
         key = record.get(key_field)
         if not isinstance(key, str):
             raise codec.BadRecord("bad_json", f"{key_field!r} is no text field to use as the key")
@@ -136,12 +137,6 @@ def _publish_line(
     publisher.send(key.encode(), value, number)
 
 
-def _with_ts(line: bytes) -> bytes:
-    """The line with the present time as its ts, if it is an object that has fields, but none."""
-    try:
-        data = json.loads(line)
-    except (ValueError, RecursionError):
-        return line  # the codec says what is wrong with it
-    if not isinstance(data, dict) or not data or "ts" in data:
-        return line
-    return b'{"ts":%d,' % (time.time_ns() // 1000) + line[1:]
+def _with_ts(record: dict[str, Any]) -> dict[str, Any]:
+    """The record with the present time as its ts, if it has fields, but none of that name."""
+    return {"ts": time.time_ns() // 1000, **record} if record and "ts" not in record else record

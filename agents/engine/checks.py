@@ -25,6 +25,16 @@ _LONG = reasons.LONG_STRING
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
+def begins_object(b: U8, p: Num, end: Num) -> Num:
+    """Whether b[p:end] is meant as a JSON object, as `topics.strictjson` has it."""
+    if end - p >= 3 and b[p] == 0xEF and b[p + 1] == 0xBB and b[p + 2] == 0xBF:
+        p += 3  # a byte order mark
+    while p < end and (b[p] == 32 or b[p] == 9 or b[p] == 10 or b[p] == 13):
+        p += 1
+    return p < end and b[p] == JSON_START
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
 def classify(b: U8, vpos: I64, vlen: I64, n: Num, reserved: I64, status: U8) -> Num:
     """status[:n]: 0, NULL_VALUE, JSON, or CONTROL (a schema id of `reserved`).
 
@@ -37,7 +47,7 @@ def classify(b: U8, vpos: I64, vlen: I64, n: Num, reserved: I64, status: U8) -> 
         if vlen[i] < 0:
             s = _NULL
         elif vlen[i] > 0 and p >= 0 and p + vlen[i] <= b.shape[0]:
-            if b[p] == JSON_START:
+            if begins_object(b, p, p + vlen[i]):
                 s = _JSON
             elif b[p] == 0 and vlen[i] >= 5:
                 code = (

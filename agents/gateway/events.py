@@ -11,6 +11,7 @@ from topics import codec
 from topics.codec import BadRecord
 from topics.jsonform import from_json
 from topics.schemas import RESERVED
+from topics.strictjson import begins_object
 
 SCHEMA = "memory_event"
 NAME = re.compile(rb"[A-Za-z0-9._-]{1,128}")
@@ -70,7 +71,7 @@ def call_of(message: Message, topic_id: str) -> Call:
     value = message.value()
     if not isinstance(value, bytes):
         raise BadRecord("null_value", "no value")
-    if value[:1] == b"{":
+    if begins_object(value):
         name, record = SCHEMA, from_json(SCHEMA, value)
     else:
         name, record = codec.decode(value)

@@ -20,7 +20,7 @@ from agents.tools.ledger import Ledger
 from agents.tools.mapping import Mapper, MappingError, Plan, Record, time_column
 from agents.tools.rows import Row, Source, TableError, csv_rows, json_rows
 from agents.tools.times import Times
-from topics import codec
+from topics import codec, strictjson
 
 TOPIC = "cog.observations"
 STDIN = "-"
@@ -213,7 +213,7 @@ class Intake:
     def _time_in(self, first: str, last: str) -> int:
         wish = self.wish
         if wish.json_lines:
-            data = json.loads(last)
+            data = strictjson.parse(last)
             if not wish.plan.tenant:
                 return int(codec.from_json("observation", data)["ts"])
             return self._times.micros(data[time_column(wish.plan.time_column, list(data))])

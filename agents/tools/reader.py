@@ -17,7 +17,7 @@ from confluent_kafka import (
 
 from agents.settings import Settings
 from agents.tools.known import ANSWER_S, partitions_of
-from topics import codec
+from topics import codec, strictjson
 from topics.catalogue import CATALOGUE, dlq_of
 from topics.partition import partition_of
 from topics.reading import Place, ends_of, read_to, span_of
@@ -206,7 +206,7 @@ def seen(message: Message, topic: str, schema: str | None) -> Seen:
 
 def _decoded(base: Seen, value: bytes, schema: str) -> Seen:
     """With the record of a value: JSON of the topic's schema, or Avro of any."""
-    if value.startswith(b"{"):
+    if strictjson.begins_object(value):
         name, record = schema, codec.from_json(schema, value)
     else:
         name, record = codec.decode(value)

@@ -6,10 +6,11 @@ is yielded with what is wrong with it, and reading goes on behind it: whoever wa
 
 import csv
 import hashlib
-import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, BinaryIO, Generic, Self, TypeVar
+
+from topics import strictjson
 
 ROW_BYTES_MAX = 1 << 20  # no topic of ours takes a larger record
 HEAD_BYTES = 1 << 16  # of a source's start, by which it is known again
@@ -259,15 +260,11 @@ def json_rows(source: Source) -> Iterator[Row[dict[str, Any]]]:
             if not text.strip():
                 source.blank += 1
                 continue
-            data = json.loads(text)
+            data = strictjson.parse(text)
         except StopIteration:
             return
-        except json.JSONDecodeError as error:
-            yield Row(line, {}, f"not JSON: {error.msg} at character {error.pos + 1}")
-        except _BadLineError as error:
+        except (_BadLineError, strictjson.NotJsonError) as error:
             yield Row(line, {}, str(error))
-        except (ValueError, RecursionError) as error:
-            yield Row(line, {}, f"not JSON: {error}")
         else:
             if isinstance(data, dict):
                 yield Row(line, data)

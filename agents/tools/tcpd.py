@@ -5,7 +5,6 @@ annotations are {series name: {annotator: [0-based indices of the first point af
 Everything wrong with one is a `TableError`.
 """
 
-import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +13,7 @@ from typing import Any, TypeVar
 from agents.tools.rows import TableError
 from agents.tools.scores import Labels
 from agents.tools.table import number
+from topics import strictjson
 
 DOCUMENT_BYTES_MAX = 256 << 20
 ANNOTATIONS = "annotations.json"
@@ -60,11 +60,10 @@ def document(text: str) -> Document:
 def parsed(text: str) -> Any:
     """A JSON text; TableError with the line where it stops being one."""
     try:
-        return json.loads(text)
-    except json.JSONDecodeError as error:
-        raise TableError(f"not JSON: {error.msg}", error.lineno) from None
-    except (ValueError, RecursionError) as error:
-        raise TableError(f"not JSON: {error}") from None
+        return strictjson.parse(text)
+    except strictjson.NotJsonError as error:
+        line = text.count("\n", 0, error.place) + 1 if error.place >= 0 else 0
+        raise TableError(str(error), line) from None
 
 
 def annotations(found: object) -> dict[str, dict[str, list[int]]]:

@@ -88,7 +88,7 @@ class Wire:
         """Schema name and record; `expected` is the schema that a JSON object is taken for."""
         if not value:
             raise UnreadableError("no value")
-        if value[:1] == b"{":
+        if value.removeprefix(b"\xef\xbb\xbf").lstrip(b" \t\r\n")[:1] == b"{":
             return expected, self._from_json(value, expected)
         if value[0] != 0 or len(value) < 5:
             raise UnreadableError("neither the wire format nor JSON")

@@ -95,6 +95,7 @@ BOTH: dict[str, tuple[Value, bytes]] = {
     "JSON with a wrong type": (as_json(lambda r: r.update(domain=7)), b"bad_json"),
     "JSON with a wrong time": (as_json(lambda r: r.update(ts="yesterday")), b"bad_json"),
     "JSON cut off": (lambda *_: b'{"tenant": "a', b"bad_json"),
+    "JSON with a name twice": (lambda *_: b'{"tenant": "a", "tenant": "b"}', b"bad_json"),
     "JSON nested deeply": (lambda *_: b'{"tenant":' * 50_000, b"bad_json"),
     "JSON from the future": (as_json(lambda r: r.update(ts="2199-01-01T00:00:00Z")), b"ts_range"),
     "JSON of a bad tenant": (as_json(lambda r: r.update(tenant="a b")), b"bad_tenant"),

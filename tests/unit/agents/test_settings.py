@@ -87,6 +87,12 @@ def test_an_error_never_shows_the_value(monkeypatch: Env) -> None:
     assert "geheim" not in str(caught.value)
 
 
+def test_a_property_given_twice_is_refused(monkeypatch: Env) -> None:
+    monkeypatch.setenv("SOMA_KAFKA_PROPERTIES", '{"client.id": "x", "client.id": "y"}')
+    with pytest.raises(SettingsError, match=r'"client\.id": given twice'):
+        load()
+
+
 def test_heartbeats_must_fit_the_session() -> None:
     with pytest.raises(ValidationError, match="third"):
         Settings(session_timeout_s=6, heartbeat_s=3)

@@ -196,7 +196,7 @@ def test_everything_wrong_is_named_at_once_but_not_without_end() -> None:
         ('{"tenant": -Infinity}', "-Infinity is no number in JSON"),
         ('{"tenant": "a", "tenant": "b"}', '"tenant": given twice'),
         ('{"a": {"b": 1, "b": 2}}', '"b": given twice'),
-        ('{"tenant": "a"', "not JSON: Expecting ',' delimiter at character 14"),
+        ('{"tenant": "a"', "not JSON: Expecting ',' delimiter at character 15"),
         ("[]", "not a JSON object"),
         ('"text"', "not a JSON object"),
         ('{"a":' * 100_000, "nested too deeply"),

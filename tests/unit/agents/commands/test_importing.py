@@ -115,6 +115,20 @@ def test_bad_rows_are_named_up_to_a_limit_and_all_kept(tmp_path: Path) -> None:
     assert kept[0]["row"] == f"{T},x"
 
 
+def test_json_lines_are_read_as_strictly_as_anywhere(tmp_path: Path) -> None:
+    path = tmp_path / "series.jsonl"
+    good = f'{{"tenant": "me", "domain": "d", "ts": {T}000000, "vector": [1]}}'
+    twice = good.replace('"domain"', '"tenant": "you", "domain"')
+    path.write_text(f"\ufeff{good}\n \t{good}\n{twice}\n{good.replace('1]', 'NaN]')}\n")
+    status, text, _ = soma("--jsonl", str(path), "--dry-run", "--json", "--skip-bad")
+    summary = json.loads(text)
+    assert (status, summary["published"]) == (1, 2)
+    assert summary["bad"] == [
+        {"line": 3, "reason": '"tenant": given twice'},
+        {"line": 4, "reason": "NaN is no number in JSON"},
+    ]
+
+
 cells = st.one_of(
     st.integers(-5, 5).map(str), st.floats().map(repr), st.text(max_size=4), st.just("")
 )

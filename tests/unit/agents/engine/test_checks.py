@@ -55,7 +55,7 @@ def classified(values: Sequence[bytes | None]) -> list[int]:
 def plainly(value: bytes | None) -> int:
     if value is None:
         return reasons.NULL_VALUE
-    if value[:1] == b"{":
+    if re.match(rb"(\xef\xbb\xbf)?[ \t\r\n]*\{", value):
         return reasons.JSON
     control = len(value) >= 5 and value[:5] in (codec.header(900), codec.header(901))
     return reasons.CONTROL if control else reasons.OK
@@ -65,7 +65,11 @@ def plainly(value: bytes | None) -> int:
     values=st.lists(
         st.none()
         | st.binary(max_size=8)
-        | st.binary(max_size=6).map(lambda b: b"{" + b)
+        | st.builds(
+            lambda start, rest: start + b"{" + rest,
+            st.sampled_from([b"", b" ", b"\r\n\t", b"\xef\xbb\xbf", b"\xef\xbb\xbf ", b"\x0b"]),
+            st.binary(max_size=6),
+        )
         | st.builds(
             lambda code, rest: codec.header(code) + rest,
             st.sampled_from([0, 1, 132, 899, 900, 901, 902, 2**31 - 1]),

@@ -70,7 +70,9 @@ def test_what_memories_has_no_post_for_goes_as_the_event_it_is(kind: str) -> Non
 
 def test_json_records_are_events_too() -> None:
     text = json.dumps(codec.to_json("memory_event", record())).encode()
-    assert call_of(Record(b"t", text), TOPIC_ID) == call_of(message(), TOPIC_ID)  # type: ignore[arg-type]
+    for start in (b"", b" \n", b"\xef\xbb\xbf"):
+        one = Record(b"t", start + text)
+        assert call_of(one, TOPIC_ID) == call_of(message(), TOPIC_ID)  # type: ignore[arg-type]
 
 
 @given(st.text(max_size=250))
