@@ -17,15 +17,15 @@ from typing import Any
 
 import numpy as np
 
-from topics import strictjson
+from topics import moments, strictjson
 from topics.schemas import schemas
 from topics.walk import CHILDREN_MAX, BadRecord
 
 TEXT_BYTES_MAX = 1024 * 1024
 PROBLEMS_MAX = 10  # named in one error
 MANY = 32  # numbers from which on NumPy is faster
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_MICRO = timedelta(microseconds=1)
+_ENDS = datetime(1, 1, 1, tzinfo=UTC), datetime(9999, 12, 31, 23, 59, 59, 999_999, tzinfo=UTC)
+_YEARS = tuple(moments.micros(end)[0] for end in _ENDS)
 _VECTORS = {"float32": ("f", 4), "float64": ("d", 8)}
 _BITS = {"int": 31, "long": 63}
 
@@ -197,15 +197,14 @@ def _take_time(value: Any) -> int:
     if not isinstance(value, str):
         raise _WrongError(f"{_short(value)} is neither ISO 8601 text nor microseconds")
     try:
-        time = datetime.fromisoformat(value)
+        ts, naive = moments.iso(value)
     except ValueError:
         raise _WrongError(f"{_short(value)} isn't ISO 8601, as 2026-01-31T12:00:00Z is") from None
-    if time.tzinfo is None:
+    if naive:
         raise _WrongError(f"{_short(value)} has no time zone: end it with Z for UTC")
-    try:
-        return (time.astimezone(UTC) - _EPOCH) // _MICRO
-    except OverflowError:
-        raise _WrongError(f"{_short(value)} isn't within the years 1-9999 of UTC") from None
+    if not _YEARS[0] <= ts <= _YEARS[1]:
+        raise _WrongError(f"{_short(value)} isn't within the years 1-9999 of UTC")
+    return ts
 
 
 def _take_vector(vector: str, value: Any) -> bytes:
@@ -297,7 +296,7 @@ def _show(schema: Any, value: Any) -> Any:
 
 def _show_time(micros: int) -> str | int:
     try:
-        return (_EPOCH + timedelta(microseconds=micros)).isoformat().replace("+00:00", "Z")
+        return (moments.EPOCH + timedelta(microseconds=micros)).isoformat().replace("+00:00", "Z")
     except OverflowError:
         return micros
 
