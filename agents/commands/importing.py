@@ -11,22 +11,19 @@ import click
 from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeRemainingColumn
 
+from agents.commands.reading import OF_CSV, names, reading_options, told
 from agents.settings import load
 from agents.tools.intake import STDIN, Intake, Wish
 from agents.tools.mapping import NAME, Plan
 from agents.tools.marks import LedgerError
 from agents.tools.signals import deaf
+from agents.tools.source import UNENDED
 from agents.tools.times import FORMATS, Times
 
 SHOW_S = 0.2  # between changes of the bar
 SAY_S = 5.0  # between lines, where there is no terminal
 
 F = TypeVar("F", bound=Callable[..., Any])
-
-
-def names(ctx: click.Context, param: click.Parameter, value: str | None) -> tuple[str, ...]:
-    """Comma-separated names."""
-    return tuple(one.strip() for one in value.split(",") if one.strip()) if value else ()
 
 
 def form(ctx: click.Context, param: click.Parameter, value: str) -> str:
@@ -37,14 +34,6 @@ def form(ctx: click.Context, param: click.Parameter, value: str) -> str:
         raise click.BadParameter(str(error), ctx, param) from None
 
 
-def mark(ctx: click.Context, param: click.Parameter, value: str) -> str:
-    """A delimiter: one character; 'tab' and '\\t' are words for it."""
-    found = {"tab": "\t", "\\t": "\t"}.get(value, value)
-    if len(found) != 1 or found in '\r\n"':
-        raise click.BadParameter(f"{value!r} is not one character (or 'tab')", ctx, param)
-    return found
-
-
 def own_name(ctx: click.Context, param: click.Parameter, value: str | None) -> str | None:
     """A tenant's or domain's name."""
     if value is not None and not NAME.fullmatch(value):
@@ -53,7 +42,7 @@ def own_name(ctx: click.Context, param: click.Parameter, value: str | None) -> s
 
 
 OPTIONS = (
-    click.option("--csv", metavar="FILE", help="Import CSV with a header ('-': standard input)."),
+    click.option("--csv", metavar="FILE", help="Import CSV ('-': standard input)."),
     click.option("--jsonl", metavar="FILE", help="Import JSON lines ('-': standard input)."),
     click.option("--tenant", callback=own_name, help="Whose observations a file's rows are."),
     click.option("--domain", callback=own_name, help="Their domain [default: state]."),
@@ -66,14 +55,15 @@ OPTIONS = (
     click.option("--now", is_flag=True, help="A row's time is the moment it is sent."),
     click.option("--shift-to-now", is_flag=True, help="Move all times so that the last is now."),
     click.option("--any-order", is_flag=True, help="Let the time go back from row to row."),
-    click.option("--delimiter", callback=mark, default=",", show_default=True),
-    click.option("--header", callback=names, help="Names of the columns of a CSV that has none."),
     click.option("--rate", type=click.FloatRange(min=0, min_open=True), help="Rows per second."),
     click.option("--skip-bad", is_flag=True, help="Go on behind a bad row, and name each."),
     click.option(
         "--bad", type=click.Path(dir_okay=False, path_type=Path), help="Keep the bad rows here."
     ),
     click.option("--name", default="", help="Keep the progress under it, not under FILE's path."),
+    click.option(
+        "--renamed-from", metavar="PATH", default="", help="FILE was there before: go on with it."
+    ),
     click.option("--again", is_flag=True, help="Import from the start, whatever was before."),
     click.option("--dry-run", is_flag=True, help="Check all rows and publish none."),
 )
@@ -81,6 +71,7 @@ OPTIONS = (
 
 def import_options(command: F) -> F:
     """All options of an import."""
+    command = reading_options(command)
     for option in reversed(OPTIONS):
         command = option(command)
     return command
@@ -104,18 +95,20 @@ def wish_of(ctx: click.Context, given: dict[str, Any]) -> Wish | None:
         any_order=given["any_order"],
         now=given["now"],
     )
-    same = ("time_format", "delimiter", "header", "rate", "skip_bad", "bad", "name", "again")
+    same = ("time_format", "rate", "skip_bad", "bad", "name", "renamed_from", "again")
     return Wish(
         path=path,
         json_lines=given["jsonl"] is not None,
         plan=plan,
         shift_to_now=given["shift_to_now"],
         dry_run=given["dry_run"],
+        told=told(given),
         **{name: given[name] for name in same},
     )
 
 
 def _refuse_clashes(ctx: click.Context, given: dict[str, Any]) -> None:
+    of_csv = next((name for name in OF_CSV if not _default(ctx, name)), "")
     machine = [name for name in ("interval", "count", "tenants") if not _default(ctx, name)]
     clashes = [
         (given["csv"] and given["jsonl"], "--csv and --jsonl: one at a time"),
@@ -127,7 +120,8 @@ def _refuse_clashes(ctx: click.Context, given: dict[str, Any]) -> None:
         (given["domain"] and given["domain_per_column"], "--domain or --domain-per-column"),
         (given["now"] and given["shift_to_now"], "--now or --shift-to-now"),
         (given["now"] and given["time_column"], "--now or --time-column"),
-        (given["jsonl"] and given["header"], "--header is for --csv"),
+        (given["jsonl"] and of_csv, f"--{of_csv} is for --csv"),
+        (given["renamed_from"] and given["name"], "--name or --renamed-from"),
         (given["bad"] and not given["skip_bad"], "--bad wants --skip-bad"),
         (not given["tenant"] and (given["columns"] or given["domain"]), "say --tenant too"),
     ]
@@ -212,6 +206,14 @@ def _sum_up(wish: Wish, summary: dict[str, Any], say: Callable[[str], None]) -> 
         text += f"; {summary['earlier']['rows']:,} rows had been read before"
         text += "" if summary["rows"] else " (--again imports them anew)"
     say(text)
+    for count, what in (
+        (summary["missing"], "empty cells passed over"),
+        (summary["comments"], "comments passed over"),
+    ):
+        if count:
+            say(f"{count:,} {what}")
+    if summary["waiting_line"]:
+        say(f"line {summary['waiting_line']}: {UNENDED}")
     if summary["assumed_utc"]:
         say("times without a zone were taken as UTC")
     if wish.bad is not None and summary["refused"]:

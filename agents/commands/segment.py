@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 import click
 
+from agents.commands.reading import reading_options, told
 from agents.tools.output import until_interrupted
 
 if TYPE_CHECKING:
@@ -101,8 +102,7 @@ def picture(ctx: click.Context, param: click.Parameter, path: Path | None) -> Pa
     default="auto",
     show_default=True,
 )
-@click.option("--header/--no-header", default=None, help="Of a CSV file (default: by its look).")
-@click.option("--delimiter", metavar="CHARACTER", help="Of a CSV file: , ; or tab are recognised.")
+@reading_options
 @click.option(
     "--set",
     "given",
@@ -136,9 +136,9 @@ def picture(ctx: click.Context, param: click.Parameter, path: Path | None) -> Pa
 @click.option("--quiet", is_flag=True, help="Nothing on standard error but errors.")
 def segment(
     file: str, modes: Sequence[str], domains: tuple[str, ...], time_column: str, time_unit: str,
-    form: Any, header: bool | None, delimiter: str | None, given: Mapping[str, str],
+    form: Any, given: Mapping[str, str],
     labels: Path | None, margin: int, metrics: Path | None, plot: Path | None, show: bool,
-    summary: bool, as_json: bool, quiet: bool,
+    summary: bool, as_json: bool, quiet: bool, **reading: Any,
 ) -> None:  # fmt: skip
     """Find the changes of a series: one pass, no look-ahead, no server.
 
@@ -157,11 +157,9 @@ def segment(
     """
     from agents.tools.seriesfile import Layout
 
-    if delimiter is not None and (len(delimiter) != 1 or delimiter in '"\r\n'):
-        raise click.BadParameter("one character is wanted", param_hint="--delimiter")
     if metrics is not None and labels is None:
         raise click.UsageError("--metrics writes scores: it needs --labels")
-    layout = Layout(form, time_column, domains, time_unit, header, delimiter)
+    layout = Layout(form, time_column, domains, time_unit, told(reading))
     with ExitStack() as stack:
         job = _job(_input(file, stack), file, layout, modes, given, labels, bool(plot or show))
         job.watched = job.watched and not quiet
@@ -195,8 +193,8 @@ def _job(
     from agents.tools.detecting import settings_of
     from agents.tools.labels import read_labels, together
     from agents.tools.pictures import Panel
-    from agents.tools.rows import TableError
     from agents.tools.seriesfile import open_series
+    from agents.tools.source import TableError
 
     name = "standard input" if file == STANDARD_INPUT else file
     try:
@@ -223,7 +221,7 @@ def _job(
 def _run(job: Job) -> None:
     """Print every boundary as it is declared."""
     from agents.tools.detecting import Detector
-    from agents.tools.rows import TableError
+    from agents.tools.source import TableError
 
     names = job.series.domains
     several = len(names) > 1
@@ -279,6 +277,8 @@ def _figures(job: Job, margin: int) -> dict[str, Any]:
     return {
         "points": seen.points,
         "empty_lines": job.series.blank,
+        "comments": job.series.comments,
+        "waiting_line": job.series.waiting or None,
         "backwards": seen.backwards,
         "domains": figures,
     }
@@ -286,6 +286,8 @@ def _figures(job: Job, margin: int) -> dict[str, Any]:
 
 def _tell(job: Job, figures: Mapping[str, Any]) -> None:
     """The end in words, on standard error; every oddity is named."""
+    from agents.tools.source import UNENDED
+
     seen, domains = job.series.seen, figures["domains"]
     total = sum(one["boundaries"] for one in domains.values())
     text = (
@@ -301,10 +303,13 @@ def _tell(job: Job, figures: Mapping[str, Any]) -> None:
     for count, what in (
         (sum(seen.missing), "missing values (the law passes over them)"),
         (figures["empty_lines"], "empty lines passed over"),
+        (figures["comments"], "comments passed over"),
         (seen.backwards, "points before the time of the point before them"),
     ):
         if count:
             click.echo(f"{count:,} {what}", err=True)
+    if figures["waiting_line"]:
+        click.echo(f"line {figures['waiting_line']}: {UNENDED}", err=True)
     for domain, one in domains.items():
         if "f1" in one:
             delay = one["delay_median"]

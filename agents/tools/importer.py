@@ -17,8 +17,8 @@ from typing import Any, BinaryIO, Self
 
 from agents.tools.ledger import Ledger
 from agents.tools.mapping import BadRowError, Mapper, Record
-from agents.tools.rows import Mark, Row, Source
 from agents.tools.signals import unbroken
+from agents.tools.source import Mark, Row, Source
 
 BATCH = 5_000  # records in a transaction
 COMMIT_S = 0.5  # and how long one stays open: what comes slowly is seen soon all the same

@@ -8,17 +8,21 @@ import time
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from itertools import chain
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import click
 
 from agents.settings import Settings
+from agents.tools.csvfile import CsvFile
+from agents.tools.csvform import Told
 from agents.tools.importer import BadRows, Importer, Note, patient
 from agents.tools.ledger import Ledger
 from agents.tools.mapping import Mapper, MappingError, Plan, Record, time_column
-from agents.tools.rows import Row, Source, TableError, csv_rows, json_rows
+from agents.tools.rows import json_rows
+from agents.tools.source import ReplacedError, Row, Source, TableError
 from agents.tools.times import Times
 from topics import codec, strictjson
 
@@ -36,12 +40,12 @@ class Wish:
     json_lines: bool
     plan: Plan
     time_format: str = "auto"
-    delimiter: str = ","
-    header: tuple[str, ...] = ()
+    told: Told = field(default_factory=Told)
     rate: float | None = None
     skip_bad: bool = False
     bad: Path | None = None
     name: str = ""
+    renamed_from: str = ""
     again: bool = False
     shift_to_now: bool = False
     dry_run: bool = False
@@ -50,7 +54,8 @@ class Wish:
         """What the progress of this import is kept under: the source, and what is made of it."""
         if self.nameless:
             return uuid.uuid4().hex[:16]  # can't be told from any other
-        source = f"name {self.name}" if self.name else f"path {os.path.realpath(self.path)}"
+        path = os.path.realpath(self.renamed_from or self.path)
+        source = f"name {self.name}" if self.name else f"path {path}"
         plan = self.plan
         made = [plan.tenant, plan.domain, plan.time_column, list(plan.columns), plan.per_column]
         return hashlib.sha256(json.dumps([source, *made]).encode()).hexdigest()[:16]
@@ -90,13 +95,25 @@ class Intake:
             ledger = self._stack.enter_context(closing(self._ledger(settings())))
             noted = Note.of(ledger.open())
             self._began = Note() if wish.again else noted
-        self._source = Source(stream, seekable=wish.path != STDIN, name=wish.title)
+        self._source = Source(
+            stream,
+            seekable=wish.path != STDIN,
+            name=wish.title,
+            final=wish.told.final,
+            encoding=wish.told.encoding,
+        )
         with self._errors():
+            if self._began.mark is not None:
+                self._source.recognise(self._began.mark)
+            table = None if wish.json_lines else CsvFile(self._source, wish.told)
+            if table is not None:
+                self._times.dates = table.dates
             if wish.shift_to_now and self._began.mark is None:
-                self._began = replace(self._began, shift=self._shift())
+                self._began = replace(self._began, shift=self._shift(table))
             self._times.shift = self._began.shift
-            self._mapper = Mapper(wish.plan, self._times, self._began.last)
-            self._rows = self._open_rows()
+            numbers = table.numbers if table is not None else None
+            self._mapper = Mapper(wish.plan, self._times, self._began.last, numbers)
+            self._rows = self._open_rows(table)
         bad = self._stack.enter_context(closing(BadRows(wish.bad, self._began.bad_bytes)))
         self._importer = Importer(self._source, ledger, bad, self._mapper, self._began)
         if self._began.mark is not None:
@@ -146,6 +163,9 @@ class Intake:
             "refused": note.refused - began.refused,
             "bad": self.named,
             "earlier": {"rows": began.rows, "published": began.published, "refused": began.refused},
+            "missing": self._mapper.missing,
+            "comments": self._source.comments,
+            "waiting_line": self._source.waiting or None,
             "seconds": round(seconds, 3),
             "rows_per_second": round(rows / max(seconds, 1e-3), 1),
             "times": self._times.form,
@@ -181,45 +201,48 @@ class Intake:
         self.size = os.fstat(stream.fileno()).st_size
         return stream
 
-    def _open_rows(self) -> Iterator[Row[Any]]:
+    def _open_rows(self, table: CsvFile | None) -> Iterator[Row[Any]]:
         """The rows behind the noted place; the header is read, and its columns are learnt."""
-        wish, source = self.wish, self._source
-        if not wish.json_lines:
-            rows = csv_rows(source, wish.delimiter)
-            self._mapper.learn(wish.header or _header(rows))
-        elif self._began.mark is not None and wish.plan.tenant and not wish.plan.columns:
-            # The columns are those of the first object, as they were when this import began.
-            first = next((row for row in json_rows(source) if not row.error), None)
-            self._mapper.learn(list(first.cells) if first else [])
-        if self._began.mark is not None:
-            source.skip_to(self._began.mark)
-        return csv_rows(source, wish.delimiter) if not wish.json_lines else json_rows(source)
+        wish, source, mark = self.wish, self._source, self._began.mark
+        rows: Iterator[Row[Any]]
+        if table is not None:
+            rows = iter(table)
+            self._mapper.learn(table.columns)
+        else:
+            source.skip(wish.told.skip_lines)
+            rows = json_rows(source)
+            if mark is not None and wish.plan.tenant and not wish.plan.columns:
+                # The first object says which columns there are, wherever the import goes on.
+                first = next((row for row in json_rows(source) if not row.error), None)
+                self._mapper.learn(list(first.cells) if first else [])
+        return rows if mark is None else chain(source.skip_to(mark), rows)
 
-    def _shift(self) -> int:
+    def _shift(self, table: CsvFile | None) -> int:
         """Microseconds from the source's last time to now."""
         wish = self.wish
         if wish.path == STDIN:
             raise MappingError("--shift-to-now needs a file: its last row says how far")
         with Path(wish.path).open("rb") as stream:
-            first = stream.readline(TAIL_BYTES).decode("utf-8-sig", "replace")
             stream.seek(max(0, (self.size or 0) - TAIL_BYTES))
-            lines = stream.read(TAIL_BYTES).decode("utf-8", "replace").strip().splitlines()
+            tail = stream.read(TAIL_BYTES)
+        whole = tail if wish.told.final else tail[: tail.rfind(b"\n") + 1]
+        lines = whole.decode(wish.told.encoding, "replace").strip().splitlines()
         last = lines[-1] if lines else ""
         try:
-            return time.time_ns() // 1000 - self._time_in(first, last)
+            return time.time_ns() // 1000 - self._time_in(table, last)
         except (ValueError, IndexError, KeyError, TypeError) as error:
             raise MappingError(f"its last row has no time for --shift-to-now: {error}") from error
 
-    def _time_in(self, first: str, last: str) -> int:
-        wish = self.wish
-        if wish.json_lines:
-            data = strictjson.parse(last)
-            if not wish.plan.tenant:
-                return int(codec.from_json("observation", data)["ts"])
-            return self._times.micros(data[time_column(wish.plan.time_column, list(data))])
-        names, cells = csv.reader([first, last], delimiter=wish.delimiter)
-        header = wish.header or [name.strip() for name in names]
-        return self._times.micros(cells[header.index(time_column(wish.plan.time_column, header))])
+    def _time_in(self, table: CsvFile | None, last: str) -> int:
+        plan = self.wish.plan
+        if table is not None:
+            (cells,) = csv.reader([last], delimiter=table.form.delimiter)
+            place = table.columns.index(time_column(plan.time_column, table.columns))
+            return self._times.micros(cells[place])
+        data = strictjson.parse(last)
+        if not plan.tenant:
+            return int(codec.from_json("observation", data)["ts"])
+        return self._times.micros(data[time_column(plan.time_column, list(data))])
 
 
 class _Stop(Exception):
@@ -236,6 +259,8 @@ class _Errors:
         """Nothing to do."""
 
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        if isinstance(error, ReplacedError) and self._wish.path != STDIN:
+            raise click.ClickException(f"{self._wish.title}: {error}. {self._ways_on()}") from error
         if isinstance(error, TableError | MappingError | OSError):
             raise click.ClickException(f"{self._wish.title}: {error}") from error
         if isinstance(error, _Stop):
@@ -244,22 +269,12 @@ class _Errors:
                 "give the same command again, or pass over such rows by --skip-bad."
             ) from error
 
-
-def _header(rows: Iterator[Row[list[str]]]) -> list[str]:
-    row = next(rows, None)
-    if row is None:
-        raise TableError("it is empty")
-    if row.error:
-        raise TableError(f"line {row.line}: {row.error}")
-    names = [name.strip() for name in row.cells]
-    if all(_is_number(name) for name in names):
-        raise TableError("its first line holds no names of columns: give them by --header a,b,c")
-    return names
-
-
-def _is_number(text: str) -> bool:
-    try:
-        float(text)
-    except ValueError:
-        return False
-    return True
+    def _ways_on(self) -> str:
+        """What to do about a file that is another, or was changed."""
+        wish = self._wish
+        ways = "It was rotated, replaced or changed. --again imports what stands there now from its"
+        ways += " start (what is published stays); --name NEW does so beside the old import."
+        if not wish.name and not wish.renamed_from:
+            ways += " If the old file has another name now and grew before it got it, first take "
+            ways += f"the rest of it: --csv OLD --renamed-from {wish.path}, other options as here."
+        return ways if not wish.json_lines else ways.replace("--csv OLD", "--jsonl OLD")

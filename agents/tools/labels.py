@@ -4,8 +4,8 @@ from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
 from agents.tools import tcpd
-from agents.tools.rows import Source, TableError
 from agents.tools.scores import Labels
+from agents.tools.source import Source, TableError
 from agents.tools.table import strict
 
 BYTES_MAX = 64 << 20

@@ -7,7 +7,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from agents.tools.rows import Row
+from agents.tools.numbers import MISSING, NoNumberError, Numbers
+from agents.tools.source import Row
 from agents.tools.times import BadTimeError, Times, shown
 from topics import codec
 
@@ -44,13 +45,17 @@ class Plan:
 class Mapper:
     """Makes observations of rows; remembers the last time, so that none goes back."""
 
-    def __init__(self, plan: Plan, times: Times, last: int = 0) -> None:
+    def __init__(
+        self, plan: Plan, times: Times, last: int = 0, numbers: Numbers | None = None
+    ) -> None:
         """`last`: the time of the row before the first; give the columns by `learn`."""
+        self.missing = 0  # cells passed over as empty
         self.last = last
         self.columns: tuple[str, ...] = ()
         self.domains: tuple[str, ...] = (plan.domain,)
         self._plan = plan
         self._times = times
+        self._numbers = numbers or Numbers()
         self._ready = not plan.tenant
         self._key = plan.tenant.encode()
         self._count = 0
@@ -81,13 +86,16 @@ class Mapper:
         if len(cells) != self._count:
             raise BadRowError(f"{len(cells)} cells where the header has {self._count}")
         ts = now if self._time_place < 0 else self._time_of(cells[self._time_place])
-        numbers = []
+        numbers: list[float | None] = []
         for place, name in zip(self._places, self.columns, strict=True):
             try:
-                numbers.append(number(cells[place]))
+                lacks = self._plan.per_column and cells[place].strip().lower() in MISSING
+                numbers.append(None if lacks else number(cells[place], self._numbers))
             except BadRowError as error:
                 raise BadRowError(f"column {name!r} {error}") from None
-        return self._records(ts, numbers)
+        if self._plan.per_column:
+            return self._several(ts, [None if x is None else [x] for x in numbers])
+        return self._several(ts, [[x for x in numbers if x is not None]])
 
     def of_json(self, row: Row[dict[str, Any]], now: int) -> list[Record]:
         """The records of an object; `BadRowError` names the field that is wrong."""
@@ -97,16 +105,17 @@ class Mapper:
         if not self.columns:
             self.learn(list(data))
         ts = now if self._time is None else self._time_of(_field(data, self._time))
-        numbers: list[list[float]] = []
+        numbers: list[list[float] | None] = []
         for name in self.columns:
             value = _field(data, name)
             try:
-                numbers.append(_numbers(value))
+                lacks = self._plan.per_column and value is None
+                numbers.append(None if lacks else _numbers(value))
             except BadRowError as error:
                 raise BadRowError(f"field {name!r} {error}") from None
         if self._plan.per_column:
             return self._several(ts, numbers)
-        return self._records(ts, [x for part in numbers for x in part])
+        return self._several(ts, [[x for part in numbers if part is not None for x in part]])
 
     def _time_of(self, cell: object) -> int:
         try:
@@ -117,14 +126,12 @@ class Mapper:
             raise BadRowError("the time goes back (--any-order lets it)")
         return ts
 
-    def _records(self, ts: int, numbers: list[float]) -> list[Record]:
-        if self._plan.per_column:
-            return self._several(ts, [[x] for x in numbers])
-        return self._several(ts, [numbers])
-
-    def _several(self, ts: int, vectors: list[list[float]]) -> list[Record]:
+    def _several(self, ts: int, vectors: list[list[float] | None]) -> list[Record]:
+        """A record of each domain's vector; none where it is missing."""
         records = []
         for domain, vector in zip(self.domains, vectors, strict=True):
+            if vector is None:
+                continue
             if not 0 < len(vector) <= DIM_MAX:
                 raise BadRowError(f"{len(vector)} numbers; a vector has 1 to {DIM_MAX}")
             record = {
@@ -135,6 +142,7 @@ class Mapper:
                 "sequence": None,
             }
             records.append((self._key, codec.encode("observation", record)))
+        self.missing += vectors.count(None)
         self.last = max(self.last, ts)
         return records
 
@@ -156,18 +164,15 @@ class Mapper:
         return record["tenant"].encode(), codec.encode("observation", {**record, "ts": ts})
 
 
-def number(cell: str) -> float:
+def number(cell: str, numbers: Numbers | None = None) -> float:
     """A cell's number; `BadRowError` if it is empty, none, not finite or beyond float32."""
     text = cell.strip()
     if not text:
-        raise BadRowError("is empty")
+        raise BadRowError("is empty (--domain-per-column passes over such cells)")
     try:
-        if "_" in text or not text.isascii():
-            raise ValueError(text)  # Python would take 1_000 and other scripts' digits
-        value = float(text)
-    except ValueError:
-        hint = " (a decimal comma?)" if re.fullmatch(r"-?\d+,\d+", text) else ""
-        raise BadRowError(f"has {shown(cell)}, which is no number{hint}") from None
+        value = (numbers or Numbers()).read(text)
+    except NoNumberError as error:
+        raise BadRowError(f"has {shown(cell)}, which {error.why}") from None
     if math.isinf(value) and "inf" not in text.lower():
         raise BadRowError(f"has {shown(text)}, which is beyond float32")
     return _finite(value)
@@ -215,7 +220,7 @@ def time_column(wanted: str, names: Sequence[str]) -> str:
             return name
     raise MappingError(
         f"none of the columns {_listed(names)} is called {' or '.join(TIME_NAMES)}: "
-        "say --time-column, or --now"
+        "say --time-column, or --now (--names gives names to columns that have none)"
     )
 
 

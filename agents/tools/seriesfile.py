@@ -11,10 +11,11 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, BinaryIO, Literal
 
-from agents.tools.rows import Row, Source, TableError
+from agents.tools.csvform import Told
+from agents.tools.source import UNENDED, Row, Source, TableError
 from agents.tools.table import Cells, Table, csv_table, json_table, number, strict
 from agents.tools.tcpd import DOCUMENT_BYTES_MAX, Document, document
-from agents.tools.times import DIGITS, is_moment, micros, unit_of
+from agents.tools.times import DATE, is_moment, micros, unit_of
 
 Form = Literal["auto", "csv", "jsonl", "tcpd"]
 TIME_NAMES = frozenset(
@@ -33,8 +34,7 @@ class Layout:
     time_column: str = ""  # a name, a number from 1, or "none"
     domains: tuple[str, ...] = ()  # the value columns, by name or number
     unit: str = "auto"  # of times that are numbers; auto: by the first, as `unit_of` says, or s
-    header: bool | None = None
-    delimiter: str | None = None
+    told: Told = field(default_factory=Told)
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +77,16 @@ class Series(ABC):
     @property
     def bytes(self) -> int:
         """Bytes read so far, where it is known."""
+        return 0
+
+    @property
+    def comments(self) -> int:
+        """Comment lines passed over so far."""
+        return 0
+
+    @property
+    def waiting(self) -> int:
+        """The line of the last row, if it isn't ended and wasn't taken for that."""
         return 0
 
     def __iter__(self) -> Iterator[Point]:
@@ -123,18 +133,28 @@ class TableSeries(Series):
     def bytes(self) -> int:
         return self._table.source.place
 
+    @property
+    def comments(self) -> int:
+        return self._table.source.comments
+
+    @property
+    def waiting(self) -> int:
+        return self._table.source.waiting
+
     def _points(self) -> Iterator[Point]:
         index = -1
         for index, row in enumerate(self._table):
             values = tuple([self._value(row, k) for k in self._at])
             time, ts = self._moment(row, index)
             yield Point(index, row.line, time, ts, values)
+        if index < 0 and self.waiting:
+            raise TableError(UNENDED, self.waiting)
         if index < 0:
             raise TableError(f"there are no rows after the header ({', '.join(self.domains)})")
 
     def _value(self, row: Row[Cells], k: int) -> float:
         try:
-            return number(row.cells[k])
+            return number(row.cells[k], self._table.numbers)
         except ValueError as error:
             column = self._table.columns[k]
             if len(self._table.columns) == 1 and is_moment(str(row.cells[k])):
@@ -150,7 +170,7 @@ class TableSeries(Series):
         if self.seen.words:
             return cell, index * SECOND
         try:
-            ts = micros(cell, self._unit_for(cell))
+            ts = micros(cell, self._unit_for(cell), self._table.dates)
         except ValueError as error:
             # A first time in words says that all are; one among others is a mistake.
             if index == 0 and _is_word(cell):
@@ -162,7 +182,7 @@ class TableSeries(Series):
 
     def _unit_for(self, cell: object) -> str:
         """The unit of the times that are numbers: the first of these says, unless we were told."""
-        if not self.unit and not (isinstance(cell, str) and DIGITS.match(cell.strip())):
+        if not self.unit and not (isinstance(cell, str) and DATE.match(cell.strip())):
             self.unit = unit_of(cell) or "s"
         return self.unit or "s"
 
@@ -192,7 +212,9 @@ def open_series(stream: BinaryIO | Source, layout: Layout | None = None) -> Seri
     """The series that a byte stream holds; TableError when it can't be one."""
     layout = layout or Layout()
     _once(layout.domains)
-    source = strict(stream)
+    source = strict(stream, layout.told)
+    if layout.told.skip_lines:
+        source.skip(layout.told.skip_lines)
     first = source.first()
     form = layout.form
     if form == "auto":
@@ -201,7 +223,7 @@ def open_series(stream: BinaryIO | Source, layout: Layout | None = None) -> Seri
         return DocumentSeries(document(source.rest(DOCUMENT_BYTES_MAX)), layout)
     if form == "jsonl":
         return TableSeries(json_table(source, _wanted(first, layout)), layout)
-    return TableSeries(csv_table(source, layout.header, layout.delimiter), layout)
+    return TableSeries(csv_table(source, layout.told), layout)
 
 
 def _once(domains: Sequence[str]) -> None:
@@ -224,7 +246,7 @@ def _wanted(first: str, layout: Layout) -> list[str]:
     """The keys to look at: all, unless domains were named."""
     if not layout.domains:
         return []
-    keys = json_table(io.BytesIO(first.encode())).columns
+    keys = json_table(io.BytesIO(first.encode()), told=Told(final=True)).columns
     time = layout.time_column or next((key for key in keys if key.lower() in TIME_NAMES), NO_TIME)
     return [*layout.domains, *([] if time == NO_TIME else [time])]
 
@@ -254,7 +276,7 @@ def _time_place(table: Table, named: str, domains: Sequence[int]) -> int:
 def _is_word(cell: object) -> bool:
     """Is it text that isn't meant as a number or as a date?"""
     found = _written(cell)
-    return isinstance(found, str) and bool(found) and not DIGITS.match(found)
+    return isinstance(found, str) and bool(found) and not DATE.match(found)
 
 
 def _written(cell: Any) -> Any:

@@ -6,19 +6,19 @@ is wrong; nothing is passed over except empty lines, which are counted.
 
 import json
 import math
-import re
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from itertools import chain
 from typing import Any, BinaryIO, TypeVar
 
-from agents.tools.rows import Row, Source, TableError, csv_rows, json_rows
-from agents.tools.times import is_moment, shown
+from agents.tools.csvfile import CsvFile
+from agents.tools.csvform import Told
+from agents.tools.numbers import MISSING, POINT, Numbers
+from agents.tools.rows import json_rows
+from agents.tools.source import UNENDED, Row, Source, TableError
+from agents.tools.times import Dates, shown
 
 COLUMNS_MAX = 4096
-DELIMITERS = ",;\t"
-MISSING = frozenset({"", "nan", "na", "n/a", "#n/a", "null", "none", "-nan"})
-QUOTED = re.compile(r'"[^"]*"')
 
 Cells = Sequence[Any]  # text in CSV; JSON values in JSON lines
 T = TypeVar("T")
@@ -32,6 +32,8 @@ class Table(ABC):
 
     def __init__(self, source: Source) -> None:
         self.source = source
+        self.numbers = Numbers(POINT)
+        self.dates = Dates()
 
     @property
     def blank(self) -> int:
@@ -60,31 +62,18 @@ class Table(ABC):
 
 
 class CsvTable(Table):
-    """Comma-separated values (RFC 4180); semicolons and tabs are recognised by the first line.
+    """Comma-separated values, as `CsvFile` finds or was told that they are written."""
 
-    Without a header the columns are named column1, column2, … A first row that holds anything but
-    numbers, times and missing values is a header, unless `header` says.
-    """
-
-    def __init__(self, source: Source, header: bool | None, delimiter: str | None) -> None:
+    def __init__(self, source: Source, told: Told) -> None:
         super().__init__(source)
-        first = source.first()
-        if "\r" in first.rstrip("\r\n"):
-            raise TableError("line ends are bare carriage returns: convert them to newlines", 1)
-        mark = delimiter or max(DELIMITERS, key=QUOTED.sub("", first).count)
-        self._rows = csv_rows(source, mark)
-        row = _good(next(self._rows))
-        if header is None:
-            header = not all(_is_data(cell) for cell in row.cells)
-        self.named = header
-        names = [cell.strip() for cell in row.cells]
-        self._take(names if header else [f"column{k + 1}" for k in range(len(names))], row.line)
-        if not header:
-            self._rows = chain([row], self._rows)
+        self._file = CsvFile(source, told)
+        self.named = self._file.named
+        self.numbers, self.dates = self._file.numbers, self._file.dates
+        self._take(self._file.columns, source.line)
 
     def __iter__(self) -> Iterator[Row[Cells]]:
         width = len(self.columns)
-        for row in self._rows:
+        for row in self._file:
             if row.error or len(row.cells) != width:
                 why = f"{len(row.cells)} cells instead of {width} ({', '.join(self.columns)})"
                 raise TableError(row.error or why, row.line)
@@ -105,7 +94,10 @@ class JsonTable(Table):
         self._lax = bool(wanted)
         source.first()
         self._rows = json_rows(source)
-        first = _good(next(self._rows))
+        row = next(self._rows, None)
+        if row is None:
+            raise TableError(UNENDED, source.waiting)
+        first = _good(row)
         if not first.cells:
             raise TableError("the first object is empty", first.line)
         for name in wanted:
@@ -135,37 +127,38 @@ def _good(row: Row[T]) -> Row[T]:
     return row
 
 
-def csv_table(
-    stream: BinaryIO | Source, header: bool | None = None, delimiter: str | None = None
-) -> CsvTable:
-    """A CSV table over a byte stream; TableError when it has no first row."""
-    return CsvTable(strict(stream), header, delimiter)
+def csv_table(stream: BinaryIO | Source, told: Told | None = None) -> CsvTable:
+    """A CSV table over a byte stream; TableError when it has no first row, or two readings."""
+    told = told or Told()
+    return CsvTable(strict(stream, told), told)
 
 
-def json_table(stream: BinaryIO | Source, wanted: Sequence[str] = ()) -> JsonTable:
+def json_table(
+    stream: BinaryIO | Source, wanted: Sequence[str] = (), told: Told | None = None
+) -> JsonTable:
     """A table over JSON lines; TableError when there is no first object."""
-    return JsonTable(strict(stream), wanted)
+    return JsonTable(strict(stream, told), wanted)
 
 
-def strict(stream: BinaryIO | Source) -> Source:
-    """A source that takes nothing but UTF-8 text."""
-    return stream if isinstance(stream, Source) else Source(stream, strict=True)
+def strict(stream: BinaryIO | Source, told: Told | None = None) -> Source:
+    """A source that takes nothing but text."""
+    if isinstance(stream, Source):
+        return stream
+    told = told or Told()
+    final, encoding = told.final, told.encoding
+    return Source(stream, stream.seekable(), strict=True, final=final, encoding=encoding)
 
 
-def number(cell: object) -> float:
+def number(cell: object, numbers: Numbers | None = None) -> float:
     """A cell as a number; NaN for a missing value (an empty cell, null, NaN, an infinity).
 
     ValueError for anything else.
     """
     if isinstance(cell, str):
-        try:
-            value = float(cell)
-        except ValueError:
-            if cell.strip().lower() in MISSING:
-                return math.nan
-            raise ValueError(f"{shown(cell.strip())} isn't a number") from None
-        if "_" in cell or not cell.isascii():  # float() takes 1_000 and other scripts' digits
-            raise ValueError(f"{shown(cell.strip())} isn't a number")
+        text = cell.strip()
+        if text.lower() in MISSING:
+            return math.nan
+        value = (numbers or Numbers(POINT)).read(text)
     elif cell is None:
         return math.nan
     elif isinstance(cell, int | float) and not isinstance(cell, bool):
@@ -176,13 +169,3 @@ def number(cell: object) -> float:
     else:
         raise ValueError(f"{shown(json.dumps(cell))} isn't a number")
     return value if math.isfinite(value) else math.nan
-
-
-def _is_data(cell: str) -> bool:
-    if is_moment(cell):
-        return True
-    try:
-        number(cell)
-    except ValueError:
-        return False
-    return True

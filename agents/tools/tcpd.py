@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-from agents.tools.rows import TableError
 from agents.tools.scores import Labels
+from agents.tools.source import TableError
 from agents.tools.table import number
 from topics import strictjson
 

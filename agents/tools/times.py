@@ -1,29 +1,97 @@
 """Times as files have them: ISO 8601 with or without a zone, seconds to nanoseconds, or a format.
 
 All become microseconds since 1970 (UTC). `Times` reads a column of which each time is to be one
-that the processors take; `micros` any single cell, a number or ISO 8601 text.
+that the processors take; `micros` any single cell, a number or ISO 8601 text. Dates may have their
+year last: which of the others is the day is told, or follows from the first that leaves no choice.
 """
 
 import re
 import time
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
+
+from topics import moments
 
 TS_MIN = 946_684_800_000_000  # 2000-01-01: what is older is a dead letter in every processor
 TS_AHEAD = 3_600_000_000  # and so is what is more than an hour ahead
 _AUTO_MAX = 4_102_444_800_000_000  # 2100-01-01: up to here the units' ranges don't meet
 UNITS = {"s": 1_000_000.0, "ms": 1_000.0, "us": 1.0, "ns": 0.001}
 FORMATS = "auto, iso, s, ms, us, ns, or a format such as '%d.%m.%Y %H:%M'"
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_MICRO = timedelta(microseconds=1)
 MICROS_MAX = 1 << 62
 INTEGER = re.compile(r"[+-]?[0-9]{1,19}")
-DIGITS = re.compile(r"\d{4}-\d\d")  # what ISO 8601 text with dashes begins with
+# What is meant as a date: ISO 8601, or with its parts between slashes, points or dashes.
+DATE = re.compile(r"\d{4}-\d\d|\d{4}[/.-]\d{1,2}[/.-]\d{1,2}|\d{1,2}([/.-])\d{1,2}\1\d{4}")
+YEAR_FIRST = re.compile(r"(\d{4})[/.-](\d{1,2})[/.-](\d{1,2})(?!\d)")
+YEAR_LAST = re.compile(r"(\d{1,2})([/.-])(\d{1,2})\2(\d{4})(?!\d)")
+CLOCK = re.compile(
+    r"[T ]\s*(?P<hour>\d{1,2}):(?P<rest>\d\d(?::\d\d(?:[.,]\d{1,9})?)?)"
+    r"(?:\s*(?P<half>[AaPp])\.?[Mm]\.?)?(?P<zone>\s*(?:Z|UTC|GMT|[+-]\d\d(?::?\d\d)?))?"
+)
 # What fromisoformat of Python 3.11 doesn't take: a month without its day.
 MONTH = re.compile(r"\d{4}-\d{2}")
 
 
 class BadTimeError(ValueError):
     """A cell isn't a time, or isn't one that can be folded; the text says why."""
+
+
+class Dates:
+    """Which comes first in 03/31/2024, the day or the month: one order holds for a file.
+
+    With points it is the day (DIN 5008 and its like). `None`: the first that leaves no choice says.
+    """
+
+    def __init__(self, day_first: bool | None = None) -> None:
+        self.day_first = day_first
+
+    def iso(self, text: str) -> tuple[int, bool]:
+        """Microseconds of a date in any of these forms, and whether it has no zone; ValueError."""
+        try:
+            return moments.iso(text)
+        except ValueError:
+            if MONTH.fullmatch(text):
+                return moments.iso(f"{text}-01")
+            if found := YEAR_FIRST.match(text):
+                year, month, day = found.groups()
+            elif found := YEAR_LAST.match(text):
+                year, (month, day) = found[4], self._order(text, found)
+            else:
+                raise
+            date = f"{year}-{int(month):02}-{int(day):02}"
+            return moments.iso(date + _clock(text[found.end() :]))
+
+    def _order(self, text: str, found: re.Match[str]) -> tuple[str, str]:
+        """Month and day of a date that ends with its year."""
+        first, mark, second, _ = found.groups()
+        if mark == ".":
+            return second, first
+        if self.day_first is None and first != second:
+            likely = [int(first) <= 12, int(second) <= 12]
+            if all(likely):
+                why = f"{shown(text)} may have the day or the month first: say --day-first or "
+                raise UnclearDateError(why + "--month-first")
+            if not any(likely):
+                raise ValueError(text)
+            self.day_first = likely[1]
+        return (second, first) if self.day_first else (first, second)
+
+
+def _clock(text: str) -> str:
+    """A time of the day as ISO 8601 has it; ValueError if it is none."""
+    if not text.strip():
+        return ""
+    found = CLOCK.fullmatch(text)
+    if found is None:
+        raise ValueError(text)
+    hour, half = int(found["hour"]), (found["half"] or "").lower()
+    if half:
+        if not 1 <= hour <= 12:
+            raise ValueError(text)
+        hour = hour % 12 + 12 * (half == "p")
+    return f"T{hour:02}:{found['rest']}{(found['zone'] or '').strip()}"
+
+
+class UnclearDateError(ValueError):
+    """A date has two readings; the text says how to choose."""
 
 
 class Times:
@@ -33,11 +101,12 @@ class Times:
     2000 and 2100, or ISO 8601.
     """
 
-    def __init__(self, form: str = "auto", shift: int = 0) -> None:
+    def __init__(self, form: str = "auto", shift: int = 0, dates: Dates | None = None) -> None:
         if form not in ("auto", "iso", *UNITS) and "%" not in form:
             raise ValueError(f"{form!r} is no time format; there are {FORMATS}")
         self.form = form
         self.shift = shift  # microseconds added to each
+        self.dates = dates or Dates()
         self.naive = False  # whether one came without a zone: UTC was assumed
 
     def read(self, cell: object) -> int:
@@ -71,40 +140,40 @@ class Times:
                 return round(_number(cell) * unit)
             text = str(cell).strip()
             if self.form == "iso":
-                ts, naive = _iso(text)
+                ts, naive = self.dates.iso(text)
             else:
-                ts, naive = _since(datetime.strptime(text, self.form))  # noqa: DTZ007 (UTC then)
+                parsed = datetime.strptime(text, self.form)  # noqa: DTZ007 (UTC then)
+                ts, naive = moments.micros(parsed)
+        except UnclearDateError as error:
+            raise BadTimeError(str(error)) from None
         except (ValueError, OverflowError):
             raise BadTimeError(f"{shown(cell)} is no time ({_named(self.form)})") from None
         self.naive |= naive
         return ts
 
 
-def _iso(text: str) -> tuple[int, bool]:
-    """Microseconds of ISO 8601 text, and whether it has no zone; ValueError otherwise."""
-    return _since(datetime.fromisoformat(f"{text}-01" if MONTH.fullmatch(text) else text))
-
-
-def _since(moment: datetime) -> tuple[int, bool]:
-    naive = moment.tzinfo is None
-    return ((moment.replace(tzinfo=UTC) if naive else moment) - _EPOCH) // _MICRO, naive
-
-
 def is_moment(text: str) -> bool:
-    """Is it ISO 8601 text with dashes (a bare 20200101 is a number)?"""
+    """Is it text meant as a date (a bare 20200101 is a number)?"""
     try:
         text_micros(text)
+    except UnclearDateError:
+        return True
     except ValueError:
         return False
     return True
 
 
-def text_micros(text: str) -> int:
-    """Microseconds of ISO 8601 text with dashes, UTC unless it says; ValueError otherwise."""
+def text_micros(text: str, dates: Dates | None = None) -> int:
+    """Microseconds of text that begins with a date, UTC unless it says; ValueError otherwise."""
     text = text.strip()
-    if not DIGITS.match(text):
+    if not DATE.match(text):
         raise ValueError(f"{shown(text)} isn't a time such as 2026-01-31T12:00:00Z")
-    return _iso(text)[0]
+    try:
+        return (dates or Dates()).iso(text)[0]
+    except UnclearDateError:
+        raise
+    except ValueError:
+        raise ValueError(f"{shown(text)} isn't a time such as 2026-01-31T12:00:00Z") from None
 
 
 def number_micros(value: float, unit: str = "s") -> int:
@@ -114,12 +183,12 @@ def number_micros(value: float, unit: str = "s") -> int:
     return _whole(value, unit) if isinstance(value, int) else round(value * UNITS[unit])
 
 
-def micros(cell: object, unit: str = "s") -> int:
-    """Microseconds of a cell: a number in `unit`, or ISO 8601 text. ValueError otherwise."""
+def micros(cell: object, unit: str = "s", dates: Dates | None = None) -> int:
+    """Microseconds of a cell: a number in `unit`, or a date. ValueError otherwise."""
     if isinstance(cell, str):
         text = cell.strip()
-        if DIGITS.match(text):
-            return text_micros(text)
+        if DATE.match(text):
+            return text_micros(text, dates)
         try:
             value = int(text) if INTEGER.fullmatch(text) else float(text)
         except ValueError:
@@ -160,7 +229,7 @@ def _named(form: str) -> str:
 
 def _text(ts: int) -> str:
     try:
-        return (_EPOCH + timedelta(microseconds=ts)).isoformat().replace("+00:00", "Z")
+        return (moments.EPOCH + timedelta(microseconds=ts)).isoformat().replace("+00:00", "Z")
     except OverflowError:
         return f"{ts} µs"
 

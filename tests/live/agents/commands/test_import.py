@@ -94,11 +94,41 @@ def test_every_row_once_and_what_a_file_grows_by(topics: Settings, tmp_path: Pat
     csv_file(path, 5, 12_000)
     assert json.loads(soma(*words(path, "--json"), env=env).stdout)["published"] == 5
     assert imported(topics) == list(range(12_005))
+    path.rename(old := tmp_path / "series.csv.1")
+    csv_file(old, 1, 12_005)  # what was written before it was rotated, and isn't imported
     path.write_text("time,n\n1700000000000,1\n")
     other = soma(*words(path), env=env)
-    assert other.returncode == 1 and "aren't those that were imported" in other.stderr
+    assert other.returncode == 1 and "aren't those that were imported: it has no m" in other.stderr
+    assert f"--csv OLD --renamed-from {path}" in other.stderr and "--again" in other.stderr
+    assert soma(*words(old, "--renamed-from", str(path)), env=env).returncode == 0
     assert soma(*words(path, "--again"), env=env).returncode == 0
-    assert imported(topics)[12_005:] == [1.0]
+    assert imported(topics)[12_005:] == [12_005.0, 1.0]
+
+
+def test_half_a_line_waits_for_its_rest(topics: Settings, tmp_path: Path) -> None:
+    path, env = csv_file(tmp_path / "series.csv", 3), environment(topics)
+    whole = path.read_bytes()
+    path.write_bytes(whole + f"{START + 3},12".encode())
+    first = soma(*words(path, "--json", "--skip-bad"), env=env)
+    assert first.returncode == 0, first.stderr
+    assert json.loads(first.stdout)["waiting_line"] == 5
+    path.write_bytes(whole + f'{START + 3},1234,"a\nnote"\r\n{START + 4},5,"half\n'.encode())
+    assert json.loads(soma(*words(path, "--json"), env=env).stdout)["published"] == 1
+    path.write_bytes(whole + f'{START + 3},1234,"a\nnote"\r\n{START + 4},5,"half\n"\r\n'.encode())
+    assert json.loads(soma(*words(path, "--json"), env=env).stdout)["published"] == 1
+    assert imported(topics) == [0, 1, 2, 1234, 5]
+
+
+def test_a_line_taken_too_early_can_be_passed_over(topics: Settings, tmp_path: Path) -> None:
+    path, env = tmp_path / "series.csv", environment(topics)
+    path.write_text(f"time,n\n{START},0\n{START + 1},12")
+    assert soma(*words(path, "--final"), env=env).returncode == 0
+    path.write_text(f"time,n\n{START},0\n{START + 1},1234\n{START + 2},2\n")
+    stops = soma(*words(path), env=env)
+    assert stops.returncode == 1 and "line 3: went on after it was imported" in stops.stderr
+    assert soma(*words(path, "--skip-bad"), env=env).returncode == 1
+    assert json.loads(soma(*words(path, "--json"), env=env).stdout)["rows"] == 0
+    assert imported(topics) == [0, 12, 2]
 
 
 def test_killed_at_any_moment_it_goes_on(topics: Settings, tmp_path: Path) -> None:

@@ -40,7 +40,12 @@ def rehearsed(path: Path, *words: str) -> tuple[dict[str, Any], str]:
         (("--csv", "a", "--tenant", "t", "--bad", "x"), "--bad wants --skip-bad"),
         (("--csv", "a", "--tenant", "t", "--rate", "0"), "rate"),
         (("--jsonl", "a", "--columns", "x"), "say --tenant too"),
-        (("--jsonl", "a", "--header", "x", "--tenant", "t"), "--header is for --csv"),
+        (("--jsonl", "a", "--names", "x", "--tenant", "t"), "--names is for --csv"),
+        (("--jsonl", "a", "--no-header", "--tenant", "t"), "--header is for --csv"),
+        (("--csv", "a", "--tenant", "t", "--encoding", "utf-16"), "iconv -f utf-16"),
+        (("--csv", "a", "--tenant", "t", "--encoding", "klingon"), "no encoding 'klingon'"),
+        (("--csv", "a", "--tenant", "t", "--decimal", ";"), "';' is not one of"),
+        (("--csv", "a", "--tenant", "t", "--name", "x", "--renamed-from", "y"), "--name or --ren"),
         (("--tenant", "t"), "--tenant is for a file"),
         (("--skip-bad",), "--skip-bad is for a file"),
     ],
@@ -55,12 +60,13 @@ def test_options_that_clash(words: tuple[str, ...], said: str) -> None:
     ("data", "words", "said"),
     [
         (b"", (), "it is empty"),
-        (b"1700000000,2\n", (), "give them by --header"),
+        (b"1700000000,2\n", (), "none of the columns 'column1', 'column2' is called"),
+        (b"1700000000,2\n", (), "--names gives names"),
         (b"time,a\n", ("--columns", "b"), "no column 'b'; there are 'time', 'a'"),
         (b"when,a\n", (), "say --time-column, or --now"),
         ("time,a\n".encode("utf-16"), (), "UTF-16"),
         (b"\x1f\x8b\x08", (), "gzip"),
-        (b'"time,a\n', (), "line 1: not CSV: unexpected end of data"),
+        (b'"time,a\n', (), "a quote stands within a cell, or isn't closed yet"),
         (b"time,a\nsoon,1\n", ("--shift-to-now",), "no time for --shift-to-now"),
     ],
 )
@@ -91,7 +97,7 @@ def test_a_rehearsal_counts_and_needs_no_broker(tmp_path: Path) -> None:
 def test_no_zone_is_said(tmp_path: Path) -> None:
     path = tmp_path / "series.csv"
     path.write_text("2026-01-31 12:00,1\n")
-    summary, said = rehearsed(path, "--header", "time,a")
+    summary, said = rehearsed(path, "--names", "time,a")
     assert summary["assumed_utc"] and "taken as UTC" in said
 
 
@@ -109,7 +115,7 @@ def test_bad_rows_are_named_up_to_a_limit_and_all_kept(tmp_path: Path) -> None:
     path.write_text("time,a\n" + f"{T},x\n" * 300 + f"{T},1\n")
     summary, said = rehearsed(path, "--skip-bad", "--bad", str(bad))
     assert (summary["published"], summary["refused"], len(summary["bad"])) == (1, 300, 101)
-    assert said.count("which is no number") == 100
+    assert said.count("which isn't a number") == 100
     kept = [json.loads(line) for line in bad.read_text().splitlines()]
     assert [row["line"] for row in kept] == list(range(2, 302))
     assert kept[0]["row"] == f"{T},x"
@@ -129,6 +135,33 @@ def test_json_lines_are_read_as_strictly_as_anywhere(tmp_path: Path) -> None:
     ]
 
 
+def test_a_file_is_read_as_it_is_written(tmp_path: Path) -> None:
+    path = tmp_path / "series.csv"
+    path.write_bytes(
+        "sep=;\r\n# Anlage 7\r\nZeit;Temp °C;Druck;\r\n"
+        "31.01.2026 12:00;20,64;;\r\n31.01.2026 24:00;;1,5;\r\n01.02.2026 23:59:60 UTC;1;2".encode(
+            "cp1252"
+        )
+    )
+    words = ("--encoding", "cp1252", "--time-column", "Zeit", "--domain-per-column")
+    summary, said = rehearsed(path, *words)
+    assert (summary["rows"], summary["published"], summary["refused"]) == (2, 2, 0)
+    assert (summary["missing"], summary["comments"], summary["waiting_line"]) == (2, 1, 6)
+    assert "line 6: the row isn't ended yet and waits for its rest (--final" in said
+    summary, _ = rehearsed(path, *words, "--final")
+    assert (summary["rows"], summary["published"]) == (3, 4)
+    assert summary["domains"] == ["Temp-C", "Druck"]
+
+
+@pytest.mark.parametrize("skip", [(), ("--skip-bad",)])
+def test_half_a_line_waits(tmp_path: Path, skip: tuple[str, ...]) -> None:
+    path = tmp_path / "series.csv"
+    for text, rows in ((f"time,a\n{T},1\n{T},12", 1), (f'time,a\n{T},1\n"{T}\n', 1)):
+        path.write_text(text)
+        summary, _ = rehearsed(path, *skip)
+        assert (summary["rows"], summary["refused"], summary["waiting_line"]) == (rows, 0, 3)
+
+
 cells = st.one_of(
     st.integers(-5, 5).map(str), st.floats().map(repr), st.text(max_size=4), st.just("")
 )
@@ -143,6 +176,6 @@ def test_every_row_of_any_table_is_published_or_named(
     csv.writer(out).writerows([["time", "a", "b"], *([str(T), *row] for row in rows)])
     path = tmp_path / "any.csv"
     path.write_bytes(out.getvalue().encode("utf-8", "surrogatepass"))
-    summary, _ = rehearsed(path, "--skip-bad")
+    summary, _ = rehearsed(path, "--skip-bad", "--delimiter", ",", "--header", "--final")
     assert summary["rows"] == len(rows) == summary["published"] + summary["refused"]
     assert len(summary["bad"]) == summary["refused"]

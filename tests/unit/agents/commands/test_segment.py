@@ -122,6 +122,12 @@ def test_pictures(tmp_path: Path) -> None:
         (b"1\n", ["--set", "cpd@x=off"], "no domain 'x'"),
         (b"1\n", ["--set", "cpd"], "isn't NAME=VALUE"),
         (b"1\n", ["--delimiter", ",,"], "one character"),
+        (b"20,64\n20,71\n", [], "say --delimiter , or --decimal ,"),
+        (b"03/04/2024,1\n04/04/2024,2\n", [], "say --day-first or --month-first"),
+        (b"time;v\n1;1,234\n", [], "'1,234' may be 1.234 or 1234: say --decimal"),
+        (b"time,v\n1,2", [], "line 2: the row isn't ended yet"),
+        ("t,°C\n1,2\n".encode("cp1252"), [], "isn't UTF-8 (--encoding says what it is)"),
+        (b'{"v": 1, "v": 2}\n', [], '"v": given twice'),
         (b"1\n", ["--set", "leader=on"], "leader is for tenants of the stream"),
         (b"1\n", ["--plot", "s.xyz"], "s.xyz doesn't end in .png"),
     ],
@@ -147,6 +153,34 @@ def test_lawful_oddities_are_told() -> None:
         assert text in done.stderr
     assert "1 point of column1, 0 boundaries" in soma("-", stdin=b"5\n").stderr
     assert soma("-", "--quiet", stdin=b"5\n").stderr == ""
+
+
+@pytest.mark.parametrize(
+    ("style", "words"),
+    [
+        (lambda k, x: f"{k};{x:.3f}".replace(".", ","), []),
+        (lambda k, x: f"{x:.3f}".replace(".", ","), ["--decimal", ","]),
+        (lambda k, x: f"03/{30 + k // 240}/2024 {k % 240 // 60:02}:{k % 60:02},{x:.3f}", []),
+        (lambda k, x: f"31.03.2024 {k % 24:02}:{k // 24:02}:00 UTC\t{x:.3f}", []),
+    ],
+)
+def test_a_step_is_found_however_the_file_is_written(style: Any, words: list[str]) -> None:
+    """No header, decimal commas, dates as people write them: each row counts, none is misread."""
+    text = "".join(f"{style(k, x)}\n" for k, x in enumerate(STEP))
+    done = soma("-", *words, "--summary", stdin=text.encode())
+    found, summary = printed(done)
+    assert abs(found["index"] - 200) <= 2
+    assert summary["summary"]["points"] == 400
+
+
+def test_a_last_line_without_its_end_is_not_taken_unless_told() -> None:
+    """It may be half of one: `tail -f` was stopped within it."""
+    text = lines(STEP).encode() + b"12"
+    waits, takes = (soma("-", "--summary", *words, stdin=text) for words in ((), ("--final",)))
+    summaries = [printed(done)[-1]["summary"] for done in (waits, takes)]
+    assert [one["points"] for one in summaries] == [400, 401]
+    assert [one["waiting_line"] for one in summaries] == [401, None]
+    assert "line 401: the row isn't ended yet" in waits.stderr
 
 
 def test_what_came_before_a_bad_line_has_been_printed() -> None:

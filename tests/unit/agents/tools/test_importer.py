@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agents.tools.importer import Note
-from agents.tools.rows import Mark
+from agents.tools.source import Mark
 from topics import codec
 
 counts = st.integers(0, 1 << 62)

@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 from agents.tools.labels import read_labels, together
-from agents.tools.rows import TableError
+from agents.tools.source import TableError
 from agents.tools.tcpd import folder
 
 KNOWN = {"s": {"1": [3, 9], "2": [4]}, "b": {"1": []}}

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from agents.predictors import kernels
 from agents.tools.mapping import DIM_MAX, BadRowError, Mapper, MappingError, Plan, number
-from agents.tools.rows import Row
+from agents.tools.numbers import Numbers
+from agents.tools.source import Row
 from agents.tools.times import Times
 from topics import codec
 
@@ -21,7 +22,7 @@ floats = st.floats(-(2.0**127), 2.0**127, allow_nan=False, width=32)
 
 
 def mapper(names: list[str], times: Times | None = None, **how: Any) -> Mapper:
-    one = Mapper(Plan(tenant="me", **how), times or Times())
+    one = Mapper(Plan(tenant="me", **how), times or Times(), numbers=Numbers("."))
     one.learn(names)
     return one
 
@@ -53,6 +54,22 @@ def test_or_a_domain_a_column(values: list[float]) -> None:
     found = read(one.of_json(Row(1, row), 0))
     assert [record["domain"] for record in found] == [f"v-{k}" for k in range(len(values))]
     assert [struct.unpack("<f", record["vector"])[0] for record in found] == values
+
+
+@given(
+    st.lists(st.none() | floats, min_size=1, max_size=6), st.sampled_from(["", " ", "NA", "nan"])
+)
+def test_a_missing_cell_is_no_observation_of_its_domain(
+    values: list[float | None], gap: str
+) -> None:
+    names = ["ts", *(f"v{k}" for k in range(len(values)))]
+    one = mapper(names, per_column=True)
+    cells = [gap if x is None else repr(x) for x in values]
+    records = one.of_csv(Row(2, [T, *cells]), 0)
+    assert one.of_json(Row(2, dict(zip(names, [T, *values], strict=True))), 0) == records
+    found = {one["domain"]: struct.unpack("<f", one["vector"])[0] for one in read(records)}
+    assert found == {f"v{k}": x for k, x in enumerate(values) if x is not None}
+    assert one.missing == 2 * values.count(None)
 
 
 def test_columns_are_chosen_and_ordered() -> None:
@@ -97,9 +114,12 @@ def test_columns_that_there_arent(names: list[str], how: dict[str, Any], why: st
         ([T, "1"], "2 cells where the header has 3"),
         ([T, "1", "2", "3"], "4 cells where the header has 3"),
         ([T, "1", ""], "column 'b' is empty"),
-        ([T, "1", "x"], "column 'b' has 'x', which is no number"),
-        ([T, "1,5", "2"], "column 'a' has '1,5', which is no number (a decimal comma?)"),
-        ([T, "1_000", "2"], "column 'a' has '1_000'"),
+        ([T, "1", "x"], "column 'b' has 'x', which isn't a number"),
+        (
+            [T, "1,5", "2"],
+            "column 'a' has '1,5', which isn't a number (a decimal comma? --decimal ,)",
+        ),
+        ([T, "1_000", "2"], "column 'a' has '1_000', which isn't a number"),
         ([T, "\u0663", "2"], "column 'a' has"),
         ([T, "nan", "2"], "column 'a' has nan, which isn't finite"),
         ([T, "-inf", "2"], "column 'a' has -inf"),

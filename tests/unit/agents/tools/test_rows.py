@@ -9,14 +9,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agents.tools.rows import Row, Source, TableError, csv_rows, json_rows
+from agents.tools.rows import csv_rows, json_rows
+from agents.tools.source import Mark, ReplacedError, Row, Source, TableError
 
 texts = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\r\x00"), max_size=8)
 tables = st.lists(st.lists(texts, min_size=2, max_size=4), max_size=12)
 
 
-def source(data: bytes, seekable: bool = True, limit: int = 1 << 20) -> Source:
-    return Source(io.BytesIO(data), seekable, limit)
+def source(data: bytes, seekable: bool = True, limit: int = 1 << 20, final: bool = True) -> Source:
+    return Source(io.BytesIO(data), seekable, limit, final=final)
 
 
 def written(rows: list[list[str]], delimiter: str, end: str) -> bytes:
@@ -85,11 +86,11 @@ def test_a_look_at_the_first_line_changes_nothing(blank: int, rows: list[list[st
 
 def test_strictly_every_byte_is_text() -> None:
     bad = b'1,2\n3,"\x00"\n5,"\xff"\n7,"\n\xe9",8\n9,10\n'
-    rows = list(csv_rows(Source(io.BytesIO(bad), strict=True)))
+    rows = list(csv_rows(Source(io.BytesIO(bad), strict=True, final=True)))
     assert (rows[0].line, rows[0].cells) == (1, ["1", "2"])
     assert [(row.line, row.error) for row in rows if row.error][:2] == [
         (2, "a zero byte: this is a binary file, no text"),
-        (3, "byte 4 (0xff) isn't UTF-8"),
+        (3, "byte 4 (0xff) isn't UTF-8 (--encoding says what it is)"),
     ]
     assert (rows[-1].line, rows[-1].cells) == (6, ["9", "10"])
 
@@ -125,16 +126,109 @@ def test_another_file_is_noticed(seekable: bool) -> None:
     assert [row.cells for row in csv_rows(changed_behind)] == [["7", "7"], ["8", "8"]]
 
 
-def test_a_last_line_that_went_on_is_noticed() -> None:
+def test_a_last_line_that_went_on_is_a_bad_row() -> None:
     first = source(b"a\n1\n2")
     for _ in csv_rows(first):
         first.accept()
     for more, rows in ((b"", []), (b"\n", []), (b"\n3\n", [["3"]])):
         second = source(b"a\n1\n2" + more)
-        second.skip_to(first.mark())
+        assert second.skip_to(first.mark()) == []
         assert [row.cells for row in csv_rows(second)] == rows
-    with pytest.raises(TableError, match="line 3 went on"):
-        source(b"a\n1\n23\n").skip_to(first.mark())
+    second = source(b"a\n1\n23\n4\n", final=False)
+    (torn,) = second.skip_to(first.mark())
+    assert (torn.line, second.raw) == (3, b"3\n") and torn.error.startswith("went on after it")
+    second.accept()
+    third = source(b"a\n1\n23\n4\n", final=False)
+    assert third.skip_to(second.mark()) == []
+    for one in (second, third):
+        assert [(row.line, row.cells) for row in csv_rows(one)] == [(4, ["4"])]
+    waits = source(b"a\n1\n23", final=False)
+    assert waits.skip_to(first.mark()) == [] and waits.waiting == 3
+    assert list(csv_rows(waits)) == []
+
+
+@given(tables.filter(bool), st.sampled_from(["\n", "\r\n"]), st.data())
+def test_a_file_that_grows_gives_each_row_once_and_no_half_of_one(
+    rows: list[list[str]], end: str, data: st.DataObject
+) -> None:
+    """Whatever its length was at each reading, within a row, its quotes or its line end."""
+    text = written([["a", "b"], *rows], ",", end)
+    cuts = sorted(data.draw(st.lists(st.integers(0, len(text)), max_size=4)))
+    found: list[list[str]] = []
+    mark = None
+    for cut in [*cuts, len(text)]:
+        one = source(text[:cut], data.draw(st.booleans()), final=False)
+        torn = one.skip_to(mark) if mark is not None else []
+        assert torn == []
+        for row in csv_rows(one):
+            assert not row.error
+            found.append(row.cells)
+            one.accept()
+        mark = one.mark() if found else None
+        assert (one.waiting > 0) == (text[:cut] != b"" and mark_of(mark) < cut and bool(
+            text[mark_of(mark) : cut].strip(b"\r\n") or not text[:cut].endswith(b"\n")
+        ))  # fmt: skip
+    assert found == [["a", "b"], *rows]
+
+
+def mark_of(mark: Mark | None) -> int:
+    return 0 if mark is None else mark.place
+
+
+@given(st.lists(st.dictionaries(texts, st.integers() | texts, max_size=3), min_size=1), st.data())
+def test_json_lines_that_grow_give_each_object_once(
+    objects: list[dict[str, Any]], data: st.DataObject
+) -> None:
+    text = "".join(json.dumps(one) + "\n" for one in objects).encode()
+    cut = data.draw(st.integers(0, len(text)))
+    first = source(text[:cut], final=False)
+    found = []
+    for row in json_rows(first):
+        assert not row.error
+        found.append(row.cells)
+        first.accept()
+    assert bool(first.waiting) == (not text[:cut].endswith(b"\n") and cut > 0)
+    second = source(text, final=False)
+    assert not found or second.skip_to(first.mark()) == []
+    assert found + [row.cells for row in json_rows(second)] == objects
+
+
+@pytest.mark.parametrize(
+    ("now", "why"),
+    [
+        (b"", "it has no more than 0"),
+        (b"time,a\n1,2\n", "it has no more than 11"),
+        (b"time,b\n1,2\n3,4\n5,6\n", "it begins otherwise"),
+    ],
+)
+def test_a_file_that_was_rotated_is_known_before_it_is_read(now: bytes, why: str) -> None:
+    first = source(b"time,a\n1,2\n3,4\n")
+    for _ in csv_rows(first):
+        first.accept()
+    with pytest.raises(ReplacedError, match=f"first 15 bytes aren't those.*{why}"):
+        source(now).recognise(first.mark())
+    same = source(b"time,a\n1,2\n3,4\n5,6\n")
+    same.recognise(first.mark())
+    assert next(row.cells for row in csv_rows(same)) == ["time", "a"]
+
+
+def test_comments_are_passed_over_where_a_row_could_begin() -> None:
+    text = b'# made by "X\na,b\n#1,2\n3,"4\n# no comment"\n#'
+    one = source(text, final=False)
+    one.commented = True
+    rows = []
+    for row in csv_rows(one):
+        rows.append((row.line, row.cells))
+        one.accept()
+    assert rows == [(2, ["a", "b"]), (4, ["3", "4\n# no comment"])]
+    assert one.comments >= 2 and one.mark().place == text.rindex(b"#")
+
+
+def test_other_encodings_are_decoded_and_lines_counted_in_bytes() -> None:
+    text = "temp °C,b\n1,2\n"
+    one = Source(io.BytesIO(text.encode("cp1252")), strict=True, encoding="cp1252")
+    assert [row.cells for row in csv_rows(one)] == [["temp °C", "b"], ["1", "2"]]
+    assert one.place == len(text)
 
 
 def test_lines_are_counted_through_quotes_blanks_and_errors() -> None:

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agents.tools.rows import TableError
 from agents.tools.seriesfile import Layout, Series, open_series
+from agents.tools.source import TableError
 
 values = st.lists(st.none() | st.floats(allow_nan=False, allow_infinity=False), min_size=1)
 

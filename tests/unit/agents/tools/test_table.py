@@ -5,20 +5,22 @@ import io
 import json
 import math
 import re
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agents.tools.rows import ROW_BYTES_MAX, TableError
+from agents.tools.csvform import Told
+from agents.tools.source import ROW_BYTES_MAX, TableError
 from agents.tools.table import Table, csv_table, json_table, number, strict
 
 text = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\x00\r"), max_size=8)
 names = st.lists(st.from_regex(r"[a-z]{1,6}", fullmatch=True), min_size=1, max_size=5, unique=True)
 
 
-def csv_of(data: bytes, **how: object) -> Table:
-    return csv_table(io.BytesIO(data), **how)  # type: ignore[arg-type]
+def csv_of(data: bytes, **how: Any) -> Table:
+    return csv_table(io.BytesIO(data), Told(**how))
 
 
 def cells(table: Table) -> list[list[object]]:
@@ -75,12 +77,18 @@ def test_random_bytes_are_rows_or_an_error_with_a_line(data: bytes) -> None:
         (b"1\n\x002\n", 2, "binary"),
         (b"1\n\xff\n", 2, "0xff.*UTF-8"),
         (b"1\r2\r3\r", 1, "carriage returns"),
-        (b'1,"2\n', 1, "not CSV"),
+        (b'1,"2"3\n', 0, "no row is whole: a quote"),
         (b"a,a\n1,2\n", 1, "two columns"),
         (b"\x1f\x8b\x08", 0, "zcat"),
         (b"PK\x03\x04", 0, "zip"),
         ("\ufeffa\n".encode("utf-16-le"), 0, "UTF-16"),
-        (b"1\n" + b"7" * (ROW_BYTES_MAX + 2), 2, "longer than"),
+        (b"1\n" + b"7" * (ROW_BYTES_MAX + 2) + b"\n", 2, "longer than"),
+        (b"20,64\n20,65\n", 0, "'20,6.' may be two columns.*--delimiter , or --decimal ,"),
+        (
+            b"time,2020\n1,2\n2,3\n",
+            0,
+            "first row \\(time, 2020\\) looks like the next.*--no-header",
+        ),
     ],
 )
 def test_what_is_wrong_with_a_csv_file_is_said(data: bytes, line: int, says: str) -> None:
@@ -98,8 +106,9 @@ def test_what_is_wrong_with_a_csv_file_is_said(data: bytes, line: int, says: str
         (b'{"a": 1}\n{"a": 1, "b": 2}\n', 2, "'b' isn't in the first"),
         (b'{"a": 1}\n\n[1]\n', 3, "not a list"),
         (b'{"a": 1}\n{"a": 1\n', 2, "not JSON"),
-        (b"[" * 100_000, 1, "nested too deeply"),
-        (b'{"a": ' + b"9" * 5000 + b"}", 1, "too many digits"),
+        (b"[" * 100_000 + b"\n", 1, "nested too deeply"),
+        (b'{"a": ' + b"9" * 5000 + b"}\n", 1, "too many digits"),
+        (b'{"a": 1}', 1, "isn't ended yet.*--final"),
         (b'{"a": 1, "a": 2}\n', 1, '"a": given twice'),
         (b'{"a": NaN}\n', 1, "NaN is no number in JSON"),
     ],

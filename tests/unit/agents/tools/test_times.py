@@ -1,14 +1,22 @@
 """Times of a file's column: each form, each unit, and what no processor would take."""
 
 import time
-from datetime import UTC, datetime, timedelta, timezone
+from datetime import UTC, date, datetime, timedelta, timezone
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from agents.engine import checks
-from agents.tools.times import TS_AHEAD, TS_MIN, BadTimeError, Times
+from agents.tools.times import (
+    TS_AHEAD,
+    TS_MIN,
+    BadTimeError,
+    Dates,
+    Times,
+    is_moment,
+    text_micros,
+)
 
 NOW = time.time_ns() // 1000
 micros = st.integers(TS_MIN, NOW)
@@ -84,6 +92,50 @@ def test_a_format_of_ones_own() -> None:
 def test_what_is_no_time(cell: object, why: str) -> None:
     with pytest.raises(BadTimeError, match=why):
         Times().read(cell)
+
+
+@pytest.mark.parametrize(
+    ("text", "iso"),
+    [
+        ("03/31/2024 00:00", "2024-03-31T00:00"),
+        ("31/03/2024 7:05:01,5", "2024-03-31T07:05:01.5"),
+        ("3/31/2024 12:30 AM", "2024-03-31T00:30"),
+        ("3/31/2024 12:30:59 p.m. UTC", "2024-03-31T12:30:59"),
+        ("31.3.2024 24:00", "2024-04-01T00:00"),
+        ("2024/03/31 00:00:00 +02:00", "2024-03-30T22:00"),
+        ("2024-3-1 1:00", "2024-03-01T01:00"),
+        ("05/05/2024", "2024-05-05"),
+        ("12-31-2023 23:59:60", "2024-01-01"),
+    ],
+)
+def test_dates_as_people_write_them(text: str, iso: str) -> None:
+    assert Times().micros(text) == Times().micros(iso) == text_micros(text)
+    assert is_moment(text)
+
+
+@given(st.dates(date(2000, 1, 1), date(2025, 1, 1)), st.sampled_from("/-"), st.booleans())
+def test_one_order_of_day_and_month_holds_for_all(day: date, mark: str, first: bool) -> None:
+    """What has two readings is refused before one is sure, and what has the other one after it."""
+    parts = (day.day, day.month) if first else (day.month, day.day)
+    text = f"{parts[0]:02}{mark}{parts[1]:02}{mark}{day.year}"
+    assert Times(dates=Dates(first)).micros(text) == Times().micros(day.isoformat())
+    times = Times()
+    if day.day <= 12 and day.day != day.month:
+        with pytest.raises(BadTimeError, match="say --day-first or --month-first"):
+            times.micros(text)
+    times.micros(f"25{mark}01{mark}2020" if first else f"01{mark}25{mark}2020")
+    assert times.micros(text) == Times().micros(day.isoformat())
+    with pytest.raises(BadTimeError, match="is no time"):
+        times.micros(f"01{mark}25{mark}2020" if first else f"25{mark}01{mark}2020")
+
+
+@pytest.mark.parametrize(
+    "text", ["13/13/2024", "31.03.24", "1.5", "3/31/2024 13:00 PM", "31/02/2024"]
+)
+def test_what_is_no_date(text: str) -> None:
+    assert not is_moment(text)
+    with pytest.raises(BadTimeError, match="is no time"):
+        Times().micros(text)
 
 
 def test_the_first_form_holds_for_all() -> None:
