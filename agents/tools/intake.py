@@ -85,6 +85,7 @@ class Intake:
         self._start = time.monotonic()
         self._stack = ExitStack()
         self._began = Note()
+        self._idle: Callable[[], None] = lambda: None  # while a pipe is silent
 
     def open(self, settings: Callable[[], Settings]) -> None:
         """Find the place to go on from. `click.ClickException` for what a user can mend."""
@@ -116,6 +117,7 @@ class Intake:
             self._rows = self._open_rows(table)
         bad = self._stack.enter_context(closing(BadRows(wish.bad, self._began.bad_bytes)))
         self._importer = Importer(self._source, ledger, bad, self._mapper, self._began)
+        self._idle = self._importer.commit_if_due
         if self._began.mark is not None:
             self._say(f"goes on behind line {self._began.mark.line} of {wish.title}")
 
@@ -192,8 +194,7 @@ class Intake:
 
     def _stream(self) -> BinaryIO:
         if self.wish.path == STDIN:
-            pipe = patient(0, lambda: self._importer.commit_if_due())
-            return self._stack.enter_context(pipe)
+            return self._stack.enter_context(patient(0, lambda: self._idle()))
         try:
             stream = self._stack.enter_context(Path(self.wish.path).open("rb"))  # noqa: SIM115
         except OSError as error:

@@ -67,7 +67,8 @@ class Mapper:
         """The columns that there are. `MappingError` if the plan wants others."""
         plan, self._count = self._plan, len(names)
         self._time = None if plan.now else time_column(plan.time_column, names)
-        wanted = plan.columns or tuple(name for name in names if name != self._time)
+        asked = tuple(by_number(name, names) for name in plan.columns)
+        wanted = asked or tuple(name for name in names if name != self._time)
         if lacking := [name for name in wanted if name not in names]:
             raise MappingError(f"there is no column {_listed(lacking)}; there are {_listed(names)}")
         if not wanted:
@@ -209,9 +210,16 @@ def _field(data: Mapping[str, Any], name: str) -> Any:
     return data[name]
 
 
+def by_number(wanted: str, names: Sequence[str]) -> str:
+    """A column's name, where its number from 1 was given, and no column is called so."""
+    whole = wanted not in names and wanted.isascii() and wanted.isdigit()
+    return names[int(wanted) - 1] if whole and 1 <= int(wanted) <= len(names) else wanted
+
+
 def time_column(wanted: str, names: Sequence[str]) -> str:
     """The column of times: as wanted, or the first of a usual name; `MappingError` if none."""
     if wanted:
+        wanted = by_number(wanted, names)
         if wanted not in names:
             raise MappingError(f"there is no time column {wanted!r}; there are {_listed(names)}")
         return wanted
@@ -220,7 +228,7 @@ def time_column(wanted: str, names: Sequence[str]) -> str:
             return name
     raise MappingError(
         f"none of the columns {_listed(names)} is called {' or '.join(TIME_NAMES)}: "
-        "say --time-column, or --now (--names gives names to columns that have none)"
+        "say --time-column, or --now (--names names columns that have no names)"
     )
 
 

@@ -3,7 +3,10 @@
 import csv
 import io
 import json
+import os
+import time
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
 import pytest
@@ -12,6 +15,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from agents.cli import main
+from agents.tools.importer import POLL_S
 
 T = 1_769_860_800
 
@@ -61,7 +65,7 @@ def test_options_that_clash(words: tuple[str, ...], said: str) -> None:
     [
         (b"", (), "it is empty"),
         (b"1700000000,2\n", (), "none of the columns 'column1', 'column2' is called"),
-        (b"1700000000,2\n", (), "--names gives names"),
+        (b"1700000000,2\n", (), "--names names columns"),
         (b"time,a\n", ("--columns", "b"), "no column 'b'; there are 'time', 'a'"),
         (b"when,a\n", (), "say --time-column, or --now"),
         ("time,a\n".encode("utf-16"), (), "UTF-16"),
@@ -153,6 +157,13 @@ def test_a_file_is_read_as_it_is_written(tmp_path: Path) -> None:
     assert summary["domains"] == ["Temp-C", "Druck"]
 
 
+def test_columns_without_names_are_asked_for_by_number(tmp_path: Path) -> None:
+    path = tmp_path / "series.csv"
+    path.write_text(f"x,{T},1.5\nx,{T},2.5\n")
+    summary, _ = rehearsed(path, "--time-column", "2", "--columns", "3", "--domain-per-column")
+    assert (summary["published"], summary["domains"]) == (2, ["column3"])
+
+
 @pytest.mark.parametrize("skip", [(), ("--skip-bad",)])
 def test_half_a_line_waits(tmp_path: Path, skip: tuple[str, ...]) -> None:
     path = tmp_path / "series.csv"
@@ -160,6 +171,29 @@ def test_half_a_line_waits(tmp_path: Path, skip: tuple[str, ...]) -> None:
         path.write_text(text)
         summary, _ = rehearsed(path, *skip)
         assert (summary["rows"], summary["refused"], summary["waiting_line"]) == (rows, 0, 3)
+
+
+def test_a_pipe_may_be_silent_before_its_first_row() -> None:
+    reading, writing = os.pipe()
+    own = os.dup(0)
+
+    def write() -> None:
+        time.sleep(3 * POLL_S)  # longer than the import listens at once
+        os.write(writing, f"time,a\n{T},1\n{T},2\n{T},3".encode())
+        os.close(writing)
+
+    writer = Thread(target=write)
+    os.dup2(reading, 0)
+    try:
+        writer.start()
+        status, text, said = soma("--csv", "-", "--tenant", "me", "--dry-run", "--json")
+    finally:
+        os.dup2(own, 0)
+        writer.join()
+        os.close(own)
+        os.close(reading)
+    assert (status, json.loads(text)["published"]) == (0, 2), said
+    assert json.loads(text)["waiting_line"] == 4
 
 
 cells = st.one_of(
