@@ -23,7 +23,9 @@ from agents.tools.times import YEAR_LAST, is_moment, shown, unit_of
 DELIMITERS = ",;\t|"
 ALONE = "\x1f"  # stands for no delimiter: rows of one cell
 SEP = re.compile(r'"?sep=(\\t|.)"?', re.IGNORECASE)  # Excel's own first line
-PAIR = re.compile(r"([+-]?\d+),(\d+)")  # two whole numbers, or one with a decimal comma
+# Two numbers, or one with a decimal comma.
+PAIR = re.compile(r"(?P<whole>[+-]?\d*),(?P<part>\d*)(?:[eE][+-]?\d+)?")
+COUNTED = 5  # rows that count up: as many leave no doubt that they count
 LEAST = 2  # rows that decide, where they leave no choice
 
 
@@ -111,6 +113,8 @@ def form_of(lines: Sequence[str], told: Told, complete: bool) -> Form | None:
     rows = [line for line in rest if line.strip() and not line.startswith("#")]
     if not complete and len(rows) < LEAST:
         return None
+    if not rows:
+        raise TableError("it holds nothing but comments and empty lines")
     known = told.delimiter or (sep and sep[1].replace("\\t", "\t"))
     reading = _best(rows, known, told, complete)
     if reading is None:
@@ -141,12 +145,13 @@ def _best(lines: Sequence[str], known: str | None, told: Told, complete: bool) -
     readings = [_reading(lines, one) for one in (*used, ALONE)]
     clear = [one for one in readings if one.clear]
     if clear and clear[-1].delimiter == ALONE and used == [COMMA]:
-        chosen = _pair(clear[-1], told)
+        chosen = _pair(clear, told)
         if chosen or not complete:
-            return next((one for one in readings if one.delimiter == chosen), None)
+            return chosen
+        pair = next(row[0] for row in clear[-1].rows if COMMA in row[0])
         raise TableError(
-            f"{shown(clear[-1].body[0][0])} may be two columns, or one number with a decimal "
-            "comma: say --delimiter , or --decimal ,"
+            f"{shown(pair)} may be two columns, or one number with a decimal comma: say "
+            "--delimiter , or --decimal ,"
         )
     if not complete:
         wide = [one for one in readings if one.width > 1]
@@ -192,24 +197,36 @@ def _parsed(lines: Sequence[str], delimiter: str) -> tuple[list[list[str]], int]
             return [row for row in rows if row] or [[]], bad
 
 
-def _pair(alone: _Reading, told: Told) -> str | None:
-    """The delimiter of rows such as `1,5`, two numbers or one, if something leaves no choice."""
-    found = [PAIR.fullmatch(row[0]) for row in alone.rows]
-    pairs = [row.groups() for row in found if row]
+def _pair(clear: Sequence[_Reading], told: Told) -> _Reading | None:
+    """Which it is where each row is as `1,5`, two numbers or one; None if both may be.
+
+    `clear` ends with the reading as one; the one before it, if any, is that as two.
+    """
+    two, one = clear[0] if len(clear) > 1 else None, clear[-1]
     if told.decimal == COMMA or len(told.names) == 1:
-        return ALONE
-    if told.decimal == POINT or len(told.names) == 2 or len(pairs) < len(found) - 1:
-        return COMMA
-    headed = found[0] is None
-    if headed and COMMA in alone.rows[0][0]:
-        return COMMA
-    if any(whole in ("-0", "+0") or (part[0] == "0" and part != "0") for whole, part in pairs):
-        return ALONE  # nobody writes a whole number so
-    steps = {int(b[0]) - int(a[0]) for a, b in pairwise(pairs)}
-    counted = len(pairs) > 2 and len(steps) == 1 and steps != {0}
-    if counted or all(unit_of(whole) for whole, _ in pairs):
-        return None if headed else COMMA
-    return ALONE if headed else None
+        return one
+    if told.decimal == POINT or len(told.names) == 2:
+        return two
+    if two and PAIR.fullmatch(one.rows[0][0]) is None:
+        return two  # the header is two names
+    found = [PAIR.fullmatch(row[0]) for row in one.body]
+    pairs = [(row["whole"], row["part"]) for row in found if row]
+    if two and any(not part for _, part in pairs):
+        return two  # `1,` is a number and nothing
+    if any(whole in ("-0", "+0") or (part[:1] == "0" and part != "0") for whole, part in pairs):
+        return one  # nobody writes a whole number so
+    if _counts(pairs) or all(unit_of(whole) for whole, _ in pairs):
+        return two
+    return None if two else one
+
+
+def _counts(pairs: Sequence[tuple[str, str]]) -> bool:
+    """Do the first numbers count the rows, and the second not as evenly?"""
+    if len(pairs) < COUNTED or not all(whole.isdecimal() for whole, _ in pairs):
+        return False
+    first = [int(whole) for whole, _ in pairs]
+    evenly = len({int(b or 0) - int(a or 0) for (_, a), (_, b) in pairwise(pairs)}) == 1
+    return first[0] <= 2 and all(b - a == 1 for a, b in pairwise(first)) and not evenly
 
 
 def _header(reading: _Reading, told: Told) -> bool:

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from agents.tools.csvform import Told
 from agents.tools.seriesfile import Layout, Series, open_series
 from agents.tools.source import TableError
 
@@ -44,7 +45,9 @@ def test_every_form_gives_the_same_points(
         "".join((cell or '""') + end for cell in cells),
     ]  # fmt: skip
     for form in forms:
-        series = opened(b"\xef\xbb\xbf" + form.encode())
+        # Without a header `0,1e+16` may be one number.
+        told = Told(delimiter=None if header else ",")
+        series = opened(b"\xef\xbb\xbf" + form.encode(), told=told)
         points = list(series)
         assert [point.index for point in points] == list(range(n))
         assert [point.time for point in points] == list(range(n))
