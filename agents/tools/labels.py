@@ -4,6 +4,7 @@ from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
 from agents.tools import tcpd
+from agents.tools.csvform import Told
 from agents.tools.scores import Labels
 from agents.tools.source import Source, TableError
 from agents.tools.table import strict
@@ -19,7 +20,7 @@ def read_labels(path: Path, series: Sequence[str], domains: Sequence[str]) -> di
     `series` that is there), which then labels every domain. Raises TableError, OSError.
     """
     with path.open("rb") as stream:
-        source = strict(stream)
+        source = strict(stream, Told(final=True))  # labels are whole
         first = source.first()
         if not first.lstrip().startswith("{"):
             places = _lines(source)

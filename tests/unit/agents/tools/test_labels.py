@@ -26,7 +26,7 @@ def test_annotations_of_the_series_or_of_the_domain(tmp_path: Path) -> None:
 
 
 def test_a_list_labels_every_domain(tmp_path: Path) -> None:
-    path = written(tmp_path / "a.txt", "\ufeff3\r\n\r\n20\r\n")
+    path = written(tmp_path / "a.txt", "\ufeff3\r\n\r\n20")  # the last one needs no line end
     assert read_labels(path, ["s"], ["a", "b"]) == {key: {"labels": [3, 20]} for key in "ab"}
 
 
