@@ -173,7 +173,7 @@ def number(cell: str, numbers: Numbers | None = None) -> float:
     try:
         value = (numbers or Numbers()).read(text)
     except NoNumberError as error:
-        raise BadRowError(f"has {shown(cell)}, which {error.why}") from None
+        raise BadRowError(f"has {shown(cell)}, which is no number{error.hint}") from None
     if math.isinf(value) and "inf" not in text.lower():
         raise BadRowError(f"has {shown(text)}, which is beyond float32")
     return _finite(value)

@@ -16,12 +16,11 @@ THOUSANDS = re.compile(r"[+-]?[1-9]\d{0,2}[.,]\d{3}")  # 1,234: a fraction, or a
 
 
 class NoNumberError(ValueError):
-    """A cell is no number; `why` is said of it: "isn't a number"."""
+    """A cell isn't a number, or isn't sure to be one; `hint` (in brackets) may say more."""
 
-    def __init__(self, cell: str, why: str = "isn't a number") -> None:
-        super().__init__(f"{shown(cell)} {why}")
-        self.cell = cell
-        self.why = why
+    def __init__(self, cell: str, hint: str = "") -> None:
+        self.hint = f" ({hint})" if hint else ""
+        super().__init__(f"{shown(cell)} isn't a number{self.hint}")
 
 
 class Numbers:
@@ -30,20 +29,21 @@ class Numbers:
     def __init__(self, decimal: str | None = None) -> None:
         self.decimal = decimal
 
-    def plain(self, text: str) -> str:
+    def _plain(self, text: str) -> str:
         """The text as Python writes a number; `NoNumberError` says why it can't be one."""
         if COMMA in text:
             return self._with_comma(text)
         if POINT in text and self.decimal != POINT:
             if self.decimal == COMMA:
-                raise NoNumberError(text, "has a point, where commas are the decimal marks")
+                raise NoNumberError(text, "it has a point, where commas are the decimal marks")
             if NUMBER.fullmatch(text):
                 self.decimal = POINT
         return text
 
     def read(self, text: str) -> float:
         """A stripped text's number; `NoNumberError` says why it is none."""
-        plain = self.plain(text)
+        sure = self.decimal == POINT and COMMA not in text
+        plain = text if sure else self._plain(text)
         try:
             value = float(plain)
         except ValueError:
@@ -59,8 +59,8 @@ class Numbers:
             if THOUSANDS.fullmatch(text):
                 plain = text.replace(COMMA, "")
                 fraction = text.replace(COMMA, POINT)
-                raise NoNumberError(text, f"may be {fraction} or {plain}: say --decimal")
+                raise NoNumberError(text, f"{fraction} or {plain}? --decimal says")
             self.decimal = COMMA
         if self.decimal == POINT:
-            raise NoNumberError(text, "isn't a number (a decimal comma? --decimal ,)")
+            raise NoNumberError(text, "a decimal comma? --decimal ,")
         return text.replace(COMMA, POINT)

@@ -126,19 +126,22 @@ class Source:
         if self.waiting:
             raise StopIteration
         piece = self._line()
-        while self.commented and not self._pieces and piece.startswith(b"#"):
+        while piece[:1] == b"#" and self.commented and not self._pieces:
+            if len(piece) > self._limit:
+                break  # the row that it is taken for is refused
             self._take(piece)
             self.comments += 1
             self.row += 1
             piece = self._line()
-        if not piece:
+        size = len(piece)
+        if not size:
             raise StopIteration
         text = piece if self.line else _opening(piece)
-        if len(piece) <= self._limit and not self._whole(piece):
+        if piece[-1:] != b"\n" and size <= self._limit and not self.final:
             self.waiting = self.row
             raise StopIteration
         self._take(piece)
-        self._size += len(piece)
+        self._size += size
         if self._size > self._limit:
             self._pass_over(piece)
         self._pieces.append(piece)

@@ -13,7 +13,7 @@ from typing import Any, BinaryIO, TypeVar
 
 from agents.tools.csvfile import CsvFile
 from agents.tools.csvform import Told
-from agents.tools.numbers import MISSING, POINT, Numbers
+from agents.tools.numbers import MISSING, POINT, NoNumberError, Numbers
 from agents.tools.rows import json_rows
 from agents.tools.source import UNENDED, Row, Source, TableError
 from agents.tools.times import Dates, shown
@@ -156,9 +156,12 @@ def number(cell: object, numbers: Numbers | None = None) -> float:
     """
     if isinstance(cell, str):
         text = cell.strip()
-        if text.lower() in MISSING:
-            return math.nan
-        value = (numbers or Numbers(POINT)).read(text)
+        try:
+            value = (numbers or Numbers(POINT)).read(text)
+        except NoNumberError:
+            if text.lower() in MISSING:
+                return math.nan
+            raise
     elif cell is None:
         return math.nan
     elif isinstance(cell, int | float) and not isinstance(cell, bool):

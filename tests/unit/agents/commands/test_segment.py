@@ -124,7 +124,7 @@ def test_pictures(tmp_path: Path) -> None:
         (b"1\n", ["--delimiter", ",,"], "one character"),
         (b"20,64\n20,71\n", [], "say --delimiter , or --decimal ,"),
         (b"03/04/2024,1\n04/04/2024,2\n", [], "say --day-first or --month-first"),
-        (b"time;v\n1;1,234\n", [], "'1,234' may be 1.234 or 1234: say --decimal"),
+        (b"time;v\n1;1,234\n", [], "'1,234' isn't a number (1.234 or 1234? --decimal says)"),
         (b"time,v\n1,2", [], "line 2: the row isn't ended yet"),
         ("t,°C\n1,2\n".encode("cp1252"), [], "isn't UTF-8 (--encoding says what it is)"),
         (b'{"v": 1, "v": 2}\n', [], '"v": given twice'),

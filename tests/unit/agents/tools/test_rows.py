@@ -224,6 +224,12 @@ def test_comments_are_passed_over_where_a_row_could_begin() -> None:
     assert one.comments >= 2 and one.mark().place == text.rindex(b"#")
 
 
+def test_a_comment_beyond_the_limit_is_a_bad_row_not_the_end_of_one() -> None:
+    one = source(b"1,2\n#" + b"x" * 95 + b",3,4,5,6,7\n8,9\n", limit=100)
+    one.commented = True
+    assert [row.cells for row in csv_rows(one)] == [["1", "2"], [], ["8", "9"]]
+
+
 def test_other_encodings_are_decoded_and_lines_counted_in_bytes() -> None:
     text = "temp °C,b\n1,2\n"
     one = Source(io.BytesIO(text.encode("cp1252")), strict=True, encoding="cp1252")
