@@ -18,6 +18,7 @@ from stores.outbox import Added, Check, Outbox, OutboxError, Replayed, Row, Skip
 from stores.outbox_statements import COUNTED_MAX
 from stores.outbox_types import STATUSES
 from stores.postgres import PostgresError
+from topics import strictjson
 
 T = TypeVar("T")
 WAYS = ("failed", "skipped", "sent")  # that can be put back
@@ -28,6 +29,15 @@ _json = click.option("--json", "as_json", is_flag=True, help="Print one JSON obj
 _yes = click.option("--yes", is_flag=True, help="Don't ask.")
 _ids = click.argument("ids", nargs=-1, type=click.IntRange(1))
 _topic = click.option("--topic", help="A topic, or the beginning of topics and `*`.")
+
+
+def one_meaning(ctx: click.Context, param: click.Parameter, text: str) -> str:
+    """JSON that PostgreSQL won't read otherwise than it is meant: it takes a name given twice."""
+    try:
+        strictjson.parse(text)
+    except strictjson.NotJsonError as error:
+        raise click.BadParameter(str(error), ctx, param) from None
+    return text.removeprefix("\ufeff")
 
 
 def _user() -> str:
@@ -212,7 +222,7 @@ def limit(tenant: str | None, max_pending: str | None, actor: str, as_json: bool
 @outbox.command()
 @click.argument("topic")
 @click.argument("tenant")
-@click.argument("payload", metavar="JSON")
+@click.argument("payload", metavar="JSON", callback=one_meaning)
 @click.option("--dedupe-key", required=True, help="Given twice, the event is one.")
 @click.option("--key", help="The scope of order. [default: the tenant]")
 @click.option("--header", "headers", multiple=True, metavar="NAME=TEXT")

@@ -27,6 +27,8 @@ def soma(*words: str, **env: str) -> tuple[int, str]:
         (("outbox", "limit", "a", "\N{ARABIC-INDIC DIGIT FIVE}"), "a number up to"),
         ((*ADD, "--header", "ce_id=5"), "ce_id is ours"),
         ((*ADD, "--header", "Tenant-Id=b"), "Tenant-Id is ours"),
+        ((*ADD[:4], '{"a": 1, "a": 2}', *ADD[5:]), '"a": given twice'),
+        ((*ADD[:4], '{"a": ', *ADD[5:]), "not JSON"),
     ],
 )
 def test_what_would_be_ignored_or_is_no_number_is_named(words: tuple[str, ...], named: str) -> None:
