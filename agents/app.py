@@ -7,6 +7,7 @@ web server; what an agent does with a batch is the engine's.
 import asyncio
 import gc
 import logging
+import socket
 import sys
 import time
 from collections.abc import Callable
@@ -22,7 +23,8 @@ from agents.engine import pages
 from agents.engine.compiling import Compiling, CompilingError, missing, units
 from agents.engine.ending import CLIENTS, calm, end_in
 from agents.engine.engine import Engine
-from agents.engine.processor import Processor
+from agents.engine.plan import defaults_of
+from agents.engine.processor import Place, Processor
 from agents.engine.registry import GATEWAY, OUTBOX, PROJECTIONS, processors
 from agents.engine.security import credentials, security
 from agents.engine.transport import BatchConsumer, BatchSchema, BatchTransport
@@ -85,10 +87,38 @@ def checked(settings: Settings, chosen: dict[str, Processor]) -> int:
     return look(connect(settings.librdkafka()), [name])[name].partitions
 
 
+def try_defaults(engine: Engine) -> None:
+    """Give each room its defaults now: it may have limits that the settings don't know."""
+    for plan in engine.plans.values():
+        defaults = defaults_of(plan.processor, engine.settings)
+        try:
+            plan.processor.make(plan.context(Place("0" * 8, 0), defaults))
+        except ValueError as error:
+            raise SettingsError(f"SOMA_{plan.processor.name.upper()}__…: {error}") from error
+
+
+def check_port(settings: Settings) -> None:
+    """Faust would log a traceback of a port that another worker has."""
+    if not settings.web_port:
+        return
+    with socket.socket() as one:
+        one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            one.bind((settings.web_host, settings.web_port))
+        except OSError as error:
+            raise SettingsError(
+                f"SOMA_WEB_PORT: {settings.web_host}:{settings.web_port} can't be had "
+                f"({error.strerror}): another worker's? Set another port, or 0 for none"
+            ) from error
+
+
 def build(settings: Settings) -> faust.App:
     """A bare app with this deployment's settings."""
     scratch = settings.home / "worker"  # Faust wants a folder; nothing of ours is in it
-    scratch.mkdir(parents=True, exist_ok=True)
+    try:
+        scratch.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise SettingsError(f"{scratch} can't be made: {error.strerror}: set SOMA_HOME") from error
     bootstrap = ";".join(f"kafka://{server}" for server in settings.bootstrap().split(","))
     app = faust.App(
         settings.prefix("soma"),
@@ -234,9 +264,11 @@ def make() -> tuple[faust.App, Engine]:
         security(settings)  # names what is wrong more plainly than a client would
         chosen = processors(settings.agents)
         engine = Engine(settings, chosen, checked(settings, chosen))
+        try_defaults(engine)
+        check_port(settings)
+        made = build(settings)
     except (SettingsError, BrokerError, KafkaException, ValueError) as error:
         sys.exit(f"soma worker: {error}")
-    made = build(settings)
     register(made, engine)
     pages.register(made, engine)
     services = chosen_services(settings, engine)

@@ -1,7 +1,10 @@
 """`soma`: one command whose verbs are loaded when they are used, so that each starts quickly."""
 
+import errno
 import importlib
 import importlib.util
+import os
+import sys
 from typing import Any, NamedTuple
 
 import click
@@ -16,6 +19,11 @@ class Verb(NamedTuple):
     target: str
     help: str
 
+
+# A disk that is full or can't be written, a file that isn't ours: a traceback explains nothing.
+AROUND_US = (
+    errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EMFILE, errno.ENFILE,
+)  # fmt: skip
 
 VERBS = {
     "worker": Verb("agents.commands.worker:worker", "Run stream processors."),
@@ -68,9 +76,29 @@ class LazyGroup(click.Group):
     def invoke(self, ctx: click.Context) -> Any:
         try:
             with as_ctrl_c():
-                return super().invoke(ctx)
-        except SettingsError as error:
-            raise click.ClickException(str(error)) from error
+                done = super().invoke(ctx)
+            sys.stdout.flush()  # here, where a full disk can still be told in words
+            return done
+        except Exception as error:
+            if (text := in_words(error)) is None:
+                raise
+            raise click.ClickException(text) from error
+
+
+def in_words(error: Exception) -> str | None:
+    """What is wrong around us, in one line: settings, a disk, a broker. None for a defect."""
+    if isinstance(error, SettingsError):
+        return str(error)
+    if isinstance(error, OSError) and error.errno in AROUND_US:
+        if error.errno == errno.ENOSPC and error.filename is None:
+            # What couldn't be written would be tried once more, with a traceback, at the exit.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return f"{error.strerror}: {error.filename or 'the output'}"
+    client = sys.modules.get("confluent_kafka")
+    if client is not None and isinstance(error, client.KafkaException):
+        first = error.args[0] if error.args else error
+        return f"Kafka: {first.str() if isinstance(first, client.KafkaError) else first}"
+    return None
 
 
 def _installed(verb: Verb) -> bool:

@@ -40,6 +40,22 @@ SECRETS_DIR = "SOMA_SECRETS_DIR"
 LOCAL_PARTITIONS = 4  # the local stack's common partition count
 ROOM_NAME = re.compile(r"[a-z][a-z0-9_]*")
 HIDDEN = "**********"
+SERVER = re.compile(r"(\[[0-9A-Fa-f:.%]+\]|[A-Za-z0-9._-]+):[0-9]{1,5}")
+PROPERTY = re.compile(r"[a-z]+([._][a-z0-9]+)+|debug")
+# Of SOMA_KAFKA_PROPERTIES: what has a setting of its own, or must be as the engine wants it.
+OURS = {
+    "bootstrap.servers": "SOMA_KAFKA_BOOTSTRAP",
+    "metadata.broker.list": "SOMA_KAFKA_BOOTSTRAP",
+    "group.id": "SOMA_NAMESPACE",
+    "transactional.id": "SOMA_NAMESPACE",
+    "isolation.level": "Soma itself",
+    "enable.auto.commit": "Soma itself",
+    "auto.offset.reset": "Soma itself",
+    "enable.idempotence": "Soma itself",
+    "session.timeout.ms": "SOMA_SESSION_TIMEOUT_S",
+}
+
+YEAR_MS = 366 * 86_400_000.0
 
 Positive = Annotated[float, Field(gt=0.0, allow_inf_nan=False)]
 NotNegative = Annotated[float, Field(ge=0.0, allow_inf_nan=False)]
@@ -56,18 +72,18 @@ class IntegratorDefaults(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     fusion: Literal["hedge", "fixed_share", "softmax"] = "fixed_share"
-    alpha: NotNegative = 2.0
+    alpha: Annotated[float, Field(ge=0.0, le=1e6)] = 2.0
     share: Share = 0.001
-    temperature: Positive = 1.0
+    temperature: Annotated[float, Field(ge=1e-6, le=1e6)] = 1.0
     entropy_cap: Share = 1.0
-    margin: NotNegative = 0.05
-    min_dwell_ms: NotNegative = 50.0
-    stale_after_ms: Positive = 10_000.0
-    veto_retry_ms: NotNegative = 1000.0
+    margin: Share = 0.05
+    min_dwell_ms: Annotated[float, Field(ge=0.0, le=YEAR_MS)] = 50.0
+    stale_after_ms: Annotated[float, Field(gt=0.0, le=YEAR_MS)] = 10_000.0
+    veto_retry_ms: Annotated[float, Field(ge=0.0, le=YEAR_MS)] = 1000.0
     drift: Literal["off", "on"] = "on"
     drift_entropy: Share = 0.8
     drift_regret: Share = 0.1
-    drift_cooldown_s: NotNegative = 60.0
+    drift_cooldown_s: Annotated[float, Field(ge=0.0, le=1e10)] = 60.0
     auto_rollback: Literal["off", "on"] = "off"
 
 
@@ -77,10 +93,10 @@ class PredictorDefaults(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     predictor: Literal["heat", "persistence", "mahal"] = "heat"
-    alpha: NotNegative = 2.0
-    diffusion_time: NotNegative = 0.5
+    alpha: Annotated[float, Field(ge=0.0, le=1000.0)] = 2.0
+    diffusion_time: Annotated[float, Field(ge=0.0, le=10.0)] = 0.5
     graph: Literal["path", "ring", "star", "none"] = "path"
-    forgetting: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.01
+    forgetting: Annotated[float, Field(ge=0.0, le=0.999)] = 0.01
     calibrate: Literal["on", "off"] = "on"
     calibrate_every: Annotated[int, Field(ge=50, le=100_000)] = 200
     next_events: Literal["on", "off"] = "on"
@@ -119,12 +135,12 @@ class SegmentationDefaults(BaseModel):
 
     leader: Literal["off", "on"] = "on"
     threshold: Literal["off", "on"] = "off"
-    gradient: NotNegative = 0.2
+    gradient: Annotated[float, Field(ge=0.0, le=1e300)] = 0.2
     cpd: Literal["off", "glr", "bocpd"] = "glr"
     hmm: Literal["off", "on"] = "off"
-    min_gap_ms: NotNegative = 0.0
-    max_dwell_ms: NotNegative = 0.0
-    warmup: Annotated[int, Field(ge=0)] = 0
+    min_gap_ms: Annotated[float, Field(ge=0.0, le=YEAR_MS)] = 0.0
+    max_dwell_ms: Annotated[float, Field(ge=0.0, le=YEAR_MS)] = 0.0
+    warmup: Annotated[int, Field(ge=0, le=1_000_000_000)] = 0
     domains_max: Annotated[int, Field(ge=1, le=1_000_000)] = 256
 
 
@@ -230,7 +246,7 @@ class Settings(BaseSettings):
     fetch_bytes: Annotated[int, Field(ge=65_536, le=64 << 20)] = 1 << 20
     batch_records_max: Annotated[int, Field(ge=1, le=1_000_000)] = 40_000
     batch_unpacked_bytes_max: Annotated[int, Field(ge=2 << 20, le=1 << 30)] = 64 << 20
-    forget_after_s: Annotated[int, Field(ge=60)] = 30 * 86_400
+    forget_after_s: Annotated[int, Field(ge=60, le=315_360_000)] = 30 * 86_400
 
     policy_dir: Path | None = None
     opa_url: Annotated[str, Field(pattern=r"^(https?://[^\s?#]+)?$")] = ""
@@ -267,12 +283,27 @@ class Settings(BaseSettings):
     @field_validator("home")
     @classmethod
     def _expand(cls, home: Path) -> Path:
-        return home.expanduser().absolute()
+        return _expanded(home)
 
     @field_validator("policy_dir")
     @classmethod
     def _absolute(cls, folder: Path | None) -> Path | None:
-        return None if folder is None else folder.expanduser().absolute()
+        return None if folder is None else _expanded(folder)
+
+    @field_validator("kafka_bootstrap")
+    @classmethod
+    def _addresses(cls, value: str) -> str:
+        """host:port, with commas between: what every client of ours reads in the same way."""
+        servers = [one.strip() for one in value.split(",") if one.strip()]
+        for place, one in enumerate(servers, 1):
+            if "://" in one:
+                raise ValueError(
+                    f"address {place} begins with a protocol: give host:port, and the protocol as "
+                    "security.protocol in SOMA_KAFKA_PROPERTIES"
+                )
+            if not SERVER.fullmatch(one) or int(one.rpartition(":")[2]) not in range(1, 65_536):
+                raise ValueError(f"address {place} isn't host:port (or [IPv6]:port)")
+        return ",".join(servers)
 
     @field_validator("agents", mode="before")
     @classmethod
@@ -294,9 +325,20 @@ class Settings(BaseSettings):
             parsed: object = strictjson.parse(value)
             return parsed
         pairs = [pair.partition("=") for pair in value.split(",") if pair.strip()]
-        if any(not equals for _, equals, _ in pairs):
-            raise ValueError('give a JSON object or "name=value,name=value"')
+        # What isn't surely a name may be the end of a password: it is never shown.
+        if any(not equals or not PROPERTY.fullmatch(name.strip()) for name, equals, _ in pairs):
+            raise ValueError(
+                'give "name=value,name=value", or a JSON object where a value has a comma'
+            )
         return {name.strip(): text.strip() for name, _, text in pairs}
+
+    @field_validator("kafka_properties")
+    @classmethod
+    def _not_ours(cls, given: dict[str, str]) -> dict[str, str]:
+        if taken := [name for name in OURS if name in given]:
+            wanted = ", ".join(f"{name} by {OURS[name]}" for name in taken)
+            raise ValueError(f"these are set elsewhere: {wanted}")
+        return given
 
     @field_validator("schema_registry_url")
     @classmethod
@@ -410,6 +452,16 @@ def load() -> Settings:
     if errors or settings is None:
         raise SettingsError("\n".join(["The settings can't be used:", *errors]))
     return settings
+
+
+def _expanded(folder: Path) -> Path:
+    try:
+        return folder.expanduser().absolute()
+    except RuntimeError:  # no HOME, and no account with this user's number
+        raise ValueError(
+            f"{folder} can't be found: there is neither HOME nor an account of user {os.getuid()}; "
+            "give a whole path"
+        ) from None
 
 
 def stack_endpoints(home: Path) -> dict[str, str]:

@@ -103,5 +103,5 @@ def migrate_own(settings: Settings) -> None:
 def _clear_errors() -> Iterator[None]:
     try:
         yield
-    except StackError as error:
+    except (StackError, TimeoutError) as error:
         raise click.ClickException(str(error)) from error

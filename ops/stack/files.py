@@ -4,12 +4,15 @@ import fcntl
 import json
 import os
 import tempfile
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 LOG_BYTES_MAX = 10 << 20
+LOCK_S = 600.0  # a first `up` fetches Kafka meanwhile
+LOCK_POLL_S = 0.05
 
 
 def write_whole(path: Path, text: str, mode: int = 0o600) -> None:
@@ -50,8 +53,19 @@ def locked(path: Path, on_wait: Callable[[], None]) -> Iterator[None]:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             on_wait()
-            fcntl.flock(file, fcntl.LOCK_EX)
+            _wait_for(file, path)
         yield
+
+
+def _wait_for(file: TextIO, path: Path) -> None:
+    deadline = time.monotonic() + LOCK_S
+    while True:
+        try:
+            return fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if time.monotonic() > deadline:
+                raise TimeoutError(f"{path} is held by another for {LOCK_S:.0f} s") from None
+            time.sleep(LOCK_POLL_S)
 
 
 def rotate(log: Path) -> None:

@@ -68,7 +68,9 @@ def _fetch(folder: Path) -> None:
 def java() -> str:
     """The path of a Java that Kafka 4 runs on."""
     path = executable("java", f"Java {JAVA_MIN} or newer", "openjdk-17-jre-headless")
-    told = subprocess.run([path, "-version"], capture_output=True, text=True, check=False).stderr
+    told = subprocess.run(
+        [path, "-version"], capture_output=True, text=True, timeout=60, check=False
+    ).stderr
     found = re.search(r'version "(\d+)', told)
     if found is None or int(found[1]) < JAVA_MIN:
         raise StackError(

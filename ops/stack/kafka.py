@@ -9,16 +9,17 @@ from importlib.resources import files
 from pathlib import Path
 
 import psutil
-from confluent_kafka import KafkaException
+from confluent_kafka import KafkaError, KafkaException
 from confluent_kafka.admin import AdminClient
 
 from ops.stack import ports as net
 from ops.stack.files import write_whole
 from ops.stack.jars import jars, java
-from ops.stack.processes import StackError, spawn
+from ops.stack.processes import StackError, environment, spawn
 from ops.stack.service import Say, Service
 
 FORMAT_S = 60.0
+NO_ANSWER = (KafkaError._TRANSPORT, KafkaError._TIMED_OUT, KafkaError._ALL_BROKERS_DOWN)
 PROPERTIES = """\
 process.roles=broker,controller
 node.id=1
@@ -28,7 +29,8 @@ advertised.listeners=PLAINTEXT://127.0.0.1:{kafka}
 controller.listener.names=CONTROLLER
 inter.broker.listener.name=PLAINTEXT
 listener.security.protocol.map=CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT
-log.dirs={data}
+# Relative to where the broker runs: Kafka reads this file as Latin-1, and splits at commas.
+log.dirs=data
 auto.create.topics.enable=false
 num.partitions=4
 default.replication.factor=1
@@ -71,12 +73,12 @@ class Kafka(Service):
 
     @property
     def marker(self) -> tuple[str, ...]:
-        return ("kafka.Kafka", str(self.properties))
+        return ("kafka.Kafka", f"-Dsoma.properties={self.properties}")
 
     def prepare(self, ports: Mapping[str, int]) -> None:
         path, libs = java(), jars(self.cache, self.say)
         self.folder.mkdir(parents=True, exist_ok=True)
-        write_whole(self.properties, PROPERTIES.format(data=self.folder / "data", **ports))
+        write_whole(self.properties, PROPERTIES.format(**ports))
         formatted = self.folder / "formatted"
         if formatted.exists():
             return
@@ -84,8 +86,10 @@ class Kafka(Service):
         shutil.rmtree(self.folder / "data", ignore_errors=True)
         tool = [path, "-cp", f"{libs}/*", "kafka.tools.StorageTool", "format", "--standalone"]
         done = subprocess.run(
-            [*tool, "-t", _cluster_id(), "-c", str(self.properties)],
+            [*tool, "-t", _cluster_id(), "-c", self.properties.name],
             capture_output=True,
+            cwd=self.folder,
+            env=environment(),
             text=True,
             timeout=FORMAT_S,
             check=False,
@@ -100,9 +104,14 @@ class Kafka(Service):
         logs.mkdir(parents=True, exist_ok=True)
         write_whole(logging, files("ops.kafka").joinpath("log4j2.xml").read_text())
         flags = ["-Xmx512m", "-Xms256m", "-XX:+UseSerialGC", "-Djava.awt.headless=true"]
-        defines = [f"-Dkafka.logs.dir={logs}", f"-Dlog4j2.configurationFile={logging}"]
+        # The last word is for `marker` alone. Java mangles names of files that aren't ASCII.
+        defines = [
+            f"-Dkafka.logs.dir=../{logs.name}",
+            f"-Dlog4j2.configurationFile=../{logs.name}/{logging.name}",
+            f"-Dsoma.properties={self.properties}",
+        ]
         path = ["-cp", f"{jars(self.cache, self.say)}/*"]
-        argv = [java(), *flags, *defines, *path, "kafka.Kafka", str(self.properties)]
+        argv = [java(), *flags, *defines, *path, "kafka.Kafka", self.properties.name]
         return spawn(argv, logs / "kafka.log", self.folder)
 
     def ready(self, ports: Mapping[str, int]) -> bool:
@@ -111,8 +120,10 @@ class Kafka(Service):
         client = AdminClient({"bootstrap.servers": self.address(ports), "log_level": 0})
         try:
             return len(client.list_topics(timeout=5.0).brokers) > 0
-        except KafkaException:
-            return False
+        except KafkaException as error:
+            if error.args[0].code() in NO_ANSWER:
+                return False
+            raise StackError(f"Kafka runs, and can't be asked: {error}") from error
 
     def address(self, ports: Mapping[str, int]) -> str:
         return f"{net.HOST}:{ports['kafka']}"

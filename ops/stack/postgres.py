@@ -22,7 +22,7 @@ import psutil
 
 from ops.stack import ports as net
 from ops.stack.files import write_whole
-from ops.stack.processes import StackError, spawn
+from ops.stack.processes import StackError, environment, spawn
 from ops.stack.service import Say, Service
 
 USER = "soma"  # the database's superuser and its database
@@ -76,6 +76,7 @@ class Postgres(Service):
             text=True,
             timeout=INITDB_S,
             cwd=self.folder,
+            env=environment(),
             user=self.user,
             group=_group(self.user),
             extra_groups=[] if self.user else None,
@@ -106,6 +107,8 @@ class Postgres(Service):
             asyncio.run(_ensure_database(self.address(ports)))
         except (OSError, TimeoutError, asyncpg.CannotConnectNowError):
             return False
+        except (asyncpg.PostgresError, asyncpg.InterfaceError, ValueError) as error:
+            raise StackError(f"PostgreSQL runs, and refuses us: {error}") from error
         return True
 
     def address(self, ports: Mapping[str, int]) -> str:
@@ -124,7 +127,10 @@ class Postgres(Service):
 
 async def _ensure_database(dsn: str) -> None:
     base, _, database = dsn.rpartition("/")
-    connection = await asyncpg.connect(f"{base}/postgres", timeout=5.0)
+    # All said that the environment would say otherwise (PGSSLMODE, PGTARGETSESSIONATTRS and so on).
+    connection = await asyncpg.connect(
+        f"{base}/postgres", ssl=False, target_session_attrs="any", passfile=None, timeout=5.0
+    )
     try:
         known = "SELECT 1 FROM pg_database WHERE datname = $1"
         if await connection.fetchval(known, database) is None:

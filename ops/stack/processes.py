@@ -4,6 +4,7 @@ A process is known by its owner and by words of its command line that name a pat
 a number alone: a pid that now belongs to something else is never signalled.
 """
 
+import os
 import pwd
 import signal
 import subprocess
@@ -18,12 +19,24 @@ from ops.stack.files import rotate
 POLL_S = 0.05
 SHOWN_S = 5.0
 
+# What the environment says to libraries and servers of these kinds is meant for others than ours.
+FOREIGN = (
+    "PG", "KAFKA_", "REDIS", "VALKEY", "JAVA_TOOL_OPTIONS", "JDK_JAVA_OPTIONS", "_JAVA_OPTIONS",
+    "CLASSPATH", "LC_", "LANG", "SOMA_",
+)  # fmt: skip
+
 # Children of this very process: kept so that the dead are reaped and no handle is dropped half-way.
 _children: dict[int, subprocess.Popen[bytes]] = {}
 
 
 class StackError(Exception):
     """A part of the stack can't be had; the text says why and what to do."""
+
+
+def environment() -> dict[str, str]:
+    """What our own servers, and the programs that prepare them, see of the environment."""
+    kept = {name: text for name, text in os.environ.items() if not name.startswith(FOREIGN)}
+    return kept | {"LC_ALL": "C.UTF-8"}
 
 
 def spawn(
@@ -39,6 +52,7 @@ def spawn(
             stdout=out,
             stderr=subprocess.STDOUT,
             cwd=cwd,
+            env=environment(),
             start_new_session=True,
             user=user,
             group=None if user is None else pwd.getpwnam(user).pw_gid,
@@ -64,8 +78,9 @@ def find(marker: Sequence[str], hint: int | None = None) -> psutil.Process | Non
 
 def _reap() -> None:
     """Let go of children that another process has stopped meanwhile."""
-    for pid in [pid for pid, child in _children.items() if child.poll() is not None]:
-        del _children[pid]
+    for pid, child in list(_children.items()):  # parts start and stop side by side, in threads
+        if child.poll() is not None:
+            _children.pop(pid, None)
 
 
 def _is(pid: int, marker: Sequence[str]) -> bool:
@@ -84,7 +99,7 @@ def alive(process: psutil.Process) -> bool:
     """Whether this very process (not another with its pid) still runs; reaps it if it is ours."""
     child = _children.get(process.pid)
     if child is not None and child.poll() is not None:
-        del _children[process.pid]
+        _children.pop(process.pid, None)
         return False
     try:
         return bool(process.is_running() and process.status() != psutil.STATUS_ZOMBIE)

@@ -42,8 +42,10 @@ class Valkey(Service):
         client = redis.Redis(host=net.HOST, port=ports["valkey"], socket_timeout=1.0)
         try:
             return bool(client.ping())
-        except redis.RedisError:
+        except (redis.ConnectionError, redis.TimeoutError):
             return False
+        except redis.RedisError as error:
+            raise StackError(f"Valkey runs, and refuses us: {error}") from error
         finally:
             client.close()
 

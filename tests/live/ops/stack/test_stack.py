@@ -210,3 +210,46 @@ def test_a_broker_of_ones_own_is_not_started_again(stack: Endpoints, new_home: N
     assert "kafka" not in " ".join(str(one.cmdline()) for one in processes_of(home))
     assert soma("stack", "down", env=home_only(home)).returncode == 0
     assert processes_of(home) == []
+
+
+@pytest.mark.parametrize("name", ["PGSSLMODE", "PGTARGETSESSIONATTRS"])
+def test_what_the_environment_says_to_other_clients_leaves_the_servers_alone(
+    kept: Stack, name: str
+) -> None:
+    before = {part.name: part.pid for part in kept.status()}
+    value = {"PGSSLMODE": "require", "PGTARGETSESSIONATTRS": "standby"}[name]
+    one = command(kept.home, "up", **{name: value})
+    said = one.communicate(timeout=120)
+    assert one.returncode == 0, said
+    assert {part.name: part.pid for part in kept.status()} == before
+
+
+def test_a_server_that_refuses_us_is_not_restarted(kept: Stack) -> None:
+    before = kept._status(kept.parts["postgres"]).pid
+    password = kept.parts["postgres"].folder / "password"  # type: ignore[attr-defined]
+    right = password.read_text()
+    password.write_text("wrong")
+    try:
+        with pytest.raises(StackError, match=r"PostgreSQL runs, and refuses us: .*password"):
+            kept.up()
+        assert psutil.pid_exists(before or 0)
+    finally:
+        password.write_text(right)
+    assert kept.up().pids["postgres"] == before
+
+
+def test_a_home_may_have_any_name(new_home: NewHome) -> None:
+    """Kafka would put its data elsewhere, and not find it again."""
+    home = new_home() / "é, ö = ñ"
+    one = Stack(home, ephemeral=True, cache=SHARED, without=("valkey",))
+    try:
+        ends = one.up()
+        for future in admin(ends).create_topics([NewTopic("kept", 1, 1)]).values():
+            future.result(30)
+        assert list((home / "kafka" / "data").glob("kept-0"))
+        one.stop("kafka")
+        assert "kept" in admin(one.up()).list_topics(timeout=30).topics
+        assert [path.name for path in home.parent.iterdir()] == [home.name]
+    finally:
+        one.destroy()
+    assert not processes_of(home)
