@@ -28,10 +28,10 @@ TENANTS = """
 OF_TENANTS = """
     SELECT q.tenant_id AS tenant, count(*) FILTER (WHERE q.status = 'pending') AS pending,
            count(*) FILTER (WHERE q.status = 'failed') AS failed,
-           coalesce(extract(epoch FROM clock_timestamp()
-               - min(q.created_at) FILTER (WHERE q.status = 'pending')), 0)::float8 AS oldest_age_s,
-           coalesce((SELECT c.refused FROM SCHEMA.outbox_counts c WHERE c.tenant_id = q.tenant_id),
-                    false) AS refused,
+           greatest(0, extract(epoch FROM clock_timestamp()
+               - min(q.created_at) FILTER (WHERE q.status = 'pending')))::float8 AS oldest_age_s,
+           coalesce((SELECT c.refused FROM SCHEMA.outbox_counts c WHERE c.tenant_id = q.tenant_id
+                     ORDER BY c.n DESC LIMIT 1), false) AS refused,
            (SELECT l.max_pending FROM SCHEMA.outbox_limits l WHERE l.tenant_id IN (q.tenant_id, '*')
             ORDER BY l.tenant_id = '*' LIMIT 1) AS max_pending
     FROM SCHEMA.outbox_queue q WHERE q.tenant_id = ANY ($1::text[])

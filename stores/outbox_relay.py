@@ -8,7 +8,6 @@ import asyncio
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
-from datetime import datetime
 from typing import Any
 
 import asyncpg
@@ -16,7 +15,7 @@ import asyncpg
 from stores import migrations
 from stores import outbox_sql as sql
 from stores.postgres import STATEMENT_S, PostgresError, connect, connected, quoted, said
-from stores.projection_store import LOST, NotMigratedError, StoreDownError
+from stores.projection_store import LOST, NotMigratedError, StoreDownError, down
 
 PRESENT = 200  # the lock that every relay holds shared: so many are alive
 DOZING = 100  # and shard: the lock by which writers know that its relay sleeps
@@ -123,17 +122,23 @@ class Desk:
         )
         return {row["tenant_id"]: row["may"] for row in rows}
 
-    async def waiting(self, shards: Sequence[int]) -> list[int]:
-        """Those of the shards in which something pends that is due."""
-        return [row["s"] for row in await self._fetch(sql.WAITING, shards)]
+    async def waiting(self, shards: Sequence[int], longest_s: float) -> list[int]:
+        """Those of the shards in which something pends that is due.
+
+        What would wait for more than `longest_s`, the longest there is, had another clock: now.
+        """
+        return [row["s"] for row in await self._fetch(sql.WAITING, shards, longest_s)]
 
     async def recount(self) -> None:
         """Count the tenants anew that are refused more events."""
         await self._fetch(sql.RECOUNT)
 
-    async def forget(self, before: datetime, after: int, most: int) -> tuple[int, int, int]:
-        """Delete old events among the next `most`: (gone, old ones looked at, the last id)."""
-        row = (await self._fetch(sql.FORGET, before, after, most))[0]
+    async def forget(self, days: float, after: int, most: int) -> tuple[int, int, int]:
+        """Delete events of so many days ago, by the database's clock, among the next `most`.
+
+        (gone, old ones looked at, the last id)
+        """
+        row = (await self._fetch(sql.FORGET, days, after, most))[0]
         return row["gone"], row["looked"], row["last_id"]
 
     async def state(self, shards: Sequence[int]) -> State:
@@ -167,7 +172,7 @@ class Desks:
                 connection.terminate()
                 connection = None
             if isinstance(error, LOST) and not isinstance(error, StoreDownError):
-                raise StoreDownError(said(error)) from error
+                raise down(error) from error
             raise
         finally:
             self._free.put_nowait(connection)
@@ -210,7 +215,7 @@ class Keeper:
         except BaseException as error:
             connection.terminate()
             if isinstance(error, LOST) and not isinstance(error, StoreDownError):
-                raise StoreDownError(said(error)) from error
+                raise down(error) from error
             raise
         connection.add_termination_listener(lambda _: lost())
         return cls(connection, statements, dsn, schema)
@@ -222,7 +227,7 @@ class Keeper:
                 return await self._connection.fetchval(text, *args)
         except LOST as error:
             self._connection.terminate()
-            raise StoreDownError(said(error)) from error
+            raise down(error) from error
 
     async def take(self, shard: int) -> bool:
         """Become the shard's owner, unless there is one."""
@@ -264,7 +269,7 @@ class Keeper:
                 rows = await self._connection.fetch(sql.LOCKS.format(present=PRESENT))
         except LOST as error:
             self._connection.terminate()
-            raise StoreDownError(said(error)) from error
+            raise down(error) from error
         held = [row[0] for row in rows]
         return held.count(PRESENT), {number for number in held if number < PRESENT}
 
@@ -282,5 +287,5 @@ async def _connect(dsn: str, schema: str, name: str, statement_s: float = STATEM
         await connection.execute(sql.SESSION.format(schema=quoted(schema)))
     except LOST as error:
         connection.terminate()
-        raise StoreDownError(said(error)) from error
+        raise down(error) from error
     return connection

@@ -144,22 +144,31 @@ PATIENT = "SET search_path = {schema}; SET lock_timeout = '{wait_s}s'"
 ALONE = "SELECT pg_advisory_lock(outbox_lock_class(), $1)"
 PRESENT = "SELECT pg_advisory_lock_shared(outbox_lock_class(), {present})"
 
-# Shards (of $1) in which something pends that is due.
+# Shards (of $1) in which something pends that is due. What would wait for more than $2 seconds, the
+# longest that a row is told to, was told by a clock that was ahead: it is due.
 WAITING = """
-SELECT s FROM unnest($1::smallint[]) AS s WHERE EXISTS (
+WITH soon AS (
+    UPDATE outbox_queue q SET next_attempt_at = now()
+    WHERE q.shard = ANY ($1::smallint[]) AND q.status = 'pending'
+      AND q.next_attempt_at > now() + make_interval(secs => $2)
+    RETURNING q.shard
+)
+SELECT shard AS s FROM soon UNION SELECT s FROM unnest($1::smallint[]) AS s WHERE EXISTS (
     SELECT FROM outbox_queue q WHERE q.shard = s AND q.status = 'pending'
     AND (q.next_attempt_at IS NULL OR q.next_attempt_at <= now()))
 """
 RECOUNT = "SELECT count(outbox_recount(tenant_id)) FROM outbox_counts WHERE refused"
-FORGET = "SELECT gone, looked, last_id FROM outbox_forget($1, $2, $3)"
+FORGET = """
+SELECT gone, looked, last_id FROM outbox_forget(now() - make_interval(secs => 86400 * $1), $2, $3)
+"""
 # Of the shards $1: rows that pend, the age of the oldest, keys that a failed row holds back.
 STATE = """
 SELECT (SELECT count(*) FROM outbox_queue q
         WHERE q.shard = ANY ($1::smallint[]) AND q.status = 'pending') AS pending,
-       coalesce(extract(epoch FROM now() - (
+       greatest(0, extract(epoch FROM now() - (
            SELECT min(o.created_at) FROM unnest($1::smallint[]) AS s CROSS JOIN LATERAL (
                SELECT q.created_at FROM outbox_queue q WHERE q.shard = s AND q.status = 'pending'
-               ORDER BY q.id LIMIT 1) AS o)), 0)::float8 AS oldest_s,
+               ORDER BY q.id LIMIT 1) AS o)))::float8 AS oldest_s,
        (SELECT count(*) FROM (SELECT DISTINCT q.tenant_id, q.key_hash FROM outbox_queue q
         WHERE q.shard = ANY ($1::smallint[]) AND q.status = 'failed') AS k) AS blocked
 """

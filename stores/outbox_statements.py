@@ -64,7 +64,7 @@ SUMMARY = f"""
     WITH by_tenant AS MATERIALIZED ({_BY_TENANT}),
     top AS (SELECT * FROM by_tenant ORDER BY pending + failed DESC, tenant LIMIT $1)
     SELECT tenant, pending, failed,
-           coalesce(extract(epoch FROM clock_timestamp() - oldest), 0)::float8 AS oldest_age_s,
+           greatest(0, extract(epoch FROM clock_timestamp() - oldest))::float8 AS oldest_age_s,
            coalesce((SELECT c.refused FROM SCHEMA.outbox_counts c WHERE c.tenant_id = tenant
                      ORDER BY c.n DESC LIMIT 1), false) AS refused,
            (SELECT l.max_pending FROM SCHEMA.outbox_limits l WHERE l.tenant_id IN (tenant, '*')
@@ -72,7 +72,7 @@ SUMMARY = f"""
     FROM top
     UNION ALL
     SELECT NULL, coalesce(sum(pending), 0)::bigint, coalesce(sum(failed), 0)::bigint,
-           coalesce(extract(epoch FROM clock_timestamp() - min(oldest)), 0)::float8, false, count(*)
+           greatest(0, extract(epoch FROM clock_timestamp() - min(oldest)))::float8, false, count(*)
     FROM by_tenant
 """
 # Events that are kept are counted up to here; beyond it the server's estimate is near enough. (Of
@@ -90,7 +90,7 @@ TOTALS = f"""
 """
 CHECK = f"""
     SELECT tenant, pending, failed,
-           coalesce(extract(epoch FROM clock_timestamp() - oldest), 0)::float8 AS oldest_age_s
+           greatest(0, extract(epoch FROM clock_timestamp() - oldest))::float8 AS oldest_age_s
     FROM ({_BY_TENANT}) AS by_tenant
 """
 
@@ -141,8 +141,11 @@ SKIP = """
     INSERT INTO SCHEMA.outbox_skipped (id, actor, last_error)
     SELECT id, $2, last_error FROM gone RETURNING id
 """
-# Relays that sleep look again; those awake find the rows by themselves.
-WAKE = "SELECT pg_notify($1, shard::text) FROM unnest($2::integer[]) AS shard"
+# Relays that sleep look again; those awake find the rows by themselves. (See outbox_wake.)
+WAKE = """
+    SELECT pg_notify($1, shard::text) FROM unnest($2::integer[]) AS shard
+    WHERE pg_notification_queue_usage() < 0.5
+"""
 
 LIMITS = "SELECT tenant_id, max_pending FROM SCHEMA.outbox_limits ORDER BY tenant_id LIMIT 10000"
 LIMIT = """

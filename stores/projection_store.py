@@ -21,16 +21,11 @@ import asyncpg
 from stores import migrations, projection_sql
 from stores.postgres import ANSWER_S, PostgresError, connect, quoted, said
 from stores.projection_sql import Target
+from stores.sqlstates import Meaning, may_be_the_row, meaning
 
-# What is wrong with a row, not with the store.
-BAD_ROW = (
-    asyncpg.DataError,
-    asyncpg.IntegrityConstraintViolationError,
-    asyncpg.ProgramLimitExceededError,
-    OverflowError,  # and these the client finds before it sends the row
-    TypeError,
-    ValueError,
-)
+# What may be wrong with a row. (These the client finds before it sends the row, of the server's
+# `of_row` says which.)
+ROW_ERRORS = (asyncpg.PostgresError, OverflowError, TypeError, ValueError)
 # The connection isn't what it was. The client's internal error is what it raises when the server's
 # farewell came while nobody listened.
 LOST = (
@@ -47,6 +42,10 @@ Row = tuple[Any, ...]
 
 class StoreDownError(Exception):
     """The store doesn't answer or refuses for now; trying again later is right."""
+
+
+class StatementError(StoreDownError):
+    """The server refuses a statement of ours: a defect, but waiting loses nothing."""
 
 
 class NotMigratedError(StoreDownError):
@@ -151,14 +150,11 @@ class ProjectionStore:
             return await asyncio.wait_for(work(), 2 * ANSWER_S)
         except StoreDownError:
             raise
-        except (asyncpg.UndefinedTableError, asyncpg.UndefinedColumnError) as error:
-            self._drop_connection()
-            raise NotMigratedError(said(error)) from error
         except PostgresError as error:
             raise StoreDownError(str(error)) from error
         except LOST as error:
             self._drop_connection()
-            raise StoreDownError(said(error)) from error
+            raise down(error) from error
 
     async def _connect(self) -> None:
         connection = await connect(self._dsn, f"soma projection {self.target.projection}")
@@ -213,8 +209,8 @@ class ProjectionStore:
     async def _write(self, rows: Sequence[Row], moves: Mapping[int, Move]) -> Written:
         try:
             return await self._once(rows, moves)
-        except BAD_ROW:
-            if not rows:
+        except ROW_ERRORS as error:
+            if not rows or not of_row(error):
                 raise
         # Some row can't be held. Rare: found by halves, then all others are written together.
         refused = await self._sieve(rows, 0)
@@ -245,11 +241,12 @@ class ProjectionStore:
                 await transaction.rollback()
                 return Written(overtaken=overtaken)
             count = await store(rows) if rows else 0
-            await transaction.commit()
-            return Written(rows=count)
-        except BAD_ROW:
-            await transaction.rollback()
+        except ROW_ERRORS as error:
+            if of_row(error):
+                await transaction.rollback()
             raise
+        await transaction.commit()
+        return Written(rows=count)
 
     async def _append(self, rows: Sequence[Row]) -> int:
         self.statements += 1
@@ -273,7 +270,9 @@ class ProjectionStore:
         try:
             await self._merge(rows)
             why = ""
-        except BAD_ROW as error:
+        except ROW_ERRORS as error:
+            if not of_row(error):
+                raise
             why = said(error) if isinstance(error, asyncpg.PostgresError) else str(error)
         finally:
             await transaction.rollback()
@@ -286,6 +285,21 @@ class ProjectionStore:
             **await self._sieve(rows[:half], first),
             **await self._sieve(rows[half:], first + half),
         }
+
+
+def down(error: BaseException) -> StoreDownError:
+    """What a failure of the store means for those who wait until it answers again."""
+    match meaning(error):
+        case Meaning.LACKING:
+            return NotMigratedError(said(error))
+        case Meaning.DEFECT:
+            return StatementError(f"it refuses a statement of ours: {said(error)}")
+    return StoreDownError(said(error))
+
+
+def of_row(error: BaseException) -> bool:
+    """Whether a row may be to blame; tried alone, and not committed, it is if it fails again."""
+    return not isinstance(error, asyncpg.PostgresError) or may_be_the_row(error)
 
 
 def _columns(moves: Mapping[int, Move]) -> tuple[list[Any], ...]:

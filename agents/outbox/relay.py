@@ -9,7 +9,6 @@ import logging
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from datetime import UTC, datetime, timedelta
 
 from confluent_kafka import KafkaException
 from prometheus_client import REGISTRY, CollectorRegistry
@@ -218,7 +217,7 @@ class Relay:
         if not ours:
             return
         async with office.desks.one() as desk:
-            for number in await desk.waiting(ours):
+            for number in await desk.waiting(ours, self._settings.outbox.retry_longest_s):
                 if number in self.shards:
                     self.shards[number].bell.set()
             await self._look(office, desk, ours)
@@ -254,12 +253,12 @@ class Relay:
 
     async def _forget(self, office: Office) -> None:
         """Delete what was sent long ago, in small statements; the next minute goes on."""
-        before = datetime.now(UTC) - timedelta(days=self._settings.outbox.retention_days)
+        days = self._settings.outbox.retention_days
         for _ in range(FORGET_STATEMENTS):
             if self._stopping.is_set() or self._lost.is_set():
                 return
             async with office.desks.one() as desk:
-                gone, looked, last = await desk.forget(before, self._forgotten, FORGET_ROWS)
+                gone, looked, last = await desk.forget(days, self._forgotten, FORGET_ROWS)
             self._metrics.forgotten.inc(gone)
             if looked < FORGET_ROWS:
                 self._forgotten = 0

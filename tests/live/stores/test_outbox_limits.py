@@ -7,6 +7,9 @@ import asyncpg
 import pytest
 
 from agents.settings import Settings
+from stores.outbox_door import OutboxDoor
+from stores.outbox_relay import Desks, Statements
+from stores.outbox_sql import RECOUNT
 from stores.postgres import schema_of
 from tests.live.stores.outbox import TOPIC, add, many, refused, run
 
@@ -242,3 +245,86 @@ def test_a_relay_that_sleeps_by_the_rules_misses_nothing(settings: Settings) -> 
         await asyncio.gather(*writing)
 
     run(settings, 5, test)
+
+
+def test_a_count_from_the_future_refuses_nobody(settings: Settings) -> None:
+    """The database's clock went back: what was counted before is no younger than anything."""
+
+    async def test(one: Any, relay: Any) -> None:
+        ahead = "UPDATE outbox_counts SET counted_at = clock_timestamp() + interval '1 hour'"
+        await one.execute(LIMIT, "a", 2)
+        assert [await refused(one, "a", f"k{n}") for n in range(3)] == [False, False, True]
+        await one.execute(ahead)
+        assert await refused(one, "a", "still"), "as many pend as may, whatever the clock says"
+        await one.execute("DELETE FROM outbox_queue")
+        await one.execute(ahead)
+        assert not await refused(one, "a", "now")
+        assert not await refused(one, "a", "and now")
+        assert await refused(one, "a", "full again")
+        await one.execute("DELETE FROM outbox_queue")
+        await one.execute(ahead)
+        await relay.execute(RECOUNT)
+        assert await one.fetchval("SELECT bool_or(refused) FROM outbox_counts") is False
+
+    run(settings, 2, test)
+
+
+def test_an_allowance_from_the_future_is_refilled_from_now_on(settings: Settings) -> None:
+    async def test(one: Any) -> None:
+        schema, counted = schema_of(settings.namespace), Statements()
+        desks = Desks(settings.postgres(), schema, 1, counted)
+        try:
+            async with desks.one() as desk:
+                assert await desk.reserve({"a": 60_000}, 60_000) == {"a": 60_000}
+                await one.execute("UPDATE outbox_buckets SET refilled_at = now() + '1 hour'")
+                assert await desk.reserve({"a": 1}, 60_000) == {"a": 0}
+                await asyncio.sleep(0.1)
+                assert (await desk.reserve({"a": 1000}, 60_000))["a"] >= 50
+        finally:
+            await desks.close()
+
+    run(settings, 1, test)
+
+
+def test_nothing_waits_longer_than_the_longest_wait(settings: Settings) -> None:
+    """An attempt that is due in an hour, by a clock that was an hour ahead."""
+
+    async def test(one: Any) -> None:
+        number = await add(one, "k")
+        shard = await one.fetchval("SELECT outbox_shard('a', 'a')")
+        desks = Desks(settings.postgres(), schema_of(settings.namespace), 1, Statements())
+        wait = "UPDATE outbox_queue SET next_attempt_at = now() + make_interval(secs => $1)"
+        try:
+            async with desks.one() as desk:
+                await one.execute(wait, 290.0)
+                assert await desk.waiting([shard], 300.0) == []
+                assert (await desk.pick(shard, "", 10, 10, [])).ids == {}
+                await one.execute(wait, 3600.0)
+                assert await desk.waiting([shard], 300.0) == [shard]
+                assert (await desk.pick(shard, "", 10, 10, [])).ids == {"a": [number]}
+        finally:
+            await desks.close()
+
+    run(settings, 1, test)
+
+
+def test_two_first_adds_at_once_leave_two_counts_that_nobody_stumbles_over(
+    settings: Settings,
+) -> None:
+    async def test(one: Any, two: Any) -> None:
+        for session, key in ((one, "k1"), (two, "k2")):
+            await session.execute("BEGIN")
+            await add(session, key)
+        for session in (one, two):
+            await session.execute("COMMIT")
+        assert await one.fetchval("SELECT count(*) FROM outbox_counts WHERE tenant_id = 'a'") == 2
+        outbox = await OutboxDoor.open(settings.postgres(), settings.namespace)
+        try:
+            for found in (await outbox.summary_of(["a"]), (await outbox.summary()).top):
+                assert [(each.tenant, each.pending, each.refused) for each in found] == [
+                    ("a", 2, False)
+                ]
+        finally:
+            await outbox.close()
+
+    run(settings, 2, test)

@@ -1,6 +1,5 @@
 """Who may do what in the outbox's schema, and that a definer's functions can't be led astray."""
 
-from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import asyncpg
@@ -115,11 +114,10 @@ def test_a_relays_role_can_do_all_that_a_relay_does(settings: Settings) -> None:
                     ids[1]: "failed"
                 }
                 await desk.sent(shard, ids[2:])
-                assert await desk.waiting([shard]) == []
+                assert await desk.waiting([shard], 9.0) == []
                 await desk.recount()
                 assert (await desk.state([shard])).blocked == 1
-                later = datetime.now(UTC) + timedelta(hours=1)
-                assert await desk.forget(later, 0, 10) == (2, 3, ids[2])
+                assert await desk.forget(-0.1, 0, 10) == (2, 3, ids[2])
         finally:
             keeper.close()
             await desks.close()
