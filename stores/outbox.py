@@ -20,6 +20,7 @@ from stores.outbox_types import (
     BadEvent,
     BadQuestion,
     Check,
+    Defect,
     Event,
     Limit,
     Locked,
@@ -37,9 +38,9 @@ from stores.outbox_types import (
 from stores.outbox_writer import OutboxWriter
 
 __all__ = [
-    "Added", "AuditEntry", "BadEvent", "BadQuestion", "Check", "Event", "Limit", "Locked",
-    "NotMigrated", "Outbox", "OutboxError", "Replayed", "Row", "Skipped", "Status", "StoreDown",
-    "Summary", "TenantSummary", "TooManyPending",
+    "Added", "AuditEntry", "BadEvent", "BadQuestion", "Check", "Defect", "Event", "Limit",
+    "Locked", "NotMigrated", "Outbox", "OutboxError", "Replayed", "Row", "Skipped", "Status",
+    "StoreDown", "Summary", "TenantSummary", "TooManyPending",
 ]  # fmt: skip
 
 TOP_TENANTS = 100

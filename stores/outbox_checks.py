@@ -11,6 +11,7 @@ from stores.outbox_types import (
     STATUSES,
     BadEvent,
     BadQuestion,
+    Defect,
     Event,
     Locked,
     NotMigrated,
@@ -19,6 +20,7 @@ from stores.outbox_types import (
     TooManyPending,
 )
 from stores.postgres import said
+from stores.sqlstates import TOOK_TOO_LONG, Meaning, meaning
 
 BATCH_MAX = 10_000  # events added at once
 IDS_MAX = 1000
@@ -30,11 +32,8 @@ EVENT_BYTES_MAX = 1_000_000
 HEADERS_BYTES_MAX = 16_384
 PENDING_MAX = 1_000_000_000
 BIGINT_MAX = 2**63 - 1
-REFUSED = "SO001"
 TOPIC = re.compile(r"[a-z0-9._-]{1,200}")
 TENANT = re.compile(r"[A-Za-z0-9._-]{1,128}")
-# Classes of SQLSTATEs that say that a value is wrong, or nested too deep.
-BAD_VALUE = ("22", "54")
 
 
 def checked(event: Event, index: int) -> None:
@@ -119,23 +118,29 @@ def prefix_of(topic_filter: str) -> tuple[str, bool]:
 
 
 def raised(error: BaseException, tenants: Sequence[str]) -> OutboxError:
-    """What an error of the database means here. `tenants`: those of the events just added."""
-    if isinstance(error, asyncpg.UndefinedTableError | asyncpg.UndefinedFunctionError):
-        return NotMigrated("PostgreSQL's schema lacks the outbox: run `soma migrate up`")
-    if isinstance(error, asyncpg.InvalidSchemaNameError):
-        return NotMigrated("PostgreSQL lacks the schema: run `soma migrate up`")
-    if isinstance(error, asyncpg.LockNotAvailableError):
-        return Locked("another open transaction holds what this needs: try again when it has ended")
-    if isinstance(error, asyncpg.QueryCanceledError):
-        return StoreDown("PostgreSQL took too long: ask for less (a tenant, a topic, a status)")
-    if isinstance(error, asyncpg.PostgresError):
-        text, state = error.args[0], error.sqlstate or ""
-        if state == REFUSED:
+    """What an error of the database means here. `tenants`: those of the events just added.
+
+    Without events, what was given to a statement is ours: then a bad value is a defect.
+    """
+    text, state = str(error.args[0]) if error.args else "", getattr(error, "sqlstate", None) or ""
+    match meaning(error):
+        case Meaning.LACKING if isinstance(error, asyncpg.InvalidSchemaNameError):
+            return NotMigrated("PostgreSQL lacks the schema: run `soma migrate up`")
+        case Meaning.LACKING:
+            return NotMigrated("PostgreSQL's schema lacks the outbox: run `soma migrate up`")
+        case Meaning.LOCK:
+            held = "another open transaction holds what this needs: try again when it has ended"
+            return Locked(held)
+        case Meaning.FULL:
             return TooManyPending(text, next((t for t in tenants if f" tenant {t} " in text), None))
-        if state.startswith(BAD_VALUE):
+        case Meaning.VALUE if tenants:
             return BadEvent(f"PostgreSQL doesn't take it: {text}")
-    if isinstance(error, asyncpg.DataError):  # of the client: a text that isn't UTF-8
-        return BadEvent("PostgreSQL doesn't take it: a text can't be written as UTF-8")
+        case Meaning.VALUE if state.startswith("22"):
+            return Defect(f"PostgreSQL refuses a statement of ours: {said(error)}")
+        case Meaning.DEFECT:
+            return Defect(f"PostgreSQL refuses a statement of ours: {said(error)}")
+    if state == TOOK_TOO_LONG:
+        return StoreDown("PostgreSQL took too long: ask for less (a tenant, a topic, a status)")
     return StoreDown(f"PostgreSQL: {said(error)}")
 
 

@@ -33,6 +33,10 @@ class BadQuestion(OutboxError):
     """A limit, filter or id out of its range; the text names it."""
 
 
+class Defect(OutboxError):
+    """A statement of ours is wrong; trying again changes nothing."""
+
+
 class StoreDown(OutboxError):
     """PostgreSQL doesn't answer, or not in time; trying again later is right."""
 

@@ -3,13 +3,14 @@
 import asyncio
 import random
 from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Any, Self
 
 import asyncpg
 
 from stores import outbox_checks as checks
 from stores import outbox_statements as sql
+from stores import sqlstates
 from stores.outbox_types import Added, BadEvent, Event
 from stores.postgres import CONNECT_S, LOCK_S, PostgresError, quoted, said, schema_of
 
@@ -114,15 +115,15 @@ class OutboxWriter:
 
     async def _point_out(self, connection: Any, payloads: Sequence[str], error: Exception) -> None:
         """`BadEvent` with the index of the payload that the server doesn't read as JSON."""
-        if not (getattr(error, "sqlstate", None) or "").startswith(checks.BAD_VALUE):
+        if not sqlstates.may_be_the_row(error):
             return
         for index, payload in enumerate(payloads):
             try:
                 if await connection.fetchval(sql.VALID, payload):
                     continue
-            except asyncpg.StatementTooComplexError:
-                pass  # nested so deep that the server can't even look
-            why = error.args[0]
+                why = error.args[0]
+            except asyncpg.StatementTooComplexError as deep:
+                why = deep.args[0]  # nested so deep that the server can't even look
             raise BadEvent(f"the payload isn't JSON that PostgreSQL keeps: {why}", index)
 
     def _sql(self, text: str) -> str:
@@ -138,9 +139,23 @@ class OutboxWriter:
         try:
             yield connection
         except ERRORS as error:
+            await self._give_up(connection, error)
             raise checks.raised(error, tenants) from error
         finally:
             await self._pool.release(connection)
+
+    async def _give_up(self, connection: Any, error: BaseException) -> None:
+        """End a session that may be to blame for the error; and those that may be as it is."""
+        if sqlstates.keeps_session(error):
+            return
+        with suppress(asyncpg.InterfaceError):  # it broke, and has left the pool by itself
+            connection.terminate()
+        if sqlstates.speaks_for_all(error):
+            await self.renew()
+
+    async def renew(self) -> None:
+        """Take new sessions from now on: these don't see what the server was set to since."""
+        await self._pool.expire_connections()
 
 
 async def _as_it_is(connection: Any) -> None:

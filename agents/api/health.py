@@ -11,7 +11,7 @@ from pydantic import BaseModel, Field
 from agents.api.doors import Doors, InDoors, doors_of
 from agents.api.keysets import KeysError
 from stores.journal import JournalError
-from stores.outbox import NotMigrated, OutboxError
+from stores.outbox import Defect, NotMigrated, OutboxError
 
 AGAIN_S = 1.0  # how long an answer holds: asking often costs nothing
 ASK_S = 4.0
@@ -110,7 +110,7 @@ async def _store(doors: Doors, found: dict[str, State]) -> bool:
     try:
         async with asyncio.timeout(ASK_S):
             await doors.aside.ready()
-    except NotMigrated:
+    except (NotMigrated, Defect):
         found |= {"postgres": "up", "schema": "down"}
         return False
     except (OutboxError, TimeoutError):

@@ -19,7 +19,16 @@ from typing import Any
 from agents.api.journal_sink import Adds, OutboxSink
 from agents.settings import Settings
 from stores.journal import Journal, JournalError, JournalEvent, Kept, Limits, Verdict
-from stores.outbox import Added, BadEvent, Event, Locked, NotMigrated, StoreDown, TooManyPending
+from stores.outbox import (
+    Added,
+    BadEvent,
+    Defect,
+    Event,
+    Locked,
+    NotMigrated,
+    StoreDown,
+    TooManyPending,
+)  # fmt: skip
 from stores.outbox_checks import batch as checked
 
 FIRST_S = 0.1  # between two questions to a database that is away: doubling, with jitter
@@ -178,7 +187,7 @@ class Door:
         try:
             if self.away:
                 await self._ask()
-                self._back()
+                await self._back()
             elif not self._journal.pending():
                 await self._ask()  # whether it is away is known before an event comes
             draining = True
@@ -192,7 +201,7 @@ class Door:
                 self._next_batch = max(1, self._next_batch // 2)
             longest = min(LONGEST_S, FIRST_S * 2.0 ** min(self._failures - 1, 16))
             return longest * random.uniform(0.5, 1.0)
-        except JournalError:
+        except (JournalError, Defect):
             logger.exception("The journal can't be drained")
             return LONGEST_S
         finally:
@@ -216,7 +225,8 @@ class Door:
             logger.warning("The outbox is away, events go to the journal: %s", error)
         self._wake.set()
 
-    def _back(self) -> None:
+    async def _back(self) -> None:
+        await self._outbox.renew()  # sessions from before may be those of another time, or server
         self.away = False
         seconds, waiting = self._clock() - self._since, self._journal.pending()
         logger.info("The outbox is back after %.1f s, %d events are drained", seconds, waiting)

@@ -22,6 +22,8 @@ class Adds(Protocol):
 
     async def repeats(self, event: Event, number: int) -> bool: ...
 
+    async def renew(self) -> None: ...
+
 
 class OutboxSink:
     """Adds batches, all or none as the outbox does; a batch it refuses goes in parts.

@@ -13,7 +13,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
-from stores.outbox import BadEvent, BadQuestion, OutboxError
+from stores.outbox import BadEvent, BadQuestion, Defect, OutboxError
 
 MEDIA = "application/problem+json"
 ERRORS_MAX = 20  # named in one answer
@@ -25,6 +25,8 @@ logger = logging.getLogger(__name__)
 class Problem(HTTPException):
     """What is answered instead. `more` are members of the document beyond RFC 9457's own.
 
+    `cause` is for the log alone, and has nothing in it that the caller sent.
+
     (An HTTPException, because FastAPI lets no other through while it reads a body.)
     """
 
@@ -33,6 +35,7 @@ class Problem(HTTPException):
     ) -> None:
         super().__init__(status, detail, dict(headers or {}))
         self.more = more
+        self.cause = ""
 
 
 class Wrong(BaseModel):
@@ -103,6 +106,8 @@ def install(app: FastAPI) -> None:
 async def _http(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
     more = error.more if isinstance(error, Problem) else {}
+    if isinstance(error, Problem) and error.cause:
+        request.scope["soma.cause"] = error.cause
     detail = str(error.detail)
     if error.status_code == 404 and not isinstance(error, Problem):
         detail = "There is nothing at this path."
@@ -119,6 +124,9 @@ async def _invalid(request: Request, error: Exception) -> Response:
 async def _store(request: Request, error: Exception) -> Response:
     if isinstance(error, BadQuestion | BadEvent):
         return answer(422, str(error), request_id_of(request))
+    if isinstance(error, Defect):
+        logger.error("%s", error, exc_info=error, extra={"request_id": request_id_of(request)})
+        return await _unexpected(request, error)
     logger.warning("The outbox doesn't answer: %s", error)
     away = "The outbox doesn't answer just now."
     return answer(503, away, request_id_of(request), {"Retry-After": "2"})
@@ -150,7 +158,8 @@ def documented(*statuses: int) -> dict[int | str, dict[str, Any]]:
 
 
 WHEN = {
-    400: "The body isn't JSON, or not as we take it (duplicate names, NaN, too deep).",
+    400: "The body isn't JSON, or not as we take it (duplicate names, NaN, too deep); or a header "
+    "is given twice.",
     401: "No bearer token, or one that isn't valid (expired, unsigned, of another issuer).",
     403: "The token doesn't cover this tenant, or lacks the role. "
     "The same whether the tenant exists or not.",
@@ -165,7 +174,7 @@ WHEN = {
     429: "Too many for this tenant, of events (each full 4 kB of a body counts as one more) or of "
     "requests under way (it may have a quarter of all): see Retry-After.",
     500: "A defect of ours.",
-    503: "Not now: see Retry-After. With an X-Idempotency-Key a repetition is safe.",
-    504: "No answer in time. With an X-Idempotency-Key a repetition is safe.",
+    503: "Not now: see Retry-After. With an Idempotency-Key a repetition is safe.",
+    504: "No answer in time. With an Idempotency-Key a repetition is safe.",
 }
-ALWAYS = (401, 403, 405, 422, 429, 500, 503, 504)
+ALWAYS = (400, 401, 403, 405, 422, 429, 500, 503, 504)

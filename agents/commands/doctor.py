@@ -4,8 +4,10 @@ import asyncio
 import json
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from typing import Any
 
 import click
+import httpx
 import redis
 from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient
@@ -22,6 +24,13 @@ from topics import preflight
 from topics.broker import BrokerError
 
 ANSWER_S = 5.0
+QUEUE_MAX = 0.5  # from here on the outbox doesn't notify (migrations/0004_outbox_clock.sql)
+POSTGRES = """
+    SELECT current_setting('server_version') AS version, pg_is_in_recovery() AS standby,
+           current_setting('transaction_read_only') = 'on' AS read_only,
+           (SELECT source FROM pg_settings WHERE name = 'default_transaction_read_only') AS source,
+           pg_notification_queue_usage() AS queue
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +95,8 @@ def examine(settings: Settings) -> list[Finding]:
             found[what] = Finding(what, False, "not looked at, since no broker answers")
     if not found["postgres"].well:
         found["schema"] = Finding("schema", False, "not looked at, since no PostgreSQL answers")
+    if (doors := _doors(settings)) is not None:
+        found["api"] = doors
     return list(found.values())
 
 
@@ -147,14 +158,39 @@ def _redis(settings: Settings) -> str:
 
 
 def _postgres(settings: Settings) -> str:
-    async def version() -> str:
+    async def look() -> Any:
         async with connected(settings.postgres(), "soma doctor", ANSWER_S) as connection:
-            return str(await connection.fetchval("SHOW server_version"))
+            return await connection.fetchrow(POSTGRES)
 
     try:
-        return f"version {asyncio.run(version())}"
+        found = asyncio.run(look())
     except PostgresError as error:
         raise _silent("PostgreSQL", "SOMA_POSTGRES_DSN", error) from error
+    if found["standby"]:
+        raise SettingsError("takes no writes: it is a standby; SOMA_POSTGRES_DSN names the primary")
+    if found["read_only"]:
+        raise SettingsError(
+            f"takes no writes: default_transaction_read_only is on (set by: {found['source']})"
+        )
+    if found["queue"] >= QUEUE_MAX:
+        raise SettingsError(
+            f"its NOTIFY queue is {found['queue']:.0%} full: a session that listens stands still in"
+            " its transaction (`idle in transaction` in pg_stat_activity); events wait 2 s longer"
+        )
+    return f"version {found['version']}, takes writes"
+
+
+def _doors(settings: Settings) -> Finding | None:
+    """What a `soma api` that runs here says: its sessions may be older than what a new one sees."""
+    where = f"{settings.api.host}:{settings.api.port}"
+    try:
+        answer = httpx.get(f"http://{where}/readyz", timeout=ANSWER_S, trust_env=False).json()
+        state, parts = answer["status"], answer["dependencies"]
+    except (httpx.HTTPError, httpx.InvalidURL, ValueError, LookupError, TypeError):
+        return None
+    down = ", ".join(name for name, said in parts.items() if said != "up")
+    detail = f"{where} is {state}" + (f", without {down}" if down else "")
+    return Finding("api", state == "ready", detail)
 
 
 def _memory(settings: Settings) -> str:

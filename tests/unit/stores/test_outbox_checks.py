@@ -10,6 +10,7 @@ from stores.outbox_statements import listing
 from stores.outbox_types import (
     BadEvent,
     BadQuestion,
+    Defect,
     Event,
     Locked,
     NotMigrated,
@@ -63,6 +64,16 @@ def test_arguments_are_numbered_as_they_are_given() -> None:
         ("42883", NotMigrated),
         ("3F000", NotMigrated),
         ("53300", StoreDown),
+        ("54000", StoreDown),
+        ("55006", StoreDown),
+        ("25006", StoreDown),
+        ("23505", StoreDown),
+        ("23514", BadEvent),
+        ("40001", StoreDown),
+        ("58030", StoreDown),
+        ("21000", Defect),
+        ("42601", Defect),
+        ("99999", StoreDown),
     ],
 )
 def test_what_the_servers_errors_mean(state: str, meant: type[Exception]) -> None:
@@ -77,3 +88,9 @@ def test_no_error_shows_an_address() -> None:
         assert "Secret" not in str(checks.raised(error, []))
     with pytest.raises(BadQuestion):
         checks.within("limit", 501, 1, 500)
+
+
+def test_without_events_a_bad_value_is_a_defect_of_ours() -> None:
+    for state in ("22003", "22P02", "21000", "42601", "42804"):
+        error = asyncpg.PostgresError.new({"C": state, "M": "no"})
+        assert type(checks.raised(error, [])) is Defect
