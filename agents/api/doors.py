@@ -114,15 +114,36 @@ TenantHeader = Annotated[
         "namespace, or `default`.",
     ),
 ]
-IdempotencyKey = Annotated[
-    str | None,
-    Header(
-        alias="X-Idempotency-Key",
-        pattern=r"^[\x21-\x7e]{1,200}$",
-        description="Makes a repetition safe: the same key with the same body is answered as the "
-        "first time, with another body 409.",
-    ),
-]
+
+
+async def idempotency_of(
+    standard: Annotated[
+        str | None,
+        Header(
+            alias="Idempotency-Key",
+            pattern=r'^("[\x21\x23-\x5b\x5d-\x7e]{1,200}"|[\x21\x23-\x7e][\x21-\x7e]{0,199})$',
+            description="Makes a repetition safe: the same key with the same body is answered as "
+            "the first time, with another body 409. In double quotes (as the IETF's draft has it), "
+            "which aren't part of it, or without.",
+        ),
+    ] = None,
+    own: Annotated[
+        str | None,
+        Header(
+            alias="X-Idempotency-Key",
+            pattern=r"^[\x21-\x7e]{1,200}$",
+            description="The same by its older name, as it is. If both are given they must agree.",
+        ),
+    ] = None,
+) -> str | None:
+    """The request's idempotency key. `Problem` 400 where its two names say different ones."""
+    given = standard[1:-1] if standard is not None and standard.startswith('"') else standard
+    if given is not None and own is not None and given != own:
+        raise Problem(400, "Idempotency-Key and X-Idempotency-Key say different keys.")
+    return own if given is None else given
+
+
+IdempotencyKey = Annotated[str | None, Depends(idempotency_of)]
 
 
 def trace_of(request: Request) -> dict[str, str]:

@@ -45,7 +45,7 @@ Text = Annotated[
 
 
 class EventIn(Given):
-    """One event. Give a `dedupe_key`, or the header X-Idempotency-Key, to repeat safely."""
+    """One event. Give a `dedupe_key`, or the header Idempotency-Key, to repeat safely."""
 
     payload: dict[str, Any] = Field(
         description="The record, as the topic's Avro schema has it: times are ISO 8601 text, "
@@ -119,12 +119,12 @@ async def add_events(
     caller: WriterCaller,
     topic: Annotated[str, Path(description="of the catalogue, one that users may write")],
     body: OneOrMore,
+    idempotency_key: IdempotencyKey,
     tenant: TenantHeader = None,
-    idempotency_key: IdempotencyKey = None,
 ) -> Accepted:
     """All events of a batch are accepted, or none of them.
 
-    An event's dedupe key is its own `dedupe_key`; else X-Idempotency-Key (in a batch from the
+    An event's dedupe key is its own `dedupe_key`; else Idempotency-Key (in a batch from the
     second event on with `:1`, `:2` … after it); else one is made up, which the answer names.
     """
     whose = caller.must_cover(tenant_of(tenant))

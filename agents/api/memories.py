@@ -24,7 +24,7 @@ from agents.api.events import PAYLOAD_BYTES_MAX, Text, outcome, too_long, unfit
 from agents.api.given import Given, Time, at_most
 from agents.api.problems import Problem, documented
 from agents.api.writing import Fate, Written
-from stores.outbox import Event, OutboxError
+from stores.outbox import Event, StoreDown
 
 TOPIC = "memory.events"
 SCHEMA = "memory_event"
@@ -57,7 +57,7 @@ class MemoryIn(Given):
     )
     ts: Time | None = Field(None, description="When it happened; default: now.")
     dedupe_key: Text | None = Field(
-        None, description="The tenant's name for this event; it goes before X-Idempotency-Key."
+        None, description="The tenant's name for this event; it goes before Idempotency-Key."
     )
     expected_version: Annotated[int, Field(ge=0, le=2**62)] | None = Field(
         None, description="Refused later unless the memory is at this version."
@@ -95,8 +95,8 @@ async def remember(
     doors: InDoors,
     caller: WriterCaller,
     body: MemoryIn,
+    idempotency_key: IdempotencyKey,
     tenant: TenantHeader = None,
-    idempotency_key: IdempotencyKey = None,
 ) -> Remembered:
     """Creates a memory, or a new version of the one at the same coordinate."""
     whose = caller.must_cover(tenant_of(tenant, body.namespace))
@@ -174,7 +174,7 @@ async def _but_for_ts(doors: Doors, written: Written, event: Event) -> Written:
         return written  # (the journal has looked at it so already)
     try:
         same = await doors.outbox.repeats(event, first.id)
-    except OutboxError:
+    except StoreDown:
         raise Problem(503, "The outbox isn't there.", {"Retry-After": "2"}) from None
     return Written([Fate(first.id, duplicate=True, differs=False)]) if same else written
 

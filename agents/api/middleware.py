@@ -20,6 +20,12 @@ App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 REQUEST_ID = re.compile(rb"[A-Za-z0-9._:-]{1,128}")
 ALWAYS_OPEN = ("/healthz", "/readyz", "/metrics")
+# What decides who calls, for whom, and which event it is, must not be there twice: of two, a server
+# in front may have looked at the other.
+ONCE = (
+    b"authorization", b"host", b"content-length", b"content-type", b"content-encoding",
+    b"x-soma-tenant", b"idempotency-key", b"x-idempotency-key", b"x-request-id", b"traceparent",
+)  # fmt: skip
 METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
 
 logger = logging.getLogger("agents.api.access")
@@ -40,6 +46,11 @@ class Around:
             await self._app(scope, receive, send)
             return
         one = _One(scope, send, self._metrics)
+        if twice := _twice(scope):
+            detail = f"The header {twice} is given twice."
+            await answer(400, detail, one.id, {"Connection": "close"})(scope, receive, one.send)
+            one.done()
+            return
         if scope["path"] in ALWAYS_OPEN:
             await self._within(scope, receive, one)
             one.done()
@@ -74,6 +85,13 @@ class Around:
             if not one.status:
                 broken = "Something went wrong here."
                 await answer(500, broken, one.id)(scope, receive, one.send)
+
+
+def _twice(scope: Scope) -> str:
+    """A header that is there twice and mustn't be; empty: none is."""
+    names = [name for name, _ in scope["headers"] if name in ONCE]
+    found = next((name for name in ONCE if names.count(name) > 1), b"")
+    return found.decode()
 
 
 class _One:
@@ -118,5 +136,6 @@ class _One:
                     "route": route,
                     "status": self.status or 499,
                     "ms": round(seconds * 1000, 2),
+                    **({"cause": cause} if (cause := self._scope.get("soma.cause")) else {}),
                 },
             )

@@ -10,11 +10,13 @@ from collections.abc import Generator
 from contextlib import contextmanager
 from typing import Any
 
+import h11
 import uvicorn
 from fastapi import FastAPI
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from agents.api.app import guarded
+from agents.api.framing import Connection
 from agents.tools.signals import audible
 
 GRACE_S = 4  # for requests under way, after SIGTERM
@@ -22,7 +24,7 @@ IDLE_S = 15  # of a connection between two requests
 HEAD_S = 10.0  # for a request's head
 HEAD_BYTES_MAX = 32 * 1024
 CONNECTIONS_MAX = 2048
-SHOWN = ("request_id", "method", "route", "status", "ms")
+SHOWN = ("request_id", "method", "route", "status", "ms", "cause")
 
 logger = logging.getLogger(__name__)
 
@@ -45,9 +47,14 @@ class JsonLines(logging.Formatter):
 
 
 class Protocol(H11Protocol):
-    """uvicorn's HTTP/1.1, where a request's head must come in time (it sets no limit itself)."""
+    """uvicorn's HTTP/1.1, where a request's head must come in time (it sets no limit itself), and
+    say in one way only where its body ends."""
 
     _head: asyncio.TimerHandle | None = None
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.conn = Connection(h11.SERVER, HEAD_BYTES_MAX)
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
@@ -109,7 +116,8 @@ def serve(app: FastAPI, host: str, port: int) -> None:
         server_header=False,
         timeout_keep_alive=IDLE_S,
         timeout_graceful_shutdown=GRACE_S,
-        h11_max_incomplete_event_size=HEAD_BYTES_MAX,
+        proxy_headers=False,  # nobody asks where a caller is; nor the environment whom to believe
+        workers=1,
         limit_concurrency=CONNECTIONS_MAX,
         backlog=512,
     )

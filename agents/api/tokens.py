@@ -41,16 +41,19 @@ class Tokens:
             return ANYBODY
         scheme, _, token = (authorization or "").partition(" ")
         if scheme.lower() != "bearer" or not token.strip():
-            raise _unauthorized("A bearer token is wanted.", "")
+            cause = "another scheme, or no token" if authorization else "no Authorization header"
+            raise _unauthorized("A bearer token is wanted.", cause, "")
         token = token.strip()
         if len(token) > TOKEN_BYTES_MAX:
-            raise _unauthorized("The token is too long.")
+            raise _unauthorized("The token is too long.", f"more than {TOKEN_BYTES_MAX} bytes")
         try:
             return caller_of(await self._claims(token))
         except jwt.ExpiredSignatureError:
-            raise _unauthorized("The token has expired.") from None
-        except (jwt.PyJWTError, ValueError, TypeError, RecursionError):
-            raise _unauthorized("The token isn't valid.") from None
+            raise _unauthorized("The token has expired.", "expired") from None
+        except ClaimsError as error:
+            raise _unauthorized("The token isn't valid.", str(error)) from None
+        except (jwt.PyJWTError, ValueError, TypeError, RecursionError) as error:
+            raise _unauthorized("The token isn't valid.", cause_of(error)) from None
 
     async def _claims(self, token: str) -> dict[str, Any]:
         of = self._settings
@@ -73,18 +76,28 @@ class Tokens:
             later = {"Retry-After": "10"}
             raise Problem(503, "Tokens can't be checked just now.", later) from None
         if key is None:
-            raise jwt.InvalidKeyError("no such key")
+            raise ClaimsError("signed with a key that the key set hasn't")
         return claims_of(token, key, "RS256", **options)
 
 
+class ClaimsError(ValueError):
+    """Claims that aren't of our form; the text holds nothing of them."""
+
+
+def cause_of(error: Exception) -> str:
+    """Why a token isn't valid, in words of the library's and not the token's."""
+    claim = f": {error.claim}" if isinstance(error, jwt.MissingRequiredClaimError) else ""
+    return type(error).__name__ + claim
+
+
 def caller_of(claims: dict[str, Any]) -> Caller:
-    """The caller of verified claims. ValueError if they aren't of our form."""
+    """The caller of verified claims. `ClaimsError` if they aren't of our form."""
     tenants, roles = _names(claims.get("tenants", [])), _names(claims.get("roles", []))
     if not all(name == "*" or TENANT.fullmatch(name) for name in tenants):
-        raise ValueError("tenants are not names")
+        raise ClaimsError("tenants are not names")
     subject = claims["sub"]
     if not subject or len(subject) > 200 or not subject.isprintable():
-        raise ValueError("no subject")
+        raise ClaimsError("no subject")
     return Caller(subject, None if "*" in tenants else frozenset(tenants), frozenset(roles))
 
 
@@ -146,11 +159,13 @@ def _content(file: Path, variable: str) -> bytes:
 def _names(value: Any) -> list[str]:
     names = [value] if isinstance(value, str) else value
     if not isinstance(names, list) or not all(isinstance(one, str) for one in names):
-        raise ValueError("neither a name nor a list of names")
+        raise ClaimsError("tenants or roles are neither a name nor a list of names")
     if len(names) > LISTED_MAX:
-        raise ValueError("too many names")
+        raise ClaimsError("too many tenants or roles")
     return names
 
 
-def _unauthorized(detail: str, error: str = ' error="invalid_token"') -> Problem:
-    return Problem(401, detail, {"WWW-Authenticate": f"Bearer{error}"})
+def _unauthorized(detail: str, cause: str, error: str = ' error="invalid_token"') -> Problem:
+    problem = Problem(401, detail, {"WWW-Authenticate": f"Bearer{error}"})
+    problem.cause = cause
+    return problem

@@ -25,6 +25,8 @@ def api(ctx: click.Context, host: str | None, port: int | None) -> None:
     Kafka. Callers show a JSON Web Token: set SOMA_API__JWT_SECRET (HS256), SOMA_API__JWKS_URL or
     SOMA_API__JWKS_FILE (RS256). For this machine alone SOMA_API__AUTH=off will do.
 
+    The header Idempotency-Key makes a repetition safe. Headers given twice are refused.
+
     While PostgreSQL is away, events wait in a journal on the disk: SOMA_JOURNAL__FOLDER, or journal
     in SOMA_HOME. A second soma api on a machine needs its own SOMA_JOURNAL__FOLDER.
 
