@@ -1,12 +1,19 @@
-"""Connections to PostgreSQL: what they are limited to, and errors that never show the DSN."""
+"""Connections to PostgreSQL: what they are limited to, and errors that never show the DSN.
+
+Where a connection goes, and how, the DSN alone says: asyncpg would fill what it lacks from PGHOST,
+PGSSLMODE, PGTARGETSESSIONATTRS, PGSERVICE, PGPASSFILE and a dozen more, which are set for others.
+"""
 
 import asyncio
+import os
 import ssl
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
+from types import MappingProxyType
 from typing import Any
 
 import asyncpg
+from asyncpg import connect_utils
 
 CONNECT_S = 5.0
 STATEMENT_S = 30.0  # of the server; the client waits a little longer
@@ -15,6 +22,24 @@ IDLE_S = 60.0  # of a transaction that its client has left open
 ANSWER_S = STATEMENT_S + 5.0
 
 Connection = Any  # asyncpg carries no types
+
+
+class _Bare:
+    """The module `os` without an environment, for the only module of asyncpg that asks for it.
+
+    (Private: tests/contract/test_environment.py. Not all of it can be told by arguments instead.)
+    """
+
+    environ: Mapping[str, str] = MappingProxyType({})
+
+    def getenv(self, _: str, default: Any = None) -> Any:
+        return default
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(os, name)
+
+
+connect_utils.os = _Bare()
 
 
 class PostgresError(Exception):

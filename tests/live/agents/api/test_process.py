@@ -13,6 +13,7 @@ from typing import Any
 import httpx
 
 from agents.settings import Settings
+from tests.contract.test_environment import HOSTILE
 from tests.live.agents.api.conftest import OwnPostgres
 from tests.live.agents.api.helpers import (
     SECRET,
@@ -177,3 +178,14 @@ def test_without_postgres_and_journal_the_doors_say_503(
             eventually(lambda: http.post(PATH, json=ONE).status_code == 202, 30.0, "it is back")
     finally:
         api.kill()
+
+
+def test_what_the_environment_tells_others_reaches_no_connection(
+    process: Start, database: Settings
+) -> None:
+    proxy = dict.fromkeys(("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"), "http://127.0.0.1:1")
+    others = {**HOSTILE, **proxy, "NETRC": "/no/such/file", "WEB_CONCURRENCY": "many"}
+    api = process(**others)
+    with httpx.Client(base_url=api.base, timeout=20.0) as http:
+        assert http.post(PATH, json=ONE, headers=acme()).json()["journaled"] is False
+    assert soma("outbox", "summary", env=environment(database, **others)).returncode == 0
