@@ -30,5 +30,7 @@ if held then
     end
   end
 end
-redis.call('SET', KEYS[1], ARGV[1], 'PXAT', ARGV[5])
+-- (A frame of a broker whose clock was ahead isn't shown for longer than any other.)
+local until_ms = math.min(tonumber(ARGV[5]), now_ms + tonumber(ARGV[5]) - tonumber(ARGV[4]))
+redis.call('SET', KEYS[1], ARGV[1], 'PXAT', string.format('%d', until_ms))
 return 'written'

@@ -88,7 +88,7 @@ class FrameCache:
         try:
             self._redis.ping()
         except redis.RedisError as error:
-            raise StoreDownError(f"{type(error).__name__}: {error}") from error
+            raise self._down(error) from error
 
     def get(self, tenant: str) -> dict[str, Any] | None:
         """A tenant's last frame, if it is younger than TTL_MS."""
@@ -120,8 +120,14 @@ class FrameCache:
                     )
                 answers = pipe.execute()
         except redis.RedisError as error:
-            raise StoreDownError(f"{type(error).__name__}: {error}") from error
+            raise self._down(error) from error
         return [_result(answer) for answer in answers]
+
+    def _down(self, error: redis.RedisError) -> StoreDownError:
+        if isinstance(error, redis.ReadOnlyError):
+            # A primary that became a replica: behind its name there may be another by now.
+            self._redis.connection_pool.disconnect()
+        return StoreDownError(f"{type(error).__name__}: {error}")
 
 
 def _result(answer: object) -> Result:

@@ -125,3 +125,33 @@ def test_a_store_that_is_away_is_named_as_such(new_home: Callable[[], Path]) -> 
     finally:
         cache.close()
         own.down()
+
+
+def test_a_frame_from_the_future_is_shown_no_longer_than_others(
+    cache: FrameCache, stack: Endpoints
+) -> None:
+    """The broker's clock was ahead, or the store's went back."""
+    assert cache.put([frame("cpu", 1, now() + 3_600_000)]) == ["written"]
+    with redis.Redis.from_url(stack.redis_url) as client:
+        left = client.pttl(cache.key("cpu"))
+    assert isinstance(left, int) and 0 < left <= TTL_MS
+
+
+def test_a_connection_to_what_became_a_replica_is_given_up(new_home: Callable[[], Path]) -> None:
+    own = Stack(new_home(), ephemeral=True, without=("kafka", "postgres"))
+    url = own.up().redis_url
+    cache = FrameCache(url)
+    try:
+        with redis.Redis.from_url(url) as admin:
+            assert cache.put([frame("cpu", 1, now())]) == ["written"]
+            assert len(admin.client_list()) == 2
+            admin.replicaof("127.0.0.1", 1)
+            with pytest.raises(StoreDownError, match="ReadOnly"):
+                cache.put([frame("cpu", 2, now())])
+            clients = [one for one in admin.client_list() if one["flags"] == "N"]
+            assert len(clients) == 1, "the next connection looks its name up anew"
+            admin.replicaof("NO", "ONE")
+        assert cache.put([frame("cpu", 2, now())]) == ["written"]
+    finally:
+        cache.close()
+        own.down()
