@@ -107,7 +107,7 @@ class Wire:
 
     def _from_json(self, value: bytes, name: str) -> dict[str, Any]:
         try:
-            given = json.loads(value)
+            given = json.loads(value, object_pairs_hook=_once)
         except ValueError as error:
             raise UnreadableError(f"not JSON: {error}") from error
         record = {}
@@ -121,6 +121,13 @@ class Wire:
         if given:
             raise UnreadableError(f"unknown fields {sorted(given)}")
         return record
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        raise UnreadableError("a name is given twice")
+    return found
 
 
 def _from_text(field: dict[str, Any], value: Any) -> Any:

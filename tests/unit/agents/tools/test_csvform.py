@@ -197,6 +197,25 @@ def test_a_file_that_grows_keeps_its_form(rows: list[tuple[int, float]], more: i
     assert form_of(lines, Told(), complete=True) == early
 
 
+@given(values, st.data(), st.booleans(), st.sampled_from(["", "sep=;\n", "# by X\n\n"]))
+def test_an_import_goes_on_behind_what_was_looked_at(
+    rows: list[tuple[int, float]], data: st.DataObject, seekable: bool, start: str
+) -> None:
+    """From a pipe too, which can't be read twice."""
+    text = start + "time;value\n" + "".join(f"{t};{x!r}\n" for t, x in rows)
+    taken = data.draw(st.integers(1, len(rows)))
+    first, second = (Source(io.BytesIO(text.encode()), seekable) for _ in range(2))
+    reader = iter(CsvFile(first, Told()))
+    for _ in range(taken):
+        next(reader)
+        first.accept()
+    second.recognise(first.mark())
+    again = CsvFile(second, Told())
+    assert second.skip_to(first.mark()) == []
+    assert [row.cells for row in again] == [[str(t), repr(x)] for t, x in rows[taken:]]
+    assert second.place == len(text)
+
+
 @given(st.text(' 0123456789.,;:|\t"#ab-\n', max_size=60))
 def test_any_text_has_a_form_or_is_refused(text: str) -> None:
     try:
