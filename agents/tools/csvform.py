@@ -213,7 +213,7 @@ def _pair(clear: Sequence[_Reading], told: Told) -> _Reading | None:
     pairs = [(row["whole"], row["part"]) for row in found if row]
     if two and any(not part for _, part in pairs):
         return two  # `1,` is a number and nothing
-    if any(whole in ("-0", "+0") or (part[:1] == "0" and part != "0") for whole, part in pairs):
+    if any(part[:1] == "0" and part != "0" for _, part in pairs):
         return one  # nobody writes a whole number so
     if _counts(pairs) or all(unit_of(whole) for whole, _ in pairs):
         return two

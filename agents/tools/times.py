@@ -18,13 +18,15 @@ UNITS = {"s": 1_000_000.0, "ms": 1_000.0, "us": 1.0, "ns": 0.001}
 FORMATS = "auto, iso, s, ms, us, ns, or a format such as '%d.%m.%Y %H:%M'"
 MICROS_MAX = 1 << 62
 INTEGER = re.compile(r"[+-]?[0-9]{1,19}")
+# What fromisoformat passes over, and a file with another delimiter may have: 01:00:00;-10
+SLOPPY = re.compile(r"[^-+0-9A-Za-z:., ]|[.,:](?![0-9])")
 # What is meant as a date: ISO 8601, or with its parts between slashes, points or dashes.
 DATE = re.compile(r"\d{4}-\d\d|\d{4}[/.-]\d{1,2}[/.-]\d{1,2}|\d{1,2}([/.-])\d{1,2}\1\d{4}")
 YEAR_FIRST = re.compile(r"(\d{4})[/.-](\d{1,2})[/.-](\d{1,2})(?!\d)")
 YEAR_LAST = re.compile(r"(\d{1,2})([/.-])(\d{1,2})\2(\d{4})(?!\d)")
 CLOCK = re.compile(
-    r"[T ]\s*(?P<hour>\d{1,2}):(?P<rest>\d\d(?::\d\d(?:[.,]\d{1,9})?)?)"
-    r"(?:\s*(?P<half>[AaPp])\.?[Mm]\.?)?(?P<zone>\s*(?:Z|UTC|GMT|[+-]\d\d(?::?\d\d)?))?"
+    r"[T ] *(?P<hour>\d{1,2}):(?P<rest>\d\d(?::\d\d(?:[.,]\d{1,9})?)?)"
+    r"(?: *(?P<half>[AaPp])\.?[Mm]\.?)?(?P<zone> *(?:Z|UTC|GMT|[+-]\d\d(?::?\d\d)?))?"
 )
 # What fromisoformat of Python 3.11 doesn't take: a month without its day.
 MONTH = re.compile(r"\d{4}-\d{2}")
@@ -46,18 +48,22 @@ class Dates:
     def iso(self, text: str) -> tuple[int, bool]:
         """Microseconds of a date in any of these forms, and whether it has no zone; ValueError."""
         try:
+            if SLOPPY.search(text):
+                raise ValueError(text)
             return moments.iso(text)
         except ValueError:
             if MONTH.fullmatch(text):
                 return moments.iso(f"{text}-01")
-            if found := YEAR_FIRST.match(text):
-                year, month, day = found.groups()
-            elif found := YEAR_LAST.match(text):
-                year, (month, day) = found[4], self._order(text, found)
-            else:
+            found = YEAR_FIRST.match(text) or YEAR_LAST.match(text)
+            if found is None:
                 raise
-            date = f"{year}-{int(month):02}-{int(day):02}"
-            return moments.iso(date + _clock(text[found.end() :]))
+            clock = _clock(text[found.end() :])
+            moments.iso(f"2000-01-01{clock}")  # or it is no time, whatever the date's order
+            if found.re is YEAR_FIRST:
+                year, month, day = found.groups()
+            else:
+                year, (month, day) = found[4], self._order(text, found)
+            return moments.iso(f"{year}-{int(month):02}-{int(day):02}{clock}")
 
     def _order(self, text: str, found: re.Match[str]) -> tuple[str, str]:
         """Month and day of a date that ends with its year."""

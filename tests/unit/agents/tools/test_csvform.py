@@ -38,6 +38,7 @@ def form(text: str, **told: Any) -> Form:
         ("03/31/2024 00:00,20.64\n03/31/2024 01:00,20.7\n", ",", ".", ["column1", "column2"]),
         ("2024-03-31 10:00:00,123;5\n2024-03-31 10:00:01,123;6\n", ";", None,
          ["column1", "column2"]),
+        ("2024-01-28T01:00:00;-10,7\n2024-01-28T02:00:00;-9,4\n", ";", ",", ["column1", "column2"]),
         ("0,20\n1,21\n2,19\n3,7\n4,8\n5,1\n", ",", None, ["column1", "column2"]),
         ("1,2\n2,\n3,5\n", ",", None, ["column1", "column2"]),
         ("value\n20,64\nNA\n20\n", ALONE, ",", ["value"]),
@@ -99,6 +100,7 @@ def test_files_as_they_are_found(
     ("text", "says"),
     [
         ("20,64\n20,71\n21,33\n", "may be two columns, or one number with a decimal comma.*--dec"),
+        ("0,21\n-0,21\n0,22\n", "may be two columns"),
         ("1,5\n2,5\n3,5\n4,5\n5,5\n6,5\n", "may be two columns"),
         ("1,0\n2,1\n3,2\n4,3\n5,4\n6,5\n", "may be two columns"),
         ("6,2e23\n7,5e23\n", "'6,2e23' may be two columns"),

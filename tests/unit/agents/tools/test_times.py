@@ -130,7 +130,17 @@ def test_one_order_of_day_and_month_holds_for_all(day: date, mark: str, first: b
 
 
 @pytest.mark.parametrize(
-    "text", ["13/13/2024", "31.03.24", "1.5", "3/31/2024 13:00 PM", "31/02/2024"]
+    "text",
+    [
+        "13/13/2024",
+        "2024-01-28T01:00:00;-10",
+        "01/02/2024 12:00|-1",
+        "2024-01-28T01:00:00,-10",
+        "31.03.24",
+        "1.5",
+        "3/31/2024 13:00 PM",
+        "31/02/2024",
+    ],
 )
 def test_what_is_no_date(text: str) -> None:
     assert not is_moment(text)
