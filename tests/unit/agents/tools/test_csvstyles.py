@@ -11,7 +11,7 @@ from random import Random
 from typing import NamedTuple
 
 from agents.tools.csvfile import CsvFile
-from agents.tools.csvform import Told
+from agents.tools.csvform import Form, Told
 from agents.tools.numbers import NoNumberError
 from agents.tools.source import Source, TableError
 from agents.tools.times import micros
@@ -108,3 +108,29 @@ def test_no_file_is_read_as_another() -> None:
     # Not many are refused: those of a few lines, or of a day, that nobody could tell.
     assert counts["read"] > 0.7 * FILES
     assert counts["form"] < 0.03 * FILES
+
+
+def form_of(text: str, seekable: bool = True) -> Form | None:
+    try:
+        return CsvFile(Source(io.BytesIO(text.encode()), seekable), Told()).form
+    except TableError:
+        return None
+
+
+def test_a_file_has_its_form_from_its_first_rows_on_and_a_pipe_has_the_same() -> None:
+    """So an import that is taken up, or comes as it comes, reads as a whole file is read."""
+    known = 0
+    for seed in range(FILES // 5):
+        text = written(Random(seed)).text
+        lines = text.splitlines(keepends=True)
+        whole = form_of(text)
+        early = [form_of("".join(lines[:k])) for k in (1, 2, 3, 5, 8) if k < len(lines)]
+        for form in (*early, form_of(text, seekable=False)):
+            if form is None:
+                continue  # nothing was read: nothing contradicts
+            assert whole is not None, text
+            assert (form.delimiter, form.header) == (whole.delimiter, whole.header), text
+            assert form.decimal in (None, whole.decimal), text
+            assert form.day_first in (None, whole.day_first), text
+            known += 1
+    assert known > FILES // 2
