@@ -227,8 +227,9 @@ class Intake:
             stream.seek(max(0, (self.size or 0) - TAIL_BYTES))
             tail = stream.read(TAIL_BYTES)
         whole = tail if wish.told.final else tail[: tail.rfind(b"\n") + 1]
-        lines = whole.decode(wish.told.encoding, "replace").strip().splitlines()
-        last = lines[-1] if lines else ""
+        lines = whole.decode(wish.told.encoding, "replace").splitlines()
+        rows = [line for line in lines if line.strip() and not line.startswith("#")]
+        last = rows[-1] if rows else ""
         try:
             return time.time_ns() // 1000 - self._time_in(table, last)
         except (ValueError, IndexError, KeyError, TypeError) as error:

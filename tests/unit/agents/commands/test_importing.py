@@ -107,7 +107,7 @@ def test_no_zone_is_said(tmp_path: Path) -> None:
 
 def test_old_data_are_shifted_before_they_are_judged(tmp_path: Path) -> None:
     path = tmp_path / "series.csv"
-    path.write_text("time,a\n1987-01-01,1\n1987-01-02,2\n")
+    path.write_text("time,a\n1987-01-01,1\n1987-01-02,2\n# the end\n\n1987-02")
     assert rehearsed(path, "--skip-bad")[0]["refused"] == 2
     summary, _ = rehearsed(path, "--shift-to-now")
     assert (summary["published"], summary["refused"]) == (2, 0)
