@@ -270,8 +270,9 @@ def make() -> tuple[faust.App, Engine]:
     except (SettingsError, BrokerError, KafkaException, ValueError) as error:
         sys.exit(f"soma worker: {error}")
     register(made, engine)
-    pages.register(made, engine)
     services = chosen_services(settings, engine)
+    relays = [one for one in services if isinstance(one, RelayService)]
+    pages.register(made, engine, lambda: relays[0].stopped() if relays else {})
     if services:
         add_services(made, services, engine)
 
@@ -282,7 +283,6 @@ def make() -> tuple[faust.App, Engine]:
 
     @made.on_worker_init.connect
     def prepare(sender: Any, /, *_: Any, **__: Any) -> None:
-        relays = any(isinstance(one, RelayService) for one in services)
         begun = time.monotonic()
         compile_ahead([*chosen, *([OUTBOX] if relays else [])], tell)
         for plan in engine.plans.values():

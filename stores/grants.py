@@ -17,6 +17,8 @@ GRANT EXECUTE ON FUNCTION
 _RELAYING = """\
 GRANT SELECT ON {schema}.outbox_events, {schema}.outbox_counts TO {role};
 GRANT SELECT, UPDATE, DELETE ON {schema}.outbox_queue TO {role};
+GRANT SELECT, UPDATE ON {schema}.outbox_batches TO {role};
+GRANT SELECT ON SEQUENCE {schema}.outbox_events_id_seq TO {role};
 GRANT SELECT, INSERT, UPDATE ON {schema}.outbox_buckets TO {role};
 GRANT EXECUTE ON FUNCTION {schema}.outbox_recount(text, bigint) TO {role};
 GRANT EXECUTE ON FUNCTION {schema}.outbox_forget(timestamptz, bigint, integer) TO {role};"""

@@ -5,9 +5,11 @@ goes over a few other connections, the desks. Every failure of the store is `Sto
 """
 
 import asyncio
+import sys
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 import asyncpg
@@ -28,6 +30,10 @@ class TooHeavyError(Exception):
     """These rows together are more than a batch may hold, or PostgreSQL can print: ask for less."""
 
 
+class MovedError(StoreDownError):
+    """The shard isn't at the batch where it was: another database answers. Nothing was changed."""
+
+
 @dataclass(frozen=True, slots=True)
 class Picked:
     """What may be sent of a shard: ids by tenant, in the order of turns (none: nothing now)."""
@@ -35,6 +41,7 @@ class Picked:
     ids: Mapping[str, Sequence[int]]
     last: str  # the tenant that was looked at last
     more: bool  # others had no turn
+    batch: int  # the last one taken off this shard's queue
     held: Sequence[str] = ()  # tenants whose rows all wait behind others of their keys
 
 
@@ -45,6 +52,15 @@ class State:
     pending: int
     oldest_s: float
     blocked: int
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """How far the database is: batches taken off each shard's queue, and when; the last id."""
+
+    batches: Mapping[int, int]
+    taken_at: Mapping[int, datetime]  # of shards of which something was
+    top: int
 
 
 class Statements:
@@ -74,10 +90,27 @@ class Desk:
         rows = await self._fetch(sql.PICK, shard, after, places, most, dry, width)
         ids = {row["tenant"]: row["ids"] for row in rows if row["ids"]}
         held = [row["tenant"] for row in rows if row["held"] and not row["ids"]]
-        return Picked(ids, rows[-1]["tenant"] if rows else after, len(rows) == width, held)
+        last, batch = (rows[-1]["tenant"], rows[-1]["batch"]) if rows else (after, 0)
+        return Picked(ids, last, len(rows) == width, batch, held)
+
+    async def standing(self) -> Standing:
+        """How far the database is."""
+        rows = await self._fetch(sql.STANDING)
+        return Standing(
+            {row["shard"]: row["n"] for row in rows},
+            {row["shard"]: row["taken_at"] for row in rows if row["taken_at"] is not None},
+            rows[0]["top"] if rows else 0,
+        )
+
+    async def names(self, ids: Sequence[int]) -> bytes:
+        """As `fetch`, without what the rows say."""
+        return await self._copied(sql.NAMES, ids, sys.maxsize)
 
     async def fetch(self, ids: Sequence[int], bytes_max: int) -> bytes:
         """The rows of these ids as a binary COPY, in their order. `TooHeavyError`: ask for less."""
+        return await self._copied(sql.FETCH, ids, bytes_max)
+
+    async def _copied(self, text: str, ids: Sequence[int], bytes_max: int) -> bytes:
         parts: list[bytes] = []
         size = 0
 
@@ -89,31 +122,34 @@ class Desk:
             parts.append(data)
 
         self._statements.sent += 1
-        query = sql.FETCH.format(ids=",".join(map(str, ids)))
+        query = text.format(ids=",".join(map(str, ids)))
         try:
             await self._connection.copy_from_query(query, output=take, format="binary")
         except asyncpg.ProgramLimitExceededError as error:  # a row that can't even be printed
             raise TooHeavyError(said(error)) from error
         return b"".join(parts)
 
-    async def sent(self, shard: int, ids: Sequence[int]) -> None:
-        """Take these rows off the queue."""
-        self._statements.sent += 1
-        await self._connection.execute(sql.SENT, shard, ids)
+    async def sent(self, shard: int, ids: Sequence[int], was: int, now: int) -> None:
+        """Take these rows off the queue: the shard goes from batch `was` to `now`. `MovedError`."""
+        if not await self._fetch(sql.SENT, shard, ids, was, now):
+            raise MovedError(f"shard {shard} isn't at batch {was}")
 
     async def refused(
-        self, shard: int, sent: Sequence[int], why: Mapping[int, tuple[bool, str]],
-        retries: int, first_s: float, longest_s: float,
+        self, shard: int, sent: Sequence[int], batches: tuple[int, int],
+        why: Mapping[int, tuple[bool, str]], law: tuple[int, float, float],
     ) -> dict[int, str]:  # fmt: skip
         """As `sent`; and those in `why` (id -> for good, error) wait for their next attempt.
 
+        `batches` was and now; `law` is how many retries, after how many seconds first and at most.
         Returns id -> its status now, of those that were pending.
         """
         rows = await self._fetch(
-            sql.REFUSED, shard, sent, list(why), [final for final, _ in why.values()],
-            [error for _, error in why.values()], retries, first_s, longest_s,
+            sql.REFUSED, shard, sent, *batches, list(why), [final for final, _ in why.values()],
+            [error for _, error in why.values()], *law,
         )  # fmt: skip
-        return {row["id"]: row["status"] for row in rows}
+        if not rows:
+            raise MovedError(f"shard {shard} isn't at batch {batches[0]}")
+        return {row["id"]: row["status"] for row in rows if row["id"] is not None}
 
     async def reserve(self, wanted: Mapping[str, int], per_minute: int) -> dict[str, int]:
         """Take so many rows off the tenants' allowances; how many each may send."""

@@ -75,7 +75,8 @@ SELECT f.turn, f.tenant, f.held,
            WHERE q.id > f.ids[cardinality(f.ids)]
              AND {_MAY_GO.format(tenant="f.tenant", held="f.held")}
            ORDER BY q.id LIMIT r.extra)
-       ELSE f.ids END AS ids
+       ELSE f.ids END AS ids,
+       (SELECT n FROM outbox_batches WHERE shard = $1) AS batch
 FROM first f, room r
 ORDER BY f.turn
 """
@@ -86,20 +87,47 @@ SELECT id, topic, tenant_id, key, dedupe_key, created_at, value, payload, header
 FROM outbox_events WHERE id = ANY ('{{{ids}}}'::bigint[]) ORDER BY id
 """
 
-SENT = "DELETE FROM outbox_queue WHERE shard = $1 AND id = ANY ($2::bigint[])"
+# What the rows of these ids are, in the columns of FETCH, without what they say.
+NAMES = """
+SELECT id, topic, tenant_id, key, dedupe_key, created_at, NULL::bytea, NULL::jsonb, NULL::jsonb
+FROM outbox_events WHERE id = ANY ('{{{ids}}}'::bigint[]) ORDER BY id
+"""
 
-# $3 ids, $4 whether for good, $5 errors, $6 retries at most, $7 seconds of the first, $8 the most.
+# How far this database is: the batches taken off, and the last id that was given out.
+STANDING = """
+SELECT b.shard, b.n, b.taken_at,
+       (SELECT CASE WHEN is_called THEN last_value ELSE 0 END FROM outbox_events_id_seq) AS top
+FROM outbox_batches b
+"""
+
+# The shard $1 goes from batch $3 to batch $4 (or stays there), and the rows $2 leave its queue. If
+# it isn't at $3 nothing is changed, and no row comes back: this isn't the database that was read.
+_OFF = """
+WITH moved AS MATERIALIZED (
+    UPDATE outbox_batches
+    SET n = $4, taken_at = CASE WHEN n < $4 THEN clock_timestamp() ELSE taken_at END
+    WHERE shard = $1 AND n = $3 RETURNING shard
+), sent AS (
+    DELETE FROM outbox_queue q USING moved WHERE q.shard = $1 AND q.id = ANY ($2::bigint[])
+)
+"""
+SENT = f"{_OFF} SELECT shard FROM moved"
+
+# $5 ids, $6 whether for good, $7 errors, $8 retries at most, $9 seconds of the first, $10 the most.
 REFUSED = f"""
-WITH sent AS ({SENT})
-UPDATE outbox_queue q
-SET status = CASE WHEN b.final OR q.retries >= $6 THEN 'failed' ELSE 'pending' END,
-    retries = q.retries + CASE WHEN b.final OR q.retries >= $6 THEN 0 ELSE 1 END,
-    next_attempt_at = CASE WHEN b.final OR q.retries >= $6 THEN NULL ELSE clock_timestamp()
-        + make_interval(secs => least($8, $7 * power(2, q.retries)) * (0.5 + random() / 2)) END,
-    last_error = b.error
-FROM unnest($3::bigint[], $4::boolean[], $5::text[]) AS b (id, final, error)
-WHERE q.shard = $1 AND q.id = b.id AND q.status = 'pending'
-RETURNING q.id, q.status, q.tenant_id
+{_OFF}, refused AS (
+    UPDATE outbox_queue q
+    SET status = CASE WHEN b.final OR q.retries >= $8 THEN 'failed' ELSE 'pending' END,
+        retries = q.retries + CASE WHEN b.final OR q.retries >= $8 THEN 0 ELSE 1 END,
+        next_attempt_at = CASE WHEN b.final OR q.retries >= $8 THEN NULL ELSE clock_timestamp()
+            + make_interval(secs => least($10, $9 * power(2, q.retries)) * (0.5 + random() / 2))
+            END,
+        last_error = b.error
+    FROM moved, unnest($5::bigint[], $6::boolean[], $7::text[]) AS b (id, final, error)
+    WHERE q.shard = $1 AND q.id = b.id AND q.status = 'pending'
+    RETURNING q.id, q.status
+)
+SELECT r.id, r.status FROM moved LEFT JOIN refused r ON true
 """
 
 # $1 tenants, $2 how many rows each would send, $3 the allowance a minute. What each may send, taken

@@ -1,5 +1,6 @@
 """The worker's web pages: / (alive), /ready (every owned partition recovered), /metrics."""
 
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import faust
@@ -9,13 +10,20 @@ from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from agents.engine.engine import Engine
 
 
-def register(app: faust.App, engine: Engine) -> None:
-    """Add the pages to the worker's web server."""
+def register(
+    app: faust.App, engine: Engine, stopped: Callable[[], Mapping[str, str]] = dict
+) -> None:
+    """Add the pages to the worker's web server. `stopped`: what else is stopped, and why."""
 
     @app.page("/ready")
     async def ready(self: View, request: Request) -> Response:
-        """200 when all owned partitions run; 503 with each one's phase until then."""
+        """200 when all owned partitions run; 503 with each one's phase until then.
+
+        And while a shard of the outbox is stopped.
+        """
         good, partitions = engine.ready()
+        shards = stopped()
+        good, partitions = good and not shards, {**partitions, **shards}
         answer: dict[str, Any] = {
             "ready": good,
             "assigned": engine.assigned,

@@ -11,6 +11,7 @@ import numpy as np
 from agents.engine.builder import RawBuilder
 from agents.engine.names import Names
 from agents.outbox.checking import checkers
+from agents.outbox.digests import digests_of
 from agents.outbox.headers import extra
 from agents.outbox.kernels import (
     KEY,
@@ -37,6 +38,7 @@ class Prepared:
 
     sends: list[tuple[str, int, RawBuilder]] = field(default_factory=list)
     sent: list[int] = field(default_factory=list)
+    digests: bytes = b""  # of what is sent, in its order
     refused: dict[int, Refusal] = field(default_factory=dict)  # by id
     rows: list[int] = field(default_factory=list)  # all ids that came
     held: int = 0
@@ -76,6 +78,7 @@ class Preparer:
             self._send(framing, name, which[~bad[which]], done)
         done.rows = rows.ids.tolist()
         done.sent = rows.ids[~bad].tolist()
+        done.digests = digests_of(rows)[~bad].tobytes()
         done.refused = {int(rows.ids[row]): why for row, why in rows.refused.items() if why.error}
         return done
 

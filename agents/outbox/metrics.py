@@ -1,12 +1,14 @@
 """What the relay counts, after the commit; and what it sees of the queue."""
 
-from collections.abc import Iterator
+from collections import Counter as Counts
+from collections.abc import Iterable, Iterator
 from functools import cache
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
+from agents.outbox.standing import NAMES, OutOfStepError
 from stores.outbox_relay import State
 
 
@@ -41,6 +43,11 @@ class RelayMetrics:
         self.queue = QueueGauges()
         registry.register(self.queue)
         self.shards = Gauge("soma_outbox_shards", "Shards that this relay owns", registry=registry)
+        self.stopped = Gauge(
+            "soma_outbox_stopped_shards", "Shards that wait for `soma outbox reconcile`",
+            ["reason"], registry=registry,
+        )  # fmt: skip
+        self.stop(())
         self.up = Gauge("soma_outbox_store_up", "1 while PostgreSQL answers", registry=registry)
         self.relayed = Counter(
             "soma_outbox_relayed_total", "Events by what became of them", ["result"],
@@ -59,6 +66,12 @@ class RelayMetrics:
             "soma_outbox_batch_seconds", "From choosing a batch to its end", registry=registry,
             buckets=(0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 20.0),
         )  # fmt: skip
+
+    def stop(self, errors: Iterable[OutOfStepError]) -> None:
+        """Count the shards that are stopped."""
+        counts = Counts(error.name for error in errors)
+        for name in NAMES:
+            self.stopped.labels(name).set(counts[name])
 
 
 @cache

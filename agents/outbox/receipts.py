@@ -1,14 +1,16 @@
 """Receipts: which rows a shard's last transaction sent, written in that transaction itself."""
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from confluent_kafka import Consumer, TopicPartition
 
 from agents.engine.builder import RawBuilder
 from agents.engine.records import frame_one
-from agents.outbox import RECEIPTS
+from agents.outbox import RECEIPTS, SHARDS
+from agents.outbox.digests import DIGEST
 from agents.settings import Settings
 from topics import codec
 from topics.partition import partition_of
@@ -22,14 +24,28 @@ class ReceiptsLost(Exception):
     """A receipt can't be read: without it nobody knows what was sent. Names the offset."""
 
 
+@dataclass(frozen=True, slots=True)
+class Receipt:
+    """What a shard's last transaction sent. One of a relay that didn't count has batch 0."""
+
+    ids: Sequence[int]
+    batch: int = 0
+    digests: bytes = b""
+
+    def rows(self) -> dict[int, int]:
+        """id -> digest of the row that was sent; empty where the relay noted none."""
+        return dict(zip(self.ids, np.frombuffer(self.digests, DIGEST).tolist(), strict=False))
+
+
 def key_of(shard: int) -> bytes:
     """A receipt's key."""
     return str(shard).encode()
 
 
-def receipt(shard: int, ids: list[int], ts: int) -> RawBuilder:
+def receipt(shard: int, what: Receipt, ts: int) -> RawBuilder:
     """The receipt of a batch as a record batch of its own; `ts` in microseconds."""
-    value = codec.encode(SCHEMA, {"shard": shard, "ids": ids, "ts": ts})
+    fields = {"ids": what.ids, "batch": what.batch, "digests": what.digests}
+    value = codec.encode(SCHEMA, {"shard": shard, "ts": ts, **fields})
     framed = frame_one(0, key_of(shard), value, [])
     return RawBuilder(np.frombuffer(bytearray(framed), np.uint8), 1)
 
@@ -41,36 +57,34 @@ class Receipts:
         self._settings = settings
         self._partitions = partitions
         self._turn = asyncio.Lock()
-        self._wanted: set[int] = set()
-        self._found: dict[int, list[int]] = {}
+        self._asked = self._answered = 0
+        self._found: dict[int, Receipt] = {}
 
     def partition(self, shard: int) -> int:
         """Where a shard's receipts are."""
         return partition_of(key_of(shard), self._partitions)
 
-    async def latest(self, shard: int) -> list[int]:
-        """The ids of the shard's last receipt; ask after fencing its last owner.
+    async def latest(self) -> dict[int, Receipt]:
+        """The last receipt of each shard that has one; ask after fencing a shard's last owner.
 
         KafkaException, `ReceiptsLost`.
         """
-        self._wanted.add(shard)
+        self._asked += 1
+        mine = self._asked
         async with self._turn:
-            if shard in self._wanted:
-                wanted, self._wanted = self._wanted, set()
-                try:
-                    self._found |= await asyncio.to_thread(self._read, wanted)
-                except BaseException:
-                    self._wanted |= wanted  # the others of them try for themselves
-                    raise
-        return self._found.pop(shard)
+            if self._answered < mine:
+                upto = self._asked
+                self._found = await asyncio.to_thread(self.read)
+                self._answered = upto
+        return self._found
 
-    def _read(self, shards: Iterable[int]) -> dict[int, list[int]]:
+    def read(self) -> dict[int, Receipt]:
         """The last receipt of each shard, up to where the log ended when this was called.
 
         Others' shards share the partitions, and while a transaction of theirs is open nothing
         behind its beginning is shown. So this reads up to the log's end, not to the first silence.
         """
-        wanted = {key_of(shard): shard for shard in shards}
+        wanted = {key_of(shard): shard for shard in range(SHARDS)}
         last: dict[int, bytes] = {}
         ends = self._ends({self.partition(shard) for shard in wanted.values()})
         consumer = self._consumer("read_committed")
@@ -82,7 +96,7 @@ class Receipts:
                         last[shard] = message.value() or b""
         finally:
             consumer.close()
-        return {shard: _ids(last.get(shard)) for shard in wanted.values()}
+        return {shard: _receipt(value) for shard, value in last.items()}
 
     def _ends(self, partitions: Iterable[int]) -> dict[Place, int]:
         """The end of each partition's log, open transactions included."""
@@ -109,9 +123,7 @@ class Receipts:
         )
 
 
-def _ids(value: bytes | None) -> list[int]:
-    if value is None:
-        return []
+def _receipt(value: bytes) -> Receipt:
     try:
         name, record = codec.decode(value)
     except codec.BadRecord as error:
@@ -120,4 +132,7 @@ def _ids(value: bytes | None) -> list[int]:
         ) from error
     if name != SCHEMA:
         raise ReceiptsLost(f"{name} among the receipts")
-    return list(record["ids"])
+    found = Receipt(record["ids"], record["batch"], record["digests"])
+    if found.batch and len(found.digests) != DIGEST.itemsize * len(found.ids):
+        raise ReceiptsLost(f"a receipt of {len(found.ids)} ids has {len(found.digests)} bytes")
+    return found

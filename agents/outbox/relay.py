@@ -17,6 +17,7 @@ from agents.outbox import RECEIPTS, SHARDS
 from agents.outbox.metrics import metrics_of
 from agents.outbox.office import Office
 from agents.outbox.shard import Shard
+from agents.outbox.standing import OutOfStepError
 from agents.outbox.warm import warm
 from agents.projections.backoff import Backoff
 from agents.settings import Settings
@@ -31,6 +32,8 @@ STATE_SHARE = 30.0  # or so many times as long as looking takes
 FORGET_S = 60.0
 FORGET_ROWS = 2_000  # of one statement
 FORGET_STATEMENTS = 500  # of one minute
+AGAIN_S = 10.0  # how soon a shard that was stopped is looked at again,
+SAY_S = 600.0  # and how often it is said that it is
 TOPICS_S = 30.0  # how soon a topic that was lacking is found
 STOP_S = 3.5
 
@@ -40,6 +43,20 @@ log = logging.getLogger(__name__)
 def public_topics() -> list[str]:
     """The topics that users may write, without namespace."""
     return [name for name, topic in CATALOGUE.items() if topic.public and topic.key == "tenant"]
+
+
+def topics_there(settings: Settings) -> dict[str, int]:
+    """Topic -> partitions, of the receipts and those that users may write and are there.
+
+    `BrokerError` where no broker answers, or without receipts.
+    """
+    names = {settings.topic(name): name for name in [*public_topics(), RECEIPTS]}
+    admin = connect(settings.librdkafka())
+    found = {names[name]: one.partitions for name, one in look(admin, names).items()}
+    if RECEIPTS not in found:
+        topic = settings.topic(RECEIPTS)
+        raise BrokerError(f"there is no topic {topic}: `soma topics apply` makes it")
+    return found
 
 
 def shards_text(numbers: Sequence[int]) -> str:
@@ -72,6 +89,10 @@ class Relay:
         self._ours: list[int] | None = None  # those last told of
         self._forgotten = 0  # the last id that `forget` looked at
         self._why: type[Exception] | None = None
+        self._stopped: dict[int, OutOfStepError] = {}  # shards that nobody may relay now
+        self._again: dict[int, float] = {}  # when to look at them again
+        self._said: dict[int, float] = {}  # when that was said last
+        self._elsewhere: dict[int, float] = {}  # since when another relay has them
 
     def stop(self) -> None:
         """Finish the batches at hand and end."""
@@ -80,8 +101,13 @@ class Relay:
             shard.stop()
 
     def ready(self) -> bool:
-        """Whether all shards that are ours were taken."""
-        return self.office is not None and all(one.running for one in self.shards.values())
+        """Whether all shards that are ours were taken, and none is stopped."""
+        taken = all(one.running for one in self.shards.values())
+        return self.office is not None and taken and not self._stopped
+
+    def stopped(self) -> dict[int, str]:
+        """Shards that are stopped until an operator has looked, and the name of the error."""
+        return {number: error.name for number, error in sorted(self._stopped.items())}
 
     async def run(self) -> None:
         """Relay until `stop`. While a store is away, wait for it; defects are raised."""
@@ -133,21 +159,11 @@ class Relay:
 
     async def _open(self) -> Office:
         """Look at the topics; the office is made once and kept."""
-        found = await asyncio.to_thread(self._topics)
+        found = await asyncio.to_thread(topics_there, self._settings)
         if self.office is None:
             receipts = found.pop(RECEIPTS)
             self.office = Office(self._settings, found, receipts, self._metrics)
         return self.office
-
-    def _topics(self) -> dict[str, int]:
-        """Topic -> partitions, of the receipts and those that users may write and are there."""
-        names = {self._settings.topic(name): name for name in [*public_topics(), RECEIPTS]}
-        admin = connect(self._settings.librdkafka())
-        found = {names[name]: one.partitions for name, one in look(admin, names).items()}
-        if RECEIPTS not in found:
-            topic = self._settings.topic(RECEIPTS)
-            raise BrokerError(f"there is no topic {topic}: `soma topics apply` makes it")
-        return found
 
     def _heard(self, payload: str) -> None:
         shard = self.shards.get(int(payload)) if payload.isdecimal() else None
@@ -158,7 +174,7 @@ class Relay:
         """Take or leave shards until we have our part, and see to those that ended."""
         for number in [number for number, task in self._tasks.items() if task.done()]:
             self._tasks.pop(number).result()  # a defect is raised here
-            del self.shards[number]
+            self._stand(number, self.shards.pop(number).out_of_step)
             await keeper.leave(number)
         alive, owned = await keeper.locks()
         part = -(-SHARDS // max(1, alive))
@@ -168,9 +184,43 @@ class Relay:
         for number in range(SHARDS):
             if len(self.shards) >= part:
                 break
-            if number not in self.shards and number not in owned and await keeper.take(number):
+            if self._again.get(number, 0.0) > time.monotonic() or number in owned:
+                continue
+            if number not in self.shards and await keeper.take(number):
                 self._begin(number, keeper)
+        self._see_who_goes_on(owned)
         self._tell(sorted(self.shards))
+
+    def _stand(self, number: int, error: OutOfStepError | None) -> None:
+        """Say why a shard is stopped; it is left for a while, also to those who mend it.
+
+        The others are taken anew: what went back is all of the database, or of Kafka.
+        """
+        if error is None:
+            return
+        for shard in self.shards.values():
+            shard.stop()
+        now = time.monotonic()
+        self._stopped[number], self._again[number] = error, now + AGAIN_S
+        if now - self._said.get(number, -SAY_S) >= SAY_S:
+            self._said[number] = now
+            log.error("shard %d of the outbox is stopped: %s", number, error)
+
+    def _see_who_goes_on(self, owned: set[int]) -> None:
+        """A shard is stopped until it works here, or another relay keeps it."""
+        now = time.monotonic()
+        for number in list(self._stopped):
+            ours = self.shards.get(number)
+            if ours is not None or number not in owned:
+                self._elsewhere.pop(number, None)
+                if ours is None or not ours.running:
+                    continue
+                log.warning("shard %d of the outbox goes on", number)
+            elif now - self._elsewhere.setdefault(number, now) < 2 * AGAIN_S:
+                continue  # that one may look and stop
+            for of in (self._stopped, self._again, self._said, self._elsewhere):
+                of.pop(number, None)
+        self._metrics.stop(self._stopped.values())
 
     def _begin(self, number: int, keeper: Keeper) -> None:
         assert self.office is not None
@@ -225,7 +275,7 @@ class Relay:
         if ours[0] == 0 and self._is_due("forget", FORGET_S):
             await self._forget(office)
         if len(office.topics) < len(public_topics()) and self._is_due("topics", TOPICS_S):
-            found = await asyncio.to_thread(self._topics)
+            found = await asyncio.to_thread(topics_there, self._settings)
             found.pop(RECEIPTS)
             if found != office.topics:
                 office.serve(found)

@@ -43,6 +43,10 @@ class RelayService:
         """Whether the shards that are ours were taken."""
         return self._relay.ready()
 
+    def stopped(self) -> dict[str, str]:
+        """Shards that are stopped, by their names, and why: one word each."""
+        return {f"outbox/{number}": name for number, name in self._relay.stopped().items()}
+
     def _run(self) -> None:
         try:
             uvloop.run(self._main())

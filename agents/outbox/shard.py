@@ -18,12 +18,14 @@ from confluent_kafka import KafkaException
 from agents.engine.errors import Fenced, Refused
 from agents.engine.producer import Transactions
 from agents.outbox import RECEIPTS
+from agents.outbox.agreement import agreed
 from agents.outbox.batch import Prepared
 from agents.outbox.doze import Doze
 from agents.outbox.office import DRY_S, Office
-from agents.outbox.receipts import ReceiptsLost, receipt
+from agents.outbox.receipts import Receipt, ReceiptsLost, receipt
+from agents.outbox.standing import OutOfStepError
 from agents.projections.backoff import Backoff
-from stores.outbox_relay import Desk, Keeper, Picked, TooHeavyError
+from stores.outbox_relay import Desk, Keeper, MovedError, Picked, TooHeavyError
 from stores.projection_store import StoreDownError
 
 BYTES_WANTED = 8 << 20  # of a batch, as PostgreSQL sends it; limited by what rows took before
@@ -73,6 +75,8 @@ class Shard:
         self._row_bytes = 1000.0
         self._backoff = Backoff()
         self._suspect: tuple[int, str] | None = None  # what the broker refused, alone
+        self._batch = 0  # the last one, in Kafka and in PostgreSQL
+        self.out_of_step: OutOfStepError | None = None  # why it ended by itself
 
     @property
     def bell(self) -> asyncio.Event:
@@ -90,7 +94,10 @@ class Shard:
         self.bell.set()
 
     async def run(self) -> None:
-        """Own the shard until `stop`. What passes is tried again; a defect is raised."""
+        """Own the shard until `stop`. What passes is tried again; a defect is raised.
+
+        Ends by itself, `out_of_step`, where PostgreSQL and Kafka don't agree on what was sent.
+        """
         try:
             while not self.stopping:
                 try:
@@ -100,6 +107,8 @@ class Shard:
                         await self._go_on()
                 except PASSING as error:
                     await self._failed(error)
+        except OutOfStepError as error:
+            self.out_of_step = error
         finally:
             self.running = False
             await self._doze.end()
@@ -127,14 +136,22 @@ class Shard:
         await self._producer.start()
         if self.stopping:
             return
-        ids = await office.receipts.latest(self.number)
-        if ids:
-            async with office.desks.one() as desk:
-                await desk.sent(self.number, ids)
+        async with office.desks.one() as desk:
+            receipts, standing = await agreed(desk, office.receipts)
+            self._batch = standing.batches.get(self.number, 0)
+            if (paper := receipts.get(self.number)) is not None:
+                await self._go_by(paper, desk)
         if self._suspect is not None:
             (one, error), self._suspect = self._suspect, None
             await self._take_off([], {one: (False, f"refused: {error}")})
         self.running = True
+
+    async def _go_by(self, paper: Receipt, desk: Desk) -> None:
+        """Take off what the receipt lists, unless PostgreSQL knows of that batch."""
+        was = self._batch
+        if not 0 < paper.batch <= was:
+            self._batch = paper.batch or was
+            await desk.sent(self.number, paper.ids, was, self._batch)
 
     async def _go_on(self) -> None:
         self.bell.clear()
@@ -191,6 +208,8 @@ class Shard:
         dry = [*office.dry(), *self._aside] if self._aside_until > began else office.dry()
         async with office.desks.one() as desk:
             picked = await desk.pick(self.number, self._after, places, most, dry)
+            if picked.ids and picked.batch != self._batch:
+                raise MovedError(f"shard {self.number} isn't at batch {self._batch}")
             self._after = picked.last
             took = time.monotonic() - began
             if picked.held and took > SLOW_S:
@@ -218,7 +237,8 @@ class Shard:
     async def _commit(self, batch: Prepared) -> None:
         assert self._producer is not None
         office = self._office
-        paper = receipt(self.number, batch.sent, time.time_ns() // 1000)
+        what = Receipt(batch.sent, self._batch + 1, batch.digests)
+        paper = receipt(self.number, what, time.time_ns() // 1000)
         place = office.settings.topic(RECEIPTS), office.receipts.partition(self.number), paper
         try:
             await self._producer.commit([*batch.sends, place])
@@ -238,22 +258,25 @@ class Shard:
         if gone:
             log.error("shard %d: events deleted while they waited: %s", self.number, gone[:20])
         why = {one: (refusal.final, refusal.error) for one, refusal in batch.refused.items()}
-        await self._take_off([*batch.sent, *gone], why)
+        await self._take_off([*batch.sent, *gone], why, committed=bool(batch.sent))
         relayed = self._office.metrics.relayed
         for result, count in (("sent", len(batch.sent)), ("gone", len(gone))):
             if count:
                 relayed.labels(result).inc(count)
 
-    async def _take_off(self, sent: list[int], why: dict[int, tuple[bool, str]]) -> None:
+    async def _take_off(
+        self, sent: list[int], why: dict[int, tuple[bool, str]], committed: bool = False
+    ) -> None:
         law = self._office.law
         found: dict[int, str] = {}
+        batches = self._batch, self._batch + committed
         async with self._office.desks.one() as desk:
             if not why:
-                await desk.sent(self.number, sent)
+                await desk.sent(self.number, sent, *batches)
             else:
-                found = await desk.refused(
-                    self.number, sent, why, law.retries, law.retry_first_s, law.retry_longest_s
-                )
+                retry = law.retries, law.retry_first_s, law.retry_longest_s
+                found = await desk.refused(self.number, sent, batches, why, retry)
+        self._batch = batches[1]
         self._office.touched = True
         for one, status in found.items():
             self._office.metrics.relayed.labels("failed" if status == "failed" else "retried").inc()

@@ -6,7 +6,7 @@ import asyncpg
 import pytest
 
 from agents.settings import Settings
-from stores.outbox_relay import Desks, Keeper, Statements
+from stores.outbox_relay import Desks, Keeper, MovedError, Statements
 from stores.postgres import connect, quoted, schema_of
 from tests.live.stores.outbox import TOPIC, add, as_role, run
 
@@ -110,10 +110,14 @@ def test_a_relays_role_can_do_all_that_a_relay_does(settings: Settings) -> None:
                 assert (await desk.pick(shard, "", 10, 10, [])).ids == {"a": ids}
                 assert await desk.fetch(ids, 10**6)
                 assert await desk.reserve({"a": 3}, 1000) == {"a": 3}
-                assert await desk.refused(shard, ids[:1], {ids[1]: (True, "no")}, 5, 1, 9) == {
+                assert (await desk.standing()).top == ids[2] and await desk.names(ids)
+                why = {ids[1]: (True, "no")}
+                assert await desk.refused(shard, ids[:1], (0, 1), why, (5, 1, 9)) == {
                     ids[1]: "failed"
                 }
-                await desk.sent(shard, ids[2:])
+                with pytest.raises(MovedError):
+                    await desk.sent(shard, ids[2:], 0, 1)
+                await desk.sent(shard, ids[2:], 1, 2)
                 assert await desk.waiting([shard], 9.0) == []
                 await desk.recount()
                 assert (await desk.state([shard])).blocked == 1

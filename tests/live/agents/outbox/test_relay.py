@@ -10,7 +10,7 @@ from agents.engine.builder import RawBuilder
 from agents.engine.producer import Transactions
 from agents.engine.records import frame_one
 from agents.outbox import RECEIPTS
-from agents.outbox.receipts import Receipts, receipt
+from agents.outbox.receipts import Receipt, Receipts, receipt
 from agents.settings import LOCAL_PARTITIONS, Settings
 from tests.live.agents.outbox.outbox import (
     TOPIC,
@@ -117,7 +117,7 @@ def test_what_was_sent_but_not_taken_off_isnt_sent_again(ready: Settings) -> Non
         )
         await blocked.start()
         await blocked._producer.begin_transaction()
-        paper = receipt(other, [999], 0)
+        paper = receipt(other, Receipt([999]), 0)
         await (await blocked._producer.send_batch(
             paper, ready.topic(RECEIPTS), partition=place(other)
         ))  # fmt: skip
@@ -126,7 +126,7 @@ def test_what_was_sent_but_not_taken_off_isnt_sent_again(ready: Settings) -> Non
         await ours.commit(
             [
                 (ready.topic(TOPIC), partition_of("acme", LOCAL_PARTITIONS), RawBuilder(framed, 1)),
-                (ready.topic(RECEIPTS), place(shard), receipt(shard, [first], 0)),
+                (ready.topic(RECEIPTS), place(shard), receipt(shard, Receipt([first]), 0)),
             ]
         )
         await ours.stop()
