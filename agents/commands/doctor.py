@@ -78,6 +78,7 @@ def examine(settings: Settings) -> list[Finding]:
         ("redis", lambda: _redis(settings)),
         ("postgres", lambda: _postgres(settings)),
         ("schema", lambda: _schema(settings)),
+        ("outbox", lambda: _outbox(settings)),
     ]
     if settings.memory_http_endpoint:
         checks.append(("memory", lambda: _memory(settings)))
@@ -95,6 +96,8 @@ def examine(settings: Settings) -> list[Finding]:
             found[what] = Finding(what, False, "not looked at, since no broker answers")
     if not found["postgres"].well:
         found["schema"] = Finding("schema", False, "not looked at, since no PostgreSQL answers")
+    if not (found["topics"].well and found["schema"].well):
+        found["outbox"] = Finding("outbox", False, "not looked at without topics and schema")
     if (doors := _doors(settings)) is not None:
         found["api"] = doors
     return list(found.values())
@@ -242,6 +245,22 @@ def _silent(what: str, where: str, error: object) -> SettingsError:
     return SettingsError(
         f"{what} ({where}) doesn't answer: {error}\n      `soma stack up` starts a local one."
     )
+
+
+def _outbox(settings: Settings) -> str:
+    """Whether PostgreSQL and Kafka agree on what was sent."""
+    from agents.outbox.receipts import ReceiptsLost
+    from agents.outbox.reconcile import disagreement  # kernels: when they are used
+    from agents.outbox.relay import topics_there
+    from stores.projection_store import StoreDownError
+
+    try:
+        found = asyncio.run(disagreement(settings, topics_there(settings)))
+    except (StoreDownError, KafkaException, ReceiptsLost) as error:
+        raise SettingsError(f"can't be looked at: {error}") from error
+    if found is not None:
+        raise SettingsError(str(found))
+    return "PostgreSQL and Kafka agree on what was sent"
 
 
 def _schema(settings: Settings) -> str:

@@ -6,6 +6,7 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import asdict
+from datetime import datetime
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -14,7 +15,8 @@ import click
 from agents.api import journal_hand
 from agents.api.journal_door import journal_folder, open_journal
 from agents.api.journal_sink import LOCK_S, OutboxSink
-from agents.commands.outbox import _actor
+from agents.commands.actor import actor as _actor
+from agents.commands.moment import moment
 from agents.settings import Settings, load
 from agents.tools.output import plain
 from stores import journal_folder as folders
@@ -98,14 +100,19 @@ def events(status: Any, limit: int, offset: int, folder: Path | None, as_json: b
 
 
 @journal.command()
-@click.argument("seqs", nargs=-1, required=True, type=click.IntRange(1))
+@click.argument("seqs", nargs=-1, type=click.IntRange(1))
 @click.option("--drained", is_flag=True, help="Drained ones too: the database was restored.")
+@click.option(
+    "--since", callback=moment, metavar="TIME",
+    help="Instead of SEQS all that were accepted since then (with --drained).",
+)  # fmt: skip
 @_actor
 @_folder
 @_json
 def replay(
-    seqs: tuple[int, ...], drained: bool, actor: str, folder: Path | None, as_json: bool
-) -> None:
+    seqs: tuple[int, ...], drained: bool, since: datetime | None, actor: str, folder: Path | None,
+    as_json: bool,
+) -> None:  # fmt: skip
     """Have events that the outbox refused drained again.
 
     With --drained also those that it took: into a database that was restored from a backup. What
@@ -113,14 +120,18 @@ def replay(
     there or wasn't refused.
 
     \b
-    Example:
+    Examples:
       soma journal replay 3000000017 3000000018
+      soma journal replay --drained --since 2026-01-31T12:00:00Z
     """
+    if bool(seqs) == (since is not None) or (since is not None and not drained):
+        raise click.UsageError("Give SEQS, or --drained and --since.")
     settings = load()
 
     async def replayed(one: Journal) -> Replayed:
         async with _outbox(settings, "soma journal replay") as outbox:
-            return await journal_hand.replay(one, outbox, actor, seqs, drained)
+            these = seqs if since is None else await journal_hand.drained_since(one, since)
+            return await journal_hand.replay(one, outbox, actor, these, drained)
 
     done = _with_journal(settings, folder, replayed)
     if as_json:

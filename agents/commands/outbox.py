@@ -1,7 +1,6 @@
 """`soma outbox`: what waits in the outbox or failed there, and what to do with it."""
 
 import asyncio
-import getpass
 import json
 from collections.abc import Awaitable, Callable
 from dataclasses import asdict
@@ -10,6 +9,8 @@ from typing import Any, TypeVar
 
 import click
 
+from agents.commands.actor import actor as _actor
+from agents.commands.outbox_reconcile import reconcile_
 from agents.outbox import OURS
 from agents.settings import load
 from agents.tools.known import users_topic
@@ -40,17 +41,6 @@ def one_meaning(ctx: click.Context, param: click.Parameter, text: str) -> str:
     return text.removeprefix("\ufeff")
 
 
-def _user() -> str:
-    """Who is at the keyboard, as the system knows him."""
-    try:
-        return getpass.getuser()
-    except (KeyError, OSError, ImportError):  # a container's nameless user
-        return "unknown"
-
-
-_actor = click.option("--actor", default=_user, help="Whom the audit names. [default: you]")
-
-
 @click.group()
 def outbox() -> None:
     """Show what waits in the outbox or failed there; replay it, or give it up.
@@ -58,6 +48,9 @@ def outbox() -> None:
     An event that can't be published is tried again, then `failed`. It holds back later events of
     its key until it is replayed or skipped. What is done here by hand stands in the audit.
     """
+
+
+outbox.add_command(reconcile_)
 
 
 @outbox.command("list")

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from agents.integrator import rego
 from agents.settings import Settings
-from tests.live.agents.projections.compare import migrated
+from tests.live.agents.projections.compare import migrated, sql
 from tests.live.helpers import REPO, environment, soma
 from tests.opa import PolicyServer
 
@@ -16,29 +16,39 @@ def found(settings: Settings, status: int, **env: str) -> dict[str, bool]:
     return {one["what"]: one["well"] for one in json.loads(told.stdout)}
 
 
+WELL = dict.fromkeys(("kafka", "topics", "open", "redis", "postgres", "schema", "outbox"), True)
+
+
 def test_all_is_well(topics: Settings) -> None:
-    well = dict.fromkeys(("kafka", "topics", "open", "redis", "postgres", "schema"), True)
-    assert found(topics, 1) == {**well, "schema": False}, "nobody has migrated yet"
+    without = {"schema": False, "outbox": False}
+    assert found(topics, 1) == {**WELL, **without}, "nobody has migrated yet"
     migrated(topics)
-    assert found(topics, 0) == well
+    assert found(topics, 0) == WELL
     gone = {"SOMA_REDIS_URL": "redis://127.0.0.1:1/0"}
-    assert found(topics, 1, **gone) == {**well, "redis": False}
+    assert found(topics, 1, **gone) == {**WELL, "redis": False}
     gone = {"SOMA_POSTGRES_DSN": "postgresql://soma:Secret@127.0.0.1:1/x"}
-    assert found(topics, 1, **gone) == {**well, "postgres": False, "schema": False}
+    assert found(topics, 1, **gone) == {**WELL, "postgres": False, **without}
+
+
+def test_an_outbox_out_of_step_is_named(topics: Settings) -> None:
+    migrated(topics)
+    sql(topics, "UPDATE SCHEMA.outbox_batches SET n = 5 WHERE shard = 2 RETURNING 1")
+    told = soma("doctor", env=environment(topics))
+    assert told.returncode == 1 and "kafka_went_back" in told.stdout
+    assert "soma outbox reconcile --since" in told.stdout
 
 
 def test_a_policy_that_can_not_be_used_is_named(topics: Settings, tmp_path: Path) -> None:
     migrated(topics)
-    well = dict.fromkeys(("kafka", "topics", "open", "redis", "postgres", "schema"), True)
     shipped, text = REPO / "ops" / "policies", "package soma.policy.integrator\nallow := {\n"
     (tmp_path / "p.rego").write_text(text)
-    assert found(topics, 0, SOMA_POLICY_DIR=str(shipped)) == {**well, "policy": True}
-    assert found(topics, 1, SOMA_POLICY_DIR=str(tmp_path)) == {**well, "policy": False}
+    assert found(topics, 0, SOMA_POLICY_DIR=str(shipped)) == {**WELL, "policy": True}
+    assert found(topics, 1, SOMA_POLICY_DIR=str(tmp_path)) == {**WELL, "policy": False}
     with PolicyServer(rego.sources(shipped)) as server:
-        assert found(topics, 0, SOMA_OPA_URL=server.url) == {**well, "policy": True}
+        assert found(topics, 0, SOMA_OPA_URL=server.url) == {**WELL, "policy": True}
         server.says = 200, b"{}"
-        assert found(topics, 1, SOMA_OPA_URL=server.url) == {**well, "policy": False}
-    assert found(topics, 1, SOMA_OPA_URL="http://127.0.0.1:1") == {**well, "policy": False}
+        assert found(topics, 1, SOMA_OPA_URL=server.url) == {**WELL, "policy": False}
+    assert found(topics, 1, SOMA_OPA_URL="http://127.0.0.1:1") == {**WELL, "policy": False}
 
 
 def test_missing_topics_are_named(settings: Settings) -> None:

@@ -1,0 +1,129 @@
+"""`soma outbox reconcile`: after PostgreSQL or Kafka went back in time, what is still to be sent.
+
+Owns all shards and fences their relays, so that nothing is sent meanwhile. Reads from the topics
+which events they hold, takes off the queue what was delivered, gives ids that Kafka has of other
+events to nobody a second time, and notes in PostgreSQL that Kafka's last batches are its own.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from agents.engine.producer import Transactions
+from agents.engine.security import security
+from agents.outbox import RECEIPTS, SHARDS
+from agents.outbox.agreement import agreed
+from agents.outbox.held import Held, Read
+from agents.outbox.receipts import Receipt, Receipts
+from agents.outbox.standing import CLOCKS, OutOfStepError, since
+from agents.settings import Settings
+from stores.outbox_reconcile import Outcome, Reconciler, Wish, reconciler
+from stores.outbox_relay import Desks, Standing, Statements
+from stores.outbox_types import BadQuestion
+from stores.postgres import schema_of
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What the operator wants. `since` None: as the database's last batches say."""
+
+    since: datetime | None
+    actor: str
+    dry: bool = False
+    resend: bool = False
+    leave: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """What was read, found and done."""
+
+    since: datetime | None
+    read: Read
+    outcome: Outcome
+
+    def data(self) -> dict[str, Any]:
+        """For JSON."""
+        return {"since": self.since} | asdict(self.read) | asdict(self.outcome)
+
+
+async def reconcile(
+    settings: Settings, topics: Mapping[str, int], asked: Asked, told: Callable[[Read], None]
+) -> Done:
+    """Compare and mend. `topics`: name -> partitions, of the receipts and all that users write.
+
+    `OutboxError`, `BrokerError`, KafkaError of either client, `ReceiptsLost`.
+    """
+    schema = schema_of(settings.namespace)
+    async with reconciler(settings.postgres(), schema) as session:
+        await session.own()
+        if not asked.dry:
+            await _fence(settings)
+        papers = Receipts(settings, topics[RECEIPTS]).read()
+        start = asked.since or _since(papers, Standing(*await session.batches(), 0))
+        public = {name: count for name, count in topics.items() if name != RECEIPTS}
+        held = Held(settings, public, start, f"/{schema}/outbox")
+        await _note(session, held, told)
+        wish = _wish(settings, papers, asked, start, held.read)
+        return Done(start, held.read, await session.settle(wish, asked.dry))
+
+
+async def disagreement(settings: Settings, topics: Mapping[str, int]) -> OutOfStepError | None:
+    """What stops a shard, or would; also while relays work. Changes nothing.
+
+    `StoreDownError`, KafkaException, `ReceiptsLost`.
+    """
+    desks = Desks(settings.postgres(), schema_of(settings.namespace), 1, Statements())
+    try:
+        async with desks.one() as desk:
+            await agreed(desk, Receipts(settings, topics[RECEIPTS]))
+    except OutOfStepError as error:
+        return error
+    finally:
+        await desks.close()
+    return None
+
+
+async def _fence(settings: Settings) -> None:
+    """End what relays that lost their session may still have open in Kafka."""
+    for shard in range(SHARDS):
+        name = settings.prefix(f"outbox-{shard}")
+        producer = Transactions(settings.bootstrap(), name, security(settings))
+        try:
+            await producer.start()
+        finally:
+            await producer.stop()
+
+
+async def _note(session: Reconciler, held: Held, told: Callable[[Read], None]) -> None:
+    for records in held.records(told):
+        await session.note(records)
+
+
+def _since(papers: Mapping[int, Receipt], standing: Standing) -> datetime | None:
+    """From when on Kafka may have batches that the database doesn't know of; None: ever.
+
+    `BadQuestion` where it has none.
+    """
+    has = {shard: one.batch for shard, one in papers.items()}
+    if all(has.get(shard, 0) == n for shard, n in standing.batches.items()):
+        raise BadQuestion("PostgreSQL and Kafka have the same batches: say --since when to compare")
+    return since([n for n in has if has[n] > standing.batches.get(n, 0)], standing)
+
+
+def _wish(
+    settings: Settings, papers: Mapping[int, Receipt], asked: Asked, start: datetime | None,
+    read: Read,
+) -> Wish:  # fmt: skip
+    bounds = [at for at in (start, read.whole_since) if at is not None]
+    return Wish(
+        actor=asked.actor,
+        since=start,
+        batches={shard: one.batch for shard, one in papers.items()},
+        top=max((max(one.ids, default=0) for one in papers.values()), default=0),
+        certain_since=max(bounds) + CLOCKS if bounds else None,
+        one_event=timedelta(days=settings.outbox.retention_days),
+        resend=asked.resend,
+        leave=asked.leave,
+    )
