@@ -170,7 +170,8 @@ class Running:
             logger.warning("The gateway's state can't be read yet: %s", error)
             return  # asked again with the next turn
         for partition, found in saved.items():
-            place = partial(self._stream.place, partition, found.next_offset)
+            # Whatever else Kafka forgot was delivered.
+            place = partial(self._stream.place, partition, found.next_offset, clamp=True)
             if (at := await self._in_thread(place)) is None:
                 continue  # asked again with the next turn
             behind = {tenant: first for tenant, first in found.behind.items() if first < at}

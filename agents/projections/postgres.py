@@ -19,7 +19,7 @@ from prometheus_client import REGISTRY, CollectorRegistry
 from agents.projections.backoff import Backoff
 from agents.projections.declared import Declared, declared
 from agents.projections.metrics import metrics_of
-from agents.projections.stream import Stream
+from agents.projections.stream import LogBehindError, Stream
 from agents.settings import Settings
 from stores.postgres import schema_of
 from stores.projection_store import (
@@ -125,7 +125,7 @@ class TopicToTable:
             self._is_away(stream, error)
             return
         if away := self._backoff.answered():
-            logger.info("PostgreSQL is back after %.1f s, %s go on", away, self.name)
+            logger.info("%s is back after %.1f s, %s go on", whose_is(self._why), away, self.name)
             self._metrics.up.labels(self.name).set(1)
             self._why = None
             stream.resume()
@@ -137,11 +137,13 @@ class TopicToTable:
         if self._why is type(error):
             return
         self._why = type(error)
+        again = f"; `soma projection rebuild {self._what.name}` fills it again"
         hint = {
             NotMigratedError: "; run `soma migrate up`",
-            DroppedError: f"; `soma projection rebuild {self._what.name}` fills it again",
+            DroppedError: again,
+            LogBehindError: again,
         }.get(type(error), "")
-        logger.warning("PostgreSQL: %s wait: %s%s", self.name, error, hint)
+        logger.warning("%s: %s wait: %s%s", whose_is(type(error)), self.name, error, hint)
 
     def _place(self, stream: Stream) -> None:
         if not stream.unplaced or not stream.topic_id:
@@ -245,6 +247,11 @@ class TopicToTable:
             self._metrics.lag.remove(self.name, str(partition))
         for partition, lag in self._lag.items():
             self._metrics.lag.labels(self.name, str(partition)).set(lag)
+
+
+def whose_is(error: type[StoreDownError] | None) -> str:
+    """On whom a projection waits."""
+    return "Kafka" if error is LogBehindError else "PostgreSQL"
 
 
 def projections(

@@ -15,12 +15,20 @@ from confluent_kafka.admin import AdminClient
 
 from agents.projections.log import consumer_of
 from agents.settings import Settings
+from stores.projection_store import StoreDownError
 from topics.broker import BrokerError, topic_ids
 
 ANSWER_S = 5.0
 NAMED_EVERY_S = 10.0  # how soon a topic that was made anew is noticed where offsets don't tell
 
 logger = logging.getLogger(__name__)
+
+
+class LogBehindError(StoreDownError):
+    """The log ends before the store's position: Kafka went back in time. Only a rebuild helps.
+
+    Its offsets are given out again, for other records: the store would take these for known ones.
+    """
 
 
 class Waiting(Protocol):
@@ -68,16 +76,17 @@ class Stream:
                 continue  # fetched before it was placed
             if offset < self._next[partition]:
                 self._name_topic()  # offsets start again: the topic was made anew
-                if partition not in self._next:
-                    continue
+                self.unplace([partition])  # or its log went back: the store's position tells
+                continue
             self._next[partition] = offset + 1
             self.ends.pop(partition, None)
             self.waiting.add(message)
 
-    def place(self, partition: int, offset: int) -> int | None:
+    def place(self, partition: int, offset: int, clamp: bool = False) -> int | None:
         """Read a partition from here on. What is gone from the log is named.
 
-        Returns where the log let it begin; None: not yet, ask again.
+        Returns where the log let it begin; None: not yet, ask again. `LogBehindError` if the log
+        ends before; with `clamp` its end is taken.
         """
         at = TopicPartition(self.topic, partition, offset)
         try:
@@ -85,11 +94,17 @@ class Stream:
             at.offset = min(max(offset, low), high)
             if at.offset != offset and not self._name_topic():
                 return None  # the offset is another topic's, or nobody says: asked again
-            self._consumer.seek(at)
+            if offset <= high or clamp:
+                self._consumer.seek(at)
         except KafkaException as error:
             # Fetching hasn't begun yet, or the broker is away: asked again with the next turn.
             logger.debug("%s partition %d isn't placed: %s", self.topic, partition, error)
             return None
+        if offset > high and not clamp:
+            raise LogBehindError(
+                f"{self.topic} partition {partition}: the store is at offset {offset}, and the log "
+                f"ends at {high}: Kafka went back in time"
+            )
         if at.offset != offset:
             logger.error(
                 "%s partition %d: the store is at offset %d, the log has %d to %d: going on at %d",

@@ -353,6 +353,28 @@ def test_a_recreated_topic_counts_as_newer(ready: Settings, run: Running) -> Non
     assert one.error is None
 
 
+def test_a_log_that_went_back_isnt_taken_for_known(
+    ready: Settings, run: Running, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Kafka was restored from an older copy: its offsets are given out again for other frames."""
+    (one,) = run(ready, "frames")
+    produce(ready, TOPIC, frames(range(5)))
+    eventually(lambda: len(rows(ready, "frames")) == 20 and not sum(one.lag().values()))
+    one.stop()
+    ahead = "UPDATE SCHEMA.projection_positions SET next_offset = next_offset + 1000"
+    sql(ready, f"{ahead} WHERE projection = 'frames' RETURNING 1")
+    sql(ready, "UPDATE SCHEMA.frames SET kafka_offset = kafka_offset + 1000 RETURNING 1")
+    before = rows(ready, "frames")
+    produce(ready, TOPIC, frames(range(5, 6)))
+    (again,) = run(ready, "frames")
+    eventually(lambda: "Kafka went back in time" in caplog.text)
+    assert "`soma projection rebuild frames` fills it again" in caplog.text
+    assert again.down and same(rows(ready, "frames"), before), "nothing moves until it is made anew"
+    done = soma("projection", "rebuild", "frames", "--yes", env=environment(ready))
+    assert done.returncode == 0, done.stderr
+    eventually(lambda: same(rows(ready, "frames"), last(records(ready, TOPIC))))
+
+
 def test_a_workers_role_needs_only_its_grants(ready: Settings, run: Running) -> None:
     role = f"worker_{ready.namespace}"
     sql(ready, f"CREATE ROLE {role} LOGIN PASSWORD 'x'")
