@@ -6,9 +6,10 @@ it doesn't name.
 
 import logging
 from collections.abc import Sequence
+from datetime import datetime
 from typing import Any, Protocol
 
-from stores.journal import PAGE_MAX, Journal, JournalRow, Replayed
+from stores.journal import PAGE_MAX, REPLAY_MAX, Journal, JournalRow, Replayed
 
 logger = logging.getLogger(__name__)
 
@@ -22,12 +23,31 @@ class Notes(Protocol):
 async def replay(
     journal: Journal, outbox: Notes, actor: str, seqs: Sequence[int], drained: bool
 ) -> Replayed:
-    """`Journal.replay`, audited. `OutboxError`: nothing was done."""
-    details: dict[str | None, Any] = {}
-    for seq, tenant in (await journal.tenants_of(seqs)).items():
-        details.setdefault(tenant, {"seqs": [], "drained": drained})["seqs"].append(seq)
-    await _noted(outbox, actor, "journal.replay", details)
-    return await journal.replay(seqs, drained)
+    """`Journal.replay` of any number, audited. `OutboxError`: nothing more was done."""
+    done = Replayed((), (), ())
+    for at in range(0, len(seqs), REPLAY_MAX):
+        some = seqs[at : at + REPLAY_MAX]
+        details: dict[str | None, Any] = {}
+        for seq, tenant in (await journal.tenants_of(some)).items():
+            details.setdefault(tenant, {"seqs": [], "drained": drained})["seqs"].append(seq)
+        await _noted(outbox, actor, "journal.replay", details)
+        one = await journal.replay(some, drained)
+        done = Replayed(
+            done.replayed + one.replayed,
+            done.missing + one.missing,
+            done.not_failed + one.not_failed,
+        )
+    return done
+
+
+async def drained_since(journal: Journal, since: datetime) -> list[int]:
+    """Seqs of all that were accepted since then, and brought into the outbox."""
+    found: list[int] = []
+    offset, moment = 0, since.timestamp()
+    while rows := await journal.events(PAGE_MAX, offset, "drained"):
+        found += [row.seq for row in rows if row.event.created >= moment]
+        offset += len(rows)
+    return found
 
 
 async def drop_failed(journal: Journal, outbox: Notes, actor: str) -> int:

@@ -66,6 +66,16 @@ def test_a_replay_is_audited_and_fails_for_what_isnt_there(here: Here) -> None:
     assert here.soma("replay", str(refused), "--drained")[0] == 0
 
 
+def test_all_that_was_drained_since_a_time_goes_into_a_restored_database(here: Here) -> None:
+    first, _, last = here.seqs
+    assert here.soma("replay", "--drained", "--since", "2100-01-01")[1]["replayed"] == []
+    status, done = here.soma("replay", "--drained", "--since", "2020-01-01")
+    assert (status, done["replayed"]) == (0, [first, last])
+    assert here.soma("drain")[1]["drained"] == 2
+    found = sql(here._settings, "SELECT dedupe_key FROM SCHEMA.outbox_events ORDER BY id")
+    assert [row["dedupe_key"] for row in found] == ["d0", "d2"]
+
+
 def test_what_is_deleted_stands_in_the_audit(here: Here) -> None:
     status, done = here.soma("cleanup", "--drop-failed", "--yes", "--actor", "me")
     assert (status, done["failed_deleted"]) == (0, 1)
