@@ -12,13 +12,15 @@ import json
 import signal
 import sys
 import tempfile
+import time
 from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from random import Random
 
 from agents.settings import load
 from ops.prove.blows import Blows
-from ops.prove.driver import StackPart
+from ops.prove.driver import StackPart, soma
 from ops.prove.outbox_run import END_S, Options, Proof, Report
 from ops.prove.outbox_soak import soak, table
 from ops.stack import Stack
@@ -28,7 +30,8 @@ HELD_S = 0.3  # between Kafka's commit and the DELETE
 CATCH_S = 30.0  # so soon a relay is caught there
 # After every third kill another kind, in turn.
 OTHERS = ("between", "postgres9", "broker", "stop", "postgres", "kill-all", "broker9")
-KINDS = ("kill", *OTHERS)
+KINDS = ("kill", *OTHERS, "backup", "restore")
+LAPSE_S = 60  # `soma outbox reconcile` looks back so much further than the backup's time
 
 
 @dataclass
@@ -66,7 +69,23 @@ class OutboxBlows(Blows):
             "postgres9": lambda: self._strike(database, hard=True),
             "kill-all": self._kill_all,
             "between": self._between,
+            "backup": self._back_up,
+            "restore": self._restore,
         }
+        self._backed_up = 0.0
+
+    def _back_up(self) -> None:
+        self._backed_up = time.time()
+        self._proof.table.back_up()
+
+    def _restore(self) -> None:
+        """The database as the backup has it, under writers and relays; then what operators do."""
+        if not self._backed_up:
+            raise ValueError("restore needs a backup before it")
+        self._proof.table.restore()
+        self._proof.restored = True
+        since = datetime.fromtimestamp(self._backed_up - LAPSE_S, UTC).isoformat()
+        soma(self._proof.env, "outbox", "reconcile", "--since", since, "--json")
 
     def _kill_all(self) -> None:
         for one in list(self.fleet.crew):
@@ -107,7 +126,8 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     )
     parser.add_argument("--kills", type=int, default=20, help="how many relays to kill -9")
     parser.add_argument("--seed", type=int, default=7, help="seed of the writers and the blows")
-    parser.add_argument("--script", default="", help=f"instead: these, of {','.join(KINDS)}")
+    parser.add_argument("--script", default="", help=f"instead: these, of {','.join(KINDS)}; a "
+                        "restore takes the database back to the backup before it")  # fmt: skip
     parser.add_argument("--soak", type=float, default=0.0, help="instead: write for so many s")
     parser.add_argument("--logs", type=Path, help="keep the logs in this folder")
     parser.add_argument("--json", action="store_true", help="print JSON only")

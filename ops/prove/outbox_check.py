@@ -82,29 +82,34 @@ class Verdict:
 
 def judge(
     rows: Iterable[Row], records: Iterable[Record], acknowledged: Iterable[Name] = (),
-    *, aged: bool = False,
+    *, aged: bool = False, restored: bool = False,
 ) -> Verdict:  # fmt: skip
     """Compare the table with the topic; `records` of a partition in the order of their offsets.
 
     `aged`: old rows have left the table. Of what is acknowledged but not there, only the record is
-    known: it must be in the topic once, in its order.
+    known: it must be in the topic once, in its order. `restored`: the database went back in time.
+    What is acknowledged (or may have been committed) but not there may be in the topic, once; the
+    order holds among the rows that are there, for the keys' versions went back as well.
     """
-    return _Trial(rows, acknowledged, aged).over(records)
+    return _Trial(rows, acknowledged, aged, restored).over(records)
 
 
 class _Trial:
-    def __init__(self, rows: Iterable[Row], acknowledged: Iterable[Name], aged: bool) -> None:
+    def __init__(
+        self, rows: Iterable[Row], acknowledged: Iterable[Name], aged: bool, restored: bool
+    ) -> None:
         self.wire, self.verdict = Wire(), Verdict()
         self.rows = {row.name: row for row in rows}
         self.expected = {name: self._content(row) for name, row in self.rows.items()}
         self.verdict.rows = len(self.rows)
         self.verdict.ready = sum(row.value is not None for row in self.rows.values())
-        self.aged = aged
+        self.aged, self.restored = aged, restored
         self.gone = set(acknowledged) - self.rows.keys()
 
     def over(self, records: Iterable[Record]) -> Verdict:
         if not self.aged:
             self._table()
+        if not self.aged and not self.restored:
             for name in self.gone:
                 self.verdict.note("forgotten", str(name))
             self.gone.clear()
@@ -148,11 +153,13 @@ class _Trial:
             seen.add(name)
             for why in self._wrong(record, row, ids, partitions):
                 self.verdict.note("wrong", f"{where}: {why}")
+            if self.restored and name not in self.rows:
+                continue
             key, version = (row.tenant, row.key), self._version(name)
             if version < latest[key]:
                 self.verdict.note("inversions", f"{where}: {version} after {latest[key]}")
             latest[key] = max(version, latest[key])
-        for name in (self.rows.keys() | self.gone) - seen:
+        for name in (self.rows.keys() | (set() if self.restored else self.gone)) - seen:
             self.verdict.note("lost", f"event {name}")
 
     def _row(self, name: Name, record: Record) -> Row | None:

@@ -85,6 +85,7 @@ class Proof:
         self.env = worker_env(self.ends.kafka_bootstrap, self.namespace, folder) | dsn | relaying
         self.table = Table(self.ends.postgres_dsn, self.namespace)
         self.fleet = Fleet(folder, self.env, "relay")
+        self.restored = False  # the database went back in time
         self.noted = folder / "acknowledged.tsv"
         self.noted.touch()
 
@@ -170,7 +171,8 @@ class Proof:
         done = subprocess.run(
             [sys.executable, "-m", "ops.prove.outbox_verify", "--namespace", self.namespace,
              "--bootstrap", self.ends.kafka_bootstrap, "--acknowledged", str(self.noted), "--json",
-             *(["--aged"] if self.options.aged else [])],
+             *(["--aged"] if self.options.aged else []),
+             *(["--restored"] if self.restored else [])],
             env=os.environ | self.env, cwd=ROOT, capture_output=True, text=True, check=False,
         )  # fmt: skip
         lines = done.stdout.strip().splitlines()

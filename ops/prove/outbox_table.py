@@ -13,6 +13,15 @@ CUT_OFF = """
     SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity
     WHERE application_name = 'soma relay' AND wait_event_type = 'Lock'
 """
+# {0} is the database.
+FORGET = 'DROP DATABASE IF EXISTS "{0}_kept"'
+ALONE = """
+    ALTER DATABASE "{0}" ALLOW_CONNECTIONS false;
+    SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE datname = '{0}'
+"""
+KEEP = 'CREATE DATABASE "{0}_kept" TEMPLATE "{0}"'
+OPEN = 'ALTER DATABASE "{0}" ALLOW_CONNECTIONS true'
+AS_KEPT = 'DROP DATABASE "{0}" WITH (FORCE)', 'CREATE DATABASE "{0}" TEMPLATE "{0}_kept"'
 
 
 class Table:
@@ -30,6 +39,25 @@ class Table:
         """Rows that wait or failed; -1 while the database is away."""
         found = self._value("SELECT count(*) FROM outbox_queue")
         return -1 if found is None else int(found)
+
+    def back_up(self) -> None:
+        """Keep the whole database as it is now; whoever is connected is cut off."""
+        asyncio.run(self._as_server(FORGET, ALONE, KEEP, OPEN))
+
+    def restore(self) -> None:
+        """The whole database as it was kept."""
+        asyncio.run(self._as_server(ALONE, *AS_KEPT))
+
+    async def _as_server(self, *texts: str) -> None:
+        """Statements about the database ({0}), from beside it."""
+        server, _, name = self._dsn.rpartition("/")
+        connection = await asyncpg.connect(f"{server}/postgres", timeout=5.0)
+        try:
+            for text in texts:
+                for one in text.format(name).split(";"):
+                    await connection.execute(one, timeout=60.0)
+        finally:
+            connection.terminate()
 
     def between(self, strike: Callable[[], None], seconds: float) -> int:
         """Hold the relays up for so long where they are to take off the queue what Kafka has

@@ -42,22 +42,28 @@ async def read_table(dsn: str, schema: str) -> tuple[list[Row], int]:
 
 
 def verify(
-    bootstrap: str, namespace: str, dsn: str, acknowledged: Path | None, aged: bool = False
-) -> Verdict:
+    bootstrap: str, namespace: str, dsn: str, acknowledged: Path | None, aged: bool = False,
+    restored: bool = False,
+) -> Verdict:  # fmt: skip
     """Read all of both, and judge."""
     rows, waiting = asyncio.run(read_table(dsn, f"soma_{namespace}" if namespace else "soma"))
     records = in_order(list(read_all(bootstrap, physical(namespace, TOPIC))))
-    verdict = judge(rows, records, _names(acknowledged), aged=aged)
+    names = _names(acknowledged, restored)
+    verdict = judge(rows, records, names, aged=aged, restored=restored)
     verdict.waiting = waiting
     return verdict
 
 
-def _names(file: Path | None) -> Iterator[Name]:
-    """What the writers saw committed: lines of tenant, tab, dedupe key."""
+def _names(file: Path | None, unsure: bool) -> Iterator[Name]:
+    """What the writers saw committed: lines of tenant, tab, dedupe key.
+
+    With `unsure` those as well (and a `?`) of which nobody knows whether they were.
+    """
     if file is not None:
         for line in file.read_text().splitlines():
-            tenant, _, dedupe_key = line.partition("\t")
-            yield tenant, dedupe_key
+            tenant, dedupe_key, *mark = line.split("\t")
+            if unsure or not mark:
+                yield tenant, dedupe_key
 
 
 def main() -> int:
@@ -67,12 +73,16 @@ def main() -> int:
     parser.add_argument("--namespace", default="", help="SOMA_NAMESPACE of the relays")
     parser.add_argument("--acknowledged", type=Path, help="what writers saw committed")
     parser.add_argument("--aged", action="store_true", help="old rows have left the table")
+    parser.add_argument("--restored", action="store_true", help="the database went back in time")
     parser.add_argument("--json", action="store_true", help="print JSON only")
     options = parser.parse_args()
     dsn = os.environ.get("SOMA_POSTGRES_DSN", "")
     if not dsn:
         parser.error("set SOMA_POSTGRES_DSN to the outbox's database")
-    verdict = verify(options.bootstrap, options.namespace, dsn, options.acknowledged, options.aged)
+    verdict = verify(
+        options.bootstrap, options.namespace, dsn, options.acknowledged, options.aged,
+        options.restored,
+    )  # fmt: skip
     if not options.json:
         print(verdict.line())
     print(json.dumps(verdict.as_json()))

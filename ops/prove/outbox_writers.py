@@ -31,7 +31,9 @@ RECONNECT_S = 0.1
 # The database is away, or refuses for now. Outcomes of commits are then unknown, and needn't be.
 PASSING = (asyncpg.PostgresConnectionError, asyncpg.InterfaceError, OSError, TimeoutError,
            asyncpg.InternalClientError,  # a connection that broke in the middle of something
-           asyncpg.OperatorInterventionError, asyncpg.LockNotAvailableError)  # fmt: skip
+           asyncpg.OperatorInterventionError, asyncpg.LockNotAvailableError,
+           # The database is being restored.
+           asyncpg.InvalidCatalogNameError, asyncpg.ObjectNotInPrerequisiteStateError)  # fmt: skip
 KEYS = "CREATE TABLE IF NOT EXISTS prove_keys (key text PRIMARY KEY, version integer NOT NULL)"
 COUNT_UP = """
     INSERT INTO prove_keys VALUES ($1, 1)
@@ -118,7 +120,11 @@ class Writers:
             await transaction.rollback()
             self.counts["rolled back"] += 1
             return
-        await transaction.commit()
+        try:
+            await transaction.commit()
+        except BaseException:
+            self.noted.writelines(f"{tenant}\t{dedupe_key}\t?\n" for tenant, dedupe_key in added)
+            raise
         self.noted.writelines(f"{tenant}\t{dedupe_key}\n" for tenant, dedupe_key in added)
         self.counts["committed"] += len(added)
         self.counts["slow"] += slow

@@ -49,6 +49,21 @@ def test_killed_relays_and_servers_lose_double_and_reorder_nothing(
     assert report.writers["rolled back"] and report.writers["slow"], "the writers were too tame"
 
 
+@pytest.mark.timeout(240)
+def test_a_database_restored_under_writers_and_relays_loses_and_doubles_nothing(
+    new_home: Callable[[], Path], tmp_path: Path
+) -> None:
+    stack = Stack(new_home(), ephemeral=True, cache=SHARED, without=("valkey",))
+    strikes = Strikes(script=("backup", "kill", "restore", "kill"), pause=(0.3, 1.0))
+    try:
+        report = kill(Options(seed=12), strikes, stack, tmp_path)
+    finally:
+        stack.down()
+    assert report.clean, report.lines()
+    assert report.blows == {"backup": 1, "kill": 2, "restore": 1}
+    assert report.verdict["records"] > report.verdict["rows"] > 100, "some were restored away"
+
+
 async def filled(settings: Settings, count: int) -> list[dict[str, Any]]:
     """So many events in the table, taken off the queue by hand; as contents."""
     schema, wire, made = schema_of(settings.namespace), Wire(), []

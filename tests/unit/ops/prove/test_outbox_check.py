@@ -174,6 +174,18 @@ def test_rows_that_have_left_the_table_are_judged_by_what_was_acknowledged() -> 
     assert judge(left, whole, known[1:], aged=True).phantom == 1
 
 
+def test_after_a_restore_lost_rows_may_be_in_the_topic_once_and_the_others_must() -> None:
+    """The first ten rows are from before the backup; the restore took the next ten."""
+    table = rows()
+    known, left = [row.name for row in table], [*table[:10], *table[20:]]
+    sent = log([*table[:10], *table[10:15], *table[20:]])
+    found = judge(left, sent, known, restored=True)
+    assert not found.lost and not found.phantom and not found.forgotten and not found.inversions
+    assert judge(left, [*sent, sent[12]], known, restored=True).doubled == 1
+    assert judge(left, sent[1:], known, restored=True).lost == 1
+    assert judge(left, sent, known[:11], restored=True).phantom == 4
+
+
 @pytest.mark.parametrize("seed", range(20))
 def test_any_mixture_of_faults_is_counted(seed: int) -> None:
     """Lost and doubled at random: the counts are those of what was done."""
