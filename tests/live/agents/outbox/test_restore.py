@@ -3,6 +3,8 @@
 import asyncio
 import json
 import logging
+import urllib.error
+import urllib.request
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Any
@@ -27,6 +29,7 @@ from tests.live.agents.outbox.outbox import (
     sequences,
 )
 from tests.live.agents.outbox.restored import Database
+from tests.live.conftest import WorkerFactory
 from tests.live.helpers import environment, eventually, read
 from topics import codec, preflight
 from topics.broker import connect
@@ -221,6 +224,26 @@ def test_a_kafka_made_anew_is_noticed_and_gets_again_what_it_lost(database: Data
         assert reconcile(ready, "--since", "2020-01-01", "--resend")["resent"] == 5
         eventually(lambda: queued(ready) == 0, what="an empty queue")
     assert sequences(ready) == {("acme", "k"): list(range(7))}
+
+
+def test_a_worker_says_in_ready_what_is_stopped(database: Database, worker: WorkerFactory) -> None:
+    ready = database.settings
+    asked(ready, lambda c: c.execute("UPDATE outbox_batches SET n = 5 WHERE shard = 2"))
+    one = worker(ready, ready=False, SOMA_AGENTS="outbox")
+
+    def said() -> dict[str, Any]:
+        try:
+            with urllib.request.urlopen(one.url("/ready"), timeout=5.0) as answer:
+                return {"status": answer.status}
+        except urllib.error.HTTPError as answer:
+            return {"status": answer.code, **json.loads(answer.read())["partitions"]}
+        except OSError:
+            return {}
+
+    wanted = {"status": 503, **{f"outbox/{shard}": KAFKA for shard in range(SHARDS)}}
+    eventually(lambda: said() == wanted, 150.0, "the worker says that the outbox is stopped")
+    reconcile(ready)
+    eventually(lambda: said() == {"status": 200}, 60.0, "the worker is ready")
 
 
 def test_an_older_relays_receipt_is_obeyed_and_counting_begins(database: Database) -> None:
