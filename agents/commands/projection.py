@@ -7,13 +7,14 @@ from typing import Any, TypeVar
 
 import asyncpg
 import click
-from confluent_kafka import Consumer, KafkaException, TopicPartition
+from confluent_kafka import Consumer, KafkaException
 
 from agents.projections.declared import TOPICS
 from agents.settings import Settings, load
 from stores import projection_admin
 from stores.postgres import PostgresError, connected, schema_of
 from stores.projection_admin import NoProjectionError, Standing
+from topics.reading import span_of
 
 ANSWER_S = 5.0
 T = TypeVar("T")
@@ -128,12 +129,14 @@ def _asked(settings: Settings, work: Callable[[Any, str], Awaitable[T]]) -> T:
 def _ends(settings: Settings, found: list[Standing]) -> dict[tuple[str, int], int]:
     """(projection, partition) -> the end of its log; what the broker doesn't say is left out."""
     ends: dict[tuple[str, int], int] = {}
-    consumer = Consumer(settings.librdkafka(group_id=settings.prefix("projection.list")))
+    # What is behind an open transaction lacks too: the end of all, not of what can be read.
+    group, isolation = settings.prefix("projection.list"), "read_uncommitted"
+    consumer = Consumer(settings.librdkafka(group_id=group, isolation_level=isolation))
     try:
         for one in found:
             for partition in one.positions:
-                at = TopicPartition(settings.topic(TOPICS[one.name]), partition)
-                ends[one.name, partition] = consumer.get_watermark_offsets(at, timeout=ANSWER_S)[1]
+                at = settings.topic(TOPICS[one.name]), partition
+                ends[one.name, partition] = span_of(consumer, at, ANSWER_S)[1]
     except KafkaException as error:
         click.echo(f"The broker doesn't say how long the logs are: {error.args[0].str()}", err=True)
     finally:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import asyncpg
 import pytest
+from confluent_kafka import Producer
 from confluent_kafka.admin import AdminClient
 from prometheus_client import CollectorRegistry
 from pydantic import SecretStr
@@ -260,6 +261,14 @@ def test_rebuild_and_drop_while_it_runs(ready: Settings, run: Running) -> None:
     assert soma("projection", "rebuild", "frames", "--yes", env=env).returncode == 0
     eventually(all_there(ready))
     eventually(lambda: "lag 0" in soma("projection", "list", env=env).stdout)
+    other = Producer(ready.librdkafka(transactional_id=ready.prefix("other")))
+    other.init_transactions(30)
+    other.begin_transaction()
+    other.produce(ready.topic(TOPIC), b"open", partition=0)
+    assert other.flush(30) == 0
+    held = soma("projection", "list", env=env).stdout
+    assert "lag 1" in held and "lag 0" not in held, "what is behind an open transaction lacks"
+    other.abort_transaction(30)
     unasked = soma("projection", "drop", "nothing", env=env)  # on a closed standard input
     assert "There is no projection 'nothing'; there are:" in unasked.stderr
     wrong = soma("projection", "drop", "nothing", "--yes", env=env)
