@@ -31,6 +31,13 @@ POSTGRES = """
            (SELECT source FROM pg_settings WHERE name = 'default_transaction_read_only') AS source,
            pg_notification_queue_usage() AS queue
 """
+# What can't be looked at while other things aren't well.
+BEHIND = {
+    "topics": (("kafka",), ", since no broker answers"),
+    "open": (("kafka",), ", since no broker answers"),
+    "schema": (("postgres",), ", since no PostgreSQL answers"),
+    "outbox": (("topics", "schema"), " without topics and schema"),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,14 +97,13 @@ def examine(settings: Settings) -> list[Finding]:
             ("maven", lambda: executable("mvn", "Maven", "maven")),
         ]
         checks = programs + checks
-    found = {what: _examined(what, check) for what, check in checks}
-    if not found["kafka"].well:
-        for what in ("topics", "open"):
-            found[what] = Finding(what, False, "not looked at, since no broker answers")
-    if not found["postgres"].well:
-        found["schema"] = Finding("schema", False, "not looked at, since no PostgreSQL answers")
-    if not (found["topics"].well and found["schema"].well):
-        found["outbox"] = Finding("outbox", False, "not looked at without topics and schema")
+    found: dict[str, Finding] = {}
+    for what, check in checks:
+        needed, lacking = BEHIND.get(what, ((), ""))
+        if all(found[one].well for one in needed):
+            found[what] = _examined(what, check)
+        else:  # a silent server wouldn't answer this either, as slowly
+            found[what] = Finding(what, False, f"not looked at{lacking}")
     if (doors := _doors(settings)) is not None:
         found["api"] = doors
     return list(found.values())
