@@ -5,18 +5,18 @@ import sys
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 import click
 
 from agents.commands.reading import reading_options, told
+from agents.commands.segmenting import Job, figures_of, tell, write_metrics, write_pictures
 from agents.tools.output import until_interrupted
 
 if TYPE_CHECKING:
     from agents.tools.detecting import Boundary
-    from agents.tools.pictures import Panel
+    from agents.tools.labels import Moments
     from agents.tools.scores import Labels
     from agents.tools.seriesfile import Layout, Series
 
@@ -24,21 +24,6 @@ STANDARD_INPUT = "-"
 PROGRESS_S = 0.5  # between two lines of progress
 CHECK_POINTS = 4096  # points between two looks at the clock
 CHANGES_MAX = 1_000_000  # of a domain, for scores
-
-
-@dataclass
-class Job:
-    """What one run does, and what it has found."""
-
-    name: str
-    series: "Series"
-    settings: Mapping[str, str]
-    labels: Mapping[str, "Labels"]
-    panels: Sequence["Panel"]  # one per domain when a picture is wanted
-    size: int  # bytes, 0 when unknown
-    watched: bool  # progress on standard error
-    counts: list[int] = field(default_factory=list)  # boundaries per domain
-    changes: list[list[tuple[int, int]]] = field(default_factory=list)
 
 
 def setting_of(ctx: click.Context, param: click.Parameter, values: Any) -> dict[str, str]:
@@ -50,6 +35,19 @@ def setting_of(ctx: click.Context, param: click.Parameter, values: Any) -> dict[
             raise click.BadParameter(f"{text!r} isn't NAME=VALUE", ctx, param)
         found[name.strip()] = value.strip()
     return found
+
+
+def period_of(ctx: click.Context, param: click.Parameter, text: str | None) -> int | None:
+    """Points of a period; 0: none is taken out, None: it is chosen by the data."""
+    from agents.tools.season import LEAST, MOST
+
+    if text is None or text == "auto":
+        return 0 if text is None else None
+    if text.isascii() and text.isdigit() and LEAST <= int(text[:9]) <= MOST:
+        return int(text)
+    raise click.BadParameter(
+        f"{text[:40]!r} is neither auto nor a number of points from {LEAST} to {MOST:,}", ctx, param
+    )
 
 
 def picture(ctx: click.Context, param: click.Parameter, path: Path | None) -> Path | None:
@@ -112,9 +110,18 @@ def picture(ctx: click.Context, param: click.Parameter, path: Path | None) -> Pa
     help="A setting of the segmentation room; NAME@DOMAIN=VALUE for one domain.",
 )
 @click.option(
+    "--period",
+    callback=period_of,
+    metavar="N|auto",
+    help="Take out what comes back every N points (a day's load): a cycle alone is no change. Its "
+    "first 4 cycles are learned from and looked at late; auto: by the data, from the first week "
+    "(2,048 points without times).",
+)
+@click.option(
     "--labels",
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    help="Known changes: score what is found. One index a line, or the Turing dataset's JSON.",
+    help="Known changes: score what is found. One index or time a line (none: nothing changes), or "
+    "the Turing dataset's JSON.",
 )
 @click.option("--margin", type=click.IntRange(0), default=5, show_default=True, help="Of F1.")
 @click.option(
@@ -136,7 +143,7 @@ def picture(ctx: click.Context, param: click.Parameter, path: Path | None) -> Pa
 @click.option("--quiet", is_flag=True, help="Nothing on standard error but errors.")
 def segment(
     file: str, modes: Sequence[str], domains: tuple[str, ...], time_column: str, time_unit: str,
-    form: Any, given: Mapping[str, str],
+    form: Any, given: Mapping[str, str], period: int | None,
     labels: Path | None, margin: int, metrics: Path | None, plot: Path | None, show: bool,
     summary: bool, as_json: bool, quiet: bool, **reading: Any,
 ) -> None:  # fmt: skip
@@ -153,24 +160,28 @@ def segment(
       tail -f load.txt | soma segment -
       soma segment sensors.csv --domain pressure --mode bocpd --set bocpd_hazard=500
       soma segment well_log.json --labels annotations.json --show
+      soma segment load.csv --period auto
       soma segment FILE --json --summary
     """
+    from agents.tools.detecting import settings_of
     from agents.tools.seriesfile import Layout
 
     if metrics is not None and labels is None:
         raise click.UsageError("--metrics writes scores: it needs --labels")
     layout = Layout(form, time_column, domains, time_unit, told(reading))
     with ExitStack() as stack:
-        job = _job(_input(file, stack), file, layout, modes, given, labels, bool(plot or show))
+        stream = _input(file, stack)
+        job = _job(stream, file, layout, settings_of(modes, given), period, labels)
         job.watched = job.watched and not quiet
         with until_interrupted():
             _run(job)
-        figures = _figures(job, margin)
+        _finish(job)
+        figures = figures_of(job, margin)
         if not quiet:
-            _tell(job, figures)
+            tell(job, figures)
         if metrics is not None:
-            _metrics(job, figures, metrics)
-        _pictures(job, plot, show)
+            write_metrics(job, figures, metrics)
+        write_pictures(job, plot, show)
         if summary:
             click.echo(json.dumps({"summary": figures}))
 
@@ -187,11 +198,11 @@ def _input(file: str, stack: ExitStack) -> BinaryIO:
 
 
 def _job(
-    stream: BinaryIO, file: str, layout: "Layout", modes: Sequence[str],
-    given: Mapping[str, str], labels: Path | None, drawn: bool,
+    stream: BinaryIO, file: str, layout: "Layout", settings: Mapping[str, str],
+    period: int | None, labels: Path | None,
 ) -> Job:  # fmt: skip
-    from agents.tools.detecting import settings_of
-    from agents.tools.labels import read_labels, together
+    from agents.tools.clock import Clock
+    from agents.tools.detecting import Detector
     from agents.tools.pictures import Panel
     from agents.tools.seriesfile import open_series
     from agents.tools.source import TableError
@@ -201,45 +212,52 @@ def _job(
         series = open_series(stream, layout)
     except TableError as error:
         raise click.ClickException(f"{name}: {error}") from error
-    known: dict[str, Labels] = {}
-    if labels is not None:
-        names = [one for one in (series.name, Path(file).stem) if one]
-        try:
-            known = read_labels(labels, names, series.domains)
-        except TableError as error:
-            raise click.ClickException(f"{labels}: {error}") from error
-        except OSError as error:
-            raise click.ClickException(f"{labels} can't be read: {error.strerror}") from error
-    panels = [Panel(one, labels=together(known.get(one, {}))) for one in series.domains]
+    try:
+        detector = Detector(series.domains, settings, period, bool(series.time_column))
+    except ValueError as error:
+        raise click.ClickException(str(error)) from error
+    known, moments = _labels(labels, file, series)
     size = 0 if file == STANDARD_INPUT else Path(file).stat().st_size
+    panels = [Panel(one) for one in series.domains]
     return Job(
-        name, series, settings_of(modes, given), known, panels if drawn else [], size,
-        sys.stderr.isatty(),
+        name, series, detector, known, moments, Clock(), panels, size, sys.stderr.isatty()
     )  # fmt: skip
+
+
+def _labels(
+    path: Path | None, file: str, series: "Series"
+) -> tuple[Mapping[str, "Labels"], "Moments"]:
+    """Known changes by domain, as indices; and as times, which become indices as points come."""
+    from agents.tools.labels import Moments, read_labels
+    from agents.tools.source import TableError
+
+    if path is None:
+        return {}, Moments(())
+    names = [one for one in (series.name, Path(file).stem) if one]
+    try:
+        known, moments = read_labels(path, names, series.domains)
+    except TableError as error:
+        raise click.ClickException(f"{path}: {error}") from error
+    except OSError as error:
+        raise click.ClickException(f"{path} can't be read: {error.strerror}") from error
+    if moments.left and not series.time_column:
+        raise click.ClickException(f"{path} holds times, and {file} none (--time-column?)")
+    return known, moments
 
 
 def _run(job: Job) -> None:
     """Print every boundary as it is declared."""
-    from agents.tools.detecting import Detector
     from agents.tools.source import TableError
 
-    names = job.series.domains
-    several = len(names) > 1
-    job.counts, job.changes = [0] * len(names), [[] for _ in names]
-    try:
-        detector = Detector(names, job.settings)
-    except ValueError as error:
-        raise click.ClickException(str(error)) from error
     progress = _Progress(job)
     try:
         for point in job.series:
-            for found in detector.take(point):
+            job.moments.see(point.index, point.ts)
+            for found in job.detector.take(point):
                 progress.clear()
-                print(
-                    json.dumps(found.record(names[found.domain] if several else None)), flush=True
-                )
-                _note(job, found)
-            for panel, value in zip(job.panels, point.values, strict=False):
+                _found(job, found)
+            job.clock.push(point.ts)
+            for panel, value in zip(job.panels, point.values, strict=True):
                 panel.curve.push(value)
             if point.index % CHECK_POINTS == 0:
                 progress.show()
@@ -248,6 +266,23 @@ def _run(job: Job) -> None:
         raise click.ClickException(f"{job.name}, {error}") from error
     finally:
         progress.clear()
+
+
+def _finish(job: Job) -> None:
+    """The end: what waited for its season, and labels that lie behind it."""
+    points = job.series.seen.points
+    for found in job.detector.finish(points - 1):
+        _found(job, found)
+    if job.moments.left and job.series.seen.words:
+        raise click.ClickException("the labels are times, and those of the series aren't")
+    job.moments.finish(points)
+
+
+def _found(job: Job, found: "Boundary") -> None:
+    names = job.series.domains
+    domain = names[found.domain] if len(names) > 1 else None
+    print(json.dumps(found.record(domain)), flush=True)
+    _note(job, found)
 
 
 def _note(job: Job, found: "Boundary") -> None:
@@ -259,90 +294,7 @@ def _note(job: Job, found: "Boundary") -> None:
                 "they can't be scored. Leave --labels out, or ask for fewer (--set glr_bar=10)."
             )
         job.changes[found.domain].append((found.index, found.at))
-    if job.panels:
-        job.panels[found.domain].mark(found.index, found.at)
-
-
-def _figures(job: Job, margin: int) -> dict[str, Any]:
-    """What is known at the end, as JSON."""
-    from agents.tools.scores import score
-
-    seen = job.series.seen
-    figures: dict[str, dict[str, float | int | None]] = {}
-    for k, domain in enumerate(job.series.domains):
-        figures[domain] = {"boundaries": job.counts[k], "missing": seen.missing[k]}
-        if domain in job.labels and seen.points:
-            found = score(job.labels[domain], job.changes[k], seen.points, margin)
-            figures[domain] |= found.record()
-    return {
-        "points": seen.points,
-        "empty_lines": job.series.blank,
-        "comments": job.series.comments,
-        "waiting_line": job.series.waiting or None,
-        "backwards": seen.backwards,
-        "domains": figures,
-    }
-
-
-def _tell(job: Job, figures: Mapping[str, Any]) -> None:
-    """The end in words, on standard error; every oddity is named."""
-    from agents.tools.source import UNENDED
-
-    seen, domains = job.series.seen, figures["domains"]
-    total = sum(one["boundaries"] for one in domains.values())
-    text = (
-        f"{job.name}: {seen.points:,} point{'s' * (seen.points != 1)} of {', '.join(domains)}, "
-        f"{total:,} boundar{'y' if total == 1 else 'ies'}"
-    )
-    if job.series.time_column:
-        text += f"; time is {job.series.time_column!r}"
-        text += f" (in {job.series.unit})" if job.series.unit and not seen.words else ""
-    click.echo(text, err=True)
-    if seen.words:
-        click.echo("times are neither numbers nor ISO 8601: the law counts points", err=True)
-    for count, what in (
-        (sum(seen.missing), "missing values (the law passes over them)"),
-        (figures["empty_lines"], "empty lines passed over"),
-        (figures["comments"], "comments passed over"),
-        (seen.backwards, "points before the time of the point before them"),
-    ):
-        if count:
-            click.echo(f"{count:,} {what}", err=True)
-    if figures["waiting_line"]:
-        click.echo(f"line {figures['waiting_line']}: {UNENDED}", err=True)
-    for domain, one in domains.items():
-        if "f1" in one:
-            delay = one["delay_median"]
-            click.echo(
-                f"{domain}: F1 {one['f1']:.3f} (precision {one['precision']:.3f}, recall "
-                f"{one['recall']:.3f}), covering {one['covering']:.3f}, "
-                f"{one['false_boundaries']} false boundaries, median delay "
-                f"{'-' if delay is None else f'{delay:g}'}",
-                err=True,
-            )
-
-
-def _metrics(job: Job, figures: Mapping[str, Any], path: Path) -> None:
-    from agents.tools.textfile import write_figures
-
-    try:
-        write_figures(path, job.series.name or Path(job.name).stem, figures["domains"])
-    except OSError as error:
-        raise click.ClickException(f"{path} can't be written: {error.strerror}") from error
-
-
-def _pictures(job: Job, plot: Path | None, show: bool) -> None:
-    from agents.tools import pictures
-
-    try:
-        if plot is not None:
-            pictures.save_png(job.panels, plot)
-        if show:
-            click.echo(pictures.terminal(job.panels, sys.stderr.isatty()), err=True)
-    except pictures.NoPicturesError as error:
-        raise click.ClickException(str(error)) from error
-    except OSError as error:
-        raise click.ClickException(f"{plot} can't be written: {error.strerror}") from error
+    job.panels[found.domain].mark(found.index, found.at)
 
 
 class _Progress:

@@ -2,15 +2,18 @@
 
 import math
 from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from agents.segmentation.rule import RING
 from agents.segmentation.series import Series
+from agents.tools.season import Floats, Season, Value
 from agents.tools.seriesfile import Point
 
 OF_STREAMS = ("leader", "domains_max", "forget_after_s")  # settings that a series has no use for
+NO_PERIOD = 0
 MODES: Mapping[str, Mapping[str, str]] = {
     "glr": {"cpd": "glr"},
     "bocpd": {"cpd": "bocpd"},
@@ -49,8 +52,15 @@ def settings_of(modes: Sequence[str], given: Mapping[str, str]) -> dict[str, str
 class Detector:
     """One law per domain, fed point by point."""
 
-    def __init__(self, domains: Sequence[str], settings: Mapping[str, str]) -> None:
-        """`settings`: by name, or NAME@DOMAIN for one domain. Raises ValueError for a bad one."""
+    def __init__(
+        self, domains: Sequence[str], settings: Mapping[str, str],
+        period: int | None = NO_PERIOD, days: bool = False,
+    ) -> None:  # fmt: skip
+        """`settings`: by name, or NAME@DOMAIN for one domain. Raises ValueError for a bad one.
+
+        `period`: points after which a cycle comes again, which is taken out; None: chosen by the
+        data (`days`: times say how long a day is).
+        """
         common = {name: value for name, value in settings.items() if "@" not in name}
         own: dict[str, dict[str, str]] = {domain: {} for domain in domains}
         for name, value in settings.items():
@@ -63,15 +73,39 @@ class Detector:
                 raise ValueError(f"{name}: there is no domain {domain!r}: {', '.join(domains)}")
             if at:
                 own[domain][setting] = value
-        self._series = [Series(common | own[domain]) for domain in domains]
+        chosen = [common | own[domain] for domain in domains]
+        self._series = [Series(values) for values in chosen]
+        self.seasons = [
+            Season(period, partial(_count, values), days)
+            for values in chosen
+            if period != NO_PERIOD
+        ]
         # A boundary lies among the last RING values that aren't missing, however far back that is.
         self._times: list[deque[tuple[int, Any]]] = [deque(maxlen=RING) for _ in domains]
 
     def take(self, point: Point) -> Iterator[Boundary]:
         """The boundaries that this point shows, domain by domain; usually none."""
-        for k, (series, value) in enumerate(zip(self._series, point.values, strict=True)):
-            if not math.isnan(value):
-                self._times[k].append((point.index, point.time))
-            for one in series.push(value, point.ts):
-                time = next(time for index, time in self._times[k] if index == one.index)
-                yield Boundary(k, one.index, one.at, time, one.evidence, one.score)
+        for k, number in enumerate(point.values):
+            value = Value(point.index, point.time, point.ts, number)
+            values = self.seasons[k].push(value) if self.seasons else (value,)
+            yield from self._law(k, values, point.index)
+
+    def finish(self, last: int) -> Iterator[Boundary]:
+        """At the series' end: those that values show which waited for their season. `last`: index
+        of the last point.
+        """
+        for k, season in enumerate(self.seasons):
+            yield from self._law(k, season.finish(), last)
+
+    def _law(self, k: int, values: Iterable[Value], at: int) -> Iterator[Boundary]:
+        for place, time, ts, number in values:
+            if not math.isnan(number):
+                self._times[k].append((place, time))
+            for one in self._series[k].push(number, ts):
+                when = next(time for index, time in self._times[k] if index == one.index)
+                yield Boundary(k, one.index, at, when, one.evidence, one.score)
+
+
+def _count(settings: Mapping[str, str], values: Floats) -> int:
+    """How many changes the law declares."""
+    return len(Series(settings).extend(values))

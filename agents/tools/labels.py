@@ -1,6 +1,7 @@
-"""Where people saw changes: the Turing dataset's annotations, or one index a line."""
+"""Where people saw changes: the Turing dataset's annotations, or one index or time a line."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections import deque
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 
 from agents.tools import tcpd
@@ -8,23 +9,60 @@ from agents.tools.csvform import Told
 from agents.tools.scores import Labels
 from agents.tools.source import Source, TableError
 from agents.tools.table import strict
+from agents.tools.times import is_moment, micros, unit_of
 
 BYTES_MAX = 64 << 20
 ONE = "labels"  # the annotator of a plain list
 
 
-def read_labels(path: Path, series: Sequence[str], domains: Sequence[str]) -> dict[str, Labels]:
-    """The labels of each domain; a domain without any is left out.
+class Moments:
+    """Labels that are times: each becomes the index of the first point that isn't before it."""
+
+    def __init__(self, moments: Iterable[int]) -> None:
+        """`moments`: event times in microseconds."""
+        self._left = deque(sorted(moments))
+        self.places: list[int] = []
+
+    @property
+    def left(self) -> int:
+        """Labels later than all points so far."""
+        return len(self._left)
+
+    def see(self, index: int, ts: int) -> None:
+        """The next point."""
+        while self._left and self._left[0] <= ts:
+            self._left.popleft()
+            self.places.append(index)
+
+    def finish(self, points: int) -> int:
+        """Those behind the last point lie behind it; returns how many."""
+        late = len(self._left)
+        self.places += [points] * late
+        self._left.clear()
+        return late
+
+
+def read_labels(
+    path: Path, series: Sequence[str], domains: Sequence[str]
+) -> tuple[dict[str, Labels], Moments]:
+    """The labels of each domain (one without any is left out), and those that are times so far.
 
     In annotations a domain's own name counts first, then a name of the series (the first of
-    `series` that is there), which then labels every domain. Raises TableError, OSError.
+    `series` that is there), which then labels every domain. An empty file says that nothing ever
+    changed. Raises TableError, OSError.
     """
+    moments = Moments(())
+    if path.is_file() and not path.read_bytes()[:BYTES_MAX].strip(b"\xef\xbb\xbf \t\r\n"):
+        return {domain: {ONE: []} for domain in domains}, moments
     with path.open("rb") as stream:
         source = strict(stream, Told(final=True))  # labels are whole
         first = source.first()
         if not first.lstrip().startswith("{"):
-            places = _lines(source)
-            return {domain: {ONE: places} for domain in domains}
+            places, times = _lines(source)
+            if times:
+                moments = Moments(times)
+                places = moments.places
+            return {domain: {ONE: places} for domain in domains}, moments
         known: Mapping[str, Labels] = tcpd.annotations(tcpd.parsed(source.rest(BYTES_MAX)))
     common = next((known[name] for name in series if name in known), None)
     found = {domain: known.get(domain, common) for domain in domains}
@@ -32,7 +70,7 @@ def read_labels(path: Path, series: Sequence[str], domains: Sequence[str]) -> di
     if not labelled:
         names = ", ".join(sorted(known)[:8]) + (", …" if len(known) > 8 else "")
         raise TableError(f"no annotations of {' or '.join([*series, *domains])}; there are {names}")
-    return labelled
+    return labelled, moments
 
 
 def together(labels: Mapping[str, Collection[int]]) -> list[int]:
@@ -40,13 +78,24 @@ def together(labels: Mapping[str, Collection[int]]) -> list[int]:
     return sorted(set().union(*labels.values()))
 
 
-def _lines(source: Source) -> list[int]:
-    places = []
+def _lines(source: Source) -> tuple[list[int], list[int]]:
+    """(indices, times): one of the lists is empty. Numbers that lie in 2000 to 2100 are times."""
+    places: list[int] = []
+    times: list[int] = []
     for line in source:
         text = line.strip()
         if not text:
             continue
-        if not (text.isascii() and text.isdigit() and len(text) < 19):
-            raise TableError(f"{text[:40]!r} isn't an index (0, 1, 2, …)", source.line)
-        places.append(int(text))
-    return places
+        unit = unit_of(text)
+        if unit or is_moment(text):
+            try:
+                times.append(micros(text, unit or "s"))
+            except ValueError as error:
+                raise TableError(str(error), source.line) from None
+        elif text.isascii() and text.isdigit() and len(text) < 19:
+            places.append(int(text))
+        else:
+            raise TableError(f"{text[:40]!r} isn't an index (0, 1, 2, …), nor a time", source.line)
+        if places and times:
+            raise TableError(f"{text[:40]!r}: some labels are indices, others times", source.line)
+    return places, times

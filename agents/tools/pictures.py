@@ -1,6 +1,7 @@
 """Pictures of series with their boundaries and labels: PNG (matplotlib) and terminal (plotext)."""
 
 import errno
+import importlib
 import importlib.util
 import math
 import os
@@ -8,6 +9,7 @@ import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -21,6 +23,27 @@ BOUNDARY, LABEL, CURVE = "#d1495b", "#3a7d44", "#1b6ca8"
 
 class NoPicturesError(Exception):
     """The library that draws isn't installed; the text names it."""
+
+
+def _dates() -> Any:
+    return importlib.import_module("matplotlib.dates")
+
+
+@dataclass(frozen=True)
+class Axis:
+    """Times of points, for the axis below: `at[k]` of index `x[k]`, and those between them."""
+
+    label: str
+    x: Floats
+    at: Floats  # seconds since 1970 where `dated`, else in the label's unit
+    dated: bool
+
+    def place(self, index: Any) -> Floats:
+        """Where points lie on the axis."""
+        found = np.interp(index, self.x, self.at)
+        if not self.dated:
+            return np.asarray(found)
+        return np.asarray(_dates().date2num((found * 1e6).astype("datetime64[us]")))
 
 
 @dataclass
@@ -63,8 +86,8 @@ def check_png(path: Path) -> None:
         raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
 
 
-def save_png(panels: Sequence[Panel], path: Path) -> None:
-    """Write the panels (the first PANELS_MAX) one below the other as PNG.
+def save_png(panels: Sequence[Panel], path: Path, axis: Axis | None = None) -> None:
+    """Write the panels (the first PANELS_MAX) one below the other as PNG; without axis by index.
 
     Raises NoPicturesError without matplotlib, OSError when the file can't be written.
     """
@@ -78,21 +101,36 @@ def save_png(panels: Sequence[Panel], path: Path) -> None:
     FigureCanvasAgg(figure)
     for axes, panel in zip(figure.subplots(len(shown), 1, squeeze=False)[:, 0], shown, strict=True):
         x, low, high, mean = panel.curve.curves()
+        place = axis.place if axis is not None else np.asarray
+        x = place(x)
         both, unit = _drawable(np.stack([low, high, mean]))
         if panel.curve.width > 1:
             axes.fill_between(x, both[0], both[1], color=CURVE, alpha=0.25, linewidth=0)
         axes.plot(x, both[2], color=CURVE, linewidth=0.9, marker="." if len(x) < 60 else None)
         for k, label in enumerate(panel.labels):
-            axes.axvline(label, color=LABEL, linestyle=":", label=None if k else "labelled")
+            axes.axvline(place(label), color=LABEL, linestyle=":", label=None if k else "labelled")
         for k, (index, at) in enumerate(panel.boundaries):
-            axes.axvline(index, color=BOUNDARY, linewidth=1, label=None if k else "found")
-            axes.axvspan(index, at, color=BOUNDARY, alpha=0.12, linewidth=0)
+            axes.axvline(place(index), color=BOUNDARY, linewidth=1, label=None if k else "found")
+            axes.axvspan(place(index), place(at), color=BOUNDARY, alpha=0.12, linewidth=0)
         if panel.labels or panel.boundaries:
             axes.legend(loc="upper left", fontsize="small")
         axes.set_title(panel.title, fontsize="medium", loc="left", parse_math=False)
         axes.set_ylabel(f"value{unit}")
-    axes.set_xlabel("index (the shade behind a boundary lasts until it was declared)")
+    _label(figure.axes, axis)
     figure.savefig(path, format="png")
+
+
+def _label(all_axes: Sequence[Any], axis: Axis | None) -> None:
+    """Dates where times are such; the last panel says what the axis is."""
+    if axis is not None and axis.dated:
+        for axes in all_axes:
+            locator = _dates().AutoDateLocator()
+            axes.xaxis.set_major_locator(locator)
+            axes.xaxis.set_major_formatter(_dates().ConciseDateFormatter(locator))
+    name = "index" if axis is None else axis.label
+    all_axes[-1].set_xlabel(
+        f"{name} (the shade behind a boundary lasts until it was declared)", parse_math=False
+    )
 
 
 def terminal(panels: Sequence[Panel], colour: bool) -> str:

@@ -1,8 +1,10 @@
 """`soma segment`: what it prints, and what it says of bad input."""
 
+import io
 import json
 import subprocess
 import sys
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +13,8 @@ import pytest
 from click.testing import CliRunner, Result
 
 from agents.cli import main
+from agents.tools.clock import Clock
+from agents.tools.seriesfile import open_series
 
 pytestmark = pytest.mark.kernel
 NOISE = np.random.default_rng(1).normal(size=400)
@@ -92,6 +96,82 @@ def test_labels_are_scored(tmp_path: Path) -> None:
     assert figures["covering"] > 0.98
     assert 4 <= figures["delay_median"] <= 12
     assert "F1 1.000" in done.stderr
+
+
+def timed(values: Any, step_s: int = 3600) -> str:
+    """Values with their times, hour by hour."""
+    start = datetime(2026, 1, 1, tzinfo=UTC)
+    times = [start + timedelta(seconds=step_s * k) for k in range(len(values))]
+    return "time,load\n" + lines([f"{time:%Y-%m-%dT%H:%M:%SZ}" for time in times], values)
+
+
+def test_labels_may_be_times_and_an_empty_file_is_a_quiet_series(tmp_path: Path) -> None:
+    file, labels = tmp_path / "load.csv", tmp_path / "labels.txt"
+    file.write_text(timed(STEP))
+    labels.write_text("2026-01-09T08:00:00Z\n")  # hour 200
+    *_, last = printed(soma(file, "--labels", labels, "--summary"))
+    scored = last["summary"]["domains"]["load"]
+    assert (scored["f1"], scored["false_boundaries"]) == (1.0, 0)
+    labels.write_text("2027-01-01\n")
+    *_, last = printed(soma(file, "--labels", labels, "--summary"))
+    scored = last["summary"]["domains"]["load"]
+    assert (scored["recall"], scored["false_boundaries"]) == (0.5, 1)
+    labels.write_text("")
+    *_, last = printed(soma(file, "--labels", labels, "--summary"))
+    scored = last["summary"]["domains"]["load"]
+    assert (scored["precision"], scored["recall"], scored["false_boundaries"]) == (0.5, 1.0, 1)
+    plain = tmp_path / "plain.txt"
+    plain.write_text(lines(STEP))
+    labels.write_text("2026-01-09\n")
+    refused = soma(plain, "--labels", labels)
+    assert refused.exit_code == 1 and "holds times, and" in refused.output
+
+
+def test_a_daily_cycle_alone_is_no_change_with_period(tmp_path: Path) -> None:
+    t = np.arange(24 * 30)
+    daily = 10.0 * np.sin(2 * np.pi * t / 24) + np.random.default_rng(3).normal(size=len(t))
+    file = tmp_path / "load.csv"
+    file.write_text(timed(daily))
+    assert len(printed(soma(file))) >= 1
+    for words in (["--period", "auto"], ["--period", "24"]):
+        done = soma(file, *words, "--summary")
+        assert [*printed(done)[0]] == ["summary"]
+        assert printed(done)[0]["summary"]["domains"]["load"]["period"] == 24
+        assert "load: a period of 24 points is taken out" in done.stderr
+    file.write_text(timed(daily + 4.0 * (t >= 500)))
+    (one,) = printed(soma(file, "--period", "24"))
+    assert abs(one["index"] - 500) <= 3 and one["at"] < 515
+    assert one["time"].startswith("2026-01-21T")
+    short = soma("-", "--period", "300", stdin=lines(STEP).encode())
+    assert "no period is taken out" in short.stderr
+    assert [abs(found["index"] - 200) <= 2 for found in printed(short)] == [True]
+    for wrong in ("3", "x", "1000000", "-5"):
+        refused = soma(file, f"--period={wrong}")
+        assert refused.exit_code == 2 and "neither auto nor a number" in refused.output
+
+
+def test_a_pictures_axis_is_time_where_the_file_has_times(tmp_path: Path) -> None:
+    def axis(text: str) -> Any:
+        series = open_series(io.BytesIO(text.encode()))
+        clock = Clock()
+        for point in series:
+            clock.push(point.ts)
+        return clock.axis(series)
+
+    dated = axis(timed(STEP))
+    assert (dated.label, dated.dated) == ("time, UTC", True)
+    day = float(dated.place(24) - dated.place(0))
+    assert day == pytest.approx(1.0) and float(dated.place(0)) == pytest.approx(20_454.0)
+    assert axis("time,x\n" + lines(range(1_767_225_600, 1_767_225_700), range(100))).dated
+    counted = axis("second,x\n" + lines(range(0, 200, 2), range(100)))
+    assert (counted.label, counted.dated, float(counted.place(50))) == ("second (s)", False, 100.0)
+    assert axis(lines(STEP)) is None
+    assert axis("day,x\n" + lines(["monday", "tuesday"] * 20, range(40))) is None
+    assert axis("time,x\n" + lines([5, 4, 3, 2], range(4))) is None
+    file, picture = tmp_path / "load.csv", tmp_path / "load.png"
+    file.write_text(timed(STEP))
+    assert soma(file, "--plot", picture).exit_code == 0
+    assert picture.read_bytes().startswith(b"\x89PNG")
 
 
 def test_pictures(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from pathlib import Path
 import pytest
 
 from agents.tools.labels import read_labels, together
+from agents.tools.scores import score
 from agents.tools.source import TableError
 from agents.tools.tcpd import folder
 
@@ -17,23 +18,48 @@ def written(path: Path, text: str) -> Path:
 
 def test_annotations_of_the_series_or_of_the_domain(tmp_path: Path) -> None:
     path = written(tmp_path / "a.json", json.dumps(KNOWN, indent=1))
-    found = read_labels(path, ["nobody", "s"], ["a", "b"])
+    found, _ = read_labels(path, ["nobody", "s"], ["a", "b"])
     assert found == {"a": KNOWN["s"], "b": KNOWN["b"]}
     assert together(found["a"]) == [3, 4, 9]
-    assert read_labels(path, [], ["a", "b"]) == {"b": KNOWN["b"]}
+    assert read_labels(path, [], ["a", "b"])[0] == {"b": KNOWN["b"]}
     with pytest.raises(TableError, match="no annotations of x or a; there are b, s"):
         read_labels(path, ["x"], ["a"])
 
 
 def test_a_list_labels_every_domain(tmp_path: Path) -> None:
     path = written(tmp_path / "a.txt", "\ufeff3\r\n\r\n20")  # the last one needs no line end
-    assert read_labels(path, ["s"], ["a", "b"]) == {key: {"labels": [3, 20]} for key in "ab"}
+    found, moments = read_labels(path, ["s"], ["a", "b"])
+    assert found == {key: {"labels": [3, 20]} for key in "ab"} and not moments.left
+
+
+@pytest.mark.parametrize("text", ["", "\n \n", "\ufeff"])
+def test_an_empty_file_says_that_nothing_ever_changed(tmp_path: Path, text: str) -> None:
+    found, _ = read_labels(written(tmp_path / "a.txt", text), ["s"], ["a"])
+    assert found == {"a": {"labels": []}}
+    quiet, noisy = (score(found["a"], changes, 100) for changes in ([], [(50, 55)]))
+    assert (quiet.f1, quiet.covering, quiet.false_boundaries) == (1.0, 1.0, 0)
+    assert (noisy.precision, noisy.recall, noisy.covering) == (0.5, 1.0, 0.5)
+
+
+@pytest.mark.parametrize(
+    "text", ["2026-01-01T00:00:20Z\n2026-01-01T00:00:05\n", "1767225620\n1767225605\n"]
+)
+def test_labels_may_be_times(tmp_path: Path, text: str) -> None:
+    """Each is the first point not before it; those behind the last lie behind it."""
+    found, moments = read_labels(written(tmp_path / "a.txt", text), ["s"], ["a"])
+    assert (found, moments.left) == ({"a": {"labels": []}}, 2)
+    for index in range(5):
+        moments.see(index, (1_767_225_600 + 2 * index) * 1_000_000)
+    assert (found, moments.left) == ({"a": {"labels": [3]}}, 1)
+    assert moments.finish(5) == 1
+    assert found == {"a": {"labels": [3, 5]}}
 
 
 @pytest.mark.parametrize(
     ("text", "says"),
     [
-        ("", "empty"),
+        ("3\n2026-01-01\n", "line 2: '2026-01-01': some labels are indices, others times"),
+        ("2026-13-01\n", "line 1"),
         ("3\nx\n", "line 2: 'x' isn't an index"),
         ("3.5\n", "isn't an index"),
         ("-3\n", "isn't an index"),
