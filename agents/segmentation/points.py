@@ -6,7 +6,7 @@ each counted as at most REACH spreads from the mean, and as four times as many f
 that lies further: a real change of scale gets through in a few points. A point is wild when more
 than half of those around it lie more than WILD usual steps below it, or above it: glitches of one
 or two points are wild, a new level isn't. The steps to and from wild points stay out of glr's sums
-once no change can lie there any more; until then a point counts as at most YET times as far.
+once no change can lie there any more; until then only those YET times as wild are passed over.
 """
 
 import math
@@ -14,7 +14,7 @@ import math
 from agents.segmentation.rule import RING, Bank, S, insert, kernel, median, remove, window
 
 WILD = 30.0  # usual steps; in a series where most stand still: spreads
-YET = 10.0  # times WILD: how far a wild point counts while a change may lie at it yet
+YET = 10.0  # times WILD: so far a point is passed over also while a change may lie at it yet
 AROUND = 2  # points before and after one, that it is compared with
 REACH = 8.0  # spreads
 MEMORY = 1000  # points, about, that the spread is of
@@ -191,13 +191,11 @@ def strange(b: Bank, r: int, point: int, far: float) -> bool:
 
 @kernel
 def tame(b: Bank, r: int, point: int, far: float) -> float:
-    """The value of a point of glr's segment; of a wild one as far as it counts."""
-    x = b.value[r, point % RING]
+    """The value of a point of glr's segment; of a wild one the median of those around it."""
     if not wild(b, r, point, far):
-        return float(x)
+        return float(b.value[r, point % RING])
     first, last = around(b, r, point)
-    centre = middle(b, r, first, last - first + 1)
-    return centre + within(x - centre, far)
+    return middle(b, r, first, last - first + 1)
 
 
 @kernel

@@ -21,7 +21,7 @@ SPREAD = 1000  # points that the running mean and spread remember
 NORMAL = 0.674489750196082 * math.sqrt(2.0)  # median |step| of unit white noise
 WIDE = 1e3  # steps that the spread counts at most
 WILD = 30.0  # median steps (of a series that stands still: spreads) from most points around
-YET = 10.0  # times that: as far counts a wild point that a change may lie at yet
+YET = 10.0  # times that: wild also where a change may lie yet
 AROUND = 2  # points on each side that one is compared with
 NEAR = 1e-9  # decisions nearer to their threshold than this are ties
 
@@ -202,8 +202,7 @@ class Glr:
         for at in range(first, seen):
             now = values[at]
             if not calm and points.is_wild(at, self.start, far):
-                middle = float(np.median(points.around(at, self.start)))
-                now = middle + min(far, max(-far, now - middle))
+                now = float(np.median(points.around(at, self.start)))
             leap = at == self.start and at > 0 and abs(values[at] - values[at - 1]) > far
             self._sum(at, before, now, at == 0 or leap)
             before = now

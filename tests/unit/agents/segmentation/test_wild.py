@@ -202,3 +202,15 @@ def test_a_row_of_v1_that_cannot_be_is_refused_by_name() -> None:
         Loader(PLAN, 0, Run(PLAN).fold).load(
             [key], [codec.encode("segmentation_state", bad, 1)], np.zeros(1, np.uint8)
         )
+
+
+@pytest.mark.parametrize("size", [1e3, 1e6, 1e200])
+def test_a_glitch_is_no_change_and_hides_none_that_comes_right_after(size: float) -> None:
+    false = 0
+    for seed in range(20):
+        x = np.random.default_rng(seed).normal(size=1000)
+        x[500] = size
+        false += len(Series().extend(x))
+        x[510:] += 3.0
+        assert any(abs(one.index - 510) <= 5 and one.at <= 530 for one in Series().extend(x)), seed
+    assert false <= 1
