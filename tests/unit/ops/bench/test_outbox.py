@@ -33,13 +33,17 @@ def test_rates_are_of_what_was_counted() -> None:
 
 def test_a_report_has_every_part() -> None:
     found = outbox.Result(
-        drained={"avro": [drained(101_000, 2.0), drained(101_000, 1.0)]},
+        drained={
+            "avro": [drained(101_000, 2.0), drained(101_000, 1.0)],
+            "json": [drained(91_000, 1.0)],
+        },
         peers={"one": [500.0], "batched": [10_000.0, 20_000.0]},
         inserted_per_s=21_000.0, beside=drained(50_000, 2.0),
         latency_ms=[5.0] * 99 + [45.0], idle_percent=1.25, postgres="fsync off",
     )  # fmt: skip
     text = outbox.report(outbox.Plan(), found).markdown("a machine")
     assert "75,000 (50,000 - 100,000)" in text
+    assert "| 90,000 | ≥ 80,000 |" in text
     assert "500; this relay 150.0 ×" in text and "this relay 5.0 ×" in text
     assert "| commit to consumer, p50 (ms) | 5.0 |" in text
     assert "idle relay, % of a core | 1.2" in text and "fsync off" in text
