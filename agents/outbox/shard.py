@@ -32,7 +32,9 @@ BYTES_WANTED = 8 << 20  # of a batch, as PostgreSQL sends it; limited by what ro
 BYTES_MAX = 64 << 20
 BUSY_ROWS = 100  # from here on writers needn't notify
 # A transaction costs as much as a hundred rows or more: where rows come quickly the next batch
-# waits until there are more of them. A few rows wait for nothing.
+# waits until there are more of them. A few rows wait for the broker only (`unready_s`): sooner,
+# with refusals asked again after 4 ms instead of aiokafka's 20, there are more and smaller ones
+# (after 5 ms instead of 15, on a busy machine: p99 from commit to consumer 118-124 ms, not 52-99).
 GATHER_S_ROW = 0.0003
 GATHER_S_MAX = 0.06
 SLOW_S = 0.02
