@@ -121,7 +121,12 @@ class Loader:
             raise UnknownVersion(
                 f"{self._plan.state}/{self._partition}: row {keys[int(bad[0])]!r} has {why}"
             )
-        self._fold.load(self.columns, 0, n, buf, at[:n], size[:n], gone)
+        try:
+            self._fold.load(self.columns, 0, n, buf, at[:n], size[:n], gone)
+        except ValueError as error:
+            raise UnknownVersion(
+                f"{self._plan.state}/{self._partition}: {error} (a newer version wrote it?)"
+            ) from error
         self.rows += n
 
 

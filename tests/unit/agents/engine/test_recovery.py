@@ -80,6 +80,21 @@ def test_a_row_that_cannot_be_read_stops_with_its_key(processor: Processor) -> N
 
 
 @each
+def test_a_row_whose_settings_are_a_newer_version_s_stops_the_partition(
+    processor: Processor,
+) -> None:
+    """It decodes, for settings are a map; what it says can't be obeyed here, nor passed by."""
+    plan = plan_of(processor)
+    key, value = next(iter(lived(plan).rows().items()))
+    name, row = codec.decode(value)
+    assert "settings" in row
+    value = codec.encode(name, row | {"settings": {"from_the_future": 1.0}})
+    tenant = key.partition(b"\x1f")[0]  # whose row has the settings, where domains have rows too
+    with pytest.raises(UnknownVersion, match=rf"{plan.state}/0: .*newer version wrote it"):
+        load(plan, [(tenant, value)])
+
+
+@each
 def test_epochs_are_kept_apart_by_processor_and_partition(processor: Processor) -> None:
     plan = plan_of(processor)
     assert epoch_key(plan, 3) == f"{processor.name}/3".encode()
