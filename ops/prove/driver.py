@@ -3,7 +3,10 @@
     python -m ops.prove.driver --kills 20 --seed 7
 
 Starts a stack of its own, unless `--bootstrap` names a broker (then only workers are struck).
-Exit status 0 means that the verifier found nothing.
+Exit status 0 means that the verifier found nothing. Broker blows on a busy machine, ten times:
+
+    python -m ops.prove.driver --script broker9,broker --rounds 4 --pause 0.2,4 --down 0.5,8 \
+        --rate 1500 --busy 2 --runs 10
 """
 
 import argparse
@@ -31,6 +34,7 @@ from ops.stack import Stack
 PARTITIONS = 4
 SESSION_TIMEOUT_S = 6.0
 DRAIN_TIMEOUT_S = 180.0
+BUSY = "while True: pass"
 ROOMS = "predictors,integrator,segmentation"
 STAGES = (("predictors", OBSERVATIONS), ("integrator", UPDATES), ("segmentation", FRAMES))
 
@@ -48,6 +52,7 @@ class Options:
     pause: tuple[float, float] = (2.0, 9.0)  # between two blows
     down: tuple[float, float] = (0.0, 6.0)  # how long a stopped broker stays away
     script: tuple[str, ...] = ()  # these blows in this order, instead of `kills` random ones
+    busy: int = 0  # processes beside it that do nothing but compute
 
     def sequence(self) -> list[str]:
         """The blows to deal."""
@@ -68,8 +73,13 @@ class Report:
 
     @property
     def clean(self) -> bool:
-        """Drained, every worker ended well, and the verifier found nothing."""
+        """Drained, and the verifier found nothing."""
         return not self.behind and bool(self.verdict.get("clean"))
+
+    @property
+    def stood(self) -> bool:
+        """Clean, and no worker ended by itself: what a broker's blows alone must leave."""
+        return self.clean and not self.exits
 
 
 def worker_env(bootstrap: str, namespace: str, home: Path) -> dict[str, str]:
@@ -105,6 +115,7 @@ def run(options: Options, bootstrap: str, broker: Server | None, folder: Path) -
     fleet.enlist(options.workers, ROOMS)
     report = Report()
     drain = Drain(bootstrap, namespace, STAGES, wire)
+    loops = [subprocess.Popen([sys.executable, "-c", BUSY]) for _ in range(options.busy)]
     try:
         _strike(options, bootstrap, namespace, wire, fleet, broker, report, drain)
         if not drain.wait(DRAIN_TIMEOUT_S, fleet.tend):
@@ -114,6 +125,9 @@ def run(options: Options, bootstrap: str, broker: Server | None, folder: Path) -
     finally:
         drain.close()
         fleet.close()
+        for loop in loops:
+            loop.kill()
+            loop.wait()
     report.verdict = call_verifier(bootstrap, namespace)
     report.seconds = round(time.monotonic() - started, 1)
     return report
@@ -138,7 +152,7 @@ def _strike(
         if waverer is not None and chance.random() < 0.05:
             waverer.step()
         if not began:
-            began = drain.begun()
+            began = drain.begun() and fleet.at_work()
             due = time.monotonic() + options.pause[0]
         elif left and time.monotonic() >= due:
             blows.deal(left.pop(0))
@@ -195,19 +209,34 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--events-min", type=int, default=20_000, help="publish at least so many")
     parser.add_argument("--workers", type=int, default=2, help="workers beside the guests")
     parser.add_argument("--blows", default="", help=f"which, of {','.join(KINDS)}; default all")
+    parser.add_argument("--script", default="", help="these blows in this order, not by chance")
+    parser.add_argument("--rounds", type=int, default=1, help="how often to go through the script")
+    parser.add_argument("--pause", type=_span, default=(2.0, 9.0), help="s between blows: MIN,MAX")
+    parser.add_argument(
+        "--down", type=_span, default=(0.0, 6.0), help="s of a broker away: MIN,MAX"
+    )
+    parser.add_argument("--busy", type=int, default=0, help="processes that keep the machine busy")
+    parser.add_argument("--runs", type=int, default=1, help="how often, with the seeds that follow")
     parser.add_argument("--bootstrap", default="", help="use this broker, and never strike it")
     parser.add_argument("--logs", type=Path, help="keep the workers' logs in this folder")
     parser.add_argument("--json", action="store_true", help="print JSON only")
     return parser.parse_args(arguments)
 
 
-def prove(given: argparse.Namespace, folder: Path) -> Report:
+def _span(text: str) -> tuple[float, float]:
+    least, _, most = text.partition(",")
+    return float(least), float(most or least)
+
+
+def prove(given: argparse.Namespace, seed: int, folder: Path) -> Report:
     """Run on the broker given, or on a stack of its own that goes afterwards."""
     kinds = tuple(given.blows.split(",")) if given.blows else KINDS
     if given.bootstrap and not given.blows:
         kinds = tuple(kind for kind in KINDS if not kind.startswith("broker"))
+    script = tuple(given.script.split(",")) * given.rounds if given.script else ()
     options = Options(
-        given.kills, given.seed, given.rate, given.events_min, given.workers, kinds
+        given.kills, seed, given.rate, given.events_min, given.workers, kinds,
+        given.pause, given.down, script, given.busy,
     )  # fmt: skip
     if given.bootstrap:
         return run(options, given.bootstrap, None, folder)
@@ -227,20 +256,28 @@ def near_ties(verdict: Mapping[str, Any]) -> str:
 
 
 def main() -> int:
-    """Prove, and print what came of it."""
+    """Prove, and print what came of each run."""
     given = parse()
+    well = True
     with tempfile.TemporaryDirectory(prefix="soma-prove-") as scratch:
-        folder = given.logs or Path(scratch)
-        folder.mkdir(parents=True, exist_ok=True)
-        report = prove(given, folder)
+        for number in range(given.runs):
+            folder = (given.logs or Path(scratch)) / (f"run-{number}" if given.runs > 1 else "")
+            folder.mkdir(parents=True, exist_ok=True)
+            report = prove(given, given.seed + number, folder)
+            well = well and (report.stood if given.script else report.clean)
+            tell(report, given.json)
+    return 0 if well else 1
+
+
+def tell(report: Report, json_only: bool) -> None:
+    """Print a report: some lines for people, one of JSON."""
     verdict = report.verdict
-    if not given.json:
+    if not json_only:
         kinds = ("lost", "doubled", "out_of_order", "wrong")
         print(" ".join(f"{kind} {verdict.get(kind, '?')}" for kind in kinds))
         print(near_ties(verdict))
         print(f"sent {report.sent} in {report.seconds} s, blows {report.blows}")
-    print(json.dumps(asdict(report) | {"clean": report.clean}))
-    return 0 if report.clean else 1
+    print(json.dumps(asdict(report) | {"clean": report.clean, "stood": report.stood}), flush=True)
 
 
 if __name__ == "__main__":

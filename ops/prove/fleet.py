@@ -72,6 +72,11 @@ class Fleet:
                 self._note(worker, worker.process.returncode)
         self.guests = [worker for worker in self.guests if worker.process.poll() is None]
 
+    def at_work(self) -> bool:
+        """Whether all of the crew have recovered a partition: what starts needs its servers."""
+        logs = [self.folder / f"{worker.name}.log" for worker in self.crew]
+        return all("recovered processor=" in log.read_text(errors="replace") for log in logs)
+
     def kill(self, worker: Worker) -> None:
         """SIGKILL and, for crew, an immediate restart."""
         worker.process.kill()
