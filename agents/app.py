@@ -149,6 +149,7 @@ def build(settings: Settings) -> faust.App:
         datadir=str(scratch),
     )
     app.transport = BatchTransport(app.conf.broker_consumer, app)
+    BatchConsumer.answer_s = settings.answer_timeout_s
     return app
 
 

@@ -243,6 +243,9 @@ class Settings(BaseSettings):
     session_timeout_s: Positive = 10.0
     heartbeat_s: Positive = 2.0
     rebalance_timeout_s: Positive = 20.0
+    answer_timeout_s: Annotated[float, Field(ge=1.0, le=60.0)] = 15.0  # one answer of the broker
+    commit_timeout_s: Annotated[float, Field(ge=1.0, le=55.0)] = 30.0  # one transaction
+    stalled_after_s: Annotated[float, Field(ge=1.0, le=3600.0)] = 30.0  # without a commit
     fetch_bytes: Annotated[int, Field(ge=65_536, le=64 << 20)] = 1 << 20
     batch_records_max: Annotated[int, Field(ge=1, le=1_000_000)] = 40_000
     batch_unpacked_bytes_max: Annotated[int, Field(ge=2 << 20, le=1 << 30)] = 64 << 20
@@ -421,7 +424,11 @@ class Settings(BaseSettings):
         Quiet by default (`log_level` 0): librdkafka writes to stderr what the client's own errors
         say again. Pass a `logger` and another `log_level` where its log is wanted.
         """
-        quiet: dict[str, Any] = {"bootstrap.servers": self.bootstrap(), "log_level": 0}
+        quiet: dict[str, Any] = {
+            "bootstrap.servers": self.bootstrap(),
+            "log_level": 0,
+            "socket.timeout.ms": int(self.answer_timeout_s * 1000),
+        }
         given = {_property(name): value for name, value in more.items()}
         return quiet | self.kafka_properties | given
 

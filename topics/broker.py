@@ -72,9 +72,11 @@ def look(admin: AdminClient, names: Iterable[str]) -> dict[str, Found]:
     }
 
 
-def topic_ids(admin: AdminClient, names: Iterable[str]) -> dict[str, str]:
+def topic_ids(
+    admin: AdminClient, names: Iterable[str], timeout_s: float = TIMEOUT_S
+) -> dict[str, str]:
     """Kafka's id, 32 hex digits, of each topic that exists (names as on the broker)."""
-    described = _describe(admin, list(names))
+    described = _describe(admin, list(names), timeout_s)
     return {name: hex_id(topic.topic_id) for name, topic in described.items()}
 
 
@@ -115,10 +117,10 @@ def wait_for(admin: AdminClient, names: Iterable[str]) -> None:
         time.sleep(0.05)
 
 
-def _describe(admin: AdminClient, names: list[str]) -> dict[str, Any]:
+def _describe(admin: AdminClient, names: list[str], timeout_s: float = TIMEOUT_S) -> dict[str, Any]:
     if not names:
         return {}
-    asked = admin.describe_topics(TopicCollection(names), request_timeout=TIMEOUT_S)
+    asked = admin.describe_topics(TopicCollection(names), request_timeout=timeout_s)
     answers = {name: _answer(future, f"about {name}") for name, future in asked.items()}
     return {name: topic for name, topic in answers.items() if topic is not None}
 

@@ -27,5 +27,7 @@ The life of a partition
 Around it
     `registry.py` finds rooms; `plan.py` compiles a processor's codecs once per process, `warm.py`
     its kernels before the worker says it is ready; `metrics.py` and `pages.py` say what goes on;
+    `progress.py` is what a partition says of itself, `watchdog.py` tells from it, in a thread of
+    its own, what stands still; `connection.py` makes aiokafka's clients fail by the right name;
     `names.py` and `places.py` are kernels that folds use; `digest.py` tells equal states.
 """

@@ -27,9 +27,11 @@ from agents.engine.plan import Plan, defaults_of
 from agents.engine.position import Input, Recovered
 from agents.engine.processor import Fold, LocalPolicy, Processor, RemotePolicy, UnderWay
 from agents.engine.producer import Transactions
+from agents.engine.progress import Progress
 from agents.engine.recovery import recover
 from agents.engine.security import security
 from agents.engine.transport import BatchConsumer, Fetched
+from agents.engine.watchdog import Watchdog
 from agents.engine.workspace import Outcome, Workspace
 from agents.settings import Settings
 from topics.broker import BrokerError, topic_ids
@@ -40,6 +42,7 @@ log = logging.getLogger(__name__)
 WATCH_S = 1.0
 HINT_S = 5.0
 FENCED_S = 10.0  # a rebalance that took our partition away has reached us by then
+RENEW_S = 1.0  # for a partition that stands still to hear that it is over
 CLOSE_S = 3.0  # a partition's time to finish its transaction: SIGTERM must end within 5 s
 # A fold gives the GIL up at every kernel. In a thread it waits each time for the loop to give it
 # back, 5 ms at the worst, which takes longer than to fold so few records.
@@ -107,6 +110,9 @@ class Engine:
         self._rejoin_at = 0.0
         self._security = security(settings)
         self.held_up = HeldUp()
+        self._changing = asyncio.Lock()  # of who owns what
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._watchdog = Watchdog(settings, lambda: list(self.partitions.values()), self._stands)
 
     # --- assignment -----------------------------------------------------------------------
 
@@ -114,19 +120,27 @@ class Engine:
         """Own these partitions: nothing of them is read before their state is back."""
         self.consumer = consumer
         self.assigned = True
-        for tp in tps:
-            plan = self.plans.get(tp.topic)
-            if plan is not None and tp not in self.partitions:
-                consumer.held.add(tp)
-                self.partitions[tp] = Partition(self, plan, tp.partition)
+        if self._loop is None:
+            self._loop = asyncio.get_running_loop()
+            self._watchdog.start()
+        async with self._changing:
+            for tp in tps:
+                if tp.topic in self.plans and tp not in self.partitions:
+                    self._own(tp)
+
+    def _own(self, tp: TP, progress: Progress | None = None) -> None:
+        self.hold(tp)
+        self.partitions[tp] = Partition(self, self.plans[tp.topic], tp.partition, progress)
 
     async def revoke(self, tps: Iterable[TP]) -> None:
         """Let these partitions go, each after the transaction at hand."""
-        gone = [self.partitions.pop(tp) for tp in list(tps) if tp in self.partitions]
-        await asyncio.gather(*(partition.close(CLOSE_S) for partition in gone))
+        async with self._changing:
+            gone = [self.partitions.pop(tp) for tp in list(tps) if tp in self.partitions]
+            await asyncio.gather(*(partition.close(CLOSE_S) for partition in gone))
 
     async def close(self) -> None:
         """Let everything go."""
+        self._watchdog.stop()
         await self.revoke(list(self.partitions))
         for plan in self.plans.values():
             if isinstance(plan.policy, RemotePolicy):
@@ -148,14 +162,19 @@ class Engine:
 
     def producer(self, transactional_id: str) -> Transactions:
         """A transactional producer, not started yet."""
-        return Transactions(self.settings.bootstrap(), transactional_id, self._security)
+        settings = self.settings
+        return Transactions(
+            settings.bootstrap(), transactional_id, self._security,
+            settings.answer_timeout_s, settings.commit_timeout_s,
+        )  # fmt: skip
 
     async def inspect(self, tp: TP) -> Input:
         """The source topic's id and the partition's offsets, from the broker."""
         return await asyncio.get_running_loop().run_in_executor(self._blocking, self._inspect, tp)
 
     def _inspect(self, tp: TP) -> Input:
-        found = topic_ids(self._admin, [tp.topic])
+        answer_s = self.settings.answer_timeout_s
+        found = topic_ids(self._admin, [tp.topic], answer_s)
         if tp.topic not in found:
             raise BrokerError(f"topic {tp.topic} doesn't exist; `soma topics apply` creates it")
         client = Consumer(
@@ -163,17 +182,19 @@ class Engine:
         )
         try:
             low, high = client.get_watermark_offsets(
-                TopicPartition(tp.topic, tp.partition), timeout=10.0
+                TopicPartition(tp.topic, tp.partition), timeout=answer_s
             )
         finally:
             client.close()
         return Input(found[tp.topic], low, high)
 
-    async def recover(self, plan: Plan, partition: int, fold: Fold) -> Recovered:
-        """Read a partition's state back, in a thread."""
+    async def recover(
+        self, plan: Plan, partition: int, fold: Fold, advanced: Callable[[], None]
+    ) -> Recovered:
+        """Read a partition's state back, in a thread; `advanced` is called there as it comes."""
         loop = asyncio.get_running_loop()
         return await loop.run_in_executor(
-            self._blocking, recover, self.settings, plan, partition, fold
+            self._blocking, recover, self.settings, plan, partition, fold, advanced
         )
 
     async def work(
@@ -234,6 +255,22 @@ class Engine:
 
     # --- watching -------------------------------------------------------------------------
 
+    def _stands(self, tp: TP, why: str, consumer: bool) -> None:
+        """The watchdog, from its thread: this partition is to be taken anew."""
+        assert self._loop is not None
+        asyncio.run_coroutine_threadsafe(self._renew(tp, why, consumer), self._loop)
+
+    async def _renew(self, tp: TP, why: str, consumer: bool) -> None:
+        """End a partition's life and begin another."""
+        async with self._changing:
+            old = self.partitions.get(tp)
+            if old is None or old.resting:
+                return
+            await old.close(RENEW_S, at_once=True)
+            self._own(tp, old.progress)
+            if consumer and self.consumer is not None:
+                self.consumer.renew(f"{tp.topic}/{tp.partition}: {why}, though taken anew")
+
     async def watch(self) -> None:
         """Once a second: were topics recreated, did a log move under us? And hint our offsets."""
         hinted = 0.0
@@ -264,7 +301,9 @@ class Engine:
         names = sorted({tp.topic for tp in self.partitions})
         loop = asyncio.get_running_loop()
         try:
-            found = await loop.run_in_executor(self._blocking, topic_ids, self._admin, names)
+            found = await loop.run_in_executor(
+                self._blocking, topic_ids, self._admin, names, self.settings.answer_timeout_s
+            )
         except (BrokerError, KafkaException) as error:
             log.info("the broker doesn't say its topics' ids just now: %r", error)
             return
@@ -285,7 +324,10 @@ class Engine:
         elif now >= self._rejoin_at and self.consumer is not None:
             self._rejoin_at = now + 3 * FENCED_S
             log.warning("fenced without a new owner: asking the group for a new assignment")
-            await self.consumer.rejoin()
+            try:
+                await self.consumer.rejoin()
+            except TimeoutError:
+                log.warning("the consumer's thread doesn't answer: asked again later")
 
     def _watch_policies(self, now: float) -> None:
         """Name the decisions that take long while they do: some never end."""
@@ -321,8 +363,11 @@ class Engine:
 
     def ready(self) -> tuple[bool, dict[str, Any]]:
         """Whether all owned partitions run, and what each does."""
+        stalled = self._watchdog.stalled
         state = {
-            f"{tp.topic}/{tp.partition}": p.stopped.name if p.stopped else p.phase
+            f"{tp.topic}/{tp.partition}": (
+                p.stopped.name if p.stopped else "stalled" if tp in stalled else p.phase
+            )
             for tp, p in self.partitions.items()
         }
         joined = self.assigned or not self.plans

@@ -64,6 +64,11 @@ STOPPED = Gauge(
     "1 while a named error stops a partition",
     ["processor", "partition", "error"],
 )
+STALLED = Gauge(
+    "soma_partition_stalled_seconds",
+    "For how long a partition has had work and committed nothing",
+    ["processor", "partition"],
+)
 RETRIES = Counter(
     "soma_partition_retries_total", "Partitions taken anew after a passing failure", ["processor"]
 )

@@ -1,13 +1,14 @@
 """The worker's web pages: / (alive), /ready (every owned partition recovered), /metrics."""
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, cast
 
 import faust
 from faust.web import Request, Response, View
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
 from agents.engine.engine import Engine
+from agents.engine.transport import BatchConsumer
 
 
 def register(
@@ -17,13 +18,14 @@ def register(
 
     @app.page("/ready")
     async def ready(self: View, request: Request) -> Response:
-        """200 when all owned partitions run; 503 with each one's phase until then.
+        """200 when all owned partitions run; 503 with each one's phase, or why there are none.
 
         And while a shard of the outbox is stopped.
         """
         good, partitions = engine.ready()
         shards = stopped()
-        good, partitions = good and not shards, {**partitions, **shards}
+        refused = cast(BatchConsumer, app.consumer).refused if engine.plans else ""
+        good, partitions = good and not shards and not refused, {**partitions, **shards}
         answer: dict[str, Any] = {
             "ready": good,
             "assigned": engine.assigned,
@@ -31,6 +33,8 @@ def register(
         }
         if held := engine.held_up.shown():  # ready all the same: another's transaction is open
             answer["held_up"] = held
+        if refused:
+            answer["refused"] = refused
         return self.json(answer, status=200 if good else 503)
 
     @app.page("/metrics")

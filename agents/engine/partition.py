@@ -25,6 +25,7 @@ from agents.engine.plan import Plan
 from agents.engine.position import Input, Position, Recovered, start_at
 from agents.engine.processor import Asking, Fold, Place, Question, RemotePolicy
 from agents.engine.producer import Transactions
+from agents.engine.progress import FETCH, Progress
 from agents.engine.records import frame_one
 from agents.engine.recovery import epoch_key
 from agents.engine.transport import Fetched
@@ -39,7 +40,6 @@ OVERLAP_RECORDS = 5_000  # from here on the next transaction is folded while the
 WAITING_BYTES_MAX = 8 << 20  # as fetched; beyond, the partition isn't fetched until half is folded
 RETRY_S_MAX = 5.0
 TICK_S = 1.0
-_GAUGES = (metrics.LAG, metrics.RECOVERY_SECONDS, metrics.TENANTS)
 
 
 class Host(Protocol):
@@ -48,7 +48,9 @@ class Host(Protocol):
     schema_digest: str
 
     async def inspect(self, tp: TP) -> Input: ...
-    async def recover(self, plan: Plan, partition: int, fold: Fold) -> Recovered: ...
+    async def recover(
+        self, plan: Plan, partition: int, fold: Fold, advances: Callable[[], None]
+    ) -> Recovered: ...
     def producer(self, transactional_id: str) -> Transactions: ...
     async def work(
         self, plan: Plan, job: Callable[[Workspace], Outcome], records: int, size: int
@@ -63,7 +65,10 @@ class Host(Protocol):
 class Partition:
     """One partition of one processor, owned by this worker until it is closed."""
 
-    def __init__(self, host: Host, plan: Plan, partition: int) -> None:
+    def __init__(
+        self, host: Host, plan: Plan, partition: int, progress: Progress | None = None
+    ) -> None:
+        """`progress` of the life before, where this one begins anew."""
         self.host = host
         self.plan = plan
         self.tp = TP(plan.source, partition)
@@ -71,7 +76,8 @@ class Partition:
         self.stopped: Stopped | None = None
         self.committed = -1  # next offset, as committed
         self.topic_id = ""
-        self._labels = (plan.processor.name, str(partition))
+        self.progress = progress or Progress(plan, partition)
+        self.progress.show()
         self._waiting: deque[RawBatch] = deque()
         self._records = self._bytes = 0
         self._seen = self._stable = self._end = 0
@@ -85,8 +91,6 @@ class Partition:
         self._producer: Transactions | None = None
         self._asker: Asker | None = None
         self._ticked = 0.0
-        for gauge in _GAUGES:
-            gauge.labels(*self._labels)
         self._task = asyncio.create_task(self._run(), name=f"{plan.processor.name}/{partition}")
         self._task.add_done_callback(self._ended)
 
@@ -119,11 +123,16 @@ class Partition:
         self._anew = True
         self._wake.set()
 
-    async def close(self, patience_s: float) -> None:
-        """Finish the transaction at hand, then let go. Given up after `patience_s`."""
+    @property
+    def resting(self) -> bool:
+        """Stopped by a named error, or let go."""
+        return self.phase in ("stopped", "closed")
+
+    async def close(self, patience_s: float, at_once: bool = False) -> None:
+        """Finish the transaction at hand, or not even that, and let go; within `patience_s`."""
         self._closing = True
         self._wake.set()
-        if self.phase != "running":
+        if at_once or self.phase != "running":
             self._task.cancel()
         _, late = await asyncio.wait([self._task], timeout=patience_s)
         for task in late:
@@ -135,10 +144,9 @@ class Partition:
             task.cancel()
         await self._drop()
         self.phase = "closed"
-        for gauge in _GAUGES:
-            gauge.remove(*self._labels)
+        self.progress.hide()
         if self.stopped is not None:
-            metrics.STOPPED.remove(*self._labels, self.stopped.name)
+            metrics.STOPPED.remove(*self.progress.labels, self.stopped.name)
 
     # --- the task -------------------------------------------------------------------------
 
@@ -160,11 +168,12 @@ class Partition:
             except (KafkaError, KafkaException, BrokerError, TimeoutError, OSError) as error:
                 self._failures += 1
                 self.phase = "recovering"
-                metrics.RETRIES.labels(self._labels[0]).inc()
+                metrics.RETRIES.labels(self.plan.processor.name).inc()
                 pause = min(RETRY_S_MAX, 0.2 * 2 ** min(self._failures, 10)) * random.uniform(
                     0.5, 1.0
                 )
                 log.warning("%s/%d: %r; taken anew in %.1f s", *self.tp, error, pause)
+                self.progress.does("another attempt")
                 await self._drop()
                 await asyncio.sleep(pause)
 
@@ -175,7 +184,7 @@ class Partition:
 
     async def _stop(self, error: Stopped) -> None:
         self.phase, self.stopped = "stopped", error
-        metrics.STOPPED.labels(*self._labels, error.name).set(1)
+        metrics.STOPPED.labels(*self.progress.labels, error.name).set(1)
         log.error("%s/%d stopped: %s: %s", *self.tp, error.name, error)
         await self._drop()
 
@@ -195,16 +204,19 @@ class Partition:
     async def _take(self) -> None:
         """Fence, recover, compare with the log, and start reading at the position."""
         self.phase, self._anew = "recovering", False
-        plan, partition = self.plan, self.tp.partition
+        plan, partition, does = self.plan, self.tp.partition, self.progress.does
         await self._drop()
         producer = self.host.producer(f"{plan.transactional_id}-{partition}")
         self._producer = producer
+        does("its last owner to be fenced")
         await producer.start()
+        does("the broker to say what the topic is")
         found = await self.host.inspect(self.tp)
         self.topic_id = found.topic_id
         place = Place(found.topic_id[:8], partition)
         fold = plan.processor.make(plan.context(place, self.host.defaults_of(plan)))
-        recovered = await self.host.recover(plan, partition, fold)
+        does("its state to be read back")
+        recovered = await self.host.recover(plan, partition, fold, self.progress.advances)
         position = start_at(self.tp, found, recovered)
         self._worker = Worker(plan, place, fold)
         self._next, self._seen, self._saved_seen = (
@@ -214,22 +226,13 @@ class Partition:
         )
         self._enter_epoch(recovered, position)
         self.committed = self._end = position.next_offset
+        does("the consumer to begin at its position")
         self._tag = await self.host.read_from(self.tp, position.next_offset)
-        self._report(recovered, fold)
+        self.progress.recovered(recovered, fold, self._next)
         self.phase = "running"
         if isinstance(plan.policy, RemotePolicy):
             self._asker = Asker(plan.processor.name, plan.policy, self._wake.set, self._ended)
             self._ask(fold.questions() if isinstance(fold, Asking) else [])
-
-    def _report(self, recovered: Recovered, fold: Fold) -> None:
-        name, partition = self._labels
-        metrics.RECOVERY_ROWS.labels(name).inc(recovered.rows)
-        metrics.RECOVERY_SECONDS.labels(name, partition).set(recovered.seconds)
-        metrics.TENANTS.labels(name, partition).set(fold.tenants())
-        log.info(
-            "recovered processor=%s partition=%s rows=%d seconds=%.3f position=%d",
-            name, partition, recovered.rows, recovered.seconds, self._next,
-        )  # fmt: skip
 
     def _enter_epoch(self, recovered: Recovered, position: Position) -> None:
         """A new epoch begins with the first transaction under other values than the last one's."""
@@ -272,6 +275,7 @@ class Partition:
 
     async def _arrival(self) -> bool:
         """Wait for something to fold, or to note; False when it is time to look around instead."""
+        self.progress.doing = FETCH
         if not self._waiting and not self._wake.is_set():
             try:
                 await asyncio.wait_for(self._wake.wait(), TICK_S)
@@ -313,13 +317,18 @@ class Partition:
             self._saved_seen = max(known, next_offset)
             return Position(next_offset, self._saved_seen, self.topic_id, self._epoch).encode()
 
-        first = self._next
-        outcome = await self.host.work(
-            self.plan,
-            lambda space: self._worker.run(space, batches, first, position),
-            count,
-            sum(len(batch.data) for batch in batches),
-        )
+        first, progress = self._next, self.progress
+        progress.doing, progress.folding = "its fold", True
+        try:
+            outcome = await self.host.work(
+                self.plan,
+                lambda space: self._worker.run(space, batches, first, position),
+                count,
+                sum(len(batch.data) for batch in batches),
+            )
+        finally:
+            progress.folding = False
+        progress.doing = "a commit"
         self._next = outcome.next_offset
         self._put_back(batches)
         return outcome, began
@@ -348,31 +357,15 @@ class Partition:
         self.committed = outcome.next_offset
         self._failures = 0
         self._ask(outcome.questions)
-        self._count(outcome, time.monotonic() - began)
-
-    def _count(self, outcome: Outcome, seconds: float) -> None:
-        """After the commit, never before."""
-        name, partition = self._labels
-        for result, n in outcome.results.items():
-            metrics.RECORDS.labels(name, result).inc(n)
-        for why, n in outcome.dead.items():
-            metrics.DEAD.labels(self.plan.processor.source, why).inc(n)
-        metrics.MISROUTED.labels(name).inc(outcome.results["misrouted"])
-        metrics.OUTPUTS.labels(name).inc(outcome.outputs)
-        metrics.ROWS.labels(name).inc(outcome.rows)
-        metrics.TRANSACTIONS.labels(name).inc()
-        metrics.count(self.plan.processor.tallies, outcome.counted)
-        metrics.BATCH_SECONDS.labels(name).observe(seconds)
-        if outcome.newest_ts:
-            metrics.END_TO_END.labels(name).observe(max(0.0, time.time() - outcome.newest_ts / 1e6))
         self._show_lag()
-        metrics.TENANTS.labels(name, partition).set(self._worker.fold.tenants())
+        tenants = self._worker.fold.tenants()
+        self.progress.committed(outcome, time.monotonic() - began, tenants)
 
     def _show_lag(self) -> None:
         """At each fetch and each commit: what is fetched, or just being folded, isn't done."""
         done = self.committed >= self._end and self._seen >= self._stable
         behind = 0 if done else max(0, self._stable - self.committed)
-        metrics.LAG.labels(*self._labels).set(behind + self.unreadable)
+        self.progress.lag(behind + self.unreadable)
 
     def _ask(self, questions: list[Question]) -> None:
         """Ask the remote policy: only what is committed, for nothing else needs an answer."""

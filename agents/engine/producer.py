@@ -3,25 +3,26 @@
 import asyncio
 import logging
 import time
-from collections.abc import Iterable
+from collections.abc import Coroutine, Iterable
 from typing import Any
 
 from aiokafka import AIOKafkaProducer
 from aiokafka import errors as kafka
 
 from agents.engine.builder import RawBuilder
+from agents.engine.connection import ClientEndedError, abandon, ended, tasks_of
 from agents.engine.errors import Fenced, Refused
 
 log = logging.getLogger(__name__)
 
 TRANSACTION_MS = 60_000
-REQUEST_MS = 20_000
 # A commit is answered before its markers are written, and a transaction that begins sooner is
 # refused: aiokafka asks again 20 ms later. Where twelve partitions commit on two cores with their
 # broker, most begin at the first attempt after so long (p99 of three rooms: 186 ms at once, 117-122
 # after 12-15 ms, 136 after 20, 157 after 30).
 MARKERS_S = 0.015
 _STOP_S = 2.0
+_LAST_WORD_S = 0.5
 _FINAL = (
     kafka.MessageSizeTooLargeError,
     kafka.RecordTooLargeError,
@@ -33,17 +34,32 @@ _FENCED = (kafka.ProducerFenced, kafka.InvalidProducerEpoch)
 
 
 class Transactions:
-    """Starting it fences whoever had this transactional id before. Any error makes it useless."""
+    """Starting it fences whoever had this transactional id before. Any error makes it useless.
 
-    def __init__(self, bootstrap: str, transactional_id: str, security: dict[str, Any]) -> None:
+    aiokafka asks again without end where the broker doesn't answer, or isn't ready: the deadlines
+    are here. Nothing that has begun is waited for once the client's own tasks have ended.
+    """
+
+    def __init__(
+        self,
+        bootstrap: str,
+        transactional_id: str,
+        security: dict[str, Any],
+        answer_s: float = 20.0,
+        commit_s: float = 30.0,
+    ) -> None:
+        """`answer_s`: for one answer of the broker; `commit_s`: for a start or a transaction."""
         self.transactional_id = transactional_id
+        self._commit_s = commit_s
         self._committed = -MARKERS_S
+        self._doing = ""
+        self._failed = False
         self._producer = AIOKafkaProducer(
             bootstrap_servers=bootstrap,
             client_id=transactional_id,
             transactional_id=transactional_id,
             transaction_timeout_ms=TRANSACTION_MS,
-            request_timeout_ms=REQUEST_MS,
+            request_timeout_ms=int(answer_s * 1000),
             max_request_size=4_000_000,
             linger_ms=0,
             **security,
@@ -51,7 +67,8 @@ class Transactions:
 
     async def start(self) -> None:
         """Fence the previous owner; its open transaction is rolled back before this returns."""
-        await self._guard(asyncio.wait_for(self._producer.start(), REQUEST_MS / 1000.0))
+        self._doing = "a producer id"
+        await self._guard(self._producer.start())
 
     async def commit(self, sends: Iterable[tuple[str, int, RawBuilder]]) -> None:
         """Send these record batches in one transaction and commit it.
@@ -66,16 +83,20 @@ class Transactions:
         return max(0.0, self._committed + MARKERS_S - time.monotonic())
 
     async def _commit(self, sends: Iterable[tuple[str, int, RawBuilder]]) -> None:
+        self._doing = "a producer id"
         await self._producer.begin_transaction()
         sent: list[asyncio.Future[Any]] = []
         try:
             for topic, partition, builder in sends:
+                self._doing = f"room to send to {topic}/{partition}"
                 sent.append(await self._producer.send_batch(builder, topic, partition=partition))
         except kafka.IllegalOperation:
             # The transaction has failed meanwhile, and with it what was sent: that says why.
             await self._delivered(sent)
             raise
+        self._doing = f"the acknowledgement of {len(sent)} record batches"
         await self._delivered(sent)
+        self._doing = "the end of the transaction"
         await self._producer.commit_transaction()
 
     @staticmethod
@@ -83,9 +104,9 @@ class Transactions:
         for delivery in asyncio.as_completed(sent):
             await delivery
 
-    async def _guard(self, work: Any) -> None:
+    async def _guard(self, work: Coroutine[Any, Any, None]) -> None:
         try:
-            await work
+            await self._within(work)
         except _FENCED as error:
             raise Fenced(f"{self.transactional_id}: another owner took over") from error
         except _FINAL as error:
@@ -93,10 +114,48 @@ class Transactions:
                 f"{self.transactional_id}: the broker refuses for good: {error!r}"
             ) from error
 
-    async def stop(self) -> None:
-        """Close the connections. An open transaction is left to be fenced by the next owner."""
+    async def _within(self, work: Coroutine[Any, Any, None]) -> None:
+        """Until it is done, the time is over, or nobody works on it any more."""
+        task = asyncio.ensure_future(work)
+        task.add_done_callback(_heard)
+        self._failed = True
         try:
-            await asyncio.wait_for(self._producer.stop(), _STOP_S)
-        except (kafka.KafkaError, TimeoutError, OSError) as error:
-            # The producer is given up anyway; what it may leave open, the next owner rolls back.
-            log.info("closing producer %s: %r", self.transactional_id, error)
+            await asyncio.wait(
+                {task, *tasks_of(self._producer).values()},
+                timeout=self._commit_s,
+                return_when=asyncio.FIRST_COMPLETED,
+            )
+            if not task.done() and (why := ended(self._producer)):
+                # The sender fails what waited for it as it ends; the metadata task does not.
+                await asyncio.wait({task}, timeout=_LAST_WORD_S)
+                if not task.done():
+                    raise ClientEndedError(f"{self.transactional_id}: {why}")
+            if not task.done():
+                raise kafka.KafkaTimeoutError(
+                    f"{self.transactional_id}: not within {self._commit_s:g} s: {self._doing}"
+                )
+        finally:
+            task.cancel()
+        task.result()
+        self._failed = False
+
+    async def stop(self) -> None:
+        """Close the connections. An open transaction is left to be fenced by the next owner.
+
+        Never fails: the producer is given up anyway, and what it may leave open, the next owner
+        rolls back.
+        """
+        try:
+            if not self._failed:
+                await asyncio.wait_for(self._producer.stop(), _STOP_S)
+        except Exception as error:
+            log.warning("closing producer %s: %r", self.transactional_id, error)
+            self._failed = True
+        if self._failed:
+            abandon(self._producer)
+
+
+def _heard(task: asyncio.Task[None]) -> None:
+    """Its error is told by whoever gave it up; asyncio needn't say that nobody looked."""
+    if not task.cancelled():
+        task.exception()

@@ -1,6 +1,7 @@
 """Reading a partition's state back from its compacted topic, and its position with it."""
 
 import time
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -41,9 +42,12 @@ def reader(settings: Settings, group: str, topics: list[tuple[str, int]]) -> Con
     return consumer
 
 
-def recover(settings: Settings, plan: Plan, partition: int, fold: Fold) -> Recovered:
+def recover(
+    settings: Settings, plan: Plan, partition: int, fold: Fold, advanced: Callable[[], None]
+) -> Recovered:
     """Load the state of one partition into a fresh fold, and find its last epoch.
 
+    `advanced` is called whenever a part of it is there.
     Raises UnknownVersion for a row that this version can't read; KafkaException.
     """
     began = time.monotonic()
@@ -53,6 +57,7 @@ def recover(settings: Settings, plan: Plan, partition: int, fold: Fold) -> Recov
     try:
         for messages in read_to(consumer, ends_of(consumer, places), CHUNK):
             loader.take(messages)
+            advanced()
     finally:
         consumer.close()
     return Recovered(loader.position, loader.epoch, loader.rows, time.monotonic() - began)

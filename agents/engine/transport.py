@@ -7,6 +7,7 @@ Every use of Faust's and aiokafka's private parts stands here and in batches.py 
 """
 
 import asyncio
+import logging
 import time
 from collections import defaultdict
 from collections.abc import AsyncIterator, Iterable, Mapping
@@ -14,17 +15,32 @@ from dataclasses import dataclass
 from typing import Any
 
 import faust
-from aiokafka.errors import IllegalStateError, NoOffsetForPartitionError, OffsetOutOfRangeError
-from aiokafka.structs import TopicPartition
+from aiokafka.errors import (
+    IllegalStateError,
+    KafkaConnectionError,
+    KafkaError,
+    NoOffsetForPartitionError,
+    OffsetOutOfRangeError,
+)
+from aiokafka.structs import OffsetAndMetadata, TopicPartition
 from faust.transport.drivers import aiokafka as driver
 from faust.types import TP
 from faust.types.tuples import ConsumerMessage
 
 from agents.engine.batches import RawBatch, install
+from agents.engine.connection import abandon, answer_within, ended
+
+log = logging.getLogger(__name__)
 
 FETCH_WAIT_MS = 250  # a partition that joins a long poll waits for its end
 QUIET_S = 5.0  # an idle partition says how far it has seen at this rate
 POLL_S = 0.2  # and a partition that is released waits for the end of the poll
+HINT_S = 5.0
+THREAD_S = 10.0  # for what the consumer's thread does without asking the broker
+RENEW_S = 30.0
+STOP_S = 3.0
+LOOK_S = 1.0
+REFUSED_EVERY_S = 30.0  # how often a group that doesn't let us in is named
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,11 +78,16 @@ class BatchThread(driver.AIOKafkaConsumerThread):
         super().__post_init__()
         self.tags: dict[TP, int] = defaultdict(int)
         self.told: dict[TP, float] = {}  # when a partition last had something to say
+        self.wanted = ""  # why another client than this one is
+        self.refused = ""  # why the group doesn't let us in
+        self._topics: set[str] = set()
+        self._refused_at = -REFUSED_EVERY_S
 
     def _create_worker_consumer(self, transport: Any) -> Any:
         consumer = super()._create_worker_consumer(transport)
         consumer._isolation_level = "read_committed"
         consumer._fetch_max_wait_ms = FETCH_WAIT_MS
+        answer_within(consumer._client, self.consumer.answer_s)
         return consumer
 
     async def _fetch_records(
@@ -76,6 +97,8 @@ class BatchThread(driver.AIOKafkaConsumerThread):
         timeout: float | None = None,
         max_records: int | None = None,
     ) -> Any:
+        if not self._uses(consumer):
+            return {}  # asked of one that was given up meanwhile, or hasn't begun
         try:
             records = await super()._fetch_records(
                 consumer, active_partitions, timeout, max_records
@@ -87,7 +110,15 @@ class BatchThread(driver.AIOKafkaConsumerThread):
             return {}
         except IllegalStateError:
             return {}  # a rebalance met the fetch: the next assignment is on its way
+        except KafkaError:
+            if consumer._coordinator._pending_exception is None:
+                raise
+            return {}  # the group's, not the fetch's: it is named by `_look`
         return self._fetched(consumer, active_partitions, records)
+
+    def _uses(self, consumer: Any) -> bool:
+        begun: bool = consumer._fetcher is not None
+        return begun and consumer is self._consumer
 
     def _fetched(self, consumer: Any, active: Any, records: Any) -> dict[TP, Fetched]:
         """Nothing may be awaited between the fetch and this: position and tag are theirs."""
@@ -122,13 +153,100 @@ class BatchThread(driver.AIOKafkaConsumerThread):
         await self.call_thread(self._rejoin)
 
     async def _rejoin(self) -> None:
-        self._ensure_consumer()._coordinator.request_rejoin()
+        consumer: Any = self._ensure_consumer()
+        if consumer._coordinator is not None:
+            consumer._coordinator.request_rejoin()
+
+    async def hint(self, offsets: Mapping[TP, int]) -> None:
+        """Commit these offsets to the group, of the partitions that are still ours."""
+        await self.call_thread(self._hint, offsets)
+
+    async def _hint(self, offsets: Mapping[TP, int]) -> None:
+        # Faust's own would end the worker on an error; and without a deadline here, in the thread,
+        # it would keep one of the two places that fetches and seeks need too.
+        consumer = self._ensure_consumer()
+        held = consumer.assignment()
+        ours = {
+            place: OffsetAndMetadata(offset, "")
+            for tp, offset in offsets.items()
+            if (place := TopicPartition(tp.topic, tp.partition)) in held
+        }
+        if not ours:
+            return
+        try:
+            await asyncio.wait_for(consumer.commit(ours), HINT_S)
+        except asyncio.CancelledError as error:  # not us: `abandon` cancels what a client waits for
+            raise KafkaConnectionError("the consumer was given up") from error
+
+    async def on_start(self) -> None:
+        """Called by Faust; looks after the consumer from then on."""
+        await super().on_start()
+        self.add_future(self._look_after())
+
+    async def on_thread_stop(self) -> None:
+        """Called by Faust. What can't be stopped is let go: the process ends anyway."""
+        try:
+            await asyncio.wait_for(super().on_thread_stop(), STOP_S)
+        except Exception as error:
+            log.warning("closing the group's consumer: %r", error)
+            abandon(self._ensure_consumer())
+
+    async def subscribe(self, topics: Iterable[str]) -> None:
+        """Called by Faust, once."""
+        self._topics = set(topics)
+        await super().subscribe(self._topics)
+
+    async def _look_after(self) -> None:
+        """Once a second: does the client still work, and what keeps it out of the group?"""
+        while not self.should_stop:
+            await asyncio.sleep(LOOK_S)
+            self.wanted = self.wanted or self._look()
+            if not self.wanted or self.should_stop:
+                continue
+            try:
+                await asyncio.wait_for(self._renew(self.wanted), RENEW_S)
+                self.wanted = ""
+            except (KafkaError, TimeoutError, OSError) as error:
+                log.error("the group's new consumer isn't there yet, trying again: %r", error)
+
+    def _look(self) -> str:
+        """Why this consumer can't go on, if so."""
+        consumer: Any = self._ensure_consumer()
+        if why := ended(consumer):
+            return why
+        try:
+            # What isn't taken from there keeps aiokafka's coordination waiting, for ever.
+            consumer._coordinator.check_errors()
+        except KafkaError as error:
+            self._name(error, consumer)
+        if consumer.assignment():
+            self.refused = ""
+        return ""
+
+    def _name(self, error: KafkaError, consumer: Any) -> None:
+        self.refused = f"the group {consumer._group_id}: {error!r}"
+        if (now := time.monotonic()) - self._refused_at >= REFUSED_EVERY_S:
+            self._refused_at = now
+            log.error("not let into the group, trying again: %s", self.refused)
+
+    async def _renew(self, why: str) -> None:
+        """Give the consumer up and join the group anew with another one."""
+        old = self._ensure_consumer()
+        log.error("the group's consumer is given up for a new one: %s", why)
+        await self._rebalance_listener.on_partitions_revoked(old.assignment())
+        self._consumer = self._create_consumer(loop=self.thread_loop)
+        abandon(old)
+        await self._consumer.start()
+        if self._topics:
+            self._consumer.subscribe(topics=self._topics, listener=self._rebalance_listener)
 
 
 class BatchConsumer(driver.Consumer):
     """Delivers one `Fetched` per partition and fetch. `held` partitions are not delivered."""
 
     _thread: BatchThread
+
+    answer_s = 20.0  # for one answer of the broker; of all consumers of this process
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         self.held: set[TP] = set()
@@ -169,18 +287,27 @@ class BatchConsumer(driver.Consumer):
     async def read_from(self, tp: TP, offset: int) -> int:
         """Start delivering a held partition from offset on; returns the tag of what comes."""
         self._read_offset[tp] = None
-        tag: int = await self._thread.seek_tagged(tp, offset)
+        tag: int = await asyncio.wait_for(self._thread.seek_tagged(tp, offset), THREAD_S)
         self.lost.discard(tp)
         self.held.discard(tp)
         return tag
 
     async def rejoin(self) -> None:
         """Ask the group for a new assignment: everybody lets go and takes anew."""
-        await self._thread.rejoin()
+        await asyncio.wait_for(self._thread.rejoin(), THREAD_S)
 
     async def hint(self, offsets: Mapping[TP, int]) -> None:
         """Tell the group how far we are: for lag tools only, nothing relies on it."""
-        await asyncio.wait_for(self._thread.commit(offsets), timeout=5.0)
+        await asyncio.wait_for(self._thread.hint(offsets), HINT_S + THREAD_S)
+
+    def renew(self, why: str) -> None:
+        """Give the client behind this up, and join the group with another one, soon."""
+        self._thread.wanted = why
+
+    @property
+    def refused(self) -> str:
+        """Why the group doesn't let this worker in; empty: it does, or hasn't said."""
+        return self._thread.refused
 
 
 class BatchTransport(driver.Transport):

@@ -1,8 +1,8 @@
 """The private parts of aiokafka, Faust and numba that the engine stands on, pinned by their source.
 
-A changed digest isn't an error by itself: read the new source beside batches.py, builder.py and
-transport.py of agents/engine and txn_protocol.py of topics, run the kill suite, then note the new
-digest.
+A changed digest isn't an error by itself: read the new source beside batches.py, builder.py,
+connection.py and transport.py of agents/engine and txn_protocol.py of topics, run the kill suite,
+then note the new digest.
 """
 
 import hashlib
@@ -15,6 +15,28 @@ import pytest
 VERSIONS = {"aiokafka": "0.14.0", "faust-streaming": "0.15.3", "mode-streaming": "0.7.1"}
 DRIVER = "faust.transport.drivers.aiokafka"
 SOURCES = {
+    "aiokafka.client:AIOKafkaClient._get_conn": "68ce5d839171",
+    "aiokafka.client:AIOKafkaClient._md_synchronizer": "e0421bffa9a7",
+    "aiokafka.client:AIOKafkaClient.close": "02119d4d618a",
+    "aiokafka.client:AIOKafkaClient.force_metadata_update": "cb7befef21c8",
+    "aiokafka.conn:AIOKafkaConnection._send_sasl_token": "7a3d948fc526",
+    "aiokafka.conn:AIOKafkaConnection.close": "28f164aa1e4f",
+    "aiokafka.conn:AIOKafkaConnection.send": "5909ea32f4ef",
+    "aiokafka.consumer.consumer:AIOKafkaConsumer.start": "2f1ba7044332",
+    "aiokafka.consumer.consumer:AIOKafkaConsumer.stop": "bc5da9c98595",
+    "aiokafka.consumer.fetcher:Fetcher.close": "1cd24bc1c442",
+    "aiokafka.consumer.group_coordinator:GroupCoordinator._push_error_to_user": "743ff515bd7e",
+    "aiokafka.consumer.group_coordinator:GroupCoordinator.check_errors": "ba6ca51ad348",
+    "aiokafka.consumer.group_coordinator:GroupCoordinator.commit_offsets": "5cbe31af28d6",
+    "aiokafka.producer.producer:AIOKafkaProducer.stop": "43ef97147111",
+    "aiokafka.producer.sender:Sender._sender_routine": "2380dc5e333d",
+    "aiokafka.producer.sender:Sender.start": "ef0a0cbbf1f6",
+    f"{DRIVER}:ConsumerRebalanceListener": "f3d04f29dfb3",
+    f"{DRIVER}:AIOKafkaConsumerThread.on_start": "38b4e8bd1e10",
+    f"{DRIVER}:AIOKafkaConsumerThread.on_thread_stop": "8dfc004e258b",
+    f"{DRIVER}:AIOKafkaConsumerThread.subscribe": "74f90b8c8cbc",
+    "mode.threads:QueueServiceThread.call_thread": "479edda75b54",
+    "mode.threads:MethodQueue._process_enqueued": "d88a086d148c",
     "aiokafka.consumer.fetcher:PartitionRecords._unpack_records": "b803e6d46480",
     "aiokafka.consumer.fetcher:FetchResult.getall": "3e717e30de50",
     "aiokafka.consumer.fetcher:FetchResult.check_assignment": "b5340df67e3f",

@@ -53,6 +53,7 @@ def test_kafka_properties_reach_the_client_and_stay_hidden(monkeypatch: Env, tex
     assert config == {
         "bootstrap.servers": "broker:9092",
         "log_level": 0,
+        "socket.timeout.ms": 15_000,
         "sasl.password": "geheim",
         "client.id": "y",
         "enable.auto.commit": False,
