@@ -35,7 +35,7 @@ from agents.outbox.warm import warm as warm_relay
 from agents.projections.frames import FramesToRedis
 from agents.projections.postgres import TopicToTable, projections
 from agents.settings import Settings, SettingsError, load
-from topics.broker import BrokerError, connect, look
+from topics.broker import BrokerError, connect, look, session_limits_s
 from topics.catalogue import dlq_of
 from topics.preflight import check_topics
 
@@ -83,8 +83,14 @@ def checked(settings: Settings, chosen: dict[str, Processor]) -> int:
             "the topics aren't as they must be; `soma topics apply` settles what can be:\n  "
             + lines
         )
-    name = settings.topic(topics[0])
-    return look(connect(settings.librdkafka()), [name])[name].partitions
+    name, admin = settings.topic(topics[0]), connect(settings.librdkafka())
+    limits = session_limits_s(admin)
+    if limits is not None and not limits[0] <= settings.session_timeout_s <= limits[1]:
+        raise SettingsError(
+            f"SOMA_SESSION_TIMEOUT_S={settings.session_timeout_s:g}: this broker takes "
+            f"{limits[0]:g} to {limits[1]:g} (its group.min and group.max.session.timeout.ms)"
+        )
+    return look(admin, [name])[name].partitions
 
 
 def try_defaults(engine: Engine) -> None:

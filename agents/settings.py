@@ -240,7 +240,7 @@ class Settings(BaseSettings):
     threads: Annotated[int, Field(ge=1, le=256)] = Field(
         default_factory=lambda: os.cpu_count() or 1
     )
-    session_timeout_s: Positive = 10.0
+    session_timeout_s: Annotated[float, Field(gt=0.0, le=90.0)] = 10.0
     heartbeat_s: Positive = 2.0
     rebalance_timeout_s: Positive = 20.0
     answer_timeout_s: Annotated[float, Field(ge=1.0, le=60.0)] = 15.0  # one answer of the broker

@@ -80,6 +80,24 @@ def topic_ids(
     return {name: hex_id(topic.topic_id) for name, topic in described.items()}
 
 
+def session_limits_s(admin: AdminClient) -> tuple[float, float] | None:
+    """The least and the greatest session timeout of a group's member that the broker takes.
+
+    None if it doesn't say, for that takes the right to describe its settings.
+    """
+    nodes = admin.describe_cluster(request_timeout=TIMEOUT_S).result(TIMEOUT_S + 5).nodes
+    broker = ConfigResource(ConfigResource.Type.BROKER, str(nodes[0].id))
+    (asked,) = admin.describe_configs([broker], request_timeout=TIMEOUT_S).values()
+    try:
+        found = asked.result(TIMEOUT_S + 5)
+    except (KafkaException, TimeoutError):
+        return None
+    least, most = (found.get(f"group.{end}.session.timeout.ms") for end in ("min", "max"))
+    if least is None or most is None:
+        return None
+    return int(least.value) / 1000.0, int(most.value) / 1000.0
+
+
 def hex_id(uuid: Any) -> str:
     """A confluent Uuid as 32 hex digits, its bytes in order."""
     high, low = uuid.get_most_significant_bits(), uuid.get_least_significant_bits()

@@ -23,6 +23,14 @@ SAY_PARTITIONS = (
 )
 
 
+# Partitions can't be taken away again, and until the product can grow, more of them have no state.
+WAY_BACK = (
+    "Stop the producers and let the lag come to 0, keep what is in partitions {partitions} and up "
+    "(`soma watch`), delete the topic, let `soma topics apply` make it again, and publish what was "
+    "kept"
+)
+
+
 class BrokerSettings(Protocol):
     """What preflight needs to know of the deployment (`agents.settings.Settings` has it)."""
 
@@ -175,6 +183,8 @@ def compare(
             f"has {found.partitions} partition(s), not {partitions}; "
             "changing the count would send tenants away from their state"
         )
+        if found.partitions > partitions:
+            detail += f". {WAY_BACK.format(partitions=partitions)}"
         yield Difference(name, "partitions", detail, refused=True, fixable=False)
     if found.replication < replication:
         detail = (

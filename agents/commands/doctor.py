@@ -127,8 +127,7 @@ def _kafka(settings: Settings) -> str:
 def _topics(settings: Settings) -> str:
     differences = preflight.plan(settings)
     if differences:
-        lines = "\n".join(f"      {one}" for one in differences)
-        raise SettingsError(f"differ from the catalogue; `soma topics apply` mends:\n{lines}")
+        raise SettingsError(f"differ from the catalogue; {differing(differences)}")
     return "as the catalogue wants them"
 
 
@@ -155,6 +154,19 @@ def _list_hanging(settings: Settings, json_: bool) -> None:
         click.echo("No transaction stays open.", err=True)
     if found:
         raise click.exceptions.Exit(1)
+
+
+def differing(differences: list[preflight.Difference]) -> str:
+    """What `soma topics apply` mends of them, behind what it can't and what therefore stops it."""
+    stuck = [one for one in differences if not one.fixable]
+    mends = "`soma topics apply` mends" if not stuck else "and then `soma topics apply` mends"
+    parts = (
+        ("`soma topics apply` can't mend", stuck),
+        (mends, [one for one in differences if one.fixable]),
+    )
+    return "\n      ".join(
+        f"{what}:" + "".join(f"\n      {one}" for one in some) for what, some in parts if some
+    )
 
 
 def _redis(settings: Settings) -> str:

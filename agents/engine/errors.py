@@ -35,3 +35,9 @@ class Refused(Stopped):
     """The broker refuses for good what we send (size, authorisation)."""
 
     name = "refused"
+
+
+class PartitionAdded(Stopped):
+    """The input topic has a partition that the others haven't: there is no state to fold into."""
+
+    name = "partition_added"

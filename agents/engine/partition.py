@@ -20,9 +20,9 @@ from agents.engine import metrics
 from agents.engine.asker import Asker
 from agents.engine.batches import RawBatch
 from agents.engine.builder import RawBuilder
-from agents.engine.errors import Stopped, UnknownVersion
+from agents.engine.errors import PartitionAdded, Stopped, UnknownVersion
 from agents.engine.plan import Plan
-from agents.engine.position import Input, Position, Recovered, start_at
+from agents.engine.position import Input, Position, Recovered, added, start_at
 from agents.engine.processor import Asking, Fold, Place, Question, RemotePolicy
 from agents.engine.producer import Transactions
 from agents.engine.progress import FETCH, Progress
@@ -206,6 +206,8 @@ class Partition:
         self.phase, self._anew = "recovering", False
         plan, partition, does = self.plan, self.tp.partition, self.progress.does
         await self._drop()
+        if partition >= plan.partitions:
+            raise PartitionAdded(added(self.tp, plan.partitions))
         producer = self.host.producer(f"{plan.transactional_id}-{partition}")
         self._producer = producer
         does("its last owner to be fenced")

@@ -8,6 +8,7 @@ from faust.types import TP
 
 from agents.engine.errors import RecordsGone, StateLost, UnknownVersion
 from topics import codec
+from topics.preflight import WAY_BACK
 
 log = logging.getLogger(__name__)
 
@@ -91,4 +92,13 @@ def start_at(tp: TP, found: Input, recovered: Recovered) -> Position:
         )
     return Position(
         max(position.next_offset, found.low), position.seen, position.topic_id, position.epoch
+    )
+
+
+def added(tp: TP, partitions: int) -> str:
+    """What to do about a partition that came after the others."""
+    return (
+        f"{tp.topic} has been given more than its {partitions} partitions. Partition "
+        f"{tp.partition} has no state and isn't read; what producers send there waits. "
+        f"{WAY_BACK.format(partitions=partitions)}. State and outputs stay as they are"
     )

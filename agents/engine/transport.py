@@ -15,8 +15,11 @@ from dataclasses import dataclass
 from typing import Any
 
 import faust
+from aiokafka.coordinator.assignors.roundrobin import RoundRobinPartitionAssignor
 from aiokafka.errors import (
     IllegalStateError,
+    InconsistentGroupProtocolError,
+    InvalidSessionTimeoutError,
     KafkaConnectionError,
     KafkaError,
     NoOffsetForPartitionError,
@@ -69,6 +72,16 @@ class BatchSchema(faust.Schema[Any, Any]):
         return message.value
 
 
+class Rooms(RoundRobinPartitionAssignor):  # type: ignore[misc]
+    """aiokafka's round robin, which copes with members that run different rooms, by our own name.
+
+    The broker then lets nobody into the group who can't deal out rooms: a consumer that happens to
+    use the group's name would be given partitions and fold nothing.
+    """
+
+    name = "soma"
+
+
 class BatchThread(driver.AIOKafkaConsumerThread):
     """The consumer's thread: reads committed records only, and never skips or rewinds by itself."""
 
@@ -87,6 +100,7 @@ class BatchThread(driver.AIOKafkaConsumerThread):
         consumer = super()._create_worker_consumer(transport)
         consumer._isolation_level = "read_committed"
         consumer._fetch_max_wait_ms = FETCH_WAIT_MS
+        consumer._partition_assignment_strategy = [Rooms]
         answer_within(consumer._client, self.consumer.answer_s)
         return consumer
 
@@ -224,7 +238,20 @@ class BatchThread(driver.AIOKafkaConsumerThread):
         return ""
 
     def _name(self, error: KafkaError, consumer: Any) -> None:
-        self.refused = f"the group {consumer._group_id}: {error!r}"
+        group = consumer._group_id
+        if isinstance(error, InconsistentGroupProtocolError):
+            self.refused = (
+                f"the group {group} has members that don't know the protocol {Rooms.name!r}: an "
+                "older worker (stop all of them before the new ones can join), or a consumer that "
+                "isn't a worker and uses the group's name"
+            )
+        elif isinstance(error, InvalidSessionTimeoutError):
+            self.refused = (
+                f"the broker refuses SOMA_SESSION_TIMEOUT_S={consumer._session_timeout_ms / 1000:g}"
+                ": it isn't between its group.min and group.max.session.timeout.ms"
+            )
+        else:
+            self.refused = f"the group {group}: {error!r}"
         if (now := time.monotonic()) - self._refused_at >= REFUSED_EVERY_S:
             self._refused_at = now
             log.error("not let into the group, trying again: %s", self.refused)
