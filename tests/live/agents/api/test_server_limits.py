@@ -11,6 +11,7 @@ import pytest
 from pydantic import SecretStr
 
 from agents.settings import Settings
+from ops.stack import Endpoints
 from stores.outbox_relay import Desks, Statements
 from stores.postgres import quoted, schema_of
 from stores.projection_store import Move, StoreDownError
@@ -178,16 +179,21 @@ def full(postgres: OwnPostgres) -> Iterator[Settings]:
             session.terminate()
 
 
-def test_a_full_notify_queue_refuses_no_event(full: Settings, doors: Doors) -> None:
+def test_a_full_notify_queue_refuses_no_event(
+    full: Settings, doors: Doors, stack: Endpoints
+) -> None:
     client = doors(full)
     for number in range(3):
         assert client.post(PATH, json=one(number), headers=acme()).status_code == 202
     assert len(events_of(full)) == 3
-    alone = full.model_copy(update={"kafka_bootstrap": "127.0.0.1:1"})
-    told = soma("doctor", "--json", env=environment(alone))
+    here = full.model_copy(update={"kafka_bootstrap": stack.kafka_bootstrap})
+    told = soma("doctor", "--json", env=environment(here))
     (found,) = (each for each in json.loads(told.stdout) if each["what"] == "postgres")
     assert not found["well"] and "NOTIFY queue is 100% full" in found["detail"]
-    assert client.post("/admin/outbox/skip", json={"event_ids": [1]}, headers=admin()).is_success
+    ids = [event["id"] for event in events_of(full)]
+    sql(full, "UPDATE SCHEMA.outbox_queue SET status = 'failed'")
+    again = client.post("/admin/outbox/replay", json={"event_ids": ids}, headers=admin())
+    assert again.status_code == 200 and again.json()["replayed"] == ids
     # Had the queue filled up only just now, the commit would fail: an outage, no verdict.
     sql(full, "CREATE OR REPLACE FUNCTION SCHEMA.outbox_wake(shard integer) RETURNS void"
         " LANGUAGE sql AS $$ SELECT pg_notify('elsewhere', 'x') $$")  # fmt: skip
