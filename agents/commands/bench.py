@@ -320,6 +320,22 @@ def calibration(samples: int, predictor: str, plot: Path | None, seed: int, as_j
 
 
 @bench.command()
+@click.option("--seeds", type=click.IntRange(1, 100), default=9, show_default=True)
+@_json
+def scales(seeds: int, as_json: bool) -> None:
+    """What one odd observation does to the unit of an error, by three laws. Needs no broker.
+
+    \b
+    Example:
+      soma bench scales
+    """
+    from ops.bench import scales as bench_scales
+
+    found = bench_scales.run(seeds)
+    benching.finish(bench_scales.report(found, seeds), bench_scales.as_json(found), as_json)
+
+
+@bench.command()
 @click.option("--backlog", type=click.IntRange(1000), default=200_000, show_default=True)
 @click.option("--rate", type=click.IntRange(100), default=25_000, show_default=True)
 @click.option("--seconds", type=click.FloatRange(2), default=20.0, show_default=True)

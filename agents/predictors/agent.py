@@ -1,11 +1,11 @@
 """The predictors as a stream processor: cog.observations -> cog.predictor.updates.
 
 Beside them cog.next.events, one for each observation where the tenant wants them, and
-cog.predictor.calibration, one for each refit.
+cog.predictor.calibration, how true a domain's confidences were.
 
-State: one row for each (tenant, domain), 20 bytes a number of its vector, 60 more, and some 20 to
-200 of calibration; one for each tenant with settings of its own, which stay until they are taken
-back; domains leave when silent.
+State: one row for each (tenant, domain), 30 bytes a number of its vector and some 130 to 250 more;
+one for each tenant with settings of its own, which stay until they are taken back; domains leave
+when silent.
 """
 
 from agents.engine.processor import SRC_SCRATCH, Processor
@@ -22,7 +22,7 @@ PROCESSOR = Processor(
     source="cog.observations",
     sinks=(UPDATES, CALIBRATIONS, NEXT_EVENTS),
     state_schema="predictors_state",
-    law=1,
+    law=2,  # 1 had a variance for scale, and a temperature for calibration
     settings=SETTINGS,
     defaults=DEFAULTS,
     make=PredictorFold,
@@ -38,7 +38,10 @@ PROCESSOR = Processor(
     },
     state_src={
         "x": SRC_SCRATCH,
-        "mean": SRC_SCRATCH,
+        "level": SRC_SCRATCH,
+        "step": SRC_SCRATCH,
+        "ratio": SRC_SCRATCH,
+        "runs": SRC_SCRATCH,
         "m2": SRC_SCRATCH,
         "settings.key": SRC_SCRATCH,
     },

@@ -15,3 +15,11 @@ Law = TypeVar("Law", bound=Callable[..., Any])
 def entry(law: Law) -> Law:
     """Compile a function that Python and other kernels call."""
     return cast(Law, njit(**OPTIONS)(law))
+
+
+def view(law: Law) -> Law:
+    """Compile a function that returns a view of an array into each kernel that calls it.
+
+    A view that is returned would have to be counted.
+    """
+    return cast(Law, njit(**OPTIONS, inline="always")(law))

@@ -9,13 +9,14 @@ from agents.engine.processor import Batch, Context, Control, Output, StateRows
 from agents.predictors import outputs as out
 from agents.predictors import rows as forms
 from agents.predictors import state as st
-from agents.predictors.calibration import fits, grown
+from agents.predictors import taking
+from agents.predictors.calibration import PRIOR, grown, reports
 from agents.predictors.diffusion import LANCZOS_STEPS, LANCZOS_WORK, NONE, named
 from agents.predictors.kernels import (
     DIM_MAX,
     DONE,
-    NEED_FITS,
     NEED_POOL,
+    NEED_REPORTS,
     Found,
     Source,
     Work,
@@ -52,7 +53,7 @@ class PredictorFold:
         self._keys = np.empty(0, np.uint8)
         self._work = _work(16)
         self._found = _found(0)
-        self._fits = fits(64)
+        self._reports = reports(64)
 
     @property
     def names(self) -> NDArray[np.uint8]:
@@ -70,19 +71,19 @@ class PredictorFold:
         ids, pos, length, tenant = self._spans
         join(source, lo, hi, self._keys, pos, length, tenant)
         self._state.name_entities(self._keys, pos, length, batch.status, tenant, ids, lo, hi)
-        records, self._fits.used[0] = lo + np.flatnonzero(batch.status[lo:hi] == 0), 0
+        records, self._reports.used[0] = lo + np.flatnonzero(batch.status[lo:hi] == 0), 0
         wanted = bool(self._book.table[:, NEXT].any())
         out.place(outputs[2], source, records, self._found, wanted)
         while lo < hi:
             state, book = self._state, self._book
             lo, why = fold_rows(
                 source, lo, hi, ids, state.e, state.pool, book.table, book.version,
-                self._plans.plans, self._work, self._found, self._fits, outputs[2].scratch.data,
+                self._plans.plans, self._work, self._found, self._reports, outputs[2].scratch.data,
             )  # fmt: skip
             if why != DONE:
                 self._provide(source, lo, why, ids)
         out.updates(outputs[0], source, records, self._found, self._prefix)
-        out.calibrations(outputs[1], source, self._fits, self._prefix)
+        out.calibrations(outputs[1], source, self._reports, self._prefix)
         following = records[self._found.next_at[records] >= 0]
         out.next_events(outputs[2], source, following, self._found, self._prefix)
 
@@ -131,7 +132,7 @@ class PredictorFold:
     ) -> None:
         self._reserve(hi, 0, 0)
         ids, tenant = self._spans[0], self._spans[3]
-        if (bad := forms.tenant_sizes(buf, key_pos, key_len, lo, hi, tenant)) < hi:
+        if (bad := taking.tenant_sizes(buf, key_pos, key_len, lo, hi, tenant)) < hi:
             raise ValueError(f"the key of state row {bad} lies outside its buffer")
         self._state.name_entities(
             buf, key_pos, key_len, np.zeros(hi, np.uint8), tenant, ids, lo, hi
@@ -139,16 +140,16 @@ class PredictorFold:
         slots, single = forms.slots_of(rows.layout), np.empty(DIM_MAX, np.float32)
         while lo < hi:
             state = self._state
-            lo, why = forms.take(
+            lo, why = taking.take(
                 state.e, state.pool, ids, key_len, tenant, gone, buf, rows.cols, slots, lo, hi,
                 DIM_MAX, single,
             )  # fmt: skip
-            if why == forms.FULL:
+            if why == taking.FULL:
                 state.grow_pool(st.block(int(rows.cols.i[slots.dim, lo])))
-            elif why == forms.SETTINGS:
+            elif why == taking.SETTINGS:
                 self._take_settings(rows, lo, buf, int(ids[lo]), bool(gone[lo]))
                 lo += 1
-            elif why == forms.BAD:
+            elif why == taking.BAD:
                 key = buf[key_pos[lo] : key_pos[lo] + key_len[lo]].tobytes()
                 raise ValueError(f"the state row {key!r} contradicts itself")
 
@@ -193,8 +194,8 @@ class PredictorFold:
         n = int(source.cols.len[source.vector, r]) // 4
         if why == NEED_POOL:
             self._state.grow_pool(st.block(n))
-        elif why == NEED_FITS:
-            self._fits = grown(self._fits)
+        elif why == NEED_REPORTS:
+            self._reports = grown(self._reports)
         else:
             e = self._state.e
             settings = self._book.table[e.slot[e.owner[ids[r]]]]
@@ -211,9 +212,10 @@ class PredictorFold:
 
 
 _BLANK = {
-    "dim": 0, "n": 0, "weight": 0.0, "x": b"", "mean": b"", "m2": b"", "restarts": 0, "ts": 0,
-    "touched": 0, "median": 0.0, "temperature": 1.0, "waiting": 0, "samples": 0, "lowest": 0,
-    "counts": [],
+    "dim": 0, "n": 0, "weight": 0.0, "x": b"", "level": b"", "step": b"", "ratio": b"", "runs": b"",
+    "m2": b"", "restarts": 0, "ts": 0, "touched": 0, "median": 0.0, "median_run": 0, "slope": 1.0,
+    "bias": 0.0, "info_slope": PRIOR, "info_both": 0.0, "info_bias": PRIOR, "logit": None,
+    "samples": 0, "bins": [], "sums": [],
 }  # fmt: skip
 
 

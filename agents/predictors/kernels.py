@@ -1,5 +1,6 @@
 """The loops over a batch of observations: what may be folded, whose it is, how wrong we were."""
 
+import math
 from typing import NamedTuple
 
 import numpy as np
@@ -7,13 +8,14 @@ from numpy.typing import NDArray
 
 from agents.engine.processor import ROOM_REASONS
 from agents.predictors.calibration import (
-    COUNTS,
-    Fits,
+    Reports,
+    clear,
+    count,
     learn,
-    level_of,
     logit_of,
     median_after,
-    scaled,
+    sure,
+    tell,
 )
 from agents.predictors.compiled import entry
 from agents.predictors.diffusion import Graph, chebyshev, lanczos
@@ -25,8 +27,9 @@ from agents.predictors.rule import (
     begin,
     confidence_of,
     error_of,
+    follow,
     narrow,
-    remember,
+    resolution_of,
 )
 from agents.predictors.settings import (
     ALPHA,
@@ -39,10 +42,25 @@ from agents.predictors.settings import (
     PREDICTOR,
     TIME,
 )
-from agents.predictors.state import HIST, LIVE, SEPARATOR, Entities, counts_at, mark, place, reset
+from agents.predictors.state import (
+    LAST,
+    LEVEL,
+    LIVE,
+    RATIO,
+    SEPARATOR,
+    STEP,
+    Entities,
+    mark,
+    part,
+    place,
+    reset,
+    runs_of,
+    window_of,
+)
+from agents.predictors.state import NEXT as EXPECTED
 from topics.columns import Cols
 
-DIM_MAX = 32_768  # numbers in a vector: a state row of 20 bytes a number must fit into 1 MiB
+DIM_MAX = 32_768  # numbers in a vector: a state row of 30 bytes a number must fit into 1 MiB
 CHEBYSHEV = 0
 
 # Why a vector is refused.
@@ -55,7 +73,7 @@ REASONS = {
 EMPTY, RAGGED, TOO_LONG, NOT_FINITE = range(ROOM_REASONS, ROOM_REASONS + 4)
 
 # What `fold_rows` stopped for.
-DONE, NEED_POOL, NEED_PLAN, NEED_FITS = range(4)
+DONE, NEED_POOL, NEED_PLAN, NEED_REPORTS = range(4)
 
 Bytes = NDArray[np.uint8]
 Ints = NDArray[np.int64]
@@ -178,7 +196,7 @@ def join(
 def _predict(
     settings: Floats,
     last: Floats,
-    mean: Floats,
+    level: Floats,
     plans: Plans,
     plan: int,
     work: Work,
@@ -197,7 +215,7 @@ def _predict(
             lanczos(graph, coefficients, scale, last, n, predicted, work.basis, work.small)
     elif settings[PREDICTOR] == MAHAL:
         for i in range(n):
-            predicted[i] = mean[i]
+            predicted[i] = level[i]
     else:
         for i in range(n):
             predicted[i] = last[i]
@@ -224,48 +242,63 @@ def _write(vector: Floats, n: int, single: NDArray[np.float32], out: Bytes, p: i
 
 
 @entry
-def _begin(e: Entities, pool: Floats, k: int, seen: Floats, mean: Floats, m2: Floats) -> None:
+def _begin(e: Entities, pool: Floats, k: int, seen: Floats) -> None:
     """Entity k, which has room, begins (anew)."""
     e.restarts[k] += 1 if e.n[k] > 0 else 0
     e.n[k] = 0
-    e.weight[k] = begin(seen, mean, m2, e.dim[k])
+    level, step, ratio = (
+        part(e, pool, k, LEVEL),
+        part(e, pool, k, STEP),
+        part(e, pool, k, RATIO),
+    )
+    begin(seen, level, step, ratio, runs_of(e, pool, k), e.dim[k])
     reset(e, k)
-    at = counts_at(e, k)
-    counts = pool[at : at + HIST].view(np.uint16)
-    for j in range(COUNTS):
-        counts[j] = 0
+    clear(window_of(e, pool, k))
 
 
 @entry
-def _calibrate(
-    e: Entities, pool: Floats, k: int, error: float, level: int, every: int, r: int, fits: Fits
+def _follow(
+    settings: Floats, e: Entities, pool: Floats, k: int, seen: Floats, last: Floats, level: Floats,
+    predicted: Floats,
+) -> float:  # fmt: skip
+    """Steps 2 and 3 of rule.py: the error, as on the wire, of an observation that was predicted."""
+    n, step, ratio = e.dim[k], part(e, pool, k, STEP), part(e, pool, k, RATIO)
+    runs = runs_of(e, pool, k)
+    follow(seen, last, level, step, ratio, runs, n, e.n[k] + 1, settings[FORGETTING])
+    least = resolution_of(last, n) if settings[PREDICTOR] == HEAT else 0.0
+    return narrow(error_of(seen, predicted, step, ratio, n, least))
+
+
+@entry
+def _sample(
+    e: Entities, pool: Floats, k: int, right: bool, every: int, r: int, reports: Reports
 ) -> None:
-    """Steps 1 to 3 of calibration.py, for an observation that was predicted."""
-    if e.waiting[k] > 0:
-        at = counts_at(e, k)
-        counts = pool[at : at + HIST].view(np.uint16)
-        e.temperature[k] = learn(
-            counts, e.waiting[k] - 1, error <= e.median[k], e.samples[k], every,
-            e.temperature[k], r, fits,
-        )  # fmt: skip
-        e.samples[k] += 1
-    e.median[k] = median_after(e.median[k], error, e.n[k])
-    e.waiting[k] = level + 1
+    """Step 1 of calibration.py: what waits came true or not."""
+    window, learned = window_of(e, pool, k), e.learned[k]
+    held = count(window, e.logit[k], learned[0], learned[1], right)
+    learn(learned, e.logit[k], right)
+    e.samples[k] += 1
+    if held >= every:
+        tell(window, learned[0], learned[1], e.samples[k], r, reports)
+        clear(window)
 
 
 @entry
 def _confide(
-    settings: Floats, e: Entities, pool: Floats, k: int, error: float, r: int, fits: Fits
+    settings: Floats, e: Entities, pool: Floats, k: int, error: float, r: int, reports: Reports
 ) -> float:
     """The confidence to publish; `error` as on the wire, the observation already counted in e.n."""
-    raw, logit = confidence_of(error, settings[ALPHA]), logit_of(error, settings[ALPHA])
-    if settings[CALIBRATE] == 0.0 or e.n[k] == 1:
-        e.waiting[k] = 0
+    on, logit = settings[CALIBRATE] != 0.0, logit_of(error, settings[ALPHA])
+    if not on or e.n[k] == 1:
+        e.logit[k] = np.nan
     else:
-        _calibrate(e, pool, k, error, level_of(logit), int(settings[EVERY]), r, fits)
-    if settings[CALIBRATE] == 0.0 or e.temperature[k] == 1.0:
-        return raw
-    return scaled(logit, e.temperature[k])
+        if not math.isnan(e.logit[k]):
+            _sample(e, pool, k, error <= e.median[k], int(settings[EVERY]), r, reports)
+        e.median[k], e.run[k] = median_after(e.median[k], e.run[k], error, e.n[k])
+        e.logit[k] = logit
+    if not on or e.samples[k] == 0:
+        return confidence_of(error, settings[ALPHA])
+    return sure(e.learned[k, 0] * logit + e.learned[k, 1])
 
 
 @entry
@@ -281,7 +314,7 @@ def fold_rows(
     plans: Plans,
     work: Work,
     found: Found,
-    fits: Fits,
+    reports: Reports,
     out: Bytes,
 ) -> tuple[int, int]:
     """Fold records lo..hi-1 with status 0. Returns (next record, why it stopped there).
@@ -292,17 +325,17 @@ def fold_rows(
     buf, status, log_ms = src.buf, src.status, src.log_ms
     pos, length, stamp = src.cols.pos[src.vector], src.cols.len[src.vector], src.cols.i[src.ts]
     owner, slot, seen, single = e.owner, e.slot, work.seen, work.single
-    count, weight, dim, at, room, made = e.n, e.weight, e.dim, e.at, e.room, e.made
+    seen_before, dim, made = e.n, e.dim, e.made
     ts, touched, live, next_at = e.ts, e.touched, e.live, found.next_at
     for r in range(lo, hi):
         if status[r] != 0:
             continue
         k, n = ids[r], length[r] // 4
         settings = table[slot[owner[k]]]
-        first, plan = count[k] == 0 or dim[k] != n, -1
+        first, plan = seen_before[k] == 0 or dim[k] != n, -1
         onward = settings[NEXT] != 0.0 and next_at[r] >= 0
-        if fits.used[0] >= fits.record.shape[0]:
-            return r, NEED_FITS
+        if reports.used[0] >= reports.record.shape[0]:
+            return r, NEED_REPORTS
         if settings[PREDICTOR] == HEAT and (onward or not first):
             plan = find(plans, int(settings[GRAPH]), settings[TIME], n)
             if plan < 0:
@@ -310,32 +343,32 @@ def fold_rows(
         if not place(e, pool.shape[0], k, n):
             return r, NEED_POOL
         _read(buf, pos[r], n, single, seen)
-        last = pool[at[k] : at[k] + n]
-        mean = pool[at[k] + room[k] : at[k] + room[k] + n]
-        m2 = pool[at[k] + 2 * room[k] : at[k] + 2 * room[k] + n]
-        predicted = pool[at[k] + 3 * room[k] : at[k] + 3 * room[k] + n]
+        last, level, predicted = (
+            part(e, pool, k, LAST),
+            part(e, pool, k, LEVEL),
+            part(e, pool, k, EXPECTED),
+        )
         error = NEUTRAL_ERROR
         if first:
-            _begin(e, pool, k, seen, mean, m2)
+            _begin(e, pool, k, seen)
         else:
             if made[k] != version:  # else it is what was published as the next event
-                _predict(settings, last, mean, plans, plan, work, n, predicted)
-            weight[k] = remember(seen, mean, m2, weight[k], n, settings[FORGETTING])
-            error = narrow(error_of(seen, predicted, m2, weight[k], n))
+                _predict(settings, last, level, plans, plan, work, n, predicted)
+            error = _follow(settings, e, pool, k, seen, last, level, predicted)
         for i in range(n):
             last[i] = seen[i]
-        count[k] += 1
+        seen_before[k] += 1
         e.counts[LIVE] += 1 - live[k]
         live[k] = 1
         ts[k] = max(ts[k], stamp[r])
         touched[k] = max(touched[k], log_ms[r])
         mark(e, k)
         found.error[r] = error
-        found.confidence[r] = narrow(_confide(settings, e, pool, k, error, r, fits))
+        found.confidence[r] = narrow(_confide(settings, e, pool, k, error, r, reports))
         found.predictor[r] = int(settings[PREDICTOR])
         made[k] = 0
         if onward:
-            _predict(settings, last, mean, plans, plan, work, n, predicted)
+            _predict(settings, last, level, plans, plan, work, n, predicted)
             made[k] = version
             _write(predicted, n, single, out, next_at[r])
         else:

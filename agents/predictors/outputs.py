@@ -14,9 +14,8 @@ MODEL_VERSION = "1.0"
 
 _WORDS = (*CHOICES["predictor"], MODEL_VERSION)
 _FIGURES = {  # of a predictor_calibration
-    "temperature": cal.TEMPERATURE,
-    "previous": cal.PREVIOUS,
-    "fitted": cal.FITTED,
+    "slope": cal.SLOPE,
+    "bias": cal.BIAS,
     "ece_pre": cal.ECE_PRE,
     "ece_post": cal.ECE_POST,
     "brier_pre": cal.BRIER_PRE,
@@ -87,23 +86,24 @@ def updates(output: Output, source: Source, records: Ints, found: Found, prefix:
     cols.i[slots["vector_dim"], here] = source.cols.len[source.vector][records] // 4
 
 
-def calibrations(output: Output, source: Source, fits: cal.Fits, prefix: Bytes) -> None:
-    """Add the record of each refit."""
-    m = int(fits.used[0])
+def calibrations(output: Output, source: Source, reports: cal.Reports, prefix: Bytes) -> None:
+    """Add each record."""
+    m = int(reports.used[0])
     if not m:
         return
     output.reserve(m, 2 * len(_BINS) * cal.BINS * m)
-    here = _append(output, source, fits.record[:m], prefix)
+    here = _append(output, source, reports.record[:m], prefix)
     slots, columns = output.columns.layout.slots, output.columns
     cols = columns.cols
     for name, row in _FIGURES.items():
-        cols.f[slots[name], here] = fits.figures[row, :m]
-    cols.i[slots["samples"], here] = fits.samples[:m]
-    cols.i[slots["kept"], here] = fits.kept[:m]
+        cols.f[slots[name], here] = reports.figures[row, :m]
+    cols.i[slots["samples"], here] = reports.samples[:m]
+    for name in ("slope", "bias"):
+        cols.null[columns.layout.null_slots[name], here] = 0
     for which, suffix in enumerate(("", "_post")):
         for name, row in _BINS.items():
             slot, end = slots[name + suffix], columns.used + cal.BINS * m
-            values = np.ascontiguousarray(fits.bins[which, row, :, :m].T).ravel()
+            values = np.ascontiguousarray(reports.bins[which, row, :, :m].T).ravel()
             children = cols.vi if name == "bin_count" else cols.vf
             children[columns.used : end] = values
             cols.at[slot, here] = np.arange(columns.used, end, cal.BINS)

@@ -19,10 +19,10 @@ SETTINGS: dict[str, str] = {
     "diffusion_time": "how long heat spreads before it is compared; 0 to 10",
     "graph": "what heat spreads over: path, ring, star or none",
     "heat_method": "chebyshev (to 1e-10 always), or lanczos (faster on large stars)",
-    "forgetting": "weight that the mean and variance lose per observation; 0 (never) to 0.999",
+    "forgetting": "part that an observation moves level and scale by; 0 (ever less) to 0.999",
     "forget_after_s": "silence after which a domain is forgotten, in seconds; 1 to 10 years",
     "calibrate": "on or off: publish confidences as often right as they say",
-    "calibrate_every": "confidences between two refits of the temperature; 50 to 100000",
+    "calibrate_every": "confidences between two records of how true they were; 50 to 100000",
     "next_events": "on or off: publish the vector that is expected next",
 }
 NAMES = tuple(SETTINGS)

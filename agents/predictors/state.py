@@ -1,10 +1,10 @@
 """What a partition's predictors remember: one entity for each (tenant, domain), as arrays.
 
 Entities and tenants share one set of names (`names.Names`): "tenant 0x1f domain" and "tenant". A
-name's int indexes every array of `Entities`. Vectors live in `pool`: entity k has four runs of
-room[k] numbers from at[k] on, the last vector, mean, m2 and what is expected next, of which dim[k]
-are in use; behind them, HIST numbers' room holds its calibration counts.
-An entity costs about 150 bytes, its key, 256 bytes of counts and 32 bytes a number.
+name's int indexes every array of `Entities`. Vectors live in `pool`: entity k has five parts of
+room[k] numbers from at[k] on, the last vector, level, step, ratio and what is expected next, of
+which dim[k] are in use; behind them the runs, two bytes a number, and its calibration's window.
+An entity costs about 200 bytes, its key, 272 bytes of the window and 42 bytes a number.
 """
 
 from typing import NamedTuple
@@ -13,13 +13,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from agents.engine.names import Names
-from agents.predictors.calibration import COUNTS
-from agents.predictors.compiled import entry
+from agents.predictors.calibration import WINDOW_BINS, WINDOW_SUMS, Window, unlearn
+from agents.predictors.compiled import entry, view
 
 SEPARATOR = 0x1F  # between tenant and domain; no name of either may contain it
 
-RUNS = 4  # of an entity's vectors
-HIST = COUNTS // 4  # numbers of 8 bytes that hold counts of 2
+PARTS = 5  # of an entity's vectors
+LAST, LEVEL, STEP, RATIO, NEXT = range(PARTS)
+BINS = WINDOW_BINS // 2  # numbers of 8 bytes that hold a window's of 4
+LEARNED = 5  # numbers of calibration.learn
 
 POOL_USED, POOL_WASTED, CHANGED, LIVE, DROPPED = range(5)  # Entities.counts
 
@@ -40,13 +42,13 @@ class Entities(NamedTuple):
     room: Ints
     at: Ints
     n: Ints
-    weight: Floats
     restarts: Ints
     ts: Ints  # microseconds, event time
     touched: Ints  # milliseconds, log time
-    median: Floats  # of calibration.py, as the next three
-    temperature: Floats
-    waiting: Ints
+    median: Floats  # of calibration.py, as the next four
+    run: Ints
+    learned: Floats  # [capacity, LEARNED]: slope, bias, and the information
+    logit: Floats  # that waits; NaN: none
     samples: Ints
     made: Ints  # Book.version for which the pool holds what is expected next; 0: it doesn't
     live: Bytes
@@ -61,10 +63,10 @@ _BY_NAME = tuple(name for name in Entities._fields if name not in ("changed", "c
 def _empty(capacity: int) -> Entities:
     ints = [np.zeros(capacity, np.int64) for _ in range(12)]
     ints[0][:] = -1
-    owner, slot, dim, room, at, n, restarts, ts, touched, waiting, samples, made = ints
+    owner, slot, dim, room, at, n, restarts, ts, touched, run, samples, made = ints
     return Entities(
-        owner, slot, dim, room, at, n, np.zeros(capacity), restarts, ts, touched,
-        np.zeros(capacity), np.ones(capacity), waiting, samples, made,
+        owner, slot, dim, room, at, n, restarts, ts, touched, np.zeros(capacity), run,
+        np.zeros((capacity, LEARNED)), np.full(capacity, np.nan), samples, made,
         np.zeros(capacity, np.uint8), np.zeros(capacity, np.uint8), np.zeros(capacity, np.int64),
         np.zeros(5, np.int64),
     )  # fmt: skip
@@ -80,9 +82,37 @@ def mark(e: Entities, k: int) -> None:
 
 
 @entry
+def sides(room: int) -> int:
+    """Numbers of the pool that the runs of so many take."""
+    return (2 * room + 7) // 8
+
+
+@entry
 def block(room: int) -> int:
     """Numbers of the pool that an entity with so much room takes."""
-    return RUNS * room + HIST if room > 0 else 0
+    return PARTS * room + sides(room) + BINS + WINDOW_SUMS if room > 0 else 0
+
+
+@view
+def part(e: Entities, pool: Floats, k: int, which: int) -> Floats:
+    """The numbers in use of one of entity k's vectors."""
+    start = e.at[k] + which * e.room[k]
+    return pool[start : start + e.dim[k]]
+
+
+@view
+def runs_of(e: Entities, pool: Floats, k: int) -> NDArray[np.int8]:
+    """Room for the runs of entity k, two for each number."""
+    start = e.at[k] + PARTS * e.room[k]
+    return pool[start : start + sides(e.room[k])].view(np.int8)
+
+
+@view
+def window_of(e: Entities, pool: Floats, k: int) -> Window:
+    """The calibration's window of entity k, which has room."""
+    start = e.at[k] + PARTS * e.room[k] + sides(e.room[k])
+    end = start + BINS
+    return Window(pool[start:end].view(np.int32), pool[end : end + WINDOW_SUMS])
 
 
 @entry
@@ -111,7 +141,6 @@ def drop(e: Entities, k: int) -> None:
     e.dim[k] = 0
     e.room[k] = 0
     e.n[k] = 0
-    e.weight[k] = 0.0
     e.restarts[k] = 0
     e.ts[k] = 0
     e.touched[k] = 0
@@ -120,18 +149,13 @@ def drop(e: Entities, k: int) -> None:
 
 @entry
 def reset(e: Entities, k: int) -> None:
-    """Entity k's calibration begins anew, but for its counts, and nothing is expected."""
+    """Entity k's calibration begins anew, but for its window, and nothing is expected."""
     e.median[k] = 0.0
-    e.temperature[k] = 1.0
-    e.waiting[k] = 0
+    e.run[k] = 0
+    unlearn(e.learned[k])
+    e.logit[k] = np.nan
     e.samples[k] = 0
     e.made[k] = 0
-
-
-@entry
-def counts_at(e: Entities, k: int) -> int:
-    """Where in the pool the calibration counts of entity k are, which has room."""
-    return int(e.at[k] + RUNS * e.room[k])
 
 
 @entry
@@ -167,17 +191,19 @@ def _compact(e: Entities, count: int, pool: Floats, fresh: Floats) -> None:
     """Copy the vectors in use to `fresh`, which has room for them."""
     used = 0
     for k in range(count):
-        dim = e.dim[k]
-        for part in range(RUNS):
-            source = e.at[k] + part * e.room[k]
+        dim, room, at = e.dim[k], e.room[k], e.at[k]
+        for which in range(PARTS):
             for i in range(dim):
-                fresh[used + part * dim + i] = pool[source + i]
+                fresh[used + which * dim + i] = pool[at + which * room + i]
         if dim > 0:
-            to, source = used + RUNS * dim, counts_at(e, k)
-            old, new = pool[source : source + HIST], fresh[to : to + HIST]
-            was, now = old.view(np.uint16), new.view(np.uint16)
-            for j in range(COUNTS):
-                now[j] = was[j]
+            # Bits, not numbers: what isn't one must stay what it is.
+            old, new = pool.view(np.int64), fresh.view(np.int64)
+            source, to = at + PARTS * room, used + PARTS * dim
+            for j in range(sides(dim)):
+                new[to + j] = old[source + j]
+            source, to = source + sides(room), to + sides(dim)
+            for j in range(BINS + WINDOW_SUMS):
+                new[to + j] = old[source + j]
         e.at[k] = used
         e.room[k] = dim
         used += block(dim)

@@ -47,14 +47,13 @@ def _boundary(record: Record) -> Text:
 
 def _calibration(record: Record) -> Text:
     text = _head(record, "ts")
-    kept = record["kept"]
-    text.append("kept " if kept else "not kept ", style="green" if kept else "yellow")
-    text.append(f"T {_number(record['previous'])} → ")
-    text.append(_number(record["fitted"]), style="bold")
-    text.append(f", ECE {_number(record['ece_pre'])} → {_number(record['ece_post'])}\n")
+    text.append(f"ECE {_number(record['ece_pre'])} → ")
+    text.append(f"{_number(record['ece_post'])}\n", style="bold")
+    detail = f"    {record['samples']:,} samples"
+    if record["slope"] is not None:
+        detail += f", in force: slope {_number(record['slope'])}, bias {_number(record['bias'])}"
     text.append(
-        f"    {record['samples']:,} samples, in force: T {_number(record['temperature'])}; "
-        f"Brier {_number(record['brier_pre'])} → {_number(record['brier_post'])}, "
+        f"{detail}; Brier {_number(record['brier_pre'])} → {_number(record['brier_post'])}, "
         f"log loss {_number(record['nll_pre'])} → {_number(record['nll_post'])}",
         style="dim",
     )

@@ -1,7 +1,7 @@
 """Calibration of confidences (laws.md section 1), written again for the verifier.
 
-Temperature scaling (Guo, Pleiss, Sun, Weinberger, ICML 2017) fitted by SciPy's bounded minimisation
-of the likelihood itself, so that the workers' fit has an oracle.
+An online Newton step a sample on the logistic loss of slope and bias (Platt 1999; Hazan, Agarwal
+and Kale 2007), with matrices of NumPy.
 """
 
 import math
@@ -11,19 +11,18 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize import minimize_scalar
 
 Floats = NDArray[np.float64]
 Row = dict[str, Any]
 
-LEVELS = 32
 LIMIT = 6.0  # of a logit's size
-WIDTH = 2.0 * LIMIT / LEVELS
-LOGITS = -LIMIT + (np.arange(LEVELS) + 0.5) * WIDTH  # what each level stands for
-FADE = 4096  # samples
-KEEP = 0.7  # of the calibration error before
-NEAR = 1e-9  # figures nearer to each other than this are a tie
-FIT = 1e-5  # how far two fits of a temperature may lie apart, relative
+SCALE = np.array([3.0, 1.0])  # slope and bias in units in which they are as large
+START = np.array([1.0, 0.0])
+PRIOR = 1.25 * np.eye(2)  # five samples at a half
+KEEP = 0.995  # of the information, a sample
+HIGHEST, WIDEST = 5.0, 6.0  # slope, bias
+BINS = 10
+PARTS = 16384  # of a confidence, in sums
 
 
 def logit(error: float, alpha: float) -> float:
@@ -34,47 +33,56 @@ def logit(error: float, alpha: float) -> float:
     return min(max(-x - math.log(-math.expm1(-x)), -LIMIT), LIMIT)
 
 
-def likeliest(counts: NDArray[np.int64]) -> float:
-    """The temperature, .1 to 5, that makes counts [LEVELS, 2] (didn't, did come true) likeliest."""
-
-    def cost(beta: float) -> float:
-        z = beta * LOGITS
-        wrong, right = np.logaddexp(0.0, z), np.logaddexp(0.0, -z)
-        return float((counts[:, 0] * wrong + counts[:, 1] * right).sum())
-
-    found = minimize_scalar(cost, bounds=(0.2, 10.0), method="bounded", options={"xatol": 1e-12})
-    ends = {beta: cost(beta) for beta in (0.2, 10.0)}
-    best = min(ends, key=lambda beta: ends[beta])
-    return 1.0 / (best if ends[best] <= found.fun else float(found.x))
+def probability(z: float) -> float:
+    """The logistic function."""
+    return 1.0 / (1.0 + math.exp(-z))
 
 
 @dataclass
-class Figures:
-    """How well confidences under one temperature came true."""
+class Told:
+    """Confidences and whether they came true: what a record says of them."""
 
-    ece: float
-    brier: float
-    nll: float
-    count: list[int]
-    confidence: list[float]
-    accuracy: list[float]
+    bins: NDArray[np.int64] = field(default_factory=lambda: np.zeros((3, BINS), np.int64))
+    brier: float = 0.0
+    nll: float = 0.0
+
+    def take(self, z: float, truth: float) -> None:
+        """One more, by its logit."""
+        p = probability(z)
+        self.bins[:, min(int(10.0 * p), 9)] += (1, int(p * PARTS), int(truth))
+        self.brier += (p - truth) ** 2
+        self.nll += math.log1p(math.exp(-z if truth else z))
+
+    def figures(self, when: str) -> Row:
+        """ECE, Brier score and likelihood, and the bins; `when` ends the names of the figures."""
+        count, said, came = self.bins[0], self.bins[1] / PARTS, self.bins[2]
+        n, least = float(count.sum()), np.maximum(count, 1)
+        after = "" if when == "pre" else f"_{when}"
+        return {
+            f"ece_{when}": float(np.abs(said - came).sum()) / n,
+            f"brier_{when}": self.brier / n,
+            f"nll_{when}": self.nll / n,
+            f"bin_count{after}": count.tolist(),
+            f"bin_confidence{after}": (said / least).tolist(),
+            f"bin_accuracy{after}": (came / least).tolist(),
+        }
 
 
-def figures(counts: NDArray[np.int64], temperature: float) -> Figures:
-    """Of counts [LEVELS, 2]; bins are tenths of confidence."""
-    p = 1.0 / (1.0 + np.exp(-LOGITS / temperature))
-    wrong, right = counts[:, 0].astype(float), counts[:, 1].astype(float)
-    n = wrong + right
-    total = float(n.sum())
-    bins = np.minimum((10.0 * p).astype(int), 9)
-    size, said, came = (np.bincount(bins, each, 10) for each in (n, n * p, right))
-    least = np.maximum(size, 1.0)
-    return Figures(
-        float(np.abs(said - came).sum()) / total,
-        float((right * (1.0 - p) ** 2 + wrong * p**2).sum()) / total,
-        float(-(right * np.log(p) + wrong * np.log1p(-p)).sum()) / total,
-        size.astype(int).tolist(), (said / least).tolist(), (came / least).tolist(),
-    )  # fmt: skip
+def newton(weights: Floats, information: Floats, z: float, truth: float) -> tuple[Floats, Floats]:
+    """(slope, bias) and their information after a sample: the one step, within the bounds."""
+    u = np.array([z, 1.0]) / SCALE
+    p = probability(float(weights @ (z, 1.0)))
+    information = KEEP * information + (1.0 - KEEP) * PRIOR + p * (1.0 - p) * np.outer(u, u)
+    before = weights * SCALE
+    after = before + np.linalg.solve(information, (truth - p) * u)
+    slope = min(max(after[0], 0.0), HIGHEST * SCALE[0])
+    if slope != after[0]:  # the best that the bound leaves
+        moved = slope - before[0]
+        after = np.array(
+            [slope, before[1] + (truth - p - information[0, 1] * moved) / information[1, 1]]
+        )
+    after[1] = min(max(after[1], -WIDEST), WIDEST)
+    return after / SCALE, information
 
 
 @dataclass
@@ -82,80 +90,61 @@ class Calibration:
     """State of one domain of one tenant."""
 
     median: float = 0.0
-    temperature: float = 1.0
-    waiting: int = 0  # the level of a confidence whose truth isn't known yet, and 1
+    run: int = 0  # errors in a row above the median; below: negative
+    weights: Floats = field(default_factory=START.copy)
+    information: Floats = field(default_factory=PRIOR.copy)
+    waiting: float | None = None  # the logit of a confidence whose truth isn't known yet
     samples: int = 0
-    counts: NDArray[np.int64] = field(default_factory=lambda: np.zeros((LEVELS, 2, 2), np.int64))
-    ties: int = 0
+    told: tuple[Told, Told] = field(default_factory=lambda: (Told(), Told()))
 
-    def take(
-        self, error: float, n: int, settings: Mapping[str, Any], written: Mapping[str, Any] | None
-    ) -> Row | None:
-        """One more error, of the n-th observation; the refit that it completed, if it did."""
-        refit = None
-        if self.waiting:
-            came_true = int(error <= self.median)
-            self.counts[self.waiting - 1, self.samples % 2, came_true] += 1
-            self.samples += 1
-            if self.samples % int(settings["calibrate_every"]) == 0:
-                refit = self._refit(written)
-            if self.samples >= 2 * FADE and self.samples % FADE == 0:
-                self.counts //= 2
+    def take(self, error: float, n: int, settings: Mapping[str, Any]) -> Row | None:
+        """One more error, of the n-th observation; the record that it completed, if it did."""
+        record = None
+        if self.waiting is not None:
+            record = self._sample(self.waiting, float(error <= self.median), settings)
         self._move_median(error, n)
-        level = min(int((logit(error, settings["alpha"]) + LIMIT) / WIDTH), LEVELS - 1)
-        self.waiting = level + 1
-        return refit
+        self.waiting = logit(error, settings["alpha"])
+        return record
 
     def confidence(self, error: float, alpha: float, *, on: bool) -> float:
         """What is published for an error."""
-        if not on or self.temperature == 1.0:
+        if not on or self.samples == 0:
             return math.exp(-alpha * error)
-        return 1.0 / (1.0 + math.exp(-logit(error, alpha) / self.temperature))
+        return probability(float(self.weights @ (logit(error, alpha), 1.0)))
+
+    def _sample(self, z: float, truth: float, settings: Mapping[str, Any]) -> Row | None:
+        before, after = self.told
+        before.take(z, truth)
+        after.take(float(self.weights @ (z, 1.0)), truth)
+        self.weights, self.information = newton(self.weights, self.information, z, truth)
+        self.samples += 1
+        if before.bins[0].sum() < settings["calibrate_every"]:
+            return None
+        self.told = (Told(), Told())
+        learned = {"slope": float(self.weights[0]), "bias": float(self.weights[1])}
+        return (
+            learned | {"samples": self.samples} | before.figures("pre") | after.figures("post")
+        )  # fmt: skip
 
     def _move_median(self, error: float, n: int) -> None:
-        step = 1.0 + max(0.05, 1.0 / n)
         if self.median == 0.0:
             self.median = error
-        elif error > self.median:
-            self.median *= step
-        elif error < self.median:
-            self.median /= step
+        elif error != self.median:
+            side = 1 if error > self.median else -1
+            self.run = max(-16, min(16, self.run + side)) if self.run * side > 0 else side
+            step = 1.0 + min(max(0.003, 1.0 / n) * 2.0 ** max(0, abs(self.run) - 4), 1.0)
+            self.median = self.median * step if side > 0 else self.median / step
         self.median = min(max(self.median, 1e-3), 1e6)
 
-    def _refit(self, written: Mapping[str, Any] | None) -> Row:
-        """Fit anew; goes on with the number of the log where it agrees with this fit."""
-        fitted = likeliest(self.counts[:, 0])
-        claimed = float(written["fitted"]) if written else fitted
-        if abs(claimed - fitted) <= FIT * fitted:
-            fitted = claimed
-        held = self.counts[:, 1]
-        before, after = figures(held, 1.0), figures(held, fitted)
-        kept = self._decide(
-            [after.ece - KEEP * before.ece, after.nll - before.nll],
-            bool(written["kept"]) if written else None,
-        )
-        previous, now = self.temperature, fitted if kept else self.temperature
-        if not kept and now != 1.0:
-            old = figures(held, now)
-            claims = float(written["temperature"]) != 1.0 if written else None
-            good = self._decide([old.ece - before.ece, old.nll - before.nll], claims)
-            now = now if good else 1.0
-        self.temperature = now
-        both = (("pre", before), ("post", after))
-        bins = (("", before), ("_post", after))
+    def row(self) -> Row:
+        """The fields of the state row."""
+        (aa, ab), (_, bb) = self.information.tolist()
+        some = self.told[0].bins.any()
+        bins = [number for told in self.told for number in told.bins.reshape(-1).tolist()]
+        sums = [told.brier for told in self.told] + [told.nll for told in self.told]
         return {
-            "temperature": now, "previous": previous, "fitted": fitted, "kept": kept,
-            "samples": self.samples,
-            **{f"{name}_{when}": getattr(f, name)
-               for when, f in both for name in ("ece", "brier", "nll")},
-            **{f"bin_{name}{when}": getattr(f, name)
-               for when, f in bins for name in ("count", "confidence", "accuracy")},
+            "median": self.median, "median_run": self.run, "slope": float(self.weights[0]),
+            "bias": float(self.weights[1]), "info_slope": aa, "info_both": ab, "info_bias": bb,
+            "logit": self.waiting, "samples": self.samples, "bins": bins if some else [],
+            "sums": sums if some else [],
         }  # fmt: skip
-
-    def _decide(self, above: list[float], claimed: bool | None) -> bool:
-        """Whether no figure is above 0; as the log has it where one is as good as 0."""
-        own = max(above) <= 0.0
-        if claimed is not None and claimed != own and abs(max(above)) <= NEAR:
-            self.ties += 1
-            return claimed
-        return own

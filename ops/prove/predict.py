@@ -3,6 +3,7 @@
 Heat flows by the matrix exponential of SciPy here, so the workers' expansions have an oracle.
 """
 
+import math
 import struct
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -13,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.linalg import expm
 
-from ops.prove.calibrate import LEVELS, Calibration
+from ops.prove.calibrate import Calibration
 from ops.prove.compare import near
 from ops.prove.law import Law, RefusedError, Row, Rows, Sink, Written
 from ops.prove.overrides import Overrides, choice
@@ -23,9 +24,10 @@ Floats = NDArray[np.float64]
 UPDATES = "cog.predictor.updates"
 CALIBRATIONS = "cog.predictor.calibration"
 NEXT_EVENTS = "cog.next.events"
-EPSILON = 1e-12
 NEUTRAL_ERROR = 1.0  # of an observation that nothing predicted
-ERROR_MAX = 3e38
+ERROR_MAX = 100.0
+SIGMA = 1.4826  # a normal's standard deviation, in median deviations
+ROUNDING = 1e-9  # of heat, beside the largest component
 CONFIDENCE_MIN = 2.0**-126
 SEPARATOR = "\x1f"
 
@@ -61,13 +63,61 @@ def heat(graph: str, size: int, time: float) -> Floats:
 
 
 @dataclass
+class Scale:
+    """One component: its level, how far it moves, and how far from the level it is, in moves."""
+
+    level: float
+    move: float = 0.0
+    ratio: float = 0.5**0.5
+    run: int = 0  # moves in a row above the usual one; below: negative
+    shift: int = 0  # observations in a row far above the level; below: negative
+
+    def take(self, x: float, last: float, n: int, forgetting: float) -> None:
+        """The n-th observation, behind `last`."""
+        slow, quick = max(forgetting, 1.0 / n), max(3.0 * forgetting, 1.0 / n)
+        usual, moved = self.move, abs(x - last)
+        if usual == 0.0:
+            self.move = moved / math.sqrt(min(n - 1, 100))
+        elif moved > 0.0:
+            side = 1 if moved > usual else -1
+            self.run = _on(self.run, side, 15)
+            factor = min(1.0 + quick * 2.0 ** max(0, abs(self.run) - 7), 8.0)
+            self.move = self.move * factor if side > 0 else self.move / factor
+        if self.move == 0.0:
+            return
+        off, side = abs(x - self.level), 1 if x > self.level else -1
+        if off > 3.0 * SIGMA * self.ratio * self.move:
+            self.shift = _on(self.shift, side, 48)
+            if moved > 6.0 * usual or abs(self.run) > 7:
+                self.shift = side * max(24, abs(self.shift))
+        else:
+            self.shift = 0
+        if abs(self.shift) <= 32:
+            up = off > self.ratio * self.move
+            ratio = self.ratio * (1.0 + slow) if up else self.ratio / (1.0 + slow)
+            self.ratio = min(max(ratio, 0.5), 2.0**24)
+        reach = slow * 4.0 ** max(0, abs(self.shift) - 32) * self.ratio * self.move
+        self.level = x if reach >= off else self.level + side * reach
+
+    def error(self, miss: float, least: float) -> float:
+        """Of a component that was predicted with such a miss."""
+        if miss == 0.0:
+            return 0.0
+        unit = max(SIGMA * self.ratio * self.move, least)
+        return 1.0 / ((unit / miss) ** 2 + 1.0 / ERROR_MAX)
+
+
+def _on(run: int, side: int, most: int) -> int:
+    """A run, one longer on this side, or begun there."""
+    return max(-most, min(most, run + side)) if run * side > 0 else side
+
+
+@dataclass
 class Series:
-    """State of one domain of one tenant: last vector, moments and their weight, calibration."""
+    """State of one domain of one tenant: last vector, each component's scale, calibration."""
 
     x: Floats
-    mean: Floats
-    m2: Floats
-    weight: float = 1.0
+    scales: list[Scale]
     n: int = 1
     restarts: int = 0
     ts: int = 0
@@ -76,7 +126,7 @@ class Series:
 
 def begin(vector: Floats, before: Series | None) -> Series:
     """The state after a first observation, or one of another dimension than `before`."""
-    fresh = Series(vector, vector.copy(), np.zeros_like(vector))
+    fresh = Series(vector, [Scale(value) for value in vector.tolist()])
     if before is not None:
         fresh.restarts, fresh.ts = before.restarts + 1, before.ts
     return fresh
@@ -86,7 +136,9 @@ def expected(series: Series, settings: Mapping[str, Any]) -> Floats:
     """The vector that the state predicts."""
     if settings["predictor"] == "heat":
         return heat(settings["graph"], len(series.x), settings["diffusion_time"]) @ series.x
-    return series.x if settings["predictor"] == "persistence" else series.mean
+    if settings["predictor"] == "persistence":
+        return series.x
+    return np.array([scale.level for scale in series.scales])
 
 
 def narrow(value: float) -> float:
@@ -95,19 +147,17 @@ def narrow(value: float) -> float:
 
 
 def step(series: Series, vector: Floats, settings: Mapping[str, Any]) -> float:
-    """Take in one observation; its error. The moments are updated before the error is measured."""
-    guess = expected(series, settings)
-    keep = 1.0 - settings["forgetting"]
-    series.weight = keep * series.weight + 1.0
-    delta = vector - series.mean
-    miss = vector - guess
-    series.mean = series.mean + delta / series.weight
-    series.m2 = keep * series.m2 + delta**2 * (1.0 - 1.0 / series.weight)
-    series.x = vector
+    """Take in one observation; its error. Scales are updated before the error is measured."""
+    missed = (vector - expected(series, settings)).tolist()
+    heated = settings["predictor"] == "heat"
+    least = ROUNDING * float(np.abs(series.x).max()) if heated else 0.0
     series.n += 1
-    with np.errstate(over="ignore"):
-        error = float(np.mean(miss**2 / (series.m2 / series.weight + EPSILON)))
-    return min(error, ERROR_MAX)
+    last, total = series.x.tolist(), 0.0
+    for scale, x, before, miss in zip(series.scales, vector.tolist(), last, missed, strict=True):
+        scale.take(x, before, series.n, settings["forgetting"])
+        total += scale.error(miss, least)
+    series.x = vector
+    return total / len(vector)
 
 
 @dataclass
@@ -156,7 +206,7 @@ class Prediction(Law):
         claimed = next((row["error_metric"] for row in written.get(UPDATES, ())), None)
         if claimed is not None and near(error, claimed, self.tolerance["error_metric"]):
             error = claimed  # what follows is a function of the error as the wire has it
-        refit = self._calibrate(series, narrow(error), settings, written)
+        told = self._calibrate(series, narrow(error), settings)
         on = settings["calibrate"] == "on"
         confidence = series.calibration.confidence(narrow(error), settings["alpha"], on=on)
         common = {"tenant": record["tenant"], "domain": record["domain"], "ts": record["ts"],
@@ -175,23 +225,16 @@ class Prediction(Law):
         }  # fmt: skip
         return {
             UPDATES: [update],
-            CALIBRATIONS: [common | refit] if refit else [],
+            CALIBRATIONS: [common | told] if told else [],
             NEXT_EVENTS: [next_event] if settings["next_events"] == "on" else [],
         }
 
-    def _calibrate(
-        self, series: Series, error: float, settings: Mapping[str, Any], written: Written
-    ) -> Row | None:
-        """Let the calibration hear of an error; the refit that this completed, if it did."""
-        calibration = series.calibration
+    def _calibrate(self, series: Series, error: float, settings: Mapping[str, Any]) -> Row | None:
+        """Let the calibration hear of an error; the record that this completed, if it did."""
         if settings["calibrate"] == "off" or series.n == 1:
-            calibration.waiting = 0
+            series.calibration.waiting = None
             return None
-        before = calibration.ties
-        claimed = next(iter(written.get(CALIBRATIONS, ())), None)
-        refit = calibration.take(error, series.n, settings, claimed)
-        self.near_ties += calibration.ties - before
-        return refit
+        return series.calibration.take(error, series.n, settings)
 
     def output(self, row: Row) -> Row:
         """See law.Law."""
@@ -209,31 +252,26 @@ class Prediction(Law):
             f"{tenant}{SEPARATOR}{domain}".encode(): {
                 "dim": len(series.x),
                 "n": series.n,
-                "weight": series.weight,
+                "weight": 0.0,
                 "x": series.x.tolist(),
-                "mean": series.mean.tolist(),
-                "m2": series.m2.tolist(),
+                "level": [scale.level for scale in series.scales],
+                "step": [scale.move for scale in series.scales],
+                "ratio": [scale.ratio for scale in series.scales],
+                "runs": [run for scale in series.scales for run in (scale.run, scale.shift)],
+                "m2": [],
                 "restarts": series.restarts,
                 "ts": series.ts,
-                "median": series.calibration.median,
-                "temperature": series.calibration.temperature,
-                "waiting": series.calibration.waiting,
-                "samples": series.calibration.samples,
-                "counts": series.calibration.counts.reshape(-1).tolist(),
+                **series.calibration.row(),
             }
             for (tenant, domain), series in self.series.items()
         }
 
     def row(self, row: Row) -> Row:
         """See law.Law."""
-        texts = {"x": "f", "mean": "d", "m2": "d"}
-        before = 4 * row["lowest"]
-        after = 4 * LEVELS - before - len(row["counts"])
-        counts = [0] * before + list(row["counts"]) + [0] * after
-        vectors = {name: _numbers(kind, row[name]) for name, kind in texts.items()}
-        return row | {"counts": counts} | vectors
+        texts = {"x": "f", "level": "d", "step": "d", "ratio": "d", "runs": "b", "m2": "d"}
+        return row | {name: _numbers(kind, row[name]) for name, kind in texts.items()}
 
 
 def _numbers(kind: str, raw: bytes) -> list[float]:
-    """Little-endian numbers of one kind (f, d)."""
+    """Little-endian numbers of one kind (f, d, b)."""
     return list(struct.unpack(f"<{len(raw) // struct.calcsize(kind)}{kind}", raw))

@@ -71,8 +71,8 @@ class Room:
         ]
         dead = [s for s in self.run.sent if s.topic == f"{self.law.topic}.dlq"]
         epoch = {
-            "processor": processor.name, "partition": 0, "number": 1, "from_offset": 0, "law": 1,
-            "settings": dict(defaults_of(processor, SETTINGS)), "ts": 0,
+            "processor": processor.name, "partition": 0, "number": 1, "from_offset": 0,
+            "law": processor.law, "settings": dict(defaults_of(processor, SETTINGS)), "ts": 0,
         }  # fmt: skip
         position = {"next_offset": self.run.next, "seen": 0, "topic_id": "", "epoch": 1}
         rows = {**self.run.rows(), POSITION_KEY: WIRE.encode("position", position)}

@@ -127,9 +127,10 @@ class Harness:
 
 
 _BLANK: Record = {
-    "dim": 0, "n": 0, "weight": 0.0, "x": b"", "mean": b"", "m2": b"", "restarts": 0, "ts": 0,
-    "touched": 0, "median": 0.0, "temperature": 1.0, "waiting": 0, "samples": 0, "lowest": 0,
-    "counts": [], "settings": {},
+    "dim": 0, "n": 0, "weight": 0.0, "x": b"", "level": b"", "step": b"", "ratio": b"", "runs": b"",
+    "m2": b"", "restarts": 0, "ts": 0, "touched": 0, "median": 0.0, "median_run": 0, "slope": 1.0,
+    "bias": 0.0, "info_slope": 1.25, "info_both": 0.0, "info_bias": 1.25, "logit": None,
+    "samples": 0, "bins": [], "sums": [], "settings": {},
 }  # fmt: skip
 
 

@@ -11,7 +11,8 @@ DOMAINS = ("state", "agent", "action")
 def records(rng: np.random.Generator, n: int) -> list[dict[str, Any]]:
     """Five tenants, three domains; some late, some long after; now and then another dimension.
 
-    Every other record is of one domain that keeps its dimension, long enough for a refit.
+    Every other record is of one domain that keeps its dimension, long enough for a
+    calibration record.
     """
     found = []
     clock = TS
@@ -41,7 +42,7 @@ def records(rng: np.random.Generator, n: int) -> list[dict[str, Any]]:
 
 
 def settings() -> list[tuple[str, str]]:
-    """Valid values of every setting; short windows more often, so that refits happen."""
+    """Valid values of every setting; short windows more often, so that records are written."""
     return [("calibrate_every", "50")] * 6 + [
         ("predictor", "mahal"),
         ("predictor", "persistence"),

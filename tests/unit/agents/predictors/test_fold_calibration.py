@@ -3,17 +3,16 @@
 import json
 import math
 import os
-from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from scipy.special import expit
 
+from agents.predictors import calibration as cal
 from agents.tools import series
-from tests.unit.agents.predictors import reference
+from ops.prove.calibrate import Calibration
 from tests.unit.agents.predictors.harness import Harness, Record, observation
 from tests.unit.agents.predictors.samples import records
 
@@ -40,47 +39,74 @@ def swinging(n: int, seed: int, pace: float = 0.95, tenant: str = "t") -> list[R
     return found
 
 
+def confidences(updates: list[Record], every: int, alpha: float) -> list[float]:
+    """Those that the updates should have, from their errors alone, by the verifier's law."""
+    held: dict[Any, tuple[int, int, Calibration]] = {}
+    found, of = [], {"alpha": alpha, "calibrate_every": every}
+    for update in updates:
+        key, error = (update["tenant"], update["domain"]), update["error_metric"]
+        dim, n, law = held.get(key, (0, 0, Calibration()))
+        if dim != update["vector_dim"]:
+            dim, n, law = update["vector_dim"], 0, Calibration()
+        held[key] = dim, n + 1, law
+        if n > 0:
+            law.take(error, n + 1, of)
+        found.append(max(law.confidence(error, alpha, on=True), 2.0**-126))
+    return found
+
+
 @pytest.mark.parametrize("alpha", [0.3, 1.0])
-def test_confidences_are_those_of_the_reference(alpha: float) -> None:
+def test_confidences_are_those_of_the_verifiers_law(alpha: float) -> None:
     given = (
-        records(np.random.default_rng(5), 2000) + swinging(6000, 2) + swinging(2000, 3, 0.5, "u")
+        records(np.random.default_rng(5), 2000) + swinging(3000, 2) + swinging(1000, 3, 0.5, "u")
     )
     harness = Harness(calibrate_every="50", alpha=str(alpha), predictor="mahal")
     found = harness.run(given)
-    expected = reference.confidences(found, 50, alpha)
+    expected = confidences(found, 50, alpha)
     np.testing.assert_allclose([u["confidence"] for u in found], expected, rtol=1e-5, atol=1e-37)
-    assert any(record["kept"] for record in harness.calibrations)
-    assert len({record["temperature"] for record in harness.calibrations}) > 10
+    assert len({record["slope"] for record in harness.calibrations}) > 10
 
 
-def test_a_refit_is_recorded_by_the_observation_that_completed_the_window() -> None:
+def test_a_record_tells_of_the_samples_since_the_last() -> None:
     harness = Harness(predictor="persistence")
     found = harness.run(noise(1000))
     assert [r["samples"] for r in harness.calibrations] == [200, 400, 600, 800]
+    said = [u["confidence"] for u in found]
     for record in harness.calibrations:
         # the first has no prediction, the second nothing before it
-        cause = found[record["samples"] + 1]
+        end = record["samples"] + 1
+        cause = found[end]
         assert record["observation_id"] == cause["observation_id"]
         assert (record["tenant"], record["domain"], record["ts"]) == ("t", "state", cause["ts"])
         for suffix in ("", "_post"):
-            assert sum(record[f"bin_count{suffix}"]) == record["samples"] // 2
+            assert sum(record[f"bin_count{suffix}"]) == 200
             assert len(record[f"bin_confidence{suffix}"]) == 10
             assert len(record[f"bin_accuracy{suffix}"]) == 10
-        assert record["kept"] == (
-            record["ece_post"] <= 0.7 * record["ece_pre"]
-            and record["nll_post"] <= record["nll_pre"]
-        )
-    for before, after in zip(harness.calibrations, harness.calibrations[1:], strict=False):
-        assert after["previous"] == before["temperature"]
-    last = harness.calibrations[-1]
-    assert last["kept"]
-    assert last["temperature"] == last["fitted"] > 2.0
+        bins = np.minimum((10 * np.array(said[end - 200 : end])).astype(int), 9)
+        if record["samples"] > 200:  # of the first, the earliest was published raw
+            assert record["bin_count_post"] == np.bincount(bins, minlength=10).tolist()
+        z = cal.logit_of(cause["error_metric"], 2.0)
+        after = cal.sure(record["slope"] * z + record["bias"])
+        assert cause["confidence"] == pytest.approx(after, rel=1e-6)
+        assert record["brier_post"] < record["brier_pre"]
     row = harness.all()[b"t\x1fstate"]
     assert row is not None
-    assert (row["temperature"], row["samples"]) == (last["temperature"], 998)
-    assert sum(row["counts"]) == 998
-    z = reference.logit(found[-1]["error_metric"], 2.0)
-    assert found[-1]["confidence"] == pytest.approx(expit(z / last["temperature"]), rel=1e-6)
+    assert (row["samples"], sum(row["bins"][:10]), sum(row["bins"][30:40])) == (998, 198, 198)
+    assert len(row["bins"]) == 60
+    assert len(row["sums"]) == 4
+
+
+def test_fewer_samples_for_a_record_are_heard_of_at_once() -> None:
+    harness = Harness(calibrate_every="100000")
+    harness.run(noise(302))
+    assert harness.calibrations == []
+    assert harness.set("t", "calibrate_every", "50") is None
+    harness.run(noise(120, 2))
+    assert [r["samples"] for r in harness.calibrations] == [301, 351, 401]
+    assert [sum(r["bin_count"]) for r in harness.calibrations] == [301, 50, 50]
+
+
+LEARNED = ("slope", "bias", "info_slope", "info_both", "info_bias", "samples", "bins", "sums")
 
 
 def test_switched_off_nothing_is_calibrated_and_what_was_learned_stays() -> None:
@@ -90,18 +116,18 @@ def test_switched_off_nothing_is_calibrated_and_what_was_learned_stays() -> None
     plain.run(given[:800])
     row = harness.all()[b"t\x1fstate"]
     assert row is not None
-    assert row["temperature"] > 2.0
+    assert row["slope"] < 0.5
     assert harness.set("t", "calibrate", "off") is None
     plain.offset = harness.offset
     assert harness.run(given[800:]) == plain.run(given[800:])
     off = harness.all()[b"t\x1fstate"]
     assert off is not None
-    same = ("temperature", "samples", "counts", "lowest", "median")
+    same = (*LEARNED, "median", "median_run")
     assert {name: off[name] for name in same} == {name: row[name] for name in same}
-    assert off["waiting"] == 0
+    assert off["logit"] is None
     blank = plain.all()[b"t\x1fstate"]
     assert blank is not None
-    assert (blank["samples"], blank["counts"], blank["median"]) == (0, [], 0.0)
+    assert (blank["samples"], blank["bins"], blank["median"]) == (0, [], 0.0)
 
 
 def test_another_dimension_forgets_what_was_learned() -> None:
@@ -110,7 +136,8 @@ def test_another_dimension_forgets_what_was_learned() -> None:
     harness.run([observation([1, 2, 3])])
     row = harness.all()[b"t\x1fstate"]
     assert row is not None
-    assert (row["temperature"], row["samples"], row["counts"], row["waiting"]) == (1.0, 0, [], 0)
+    assert [row[name] for name in LEARNED] == [1.0, 0.0, 1.25, 0.0, 1.25, 0, [], []]
+    assert row["logit"] is None
 
 
 @pytest.mark.parametrize("graph", ["none", "path", "star"])
@@ -129,8 +156,14 @@ def test_a_next_event_is_what_the_next_error_is_measured_against(
         assert (event["regret"], event["metadata"]) == (None, {})
     x = np.array([np.frombuffer(r["vector"], "<f4") for r in given], float)
     for k in range(1, 30):
+        again = Harness(predictor=predictor, graph=graph, forgetting="0")
+        again.run(given[: k + 1])
+        (row,) = again.all().values()
+        assert row is not None
+        step, ratio = np.frombuffer(row["step"]), np.frombuffer(row["ratio"])
         guess = np.frombuffer(events[k - 1]["predicted_state"], "<f4").astype(float)
-        error = np.mean((x[k] - guess) ** 2 / (x[: k + 1].var(axis=0) + 1e-12))
+        off = (x[k] - guess) ** 2
+        error = np.mean(off / ((1.4826 * step * ratio) ** 2 + off / 100.0))
         assert found[k]["error_metric"] == pytest.approx(error, rel=1e-4)
 
 
@@ -170,10 +203,12 @@ def test_a_row_with_an_impossible_calibration_is_an_error() -> None:
     ((key, row),) = harness.all().items()
     assert row is not None
     wrong: list[Record] = [
-        {"median": -1.0}, {"median": math.nan}, {"temperature": 0.0}, {"temperature": 5.1},
-        {"waiting": 33}, {"waiting": -1}, {"samples": -1}, {"lowest": 32}, {"lowest": -1},
-        {"counts": row["counts"][:-1]}, {"counts": [-1, 0, 0, 0]}, {"counts": [65536, 0, 0, 0]},
-        {"counts": [0] * 132},
+        {"median": -1.0}, {"median": math.nan}, {"slope": -0.1}, {"slope": 5.1}, {"bias": 6.1},
+        {"slope": math.nan}, {"logit": 6.1}, {"logit": math.nan}, {"samples": -1},
+        {"info_slope": 0.0}, {"info_bias": math.inf}, {"info_both": 1e9}, {"median_run": 17},
+        {"bins": row["bins"][:-1]}, {"bins": [-1, *row["bins"][1:]]}, {"bins": [], "sums": [0.0]},
+        {"bins": [100_001, *row["bins"][1:]]}, {"bins": [0] * 60}, {"sums": row["sums"][1:]},
+        {"sums": [math.nan] * 4}, {"sums": []},
     ]  # fmt: skip
     for change in wrong:
         with pytest.raises(ValueError, match="contradicts itself"):
@@ -205,34 +240,30 @@ def turing() -> Iterator[tuple[str, list[Record]]]:
             yield path.stem, [observation(v, ts=TS + k) for k, v in enumerate(values)]
 
 
-def judged(updates: list[Record], calibrations: list[Record]) -> list[tuple[float, float, bool]]:
-    """(raw, published, came true) of all confidences from each domain's first kept fit on."""
-    ids = {r["observation_id"] for r in calibrations if r["kept"]}
-    fitted, rows = set(), []
-    held: dict[Any, reference.One] = defaultdict(lambda: reference.One(0))
+def judged(updates: list[Record]) -> list[tuple[float, float, bool]]:
+    """(raw, published, came true) of all confidences behind each domain's first 50."""
+    rows = []
+    held: dict[Any, tuple[int, float, int]] = {}  # number, median, its run
     waiting: dict[Any, tuple[float, float]] = {}
     for u in updates:
-        key = (u["tenant"], u["domain"])
-        one = held[key]
-        one.n += 1
+        key, error = (u["tenant"], u["domain"]), u["error_metric"]
+        n, median, run = held.get(key, (0, 0.0, 0))
+        n += 1
         if key in waiting:
-            rows.append((*waiting.pop(key), u["error_metric"] <= one.median))
-        z = reference.logit(u["error_metric"], 2.0)
-        if one.n > 1:
-            reference.follow(one, u["error_metric"], z, 10**9)
-        if u["observation_id"] in ids:
-            fitted.add(key)
-        if key in fitted:
-            raw = float(expit(z))  # clipped, as the law's is
-            changed = abs(u["confidence"] - math.exp(-2 * u["error_metric"])) > 1e-6
-            waiting[key] = (raw, u["confidence"] if changed else raw)
+            raw, said = waiting.pop(key)
+            if n > 52:
+                rows.append((raw, said, error <= median))
+        if n > 1:
+            median, run = cal.median_after(median, run, error, n)
+            waiting[key] = cal.sure(cal.logit_of(error, 2.0)), u["confidence"]
+        held[key] = n, median, run
     return rows
 
 
 def scores(rows: list[tuple[float, float, bool]]) -> tuple[list[float], list[float]]:
     """(NLL, ECE), each of raw and of published confidences."""
     raw, published, true = (np.array(part, float) for part in zip(*rows, strict=True))
-    both = (raw, published)
+    both = [np.clip(p, 1e-4, 1.0 - 1e-4) for p in (raw, published)]
     nll = [float(-np.log(np.where(true > 0, p, 1 - p)).mean()) for p in both]
     return nll, [_ece(p, true) for p in both]
 
@@ -244,14 +275,14 @@ def _ece(p: Any, y: Any) -> float:
 
 @pytest.mark.parametrize("predictor", ["heat", "persistence", "mahal"])
 @pytest.mark.parametrize("source", [machine, turing])
-def test_on_real_series_what_comes_after_a_fit_is_never_worse(source: Any, predictor: str) -> None:
+def test_on_real_series_the_published_is_never_worse(source: Any, predictor: str) -> None:
     found = {}
     for name, given in source():
         harness = Harness(predictor=predictor, next_events="off")
-        found[name] = judged(harness.run(given), harness.calibrations)
+        found[name] = judged(harness.run(given))
     if not found:
         pytest.skip("no Turing data: SOMA_TEST_TCPD names its folder")
-    # A series that ends a few points after its first fit says nothing by itself.
+    # A series that ends after a few points says nothing by itself.
     parts = {name: rows for name, rows in found.items() if len(rows) >= 200}
     parts["all"] = [row for rows in found.values() for row in rows]
     for name, rows in parts.items():

@@ -86,12 +86,14 @@ def test_a_next_event() -> None:
 
 def test_a_calibration() -> None:
     fields = schemas().raw("predictor_calibration")["fields"]
-    values: dict[str, Any] = {"string": "x", "double": 0.25, "long": 5_000, "boolean": True}
-    record = {f["name"]: values.get(str(f["type"]), []) for f in fields} | {"ts": TS}
+    values: dict[str, Any] = {"string": "x", "double": 0.25, "long": 5_000}
+    record = {f["name"]: values.get(str(f["type"]), []) for f in fields}
+    record |= {"ts": TS, "slope": 0.5, "bias": -1.0}
     text = shown("predictor_calibration", record)
-    assert "kept T 0.25 → 0.25, ECE 0.25 → 0.25" in text
-    assert "5,000 samples" in text
-    assert "not kept" in shown("predictor_calibration", record | {"kept": False})
+    assert "ECE 0.25 → 0.25" in text
+    assert "5,000 samples, in force: slope 0.5, bias -1" in text
+    former = shown("predictor_calibration", record | {"slope": None, "bias": None})
+    assert "5,000 samples; Brier" in former
 
 
 @pytest.mark.parametrize("form", sorted(set(_FORMS) - {"segment_boundary"}))

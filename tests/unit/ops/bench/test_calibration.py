@@ -8,6 +8,7 @@ import pytest
 from click.testing import CliRunner
 
 from agents.commands.bench import bench
+from agents.predictors.agent import CALIBRATIONS
 from agents.tools import series
 from ops.bench import calibration, reliability
 from ops.bench import report as reports
@@ -15,35 +16,45 @@ from ops.bench import report as reports
 pytestmark = pytest.mark.kernel
 
 
-def test_a_known_temperature_is_found_and_judged_on_fresh_samples() -> None:
-    found = calibration.synthetic(3.0, 5000, 2)
-    assert found.temperature == pytest.approx(3.0, rel=0.15)
-    assert found.ece[1] <= 0.3 * found.ece[0]
+@pytest.mark.parametrize("temperature", [0.5, 2.0, 3.0])
+def test_a_known_temperature_is_found(temperature: float) -> None:
+    found = calibration.synthetic(temperature, 5000, 2)
+    assert found.slope == pytest.approx(1.0 / temperature, rel=0.4)
+    assert found.ece[1] <= min(0.3 * found.ece[0], 0.02)
     assert found.nll[1] < found.nll[0]
     assert found.brier[1] < found.brier[0]
     for count, sure, true in found.bins:
-        assert sum(count) == 100_000
+        assert sum(count) == 5000 - calibration.FIRST
         assert all(0.0 <= value <= 1.0 for value in (*sure, *true))
 
 
-def test_together_is_the_mean_of_its_parts() -> None:
-    parts = [calibration.synthetic(t, 1000, 2) for t in (0.5, 2.0)]
-    whole = calibration.together(parts)
-    assert whole.samples == 2000
-    assert whole.nll[0] == pytest.approx(np.mean([part.nll[0] for part in parts]))
-    assert sum(whole.bins[0][0]) == 200_000
-    assert np.isnan(whole.temperature)
-    assert calibration.together(parts[:1]).ece == pytest.approx(parts[0].ece)
+def test_the_recorded_machines_confidences_are_honest() -> None:
+    """Prequential; wanted: ECE ≤ .03 in all, ≤ .08 a domain, Brier ≤ the base rate's + .005."""
+    whole, *domains = calibration.recorded("heat")
+    assert whole.ece[1] <= 0.03
+    assert len(domains) == 12
+    for one in domains:
+        assert one.ece[1] <= 0.08, one.name
+        assert one.brier[1] <= one.base + 0.005, one.name
+
+
+def test_the_base_rate_is_that_of_the_recent_truths() -> None:
+    truths = np.arange(1000.0) % 2
+    base = calibration.Samples(truths, truths, truths).base()
+    assert list(base[:4]) == [0.5, 0.0, 0.5, pytest.approx(1 / 3)]
+    assert base[700] == 0.5
 
 
 def test_the_recorded_machine_is_folded_as_the_room_folds_it() -> None:
     rows = [row for row in series.recorded() if row.tenant == "network"]
-    found = calibration.refits(rows, {"calibrate_every": "100"})
+    found = calibration.folded(rows, {"calibrate_every": "100"}, CALIBRATIONS)
     assert {record["domain"] for record in found} == {"state", "agent", "action"}
     assert {record["samples"] for record in found} == {100, 200, 300, 400, 500}
-    judged = calibration.judged(found[-1])
-    assert judged.name == f"network {found[-1]['domain']}"
-    assert judged.ece == (found[-1]["ece_pre"], found[-1]["ece_post"])
+    updates = [u for u in calibration.folded(rows, {}) if u["domain"] == "agent"]
+    samples = calibration.samples_of(updates, 2.0)
+    told = [r["brier_post"] for r in found if r["domain"] == "agent"]
+    mine = (samples.after - samples.truths) ** 2
+    assert told == pytest.approx([mine[k : k + 100].mean() for k in range(0, 500, 100)], rel=0.02)
 
 
 def test_the_command_writes_its_section_and_a_picture(
@@ -62,7 +73,7 @@ def test_the_command_writes_its_section_and_a_picture(
     printed = CliRunner().invoke(bench, ["calibration", "--samples", "1000", "--json"])
     result = json.loads(printed.stdout)["result"]
     assert result[0]["name"] == "synthetic, 0.5"
-    assert result[3]["temperature"] is None
+    assert result[3]["slope"] is None
     wrong = CliRunner().invoke(bench, ["calibration", "--plot", str(tmp_path / "no" / "x.png")])
     assert wrong.exit_code == 1
     assert "can't write" in wrong.output
@@ -70,6 +81,6 @@ def test_the_command_writes_its_section_and_a_picture(
 
 def test_empty_bins_are_no_points() -> None:
     bins = [[0, 2, *[0] * 8], [0.0, 0.15, *[0.0] * 8], [0.0, 0.5, *[0.0] * 8]]
-    one = calibration.Judged("x", 2, 1.0, (0, 0), (0, 0), (0, 0), (bins, bins))
+    one = calibration.Judged("x", 2, 1.0, 0.0, (0, 0), (0, 0), (0, 0), 0.25, (bins, bins))
     assert reliability.points(one, 0) == ([0.15], [0.5])
     assert "x: came true" in reliability.terminal(one)

@@ -37,8 +37,8 @@ LAWS: dict[str, type[Law]] = {
     "integrator": Fusion,
     "segmentation": Segmentation,
 }
-VECTORS = {"x": "f", "mean": "d", "m2": "d", "predicted_state": "f", "values": "d",
-           "confidences": "f"}  # fmt: skip
+VECTORS = {"x": "f", "level": "d", "step": "d", "ratio": "d", "m2": "d", "predicted_state": "f",
+           "values": "d", "confidences": "f"}  # fmt: skip
 
 
 def packed(row: dict[str, Any]) -> dict[str, Any]:
@@ -63,9 +63,16 @@ def _pack_points(row: dict[str, Any]) -> dict[str, Any]:
     }  # fmt: skip
 
 
+def _pack_scales(row: dict[str, Any]) -> dict[str, Any]:
+    """A row of the predictors' state as it is written."""
+    empty = dict.fromkeys(("x", "level", "step", "ratio", "m2"), b"")
+    runs = row.get("runs", [])
+    return empty | packed(row) | {"runs": struct.pack(f"{len(runs)}b", *runs)}
+
+
 FILL = {"fusion_rollback_event": {"reason": "drift"}}  # what a law doesn't foretell
 PACK: dict[str, Callable[[dict[str, Any]], dict[str, Any]]] = {
-    "predictors": lambda row: {"x": b"", "mean": b"", "m2": b""} | packed(row),
+    "predictors": _pack_scales,
     "integrator": dict,
     "segmentation": _pack_points,
 }  # fmt: skip

@@ -6,36 +6,44 @@ from typing import Any
 import numpy as np
 import pytest
 
-from ops.prove.calibrate import LOGITS, Calibration, figures, likeliest, logit
+from ops.prove.calibrate import PRIOR, START, Calibration, Told, logit, newton, probability
 from ops.prove.drifting import KNOWN, Watch
 
 SETTINGS = {"alpha": 2.0, "calibrate_every": 100.0}
 CALM: dict[str, Any] = {"drift_entropy": 0.8, "drift_regret": 0.1, "drift_cooldown_s": 1.0}
 
 
-@pytest.mark.parametrize("temperature", [0.5, 1.0, 3.0])
-def test_a_known_temperature_is_found(temperature: float) -> None:
-    true = 1e9 / (1.0 + np.exp(-LOGITS / temperature))
-    counts = np.stack((1e9 - true, true), axis=1).astype(np.int64)
-    assert likeliest(counts) == pytest.approx(temperature, rel=1e-5)
+@pytest.mark.parametrize(("slope", "bias"), [(2.0, 0.0), (1.0, 0.0), (0.3, -1.0)])
+def test_a_known_slope_and_bias_are_found(slope: float, bias: float) -> None:
+    rng = np.random.default_rng(3)
+    weights, information, found = START, PRIOR, []
+    for z in np.clip(rng.normal(0.0, 3.0, 4000), -6.0, 6.0).tolist():
+        truth = float(rng.random() < probability(slope * z + bias))
+        weights, information = newton(weights, information, z, truth)
+        found.append(weights)
+    assert np.mean(found[1000:], axis=0) == pytest.approx((slope, bias), abs=0.2)
 
 
-def test_a_temperature_stays_within_its_bounds() -> None:
-    sure = np.stack((np.where(LOGITS < 0, 9, 0), np.where(LOGITS > 0, 9, 0)), axis=1)
-    assert likeliest(sure) == pytest.approx(0.1)
-    assert likeliest(sure[:, ::-1]) == pytest.approx(5.0)
+def test_a_slope_and_bias_stay_within_their_bounds() -> None:
+    for sign in (1.0, -1.0):
+        weights, information = START, PRIOR
+        for k in range(3000):
+            z = 6.0 if k % 2 else -6.0
+            weights, information = newton(weights, information, z, float(z * sign > 0.0))
+            assert 0.0 <= weights[0] <= 5.0 and abs(weights[1]) <= 6.0
+        assert weights[0] > 1.0 if sign > 0.0 else weights[0] == 0.0
 
 
 def test_figures_by_hand() -> None:
-    """Four samples of one level (p = σ(z)), three came true."""
-    counts = np.zeros((len(LOGITS), 2), np.int64)
-    counts[20] = 1, 3
-    p = 1.0 / (1.0 + math.exp(-LOGITS[20]))
-    found = figures(counts, 1.0)
-    assert found.ece == pytest.approx(abs(p - 0.75))
-    assert found.brier == pytest.approx((3 * (1 - p) ** 2 + p**2) / 4)
-    assert found.nll == pytest.approx(-(3 * math.log(p) + math.log(1 - p)) / 4)
-    assert sum(found.count) == 4 and max(found.accuracy) == 0.75
+    """Four samples of one logit, three came true."""
+    told, z = Told(), 1.0
+    for truth in (1.0, 1.0, 0.0, 1.0):
+        told.take(z, truth)
+    p, found = probability(z), told.figures("post")
+    assert found["ece_post"] == pytest.approx(abs(p - 0.75), abs=1e-4)
+    assert found["brier_post"] == pytest.approx((3 * (1 - p) ** 2 + p**2) / 4)
+    assert found["nll_post"] == pytest.approx(-(3 * math.log(p) + math.log(1 - p)) / 4)
+    assert sum(found["bin_count_post"]) == 4 and max(found["bin_accuracy_post"]) == 0.75
 
 
 def test_a_logit_is_that_of_the_confidence_and_clipped() -> None:
@@ -44,20 +52,14 @@ def test_a_logit_is_that_of_the_confidence_and_clipped() -> None:
     assert (logit(0.0, 2.0), logit(1e9, 2.0)) == (6.0, -6.0)
 
 
-def test_a_refit_comes_every_so_many_samples_and_follows_a_log_that_agrees() -> None:
+def test_a_record_comes_every_so_many_samples() -> None:
     rng = np.random.default_rng(1)
-    law, fits = Calibration(), []
+    law, records = Calibration(), []
     for n, error in enumerate(rng.exponential(0.5, 301), 2):
-        row = law.take(float(error), n, SETTINGS, None)
-        fits += [row] if row else []
-    assert [row["samples"] for row in fits] == [100, 200, 300]
-    again = Calibration()
-    for n, error in enumerate(rng.exponential(0.5, 100), 2):
-        again.take(float(error), n, SETTINGS, None)
-    own = likeliest(again.counts[:, 0])
-    claim = {"fitted": own * (1 + 1e-9), "kept": True, "temperature": own}
-    assert again._refit(claim)["fitted"] == claim["fitted"]
-    assert again._refit(claim | {"fitted": own * 1.01})["fitted"] == pytest.approx(own)
+        row = law.take(float(error), n, SETTINGS)
+        records += [row] if row else []
+    assert [row["samples"] for row in records] == [100, 200, 300]
+    assert all(sum(row["bin_count"]) == 100 for row in records)
 
 
 def watched(watch: Watch, count: int, entropy: float, since_s: int = 0) -> list[str]:
