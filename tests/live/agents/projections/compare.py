@@ -91,7 +91,8 @@ def _ordered(some: list[Record]) -> list[str]:
 
 
 def _plain(row: Any) -> Record:
-    dropped = ("topic_id", "log_time", "slot", "seq")
+    former = ("temperature", "previous", "fitted", "kept")  # of calibrations by law 1
+    dropped = ("topic_id", "log_time", "slot", "seq", *former)
     return {name: _value(value) for name, value in row.items() if name not in dropped}
 
 
