@@ -5,6 +5,7 @@ defaults, BACKWARD_TRANSITIVE compatibility, and files that changed after they w
 """
 
 import json
+import os
 from dataclasses import dataclass, field
 from itertools import combinations
 from pathlib import Path
@@ -47,7 +48,10 @@ def record(place: Path | None = None, replace: tuple[str, ...] = ()) -> list[str
     for stem in fresh:
         known[stem] = fingerprint(read(where / f"{stem}.avsc"))
     text = json.dumps(dict(sorted(known.items())), indent=2)
-    (where / FINGERPRINTS).write_text(text + "\n", encoding="utf-8")
+    # In one step: a check that runs meanwhile sees the old file or the new one.
+    part = where / f".{FINGERPRINTS}.{os.getpid()}"
+    part.write_text(text + "\n", encoding="utf-8")
+    part.replace(where / FINGERPRINTS)
     return fresh
 
 
