@@ -3,7 +3,9 @@
 Under uvloop a write to a transport that has just closed raises RuntimeError, where asyncio's own
 loop only warns. aiokafka takes that for a defect: it ends the client's metadata task, which nobody
 looks at, and from then on every wait for metadata lasts for ever. Here it becomes the broken
-connection that it is. The hooks are pinned by tests/contract/test_private_interfaces.py.
+connection that it is. And a broker that has just started may name no nodes, itself neither, which
+aiokafka asserts it does: that is a node that isn't ready. The hooks are pinned by
+tests/contract/test_private_interfaces.py.
 """
 
 from collections.abc import Callable, Iterator
@@ -12,7 +14,7 @@ from typing import Any
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from aiokafka.client import AIOKafkaClient
 from aiokafka.conn import AIOKafkaConnection, CloseReason
-from aiokafka.errors import KafkaConnectionError, KafkaError
+from aiokafka.errors import KafkaConnectionError, KafkaError, NodeNotReadyError
 from aiokafka.protocol.group import JoinGroupRequest, SyncGroupRequest
 
 JOIN_S = 90.0  # the group's coordinator answers these when the others have joined too
@@ -20,6 +22,7 @@ _WAITING = (JoinGroupRequest, SyncGroupRequest)
 
 _send = AIOKafkaConnection.send
 _send_token = AIOKafkaConnection._send_sasl_token
+_lookup = AIOKafkaClient.coordinator_lookup
 
 
 class ClientEndedError(KafkaError):  # type: ignore[misc]
@@ -30,6 +33,7 @@ def install() -> None:
     """Put the hooks in place, for every aiokafka client of this process."""
     AIOKafkaConnection.send = _sending
     AIOKafkaConnection._send_sasl_token = _sending_token
+    AIOKafkaClient.coordinator_lookup = _looking_up
 
 
 def _sending(self: Any, request: Any, expect_response: bool = True) -> Any:
@@ -44,6 +48,12 @@ def _sending(self: Any, request: Any, expect_response: bool = True) -> Any:
 
 def _sending_token(self: Any, payload: bytes, expect_response: bool = True) -> Any:
     return _broken(self, lambda: _send_token(self, payload, expect_response))
+
+
+async def _looking_up(self: Any, kind: Any, key: str) -> Any:
+    if self.get_random_node() is None:
+        raise NodeNotReadyError("no broker is known yet")
+    return await _lookup(self, kind, key)
 
 
 def _broken(connection: Any, write: Callable[[], Any]) -> Any:

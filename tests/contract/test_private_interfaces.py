@@ -19,6 +19,7 @@ SOURCES = {
     "aiokafka.client:AIOKafkaClient._md_synchronizer": "e0421bffa9a7",
     "aiokafka.client:AIOKafkaClient.close": "02119d4d618a",
     "aiokafka.client:AIOKafkaClient.force_metadata_update": "cb7befef21c8",
+    "agents.engine.connection:_lookup": "19cc69fb75f8",
     "agents.engine.connection:_send_token": "7a3d948fc526",
     "aiokafka.conn:AIOKafkaConnection.close": "28f164aa1e4f",
     "agents.engine.connection:_send": "5909ea32f4ef",

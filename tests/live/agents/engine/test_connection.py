@@ -8,7 +8,13 @@ from typing import Any
 import pytest
 import uvloop
 from aiokafka import AIOKafkaConsumer
-from aiokafka.errors import KafkaConnectionError, KafkaError, KafkaTimeoutError
+from aiokafka.client import CoordinationType
+from aiokafka.errors import (
+    KafkaConnectionError,
+    KafkaError,
+    KafkaTimeoutError,
+    NodeNotReadyError,
+)
 from aiokafka.protocol.metadata import MetadataRequest
 
 from agents.engine.builder import RawBuilder
@@ -52,6 +58,24 @@ def test_a_write_to_a_closed_transport_is_a_broken_connection(topics: Settings) 
             await one.stop()
 
     in_uvloop(broken())
+
+
+def test_a_broker_that_names_no_nodes_is_not_ready(topics: Settings) -> None:
+    """As it does while it starts; it was taken for a defect, and ended the worker."""
+
+    async def nobody() -> None:
+        one = Transactions(topics.bootstrap(), topics.prefix("nobody"), {})
+        try:
+            await one.start()
+            client = one._producer.client
+            client.cluster._brokers.clear()
+            client.cluster._bootstrap_brokers.clear()
+            with pytest.raises(NodeNotReadyError):
+                await client.coordinator_lookup(CoordinationType.TRANSACTION, one.transactional_id)
+        finally:
+            await one.stop()
+
+    in_uvloop(nobody())
 
 
 @pytest.mark.parametrize("task", ["metadata", "sender"])
