@@ -221,7 +221,12 @@ class Stack:
         return ends
 
     def _writable(self) -> None:
-        self.home.mkdir(mode=0o700, parents=True, exist_ok=True)
+        try:
+            self.home.mkdir(mode=0o700, parents=True, exist_ok=True)
+        except OSError as error:
+            raise StackError(
+                f"{self.home} can't be made ({error.strerror}): set SOMA_HOME to another folder."
+            ) from error
         if not os.access(self.home, os.W_OK | os.X_OK):
             raise StackError(f"{self.home} can't be written to: set SOMA_HOME to another folder.")
 

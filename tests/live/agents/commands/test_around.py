@@ -69,5 +69,7 @@ def test_a_disk_that_is_full(topics: Settings) -> None:
 def test_a_home_that_cannot_be_had(topics: Settings) -> None:
     said = "\n".join(lines(topics, "worker", SOMA_HOME="~nobody-of-this-name/soma"))
     assert "SOMA_HOME: Value error, ~nobody-of-this-name/soma can't be found" in said
+    said = "\n".join(lines(topics, "stack", "up", SOMA_HOME="/proc/soma", SOMA_REDIS_URL=""))
+    assert "/proc/soma can't be made (No such file or directory): set SOMA_HOME" in said
     said = "\n".join(lines(topics, "worker", SOMA_HOME="/proc/soma", SOMA_WEB_PORT="0"))
     assert "/proc/soma/worker can't be made" in said
