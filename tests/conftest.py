@@ -19,9 +19,12 @@ for _name in [name for name in os.environ if name.upper().startswith("SOMA_")]:
     if not _name.startswith("SOMA_TEST_"):
         del os.environ[_name]
 
-# A shell that starts us in the background makes us ignore Ctrl-C, and so would what we start.
+# A shell that starts us in the background makes us ignore Ctrl-C, and nohup a closed terminal; so
+# would what we start.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 ORDER = ("unit", "contract", "live")
 # Seconds of the tests that took longest when `SOMA_TEST_LENGTHS=tests/lengths.json` noted them.

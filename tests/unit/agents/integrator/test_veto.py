@@ -243,7 +243,7 @@ def test_what_is_counted() -> None:
     lead(room, "state", 0)
     lead(room, "agent", 10)
     assert room.fold.counted() == {
-        "soma_frames_total": 4, "soma_leader_changes_total": 1,
+        "soma_frames_total": 4, "soma_leader_changes_total": 1, "soma_leader_share:state": 4,
         "soma_veto_total:allow": 1, "soma_veto_total:deny": 1,
     }  # fmt: skip
     assert room.fold.counted() == {}

@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
+from agents.engine.errors import UnknownVersion
 from agents.engine.recovery import Loader
 from agents.segmentation.agent import PROCESSOR
 from agents.segmentation.rule import COUNTS, NUMBERS, RUNS
@@ -49,7 +50,7 @@ def load(key: bytes, row: dict[str, Any]) -> Run:
 def survives(key: bytes, row: dict[str, Any]) -> None:
     try:
         load(key, row)
-    except ValueError as error:
+    except UnknownVersion as error:
         assert repr(key) in str(error)
 
 
@@ -92,7 +93,7 @@ def test_a_list_of_a_wrong_length(key: bytes, field: str, size: int) -> None:
 @pytest.mark.parametrize("field", ["counts", "numbers"])
 def test_a_row_of_tomorrow_is_named(field: str) -> None:
     key = SERIES[0]
-    with pytest.raises(ValueError, match="contradicts itself"):
+    with pytest.raises(UnknownVersion, match="contradicts itself"):
         load(key, honest()[key] | {field: [*honest()[key][field], 1]})
 
 
@@ -101,11 +102,11 @@ def test_more_run_lengths_than_there_is_room_for_are_refused() -> None:
     counts = list(honest()[key]["counts"])
     counts[COUNTS.index("b_used")] = RUNS + 1
     runs = (honest()[key]["runs"] * (RUNS + 1))[: 24 * (RUNS + 1)]
-    with pytest.raises(ValueError, match="contradicts itself"):
+    with pytest.raises(UnknownVersion, match="contradicts itself"):
         load(key, honest()[key] | {"counts": counts, "runs": runs})
 
 
 def test_a_key_that_is_no_text_is_named() -> None:
     key = SERIES[0]
-    with pytest.raises(ValueError, match="isn't UTF-8"):
+    with pytest.raises(UnknownVersion, match="isn't UTF-8"):
         load(b"\xff\xfe\x1fd", honest()[key])

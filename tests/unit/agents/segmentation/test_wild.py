@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from agents.engine.errors import UnknownVersion
 from agents.engine.recovery import Loader
 from agents.segmentation.points import MEMORY, REACH
 from agents.segmentation.rule import S
@@ -198,7 +199,7 @@ def test_a_row_of_v1_that_cannot_be_is_refused_by_name() -> None:
     run = Run(PLAN).feed([messages(PLAN, records(np.random.default_rng(8), 100))])
     key, row = next((k, codec.decode(v)[1]) for k, v in run.rows().items() if b"\x1f" in k)
     bad = of_v1(row) | {"numbers": [0.0, -1.0, *row["numbers"][2:]]}
-    with pytest.raises(ValueError, match="contradicts itself"):
+    with pytest.raises(UnknownVersion, match="contradicts itself"):
         Loader(PLAN, 0, Run(PLAN).fold).load(
             [key], [codec.encode("segmentation_state", bad, 1)], np.zeros(1, np.uint8)
         )
