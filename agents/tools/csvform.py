@@ -22,7 +22,7 @@ from agents.tools.times import YEAR_LAST, is_moment, shown, unit_of
 
 DELIMITERS = ",;\t|"
 ALONE = "\x1f"  # stands for no delimiter: rows of one cell
-SEP = re.compile(r'"?sep=(\\t|.)"?', re.IGNORECASE)  # Excel's own first line
+SEP = re.compile(r'"?sep=(\\t|.)"? *', re.IGNORECASE)  # Excel's own first line
 # Two numbers, or one with a decimal comma.
 PAIR = re.compile(r"(?P<whole>[+-]?\d*),(?P<part>\d*)(?:[eE][+-]?\d+)?")
 COUNTED = 5  # rows that count up: as many leave no doubt that they count
@@ -108,7 +108,7 @@ def form_of(lines: Sequence[str], told: Told, complete: bool) -> Form | None:
 
     `complete`: there are no more, or none that may be looked at. `TableError` if it is unclear.
     """
-    sep = SEP.fullmatch(lines[0].strip()) if lines else None
+    sep = SEP.fullmatch(lines[0].rstrip("\r\n")) if lines else None
     rest = lines[1:] if sep else lines
     rows = [line for line in rest if line.strip() and not line.startswith("#")]
     if not complete and len(rows) < LEAST:

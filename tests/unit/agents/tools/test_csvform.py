@@ -48,6 +48,8 @@ def form(text: str, **told: Any) -> Form:
         ("t\tv\n1\t2\n", "\t", None, ["t", "v"]),
         # Excel's first line; delimiters at the ends of rows, of the header, of both.
         ("sep=;\r\ntime;v\r\n1;2,5\r\n", ";", ",", ["time", "v"]),
+        ("sep=\t\r\ntime\tv\r\n1\t2,5\r\n", "\t", ",", ["time", "v"]),
+        ("sep=; \ntime;v\n1;2,5\n", ";", ",", ["time", "v"]),
         ("time,a,b,\n1,2,3,\n2,3,4,\n", ",", None, ["time", "a", "b"]),
         ("time,a\n1,2,\n2,3,\n", ",", None, ["time", "a"]),
         ("time,a,,\n1,2\n2,3\n", ",", None, ["time", "a"]),
