@@ -63,6 +63,7 @@ def figures_of(job: Job, margin: int) -> dict[str, Any]:
 
 def tell(job: Job, figures: Mapping[str, Any]) -> None:
     """The end in words, on standard error; every oddity is named."""
+    from agents.tools.labels import together
     from agents.tools.source import UNENDED
 
     seen, domains = job.series.seen, figures["domains"]
@@ -75,6 +76,7 @@ def tell(job: Job, figures: Mapping[str, Any]) -> None:
         text += f"; time is {job.series.time_column!r}"
         text += f" (in {job.series.unit})" if job.series.unit and not seen.words else ""
     click.echo(text, err=True)
+    late = max((sum(k >= seen.points for k in together(x)) for x in job.labels.values()), default=0)
     if seen.words:
         click.echo("times are neither numbers nor ISO 8601: the law counts points", err=True)
     for count, what in (
@@ -82,6 +84,7 @@ def tell(job: Job, figures: Mapping[str, Any]) -> None:
         (figures["empty_lines"], "empty lines passed over"),
         (figures["comments"], "comments passed over"),
         (seen.backwards, "points before the time of the point before them"),
+        (late, "labels behind the last point (counted as missed)"),
     ):
         if count:
             click.echo(f"{count:,} {what}", err=True)

@@ -112,10 +112,12 @@ def test_labels_may_be_times_and_an_empty_file_is_a_quiet_series(tmp_path: Path)
     *_, last = printed(soma(file, "--labels", labels, "--summary"))
     scored = last["summary"]["domains"]["load"]
     assert (scored["f1"], scored["false_boundaries"]) == (1.0, 0)
-    labels.write_text("2027-01-01\n")
-    *_, last = printed(soma(file, "--labels", labels, "--summary"))
-    scored = last["summary"]["domains"]["load"]
-    assert (scored["recall"], scored["false_boundaries"]) == (0.5, 1)
+    for behind in ("2027-01-01\n", "400\n"):
+        labels.write_text(behind)
+        done = soma(file, "--labels", labels, "--summary")
+        scored = printed(done)[-1]["summary"]["domains"]["load"]
+        assert (scored["recall"], scored["false_boundaries"]) == (0.5, 1)
+        assert "1 labels behind the last point" in done.stderr
     labels.write_text("")
     *_, last = printed(soma(file, "--labels", labels, "--summary"))
     scored = last["summary"]["domains"]["load"]
