@@ -89,7 +89,10 @@ async def _fence(settings: Settings) -> None:
     """End what relays that lost their session may still have open in Kafka."""
     for shard in range(SHARDS):
         name = settings.prefix(f"outbox-{shard}")
-        producer = Transactions(settings.bootstrap(), name, security(settings))
+        producer = Transactions(
+            settings.bootstrap(), name, security(settings),
+            settings.answer_timeout_s, settings.commit_timeout_s,
+        )  # fmt: skip
         try:
             await producer.start()
         finally:

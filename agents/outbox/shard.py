@@ -133,8 +133,12 @@ class Shard:
     async def _take(self) -> None:
         """Fence the last owner; what its last transaction sent goes off the queue."""
         office = self._office
-        name = office.settings.prefix(f"outbox-{self.number}")
-        self._producer = Transactions(office.settings.bootstrap(), name, office.security)
+        settings = office.settings
+        name = settings.prefix(f"outbox-{self.number}")
+        self._producer = Transactions(
+            settings.bootstrap(), name, office.security,
+            settings.answer_timeout_s, settings.commit_timeout_s,
+        )  # fmt: skip
         await self._producer.start()
         if self.stopping:
             return
