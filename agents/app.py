@@ -274,7 +274,9 @@ def make() -> tuple[faust.App, Engine]:
         try_defaults(engine)
         check_port(settings)
         made = build(settings)
-    except (SettingsError, BrokerError, KafkaException, ValueError) as error:
+    except KafkaException as error:
+        sys.exit(f"soma worker: Kafka: {error.args[0].str()}")
+    except (SettingsError, BrokerError, ValueError) as error:
         sys.exit(f"soma worker: {error}")
     register(made, engine)
     services = chosen_services(settings, engine)

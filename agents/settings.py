@@ -52,6 +52,8 @@ OURS = {
     "enable.auto.commit": "Soma itself",
     "auto.offset.reset": "Soma itself",
     "enable.idempotence": "Soma itself",
+    "acks": "Soma itself",
+    "request.required.acks": "Soma itself",
     "session.timeout.ms": "SOMA_SESSION_TIMEOUT_S",
 }
 
@@ -331,7 +333,8 @@ class Settings(BaseSettings):
         # What isn't surely a name may be the end of a password: it is never shown.
         if any(not equals or not PROPERTY.fullmatch(name.strip()) for name, equals, _ in pairs):
             raise ValueError(
-                'give "name=value,name=value", or a JSON object where a value has a comma'
+                'give "name=value,name=value", or a JSON object where a value has a comma '
+                "or a name has no dot"
             )
         return {name.strip(): text.strip() for name, _, text in pairs}
 

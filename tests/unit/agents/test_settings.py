@@ -94,6 +94,21 @@ def test_a_property_given_twice_is_refused(monkeypatch: Env) -> None:
         load()
 
 
+@pytest.mark.parametrize("name", ["acks", "request.required.acks"])
+def test_acknowledgements_are_not_for_properties_to_weaken(monkeypatch: Env, name: str) -> None:
+    monkeypatch.setenv("SOMA_KAFKA_PROPERTIES", f'{{"{name}": "0"}}')
+    with pytest.raises(SettingsError, match=f"set elsewhere: {name} by Soma itself"):
+        load()
+
+
+def test_a_property_without_a_dot_is_sent_to_the_json_form(monkeypatch: Env) -> None:
+    monkeypatch.setenv("SOMA_KAFKA_PROPERTIES", "retries=3")
+    with pytest.raises(SettingsError, match="or a name has no dot"):
+        load()
+    monkeypatch.setenv("SOMA_KAFKA_PROPERTIES", '{"retries": "3"}')
+    assert load().kafka_properties == {"retries": "3"}
+
+
 def test_heartbeats_must_fit_the_session() -> None:
     with pytest.raises(ValidationError, match="third"):
         Settings(session_timeout_s=6, heartbeat_s=3)

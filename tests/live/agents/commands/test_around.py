@@ -43,6 +43,11 @@ def test_a_property_that_there_is_not(topics: Settings, verb: tuple[str, ...]) -
     assert 'No such configuration property: "no.such"' in done.stdout + done.stderr
 
 
+def test_a_worker_tells_a_property_that_there_is_not_as_other_commands_do(topics: Settings) -> None:
+    said = lines(topics, "worker", SOMA_KAFKA_PROPERTIES="no.such=1")
+    assert said[-1] == 'soma worker: Kafka: No such configuration property: "no.such"'
+
+
 def test_a_password_with_a_comma_is_never_shown(topics: Settings) -> None:
     given = "security.protocol=sasl_plaintext,sasl.password=hidden1,hidden2=x"
     said = "\n".join(lines(topics, "topics", "check", SOMA_KAFKA_PROPERTIES=given))
