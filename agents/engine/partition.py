@@ -218,7 +218,11 @@ class Partition:
         place = Place(found.topic_id[:8], partition)
         fold = plan.processor.make(plan.context(place, self.host.defaults_of(plan)))
         does("its state to be read back")
-        recovered = await self.host.recover(plan, partition, fold, self.progress.advances)
+        self.progress.queued = True  # until the first sign that its turn has come
+        try:
+            recovered = await self.host.recover(plan, partition, fold, self.progress.advances)
+        finally:
+            self.progress.queued = False
         position = start_at(self.tp, found, recovered)
         self._worker = Worker(plan, place, fold)
         self._next, self._seen, self._saved_seen = (

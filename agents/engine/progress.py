@@ -25,6 +25,7 @@ class Progress:
         self.commits = 0
         self.doing = ""  # what it waits for, in words
         self.folding = False
+        self.queued = False  # its state is to be read back, behind others'
         self._plan = plan
         self.show()
 
@@ -34,6 +35,7 @@ class Progress:
 
     def advances(self) -> None:
         """A commit, or more of the state read back. From any thread."""
+        self.queued = False
         self.advanced = self.moved = time.monotonic()
 
     def recovered(self, found: Recovered, fold: Fold, next_offset: int) -> None:

@@ -50,6 +50,7 @@ def recover(
     `advanced` is called whenever a part of it is there.
     Raises UnknownVersion for a row that this version can't read; KafkaException.
     """
+    advanced()  # its turn has come
     began = time.monotonic()
     places = [(plan.state, partition), (plan.epochs, partition)]
     consumer = reader(settings, "soma-recovery", places)

@@ -74,6 +74,7 @@ class Watchdog:
         self._ends: Mapping[TP, int] = {}
         self._shown: dict[TP, tuple[str, str]] = {}
         self._silent = ""
+        self._last = 0.0  # when any of them got on, monotonic
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="watchdog", daemon=True)
 
@@ -100,6 +101,7 @@ class Watchdog:
         self._ends = ends
         watched = {one.tp: one for one in found}
         stalled = {}
+        self._last = max((one.progress.advanced for one in watched.values()), default=now)
         for tp, one in watched.items():
             waits = self._waits(tp, one, now)
             metrics.STALLED.labels(*one.progress.labels).set(waits)
@@ -121,6 +123,8 @@ class Watchdog:
         case = self._cases.setdefault(tp, _Case(now, progress.commits))
         if case.commits != progress.commits:
             self._cases[tp] = case = _Case(progress.advanced, progress.commits)
+        elif progress.queued:  # it waits for others, as long as these get on
+            case.since = max(case.since, self._last)
         elif not case.renewed:  # reading its state back is work, but not what one waits for then
             case.since = max(case.since, progress.advanced)
         return max(0.0, now - case.since)
@@ -130,6 +134,8 @@ class Watchdog:
         case, progress, renew = self._cases[tp], one.progress, False
         if progress.folding:
             verdict = "its fold is still under way"
+        elif progress.queued:
+            verdict = "its state is read back when others' is"
         elif now - progress.moved < self._step:
             verdict = "it is being tried again"
         else:

@@ -116,3 +116,19 @@ def test_a_partition_that_is_gone_is_not_shown_any_more(watch: Watch) -> None:
     labels = dict(zip(("processor", "partition"), watch.one.progress.labels, strict=True))
     assert REGISTRY.get_sample_value("soma_partition_stalled_seconds", labels) is None
     assert watch.dog.stalled == {}
+
+
+def test_one_that_waits_for_its_turn_is_not_taken_anew_while_others_get_on(watch: Watch) -> None:
+    """A worker reads back a few partitions at a time: the last one's turn may come late."""
+    other = Standing(Progress(plan_of(PROCESSORS[0]), 4), tp=TP("somewhere", 4))
+    watch.one.progress.queued = True
+    ends = {PLACE: 9, other.tp: 9}
+    for now in (1000.0, 1020.0, 1040.0, 1060.0):
+        other.progress.advanced = other.progress.moved = now
+        watch.dog.look([watch.one, other], ends, now)
+        assert watch.dog.stalled == {}
+    watch.dog.look([watch.one, other], ends, 1060.0 + AFTER_S)
+    assert watch.dog.stalled == {PLACE: AFTER_S, other.tp: AFTER_S}
+    assert watch.renewed == []
+    watch.one.progress.advances()
+    assert not watch.one.progress.queued
