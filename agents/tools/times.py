@@ -17,6 +17,7 @@ _AUTO_MAX = 4_102_444_800_000_000  # 2100-01-01: up to here the units' ranges do
 UNITS = {"s": 1_000_000.0, "ms": 1_000.0, "us": 1.0, "ns": 0.001}
 FORMATS = "auto, iso, s, ms, us, ns, or a format such as '%d.%m.%Y %H:%M'"
 MICROS_MAX = 1 << 62
+COMPACT = re.compile(r"20[0-9]{2}(0[1-9]|1[0-2])([0-2][0-9]|3[01])")  # a date, not a number
 INTEGER = re.compile(r"[+-]?[0-9]{1,19}")
 # What fromisoformat passes over, and a file with another delimiter may have: 01:00:00;-10
 SLOPPY = re.compile(r"[^-+0-9A-Za-z:., ]|[.,:](?![0-9])")

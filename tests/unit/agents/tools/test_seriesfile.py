@@ -167,3 +167,14 @@ def test_oddities_are_counted() -> None:
     assert [point.values[1] for point in series][:3] == [1, 2, 3]
     assert series.seen.missing == [3, 1]
     assert (series.seen.backwards, series.blank, series.seen.points) == (1, 1, 4)
+
+
+def test_dates_without_hyphens_are_dates_as_in_observe() -> None:
+    day = 86_400_000_000
+    points = read("time,v\n20240131,1\n20240201,2\n20240202,3\n")
+    assert [ts - points[0][1] for _, ts, _ in points] == [0, day, 2 * day]
+    with pytest.raises(TableError, match="line 3: column 'time': day is out of range"):
+        read("time,v\n20240228,1\n20240230,2\n")
+    assert [ts for _, ts, _ in read("time,v\n20240131,1\n20240201,2\n", unit="s")] == [
+        20_240_131_000_000, 20_240_201_000_000,
+    ]  # fmt: skip
