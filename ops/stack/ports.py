@@ -9,7 +9,7 @@ from ops.stack.processes import StackError, wait_until
 
 HOST = "127.0.0.1"
 RANGE = range(20_000, 32_000)
-KEPT_S = 2.0
+KEPT_S = 30.0  # of a port that is taken and doesn't answer
 
 
 def answers(port: int, timeout_s: float = 0.5) -> bool:
@@ -26,8 +26,8 @@ def choose(names: Iterable[str], kept: Mapping[str, int]) -> dict[str, int]:
     ports: dict[str, int] = {}
     for name in names:
         port = kept.get(name)
-        # A server that was killed a moment ago may still hold its own.
-        if port is None or not wait_until(partial(_free, port), KEPT_S):
+        # A server that was killed a moment ago may still hold its own: clients know it by that.
+        if port is None or not (wait_until(partial(_settled, port), KEPT_S) and _free(port)):
             port = next(one for one in _random() if one not in ports.values() and _free(one))
         ports[name] = port
     return ports
@@ -38,6 +38,11 @@ def _random() -> Iterator[int]:
     for _ in range(1000):
         yield secrets.choice(RANGE)
     raise StackError(f"no free port was found from {RANGE[0]} to {RANGE[-1]}")
+
+
+def _settled(port: int) -> bool:
+    """Whether the port is free, or somebody answers there: no use in waiting."""
+    return _free(port) or answers(port)
 
 
 def _free(port: int) -> bool:
