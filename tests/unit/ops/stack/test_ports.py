@@ -1,6 +1,7 @@
 """Ports: kept while they are free, never the same twice."""
 
 import socket
+import threading
 
 from ops.stack import ports
 
@@ -22,3 +23,14 @@ def test_kept_ports_stay_unless_they_were_taken() -> None:
         again = ports.choose(["a", "b"], kept)
     assert again["b"] == kept["b"]
     assert again["a"] not in kept.values()
+
+
+def test_a_port_that_nobody_answers_at_is_waited_for() -> None:
+    """A killed server's last thread may hold it for a while; clients look for it there."""
+    kept = ports.choose(["a"], {})
+    dying = socket.socket()
+    dying.bind((ports.HOST, kept["a"]))
+    gone = threading.Timer(2.5, dying.close)
+    gone.start()
+    assert ports.choose(["a"], kept) == kept
+    gone.join()
