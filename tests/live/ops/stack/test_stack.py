@@ -244,11 +244,13 @@ def test_a_home_may_have_any_name(new_home: NewHome) -> None:
     one = Stack(home, ephemeral=True, cache=SHARED, without=("valkey",))
     try:
         ends = one.up()
-        for future in admin(ends).create_topics([NewTopic("kept", 1, 1)]).values():
+        client = admin(ends)  # kept: its answers go with it
+        for future in client.create_topics([NewTopic("kept", 1, 1)]).values():
             future.result(30)
         assert list((home / "kafka" / "data").glob("kept-0"))
         one.stop("kafka")
-        assert "kept" in admin(one.up()).list_topics(timeout=30).topics
+        client = admin(one.up())
+        assert "kept" in client.list_topics(timeout=30).topics
         assert [path.name for path in home.parent.iterdir()] == [home.name]
     finally:
         one.destroy()
