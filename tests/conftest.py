@@ -27,9 +27,8 @@ if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
     signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 ORDER = ("unit", "contract", "live")
-# Seconds of the tests that took longest when `SOMA_TEST_LENGTHS=tests/lengths.json` noted them.
+# Seconds that each file took when `SOMA_TEST_LENGTHS=tests/lengths.json` noted them.
 LENGTHS = Path(__file__).with_name("lengths.json")
-NOTED_S = 3.0
 _NOTE = os.environ.get("SOMA_TEST_LENGTHS")
 _taken: dict[str, float] = {}
 
@@ -37,29 +36,31 @@ _taken: dict[str, float] = {}
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """What is quick comes first, and compiles the kernels that live tests then find compiled.
 
-    Of the live ones the longest come first: at the end two processes share many short ones,
-    instead of one waiting for the other's last.
+    Of the live ones the longest files come first, each whole: at the end two processes share many
+    short ones, instead of one waiting for the other's last.
     """
     rooms = config.rootpath / "tests"
     lengths: dict[str, float] = json.loads(LENGTHS.read_text())
 
     def place(item: pytest.Item) -> tuple[int, float]:
         room = item.path.relative_to(rooms).parts[0] if item.path.is_relative_to(rooms) else ""
-        return ORDER.index(room) if room in ORDER else 0, -lengths.get(item.nodeid, 0.0)
+        file = item.nodeid.partition("::")[0]
+        return ORDER.index(room) if room in ORDER else 0, -lengths.get(file, 0.0)
 
     items.sort(key=place)
 
 
 def pytest_runtest_logreport(report: pytest.TestReport) -> None:
-    """Add up how long each test takes, with its fixtures."""
-    _taken[report.nodeid] = _taken.get(report.nodeid, 0.0) + report.duration
+    """Add up how long each file takes, with its fixtures."""
+    file = report.nodeid.partition("::")[0]
+    _taken[file] = _taken.get(file, 0.0) + report.duration
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
-    """Note the long ones, where asked: with xdist, in the process that hears of all of them."""
+    """Note the live ones, where asked: with xdist, in the process that hears of all of them."""
     if _NOTE and not hasattr(session.config, "workerinput"):
-        long = {name: round(s, 1) for name, s in sorted(_taken.items()) if s >= NOTED_S}
-        Path(_NOTE).write_text(json.dumps(long, indent=1) + "\n")
+        live = {name: round(s) for name, s in sorted(_taken.items()) if "/live/" in name}
+        Path(_NOTE).write_text(json.dumps(live, indent=1) + "\n")
 
 
 @pytest.fixture(scope="session")

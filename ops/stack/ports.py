@@ -2,6 +2,7 @@
 
 import secrets
 import socket
+import time
 from collections.abc import Iterable, Iterator, Mapping
 from functools import partial
 
@@ -9,7 +10,7 @@ from ops.stack.processes import StackError, wait_until
 
 HOST = "127.0.0.1"
 RANGE = range(20_000, 32_000)
-KEPT_S = 30.0  # of a port that is taken and doesn't answer
+KEPT_S = 10.0  # for all of them
 
 
 def answers(port: int, timeout_s: float = 0.5) -> bool:
@@ -24,10 +25,12 @@ def answers(port: int, timeout_s: float = 0.5) -> bool:
 def choose(names: Iterable[str], kept: Mapping[str, int]) -> dict[str, int]:
     """A free port for each name: the kept one where it is still free."""
     ports: dict[str, int] = {}
+    deadline = time.monotonic() + KEPT_S
     for name in names:
         port = kept.get(name)
         # A server that was killed a moment ago may still hold its own: clients know it by that.
-        if port is None or not (wait_until(partial(_settled, port), KEPT_S) and _free(port)):
+        left = deadline - time.monotonic()
+        if port is None or not wait_until(partial(_free, port), left):
             port = next(one for one in _random() if one not in ports.values() and _free(one))
         ports[name] = port
     return ports
@@ -38,11 +41,6 @@ def _random() -> Iterator[int]:
     for _ in range(1000):
         yield secrets.choice(RANGE)
     raise StackError(f"no free port was found from {RANGE[0]} to {RANGE[-1]}")
-
-
-def _settled(port: int) -> bool:
-    """Whether the port is free, or somebody answers there: no use in waiting."""
-    return _free(port) or answers(port)
 
 
 def _free(port: int) -> bool:

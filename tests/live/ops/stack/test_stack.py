@@ -124,6 +124,8 @@ def test_data_and_ports_survive_and_down_leaves_no_process(kept: Stack) -> None:
 
 def test_a_port_that_was_taken_is_changed_and_the_data_kept(kept: Stack) -> None:
     before = kept.up()
+    client = admin(before)
+    client.create_topics([NewTopic("taken", 1, 1)])["taken"].result(30)
     ports = read_json(kept.home / "stack.kafka.json")["ports"]
     kept.stop("kafka")
     with socket.socket() as broker, socket.socket() as controller:
@@ -133,7 +135,7 @@ def test_a_port_that_was_taken_is_changed_and_the_data_kept(kept: Stack) -> None
             one.listen()
         after = kept.up()
     assert after.kafka_bootstrap != before.kafka_bootstrap
-    eventually(lambda: "kept" in admin(after).list_topics(timeout=5).topics, 10)
+    eventually(lambda: "taken" in admin(after).list_topics(timeout=5).topics, 10)
     assert read_json(kept.note)["endpoints"]["kafka_bootstrap"] == after.kafka_bootstrap
 
 
@@ -247,7 +249,8 @@ def test_a_home_may_have_any_name(new_home: NewHome) -> None:
         client = admin(ends)  # kept: its answers go with it
         for future in client.create_topics([NewTopic("kept", 1, 1)]).values():
             future.result(30)
-        assert list((home / "kafka" / "data").glob("kept-0"))
+        data = home / "kafka" / "data"
+        eventually(lambda: list(data.glob("kept-0")), 30, "the topic's folder")
         one.stop("kafka")
         client = admin(one.up())
         assert "kept" in client.list_topics(timeout=30).topics

@@ -25,7 +25,7 @@ def test_kept_ports_stay_unless_they_were_taken() -> None:
     assert again["a"] not in kept.values()
 
 
-def test_a_port_that_nobody_answers_at_is_waited_for() -> None:
+def test_a_port_that_becomes_free_is_waited_for() -> None:
     """A killed server's last thread may hold it for a while; clients look for it there."""
     kept = ports.choose(["a"], {})
     dying = socket.socket()
