@@ -20,6 +20,7 @@ from agents.settings import ProjectionSettings, Settings
 from ops.stack import Stack
 from stores.grants import grants_to
 from stores.postgres import schema_of
+from tests.live.agents.projections.compare import Record as CompareRecord
 from tests.live.agents.projections.compare import (
     last,
     migrated,
@@ -322,14 +323,23 @@ def test_samples_days_and_their_end(topics: Settings, run: Running) -> None:
     for day in (old, old + timedelta(days=1)):
         sql(settings, "SELECT SCHEMA.frame_history_day($1)", day)
     (one,) = run(settings, "frame_history")
-    for k in range(0, 40, 4):
+    numbers = iter(range(0, 4_000, 4))
+
+    def chosen() -> list[CompareRecord]:
+        return sampled(records(settings, TOPIC), lambda _, log_ms: log_ms // 100)
+
+    def spread() -> bool:
+        """Frames in three samples of each tenant at least, and four frames in one."""
+        k = next(numbers)
         produce(settings, TOPIC, frames(range(k, k + 4)))
+        return len(chosen()) >= 3 * len(TENANTS)
+
+    eventually(spread)
     eventually(lambda: sum(one.lag().values()) == 0 and len(one.lag()) == 4)
+    assert len(chosen()) < len(records(settings, TOPIC)), "some frames are no sample"
 
     def wanted() -> bool:
-        found = records(settings, TOPIC)
-        chosen = sampled(found, lambda _, log_ms: log_ms // 100)
-        return 20 < len(chosen) < 800 and same(rows(settings, "frame_history"), chosen)
+        return same(rows(settings, "frame_history"), chosen())
 
     eventually(wanted)
     assert soma("projection", "rebuild", "frame_history", "--yes", env=environment(settings))
