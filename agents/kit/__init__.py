@@ -1,0 +1,1 @@
+"""What processors are made of beside their laws."""
