@@ -154,6 +154,8 @@ def build(settings: Settings) -> faust.App:
         consumer_auto_offset_reset="none",  # positions come from the state, never from a policy
         datadir=str(scratch),
     )
+    # Nothing is sent by Faust, so there is no broker to be asked for its producer.
+    app.boot_strategy.enable_kafka_producer = False
     app.transport = BatchTransport(app.conf.broker_consumer, app)
     BatchConsumer.answer_s = settings.answer_timeout_s
     return app
@@ -276,6 +278,8 @@ def make() -> tuple[faust.App, Engine]:
         made = build(settings)
     except KafkaException as error:
         sys.exit(f"soma worker: Kafka: {error.args[0].str()}")
+    except TimeoutError:
+        sys.exit("soma worker: Kafka went away while it was asked about its settings")
     except (SettingsError, BrokerError, ValueError) as error:
         sys.exit(f"soma worker: {error}")
     register(made, engine)

@@ -7,7 +7,6 @@ it keeps a thread and a workspace more, until it is done.
 
 import asyncio
 import logging
-import os
 import queue
 import time
 from collections.abc import Callable, Iterable, Mapping
@@ -20,6 +19,7 @@ from confluent_kafka.admin import AdminClient
 from faust.types import TP
 
 from agents.engine import metrics
+from agents.engine.ending import end_now
 from agents.engine.errors import Fenced
 from agents.engine.held import HeldUp
 from agents.engine.partition import Partition
@@ -249,9 +249,7 @@ class Engine:
     @staticmethod
     def end(error: BaseException) -> None:
         """End the process at once, with a status that tells a supervisor to start it again."""
-        log.critical("soma worker ends: %r", error)
-        logging.shutdown()
-        os._exit(EXIT_FAILURE)
+        end_now(repr(error), EXIT_FAILURE)
 
     # --- watching -------------------------------------------------------------------------
 

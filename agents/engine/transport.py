@@ -32,6 +32,7 @@ from faust.types.tuples import ConsumerMessage
 
 from agents.engine.batches import RawBatch, install
 from agents.engine.connection import abandon, answer_within, ended
+from agents.engine.ending import end_now
 
 log = logging.getLogger(__name__)
 
@@ -41,6 +42,7 @@ POLL_S = 0.2  # and a partition that is released waits for the end of the poll
 HINT_S = 5.0
 THREAD_S = 10.0  # for what the consumer's thread does without asking the broker
 RENEW_S = 30.0
+START_S = 60.0  # for a broker to come back that went away after the worker's first checks
 STOP_S = 3.0
 LOOK_S = 1.0
 REFUSED_EVERY_S = 30.0  # how often a group that doesn't let us in is named
@@ -194,8 +196,23 @@ class BatchThread(driver.AIOKafkaConsumerThread):
 
     async def on_start(self) -> None:
         """Called by Faust; looks after the consumer from then on."""
-        await super().on_start()
+        await self._begin(time.monotonic() + START_S)
         self.add_future(self._look_after())
+
+    async def _begin(self, deadline: float) -> None:
+        """Start the consumer: the broker may have gone since the worker's first checks."""
+        where = self.app.conf.broker
+        while not self.should_stop:
+            try:
+                await super().on_start()
+                return
+            except (KafkaError, OSError, TimeoutError) as error:
+                abandon(self._ensure_consumer())
+                if time.monotonic() >= deadline:
+                    text = f"no Kafka broker answers at {_hosts(where)} for {START_S:g} s: {error}"
+                    end_now(text, status=1)
+                log.error("no Kafka broker answers at %s, trying again: %s", _hosts(where), error)
+            await asyncio.sleep(LOOK_S)
 
     async def on_thread_stop(self) -> None:
         """Called by Faust. What can't be stopped is let go: the process ends anyway."""
@@ -266,6 +283,11 @@ class BatchThread(driver.AIOKafkaConsumerThread):
         await self._consumer.start()
         if self._topics:
             self._consumer.subscribe(topics=self._topics, listener=self._rebalance_listener)
+
+
+def _hosts(urls: Iterable[Any]) -> str:
+    """host:port,… of Faust's broker addresses."""
+    return ",".join(f"{url.host}:{url.port}" for url in urls)
 
 
 class BatchConsumer(driver.Consumer):

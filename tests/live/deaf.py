@@ -8,9 +8,10 @@ from typing import Self
 class Deaf:
     """Runs in a thread of its own between `with` and its end, on `port`."""
 
-    def __init__(self, host: str, port: int) -> None:
+    def __init__(self, host: str, port: int, at: int = 0) -> None:
+        """`at`: a port to listen on, as after a proxy that was closed; 0: any."""
         self.deaf = False  # what the server says doesn't arrive; nothing is closed
-        self.port = 0
+        self.port = at
         self._server = host, port
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
@@ -49,7 +50,7 @@ class Deaf:
 
     def __enter__(self) -> Self:
         self._thread.start()
-        listening = asyncio.start_server(self._serve, "127.0.0.1", 0)
+        listening = asyncio.start_server(self._serve, "127.0.0.1", self.port)
         self._listener = asyncio.run_coroutine_threadsafe(listening, self._loop).result(10.0)
         self.port = int(self._listener.sockets[0].getsockname()[1])
         return self
