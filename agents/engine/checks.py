@@ -8,7 +8,7 @@ from topics.layout import I64, U8, Num
 from topics.partition import murmur2_kernel
 
 NAME_MAX = 128  # bytes of a tenant or domain
-STRING_MAX = 1024  # bytes of any other string: outputs carry them on, and must stay small
+STRING_MAX = 1024  # bytes of any other string, unless its source says otherwise (Reads.strings)
 TS_MIN = 946_684_800_000_000  # 2000-01-01, microseconds
 TS_AHEAD = 3_600_000_000  # one hour
 JSON_START = 123  # '{'
@@ -89,12 +89,14 @@ def _same(b: U8, p: Num, q: Num, n: Num) -> Num:
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def admit(
-    b: U8, n: Num, pos: I64, size: I64, strings: I64, tenant: Num, domain: Num, ts: I64, ms: I64,
+    b: U8, n: Num, pos: I64, size: I64, strings: I64, limits: I64,
+    tenant: Num, domain: Num, ts: I64, ms: I64,
     kpos: I64, klen: I64, partition: Num, partitions: Num, status: U8, dest: I64,
 ) -> tuple[Num, Num]:  # fmt: skip
     """Checks strings and event time of the records with status 0, and that they belong here.
 
-    `pos` and `size` are the spans of all strings (rows `strings`, `tenant` and `domain` of them).
+    `pos` and `size` are the spans of all strings (rows `strings`, `tenant` and `domain` of them);
+    `limits` are the most bytes of each. `domain` is -1 where there is none, `ts` then empty.
 
     A record whose key isn't its tenant, or whose tenant lives in another partition, becomes
     MISROUTED with its place in `dest`. Spans lie in b (the reader has checked them). Returns
@@ -110,15 +112,15 @@ def admit(
         if not _name_ok(b, p, m):
             status[i] = _TENANT
             continue
-        if not _name_ok(b, pos[domain, i], size[domain, i]):
+        if domain >= 0 and not _name_ok(b, pos[domain, i], size[domain, i]):
             status[i] = _DOMAIN
             continue
         for j in range(strings.shape[0]):
-            if size[strings[j], i] > STRING_MAX:
+            if size[strings[j], i] > limits[j]:
                 status[i] = _LONG
         if status[i] != _OK:
             continue
-        if ts[i] < TS_MIN or ts[i] > ms[i] * 1000 + TS_AHEAD:
+        if ts.shape[0] and (ts[i] < TS_MIN or ts[i] > ms[i] * 1000 + TS_AHEAD):
             status[i] = _TS
             continue
         home = murmur2_kernel(b, p, m) % partitions

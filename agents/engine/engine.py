@@ -87,6 +87,11 @@ class Engine:
     ) -> None:
         self.settings = settings
         self.schema_digest = schemas().digest()
+        for one in processors.values():
+            if len(same := [p.name for p in processors.values() if p.source == one.source]) > 1:
+                raise ValueError(
+                    f"{' and '.join(same)} read {one.source}: choose one of them (SOMA_AGENTS)"
+                )
         metrics.declare(processors.values())
         self.plans = {
             settings.topic(p.source): Plan(p, settings, partitions) for p in processors.values()

@@ -44,11 +44,11 @@ def _forward_rows(
     home: int, hop: int, outcome: Outcome,
 ) -> None:  # fmt: skip
     """Those of one destination and one number of hops."""
-    cols, topic = ws.columns.cols, plan.source
+    topic = plan.source
     origin = np.frombuffer(f"{topic}/{place.partition}/".encode(), np.uint8)
     origin_key = np.frombuffer(framed(ORIGIN), np.uint8)
     hops = np.frombuffer(framed(HOPS) + framed(b"%d" % hop), np.uint8)
-    tpos, tlen = cols.pos[plan.tenant], cols.len[plan.tenant]
+    tpos, tlen = ws.tpos, ws.tlen
     lo, count = 0, rows.shape[0]
     while lo < count:
         hi, end = frame_forwarded(

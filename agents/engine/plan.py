@@ -7,10 +7,12 @@ from typing import Any
 
 import numpy as np
 
-from agents.engine.processor import Context, Output, Place, Processor, StateRows
+from agents.engine.checks import STRING_MAX
+from agents.engine.processor import Context, Output, Place, Processor, Reads, StateRows
 from agents.settings import Settings
 from topics.catalogue import CATALOGUE, dlq_of
 from topics.columns import Buffer, Columns, Layout, Reader, Writer
+from topics.layout import LONG, NAMES
 from topics.layout import STRING as STRING_KIND
 from topics.schemas import RESERVED, schemas
 
@@ -24,6 +26,36 @@ class Sink:
     topic: str
     layout: Layout
     writer: Writer
+
+
+class Kind:
+    """One schema of a source: how its records are read, and what is checked of them."""
+
+    def __init__(self, schema: str, reads: Reads) -> None:
+        """ValueError for a schema without what `reads` names."""
+        known = schemas()
+        if not known.versions(schema):
+            raise ValueError(f"there is no schema {schema}")
+        self.schema = schema
+        self.layout = Layout(known.newest(schema))
+        self.reader = Reader(self.layout, known.writers(schema))
+        self.tenant = self._slot(reads.tenant, STRING_KIND)
+        self.domain = self._slot(reads.domain, STRING_KIND)
+        self.ts = self._slot(reads.ts, LONG)
+        strings = [f for f in self.layout.fields if f.type.kind == STRING_KIND]
+        self.strings = np.array([f.slot for f in strings], np.int64)
+        self.limits = np.array([reads.strings.get(f.name, STRING_MAX) for f in strings], np.int64)
+        if unknown := reads.strings.keys() - {f.name for f in strings}:
+            raise ValueError(f"{schema} has no string {', '.join(sorted(unknown))}")
+
+    def _slot(self, name: str | None, kind: int) -> int:
+        """Where a field lies that must always be there; -1 for none."""
+        if name is None:
+            return -1
+        field = self.layout.by_name.get(name)
+        if field is None or field.type.kind != kind or field.type.nullable:
+            raise ValueError(f"{self.schema}.{name}: a field of type {NAMES[kind]} is wanted")
+        return field.slot
 
 
 class Plan:
@@ -45,8 +77,11 @@ class Plan:
         self.dlq = settings.topic(dlq_of(processor.source))
         self.epochs = settings.topic(EPOCHS)
         self.transactional_id = settings.prefix(processor.name)
-        self.layout = Layout(known.newest(source.schema))
-        self.reader = Reader(self.layout, known.writers(source.schema))
+        self.kinds = tuple(
+            self._kind(name, reads)
+            for name, reads in {source.schema: processor.reads, **processor.kinds}.items()
+        )
+        self.layout = self.kinds[0].layout
         self.sinks = tuple(self._sink(name, settings) for name in processor.sinks)
         self.state_layout = Layout(known.newest(processor.state_schema), processor.state_src)
         self.state_writer = Writer(self.state_layout, known.schema_id(processor.state_schema))
@@ -55,11 +90,12 @@ class Plan:
         self.reserved = np.array(sorted(n for n in known.ids() if n >= RESERVED), np.int64)
         self.batch_max = settings.batch_records_max
         self.unpacked_max = settings.batch_unpacked_bytes_max
-        slots = self.layout.slots
-        self.tenant, self.domain, self.ts = slots["tenant"], slots["domain"], slots["ts"]
-        self.strings = np.array(
-            [f.slot for f in self.layout.fields if f.type.kind == STRING_KIND], np.int64
-        )
+
+    def _kind(self, schema: str, reads: Reads) -> Kind:
+        try:
+            return Kind(schema, reads)
+        except ValueError as error:
+            raise ValueError(f"{self.processor.name}: {self.processor.source}: {error}") from error
 
     def _sink(self, name: str, settings: Settings) -> Sink:
         known = schemas()
@@ -71,7 +107,7 @@ class Plan:
 
     def context(self, place: Place, defaults: Mapping[str, str]) -> Context:
         """What this processor's folds get at birth."""
-        return Context(place, defaults, self.policy)
+        return Context(place, defaults, self.policy, self.partitions)
 
     def output(self, sink: Sink) -> Output:
         """An empty output for one sink."""

@@ -58,19 +58,30 @@ class Batch:
     offsets: NDArray[np.int64]
     log_ms: NDArray[np.int64]  # the broker's timestamps, milliseconds
     status: NDArray[np.uint8]
+    # Row -> what its dead letter says, where the fold knows more than the reason does.
+    details: dict[int, str] = field(default_factory=dict)
+    # With `Processor.kinds`: which schema a record has (0: `columns`; k: `others[k - 1]`).
+    kind: NDArray[np.uint8] | None = None
+    others: tuple[Columns, ...] = ()
 
 
 @dataclass(slots=True)
 class Output:
     """Records for one sink. `cause[k]` is the row of the batch that record k comes from.
 
-    The engine keys record k by the tenant of its cause, and sends it to the same partition.
+    The engine keys record k by the tenant of its cause, and sends it to the same partition; unless
+    `own` isn't empty: then record k has the key own[k][0] and goes to the partition own[k][1], or
+    as said where these are None and -1. Its cause may be -1 (no record: a tick) where both are
+    given. The records in `gone` are deletions for a compacted topic: a key without a value, whose
+    columns are ignored.
     """
 
     columns: Columns
     scratch: Buffer
     cause: NDArray[np.int64]
     n: int = 0
+    own: list[tuple[bytes | None, int]] = field(default_factory=list)
+    gone: set[int] = field(default_factory=set)
 
     def reserve(self, rows: int, children: int = 0, scratch: int = 0) -> None:
         """Make room for so many more rows, children of maps and arrays, and scratch bytes."""
@@ -117,6 +128,19 @@ class Control:
     ts: int
     offset: int
     log_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class Reads:
+    """Which fields of a schema the engine checks, and how long its strings may be.
+
+    `domain` and `ts` are None where records have none: then they have the log's time.
+    """
+
+    tenant: str = "tenant"
+    domain: str | None = "domain"
+    ts: str | None = "ts"
+    strings: Mapping[str, int] = field(default_factory=dict)  # field -> bytes at most
 
 
 class Fold(Protocol):
@@ -272,6 +296,7 @@ class Context:
     place: Place
     defaults: Mapping[str, str]
     policy: Policy | None = None
+    partitions: int = 1  # of every topic
 
 
 @dataclass(frozen=True, slots=True)
@@ -292,6 +317,8 @@ class Processor:
     state_src: Mapping[str, int] = field(default_factory=dict)
     policy: "Callable[[Settings], Policy | None] | None" = None  # made once per process
     tallies: tuple[Tally, ...] = ()
+    reads: Reads = field(default_factory=Reads)
+    kinds: Mapping[str, Reads] = field(default_factory=dict)  # further schemas of the source
 
     @property
     def state_topic(self) -> str:

@@ -59,7 +59,7 @@ DETAILS = {
     CONTROL_REFUSED: "a control record that can't act here",
     BATCH: "a record batch that isn't what it says",
     TOO_LARGE: "too large to be forwarded to its tenant's partition",
-    LONG_STRING: "a text of more than 1024 bytes",
+    LONG_STRING: "a text of more bytes than its processor takes (1024 unless that says otherwise)",
 }
 
 

@@ -21,7 +21,7 @@ from agents.engine.processor import Asking, Batch, Counting, Fold, Output, Place
 from agents.engine.records import frame, frame_one, parse
 from agents.engine.workspace import FRAME_BYTES, Outcome, Workspace, empty_rows
 from topics import codec
-from topics.columns import Buffer
+from topics.columns import Buffer, Columns, Writer
 
 POSITION_KEY = b"@position"
 PositionMaker = Callable[[int], bytes]  # next offset -> the position row
@@ -114,19 +114,48 @@ class Worker:
         plan, n, status = self.plan, ws.n, ws.status[: ws.n]
         odd = classify(ws.buf.data, ws.vpos, ws.vlen, n, plan.reserved, ws.status)
         written = self._from_json(ws, letters) if odd else {}
-        constants = ws.buf.append(plan.reader.constants)
-        plan.reader.decode(ws.buf.data, ws.vpos[:n], ws.vlen[:n], status, ws.columns, constants)
+        self._read(ws, status)
         if not plan.public and (status == reasons.UNKNOWN_SCHEMA).any():
             at = int(ws.offs[int(np.argmax(status == reasons.UNKNOWN_SCHEMA))])
             raise UnknownSchema(f"{plan.source}/{self.place.partition} offset {at}")
-        cols = ws.columns.cols
-        admit(
-            ws.buf.data, n, cols.pos, cols.len, plan.strings, plan.tenant, plan.domain,
-            cols.i[plan.ts], ws.ms, ws.kpos, ws.klen, self.place.partition, plan.partitions,
-            ws.status, ws.dest,
-        )  # fmt: skip
+        self._admit(ws, status)
         for r, (pos, length) in written.items():
             ws.vpos[r], ws.vlen[r] = pos, length
+
+    def _read(self, ws: Workspace, status: NDArray[np.uint8]) -> None:
+        """Columns of each of the source's schemas; what isn't of the first may be of another."""
+        n, left = ws.n, status
+        for k, (kind, columns) in enumerate(zip(self.plan.kinds, ws.columns_of, strict=True)):
+            constants = ws.buf.append(kind.reader.constants)
+            kind.reader.decode(ws.buf.data, ws.vpos[:n], ws.vlen[:n], left, columns, constants)
+            if k:
+                mine = (status == reasons.UNKNOWN_SCHEMA) & (left != reasons.UNKNOWN_SCHEMA)
+                status[mine], ws.kind[:n][mine] = left[mine], k
+            unread = status == reasons.UNKNOWN_SCHEMA
+            if k + 1 == len(self.plan.kinds) or not unread.any():
+                return
+            left = np.where(unread, reasons.OK, reasons.UNKNOWN_SCHEMA).astype(np.uint8)
+
+    def _admit(self, ws: Workspace, status: NDArray[np.uint8]) -> None:
+        """Check what was read, by the rules of each schema; and note where its tenants stand."""
+        n, several = ws.n, len(self.plan.kinds) > 1
+        for k, (kind, columns) in enumerate(zip(self.plan.kinds, ws.columns_of, strict=True)):
+            cols = columns.cols
+            tpos, tlen = cols.pos[kind.tenant], cols.len[kind.tenant]
+            mine = ws.kind[:n] == k if several else np.empty(0, np.bool_)
+            if several and not mine.any():
+                continue
+            found = np.where(mine, status, reasons.DONE).astype(np.uint8) if several else status
+            admit(
+                ws.buf.data, n, cols.pos, cols.len, kind.strings, kind.limits,
+                kind.tenant, kind.domain, cols.i[kind.ts] if kind.ts >= 0 else _NO_TIMES, ws.ms,
+                ws.kpos, ws.klen, self.place.partition, self.plan.partitions, found, ws.dest,
+            )  # fmt: skip
+            if several:
+                status[mine] = found[mine]
+                ws.tpos[:n][mine], ws.tlen[:n][mine] = tpos[:n][mine], tlen[:n][mine]
+            else:
+                ws.tpos, ws.tlen = tpos, tlen
 
     def _from_json(self, ws: Workspace, letters: Letters) -> dict[int, tuple[int, int]]:
         """Records that people wrote as JSON become Avro behind the others, in the same buffer.
@@ -137,7 +166,7 @@ class Worker:
         for r in np.flatnonzero(ws.status[: ws.n] == reasons.JSON):
             text = ws.buf.data[ws.vpos[r] : ws.vpos[r] + ws.vlen[r]].tobytes()
             try:
-                value = codec.encode(self.plan.schema, codec.from_json(self.plan.schema, text))
+                value = self._written(text)
             except codec.BadRecord as error:
                 ws.status[r] = reasons.BAD_JSON
                 letters.details[int(r)] = error.detail
@@ -147,10 +176,28 @@ class Worker:
             ws.status[r] = reasons.OK
         return written
 
+    def _written(self, text: bytes) -> bytes:
+        """The Avro of a JSON text: a record of the first of the source's schemas that it fits.
+
+        Raises BadRecord, which says of each schema why it isn't one of it.
+        """
+        said: list[str] = []
+        for kind in self.plan.kinds:
+            try:
+                return codec.encode(kind.schema, codec.from_json(kind.schema, text))
+            except codec.BadRecord as error:
+                said.append(error.detail)
+        if len(said) > 1:
+            said = [f"{k.schema}: {why}" for k, why in zip(self.plan.kinds, said, strict=True)]
+        raise codec.BadRecord("bad_json", " | ".join(said))
+
     def _fold(self, ws: Workspace, letters: Letters, outcome: Outcome) -> None:
         """Fold the good records, with the control records between them in their places."""
         n, status = ws.n, ws.status[: ws.n]
-        batch = Batch(ws.buf.data, ws.columns, ws.offs, ws.ms, ws.status)
+        batch = Batch(
+            ws.buf.data, ws.columns, ws.offs, ws.ms, ws.status, letters.details,
+            ws.kind if len(self.plan.kinds) > 1 else None, ws.columns_of[1:],
+        )  # fmt: skip
         lo = 0
         for r in np.flatnonzero(status == reasons.CONTROL):
             self.fold.fold(batch, lo, int(r), ws.outputs)
@@ -159,9 +206,15 @@ class Worker:
         self.fold.fold(batch, lo, n, ws.outputs)
         good = np.flatnonzero(status == reasons.OK)
         if good.shape[0]:
-            outcome.newest_ts = int(ws.columns.cols.i[self.plan.ts, good[-1]])
+            outcome.newest_ts = self._time(ws, int(good[-1]))
         outcome.results["folded"] = int(good.shape[0])
         outcome.results["control"] = int((status == reasons.DONE).sum())
+
+    def _time(self, ws: Workspace, r: int) -> int:
+        """A record's event time, or the log's where it has none; microseconds."""
+        at = int(ws.kind[r]) if len(self.plan.kinds) > 1 else 0
+        slot = self.plan.kinds[at].ts
+        return int(ws.columns_of[at].cols.i[slot, r]) if slot >= 0 else int(ws.ms[r]) * 1000
 
     def _control(self, ws: Workspace, r: int, letters: Letters) -> int:
         """Obey a control record; returns its new status."""
@@ -177,37 +230,44 @@ class Worker:
 
     def _emit(self, ws: Workspace, sink: Sink, output: Output, outcome: Outcome) -> None:
         """Encode and frame what the fold wrote for one sink."""
-        n, topic = output.n, sink.topic
+        n, here = output.n, self.place.partition
         if not n:
             return
-        ws.encoded.clear()
-        off = np.empty(n + 1, np.int64)
-        bufs = (ws.buf.data, self.fold.names, output.scratch.data)
-        sink.writer.encode(output.columns, np.arange(n), bufs, ws.encoded, off)
-        cols, cause = ws.columns.cols, output.cause[:n]
-        kpos, klen = cols.pos[self.plan.tenant][cause], cols.len[self.plan.tenant][cause]
         outcome.outputs += n
-        none = np.zeros(n, np.uint8)
-        rows = np.arange(n)
+        cause = output.cause[:n]
+        kpos, klen = ws.tpos[cause], ws.tlen[cause]
+        if not output.own:
+            keys = ws.buf.data, kpos, klen
+            self._send(ws, sink, output, np.arange(n), here, keys, outcome)
+            return
+        given = [
+            key if key is not None else ws.buf.data[kpos[k] : kpos[k] + klen[k]].tobytes()
+            for k, (key, _) in enumerate(output.own)
+        ]
+        klen = np.fromiter(map(len, given), np.int64, n)
+        keys = np.frombuffer(bytearray(b"".join(given)), np.uint8), np.cumsum(klen) - klen, klen
+        dest = np.array([here if to < 0 else to for _, to in output.own], np.int64)
+        for to in np.unique(dest).tolist():
+            self._send(ws, sink, output, np.flatnonzero(dest == to), to, keys, outcome)
+
+    def _send(
+        self, ws: Workspace, sink: Sink, output: Output, rows: NDArray[np.int64], to: int,
+        keys: tuple[NDArray[np.uint8], NDArray[np.int64], NDArray[np.int64]], outcome: Outcome,
+    ) -> None:  # fmt: skip
+        """Encode and frame these of a sink's records, for one partition of it."""
+        n, topic = rows.shape[0], sink.topic
+        gone = np.isin(rows, list(output.gone)).astype(np.uint8) if output.gone else _none(n)
+        ws.encoded.clear()
+        bufs = (ws.buf.data, self.fold.names, output.scratch.data)
+        off = _encode(sink.writer, output.columns, rows, gone, bufs, ws.encoded)
         lo = 0
         while lo < n:
             hi, end = frame(
-                ws.frame,
-                0,
-                FRAME_BYTES,
-                rows,
-                lo,
-                n,
-                ws.buf.data,
-                kpos,
-                klen,
-                ws.encoded.data,
-                off,
-                none,
+                ws.frame, 0, FRAME_BYTES, rows, lo, n, *keys, ws.encoded.data, off, gone
             )
             if hi <= lo:
                 raise ValueError(f"record {lo} of {n} for {topic} can't be framed")
-            outcome.sends.append((topic, self.place.partition, RawBuilder(ws.frame[:end], hi - lo)))
+            outcome.sends.append((topic, to, RawBuilder(ws.frame[:end], hi - lo)))
             lo = hi
 
     def _bury(self, ws: Workspace, letters: Letters, outcome: Outcome) -> None:
@@ -256,12 +316,31 @@ def encode_rows(
 
     Returns off: row k is out.data[off[k]:off[k+1]], nothing for a tombstone.
     """
-    live = np.flatnonzero(rows.gone[: rows.n] == 0)
+    bufs = (_NOTHING, names, rows.scratch.data)
+    index, gone = np.arange(rows.n), rows.gone[: rows.n]
+    return _encode(plan.state_writer, rows.columns, index, gone, bufs, out)
+
+
+def _encode(
+    writer: Writer, columns: Columns, rows: NDArray[np.int64], gone: NDArray[np.uint8],
+    bufs: tuple[NDArray[np.uint8], NDArray[np.uint8], NDArray[np.uint8]], out: Buffer,
+) -> NDArray[np.int64]:  # fmt: skip
+    """Encode these rows of columns, those that aren't gone."""
+    if not gone.any():
+        off = np.empty(rows.shape[0] + 1, np.int64)
+        writer.encode(columns, rows, bufs, out, off)
+        return off
+    live = np.flatnonzero(gone == 0)
     ends = np.empty(live.shape[0] + 1, np.int64)
-    plan.state_writer.encode(rows.columns, live, (_NOTHING, names, rows.scratch.data), out, ends)
-    sizes = np.zeros(rows.n, np.int64)
+    writer.encode(columns, rows[live], bufs, out, ends)
+    sizes = np.zeros(rows.shape[0], np.int64)
     sizes[live] = np.diff(ends)
     return np.concatenate((np.zeros(1, np.int64), np.cumsum(sizes)))
 
 
+def _none(n: int) -> NDArray[np.uint8]:
+    return np.zeros(n, np.uint8)
+
+
 _NOTHING = np.empty(0, np.uint8)
+_NO_TIMES = np.empty(0, np.int64)

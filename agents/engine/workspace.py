@@ -28,6 +28,7 @@ class Outcome:
     newest_ts: int = 0  # event time of the last record folded, microseconds
     questions: list[Question] = field(default_factory=list)  # all unanswered ones, oldest first
     counted: Mapping[str, int] = field(default_factory=dict)  # by tally
+    deadline: int | None = None  # of the fold, behind these records: asked now and then
 
 
 class Workspace:
@@ -43,7 +44,11 @@ class Workspace:
             np.empty(cap, np.int64) for _ in range(5)
         )
         self.status = np.empty(cap, np.uint8)
-        self.columns = Columns(plan.layout)
+        self.columns_of = tuple(Columns(kind.layout) for kind in plan.kinds)
+        self.columns = self.columns_of[0]
+        self.kind = np.zeros(cap, np.uint8)  # which of `columns_of` a record is in
+        # Spans of the tenants, whatever their records' schema.
+        self.tpos, self.tlen = (np.empty(cap, np.int64) for _ in range(2))
         self.outputs = tuple(plan.output(sink) for sink in plan.sinks)
         self.rows = plan.state_rows()
         self.encoded = Buffer(1 << 20)
@@ -54,7 +59,9 @@ class Workspace:
         """Empty everything, keep the room."""
         self.n = 0
         self.buf.clear()
-        self.columns.clear()
+        self.kind.fill(0)
+        for columns in self.columns_of:
+            columns.clear()
         for output in self.outputs:
             empty_output(output)
 
@@ -64,6 +71,8 @@ def empty_output(output: Output) -> None:
     output.n = 0
     output.columns.clear()
     output.scratch.clear()
+    output.own.clear()
+    output.gone.clear()
 
 
 def empty_rows(rows: StateRows) -> None:

@@ -19,7 +19,7 @@ from agents.engine.records import frame_one
 from agents.engine.recovery import Loader
 from agents.engine.registry import processors
 from agents.engine.work import POSITION_KEY, Worker
-from agents.engine.workspace import Workspace
+from agents.engine.workspace import Outcome, Workspace
 from agents.settings import Settings
 from topics import codec
 from topics.columns import Buffer, Columns
@@ -130,6 +130,7 @@ class Run:
         self.space = Workspace(plan)
         self.sent: list[Sent] = []
         self.results: dict[str, int] = {}
+        self.last = Outcome(0)
         self.next = 0
 
     @property
@@ -148,7 +149,7 @@ class Run:
         while batches[-1].next_offset > self.next:
             outcome = self.worker.run(self.space, batches, self.next, lambda _: b"position")
             assert outcome.next_offset > self.next
-            self.next = outcome.next_offset
+            self.last, self.next = outcome, outcome.next_offset
             for topic, partition, builder in outcome.sends:
                 self.sent += read(topic, partition, builder)
             for name, count in outcome.results.items():

@@ -135,7 +135,7 @@ def admitted(
     found = np.array(status or [0] * n, np.uint8)
     dest = np.full(n, -1, np.int64)
     good, astray = admit(
-        spans.data, n, pos, size, np.arange(3), TENANT, DOMAIN,
+        spans.data, n, pos, size, np.arange(3), np.full(3, STRING_MAX), TENANT, DOMAIN,
         np.array([r.ts for r in records]), np.full(n, LOG_MS), kpos, klen,
         partition, PARTITIONS, found, dest,
     )  # fmt: skip

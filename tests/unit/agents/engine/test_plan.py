@@ -37,10 +37,10 @@ def test_all_of_its_topics_stand_in_the_catalogue_with_it_as_writer(processor: P
 
 @each
 def test_all_strings_are_checked_tenant_and_domain_among_them(processor: Processor) -> None:
-    plan = plan_of(processor)
-    assert {plan.tenant, plan.domain} <= set(plan.strings.tolist())
-    strings = [f for f in schemas().newest(plan.schema)["fields"] if f["type"] == "string"]
-    assert len(plan.strings) == len(strings)
+    for kind in plan_of(processor).kinds:
+        strings = [f for f in schemas().newest(kind.schema)["fields"] if f["type"] == "string"]
+        assert len(kind.strings) == len(strings) == len(kind.limits)
+        assert {kind.tenant, kind.domain} - {-1} <= set(kind.strings.tolist())
 
 
 @each
