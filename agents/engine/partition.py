@@ -90,7 +90,7 @@ class Partition:
         self._failures = 0  # in a row: a commit ends it, a recovery alone doesn't
         self._producer: Transactions | None = None
         self._asker: Asker | None = None
-        self._ticked = 0.0
+        self._ticked = self._asked = 0.0
         self._task = asyncio.create_task(self._run(), name=f"{plan.processor.name}/{partition}")
         self._task.add_done_callback(self._ended)
 
@@ -324,14 +324,19 @@ class Partition:
             return Position(next_offset, self._saved_seen, self.topic_id, self._epoch).encode()
 
         first, progress = self._next, self.progress
+        # In the thread of the fold, and not each time: it may look through the whole state.
+        asked = began - self._asked >= TICK_S
+        self._asked = began if asked else self._asked
+
+        def job(space: Workspace) -> Outcome:
+            outcome = self._worker.run(space, batches, first, position)
+            outcome.deadline = self._worker.fold.deadline() if asked else None
+            return outcome
+
         progress.doing, progress.folding = "its fold", True
         try:
-            outcome = await self.host.work(
-                self.plan,
-                lambda space: self._worker.run(space, batches, first, position),
-                count,
-                sum(len(batch.data) for batch in batches),
-            )
+            size = sum(len(batch.data) for batch in batches)
+            outcome = await self.host.work(self.plan, job, count, size)
         finally:
             progress.folding = False
         progress.doing = "a commit"
@@ -358,7 +363,7 @@ class Partition:
             value = codec.encode("epoch", self._epoch_record)
             record = frame_one(0, epoch_key(self.plan, self.tp.partition), value, [])
             sends = [*sends, (self.plan.epochs, self.tp.partition, RawBuilder(record, 1))]
-        await self._producer.commit([*sends, *self._answers()])
+        await self._producer.commit([*sends, *self._answers(), *self._tick(outcome.deadline)])
         self._epoch_record = None
         self.committed = outcome.next_offset
         self._failures = 0
@@ -391,11 +396,15 @@ class Partition:
 
     async def _maybe_tick(self) -> None:
         """Append the wall time to the input when some state has a deadline."""
-        deadline = self._worker.fold.deadline()
+        assert self._producer is not None
+        if sends := self._tick(self._worker.fold.deadline()):
+            await self._producer.commit(sends)
+
+    def _tick(self, deadline: int | None) -> list[tuple[str, int, RawBuilder]]:
+        """A tick, when one is due: with a transaction if there is one, or none comes under load."""
         now = time.time_ns() // 1000
         if deadline is None or deadline > now or time.monotonic() - self._ticked < TICK_S:
-            return
-        assert self._producer is not None
+            return []
         self._ticked = time.monotonic()
         tick = frame_one(0, None, codec.encode("control_tick", {"ts": now}), [])
-        await self._producer.commit([(self.plan.source, self.tp.partition, RawBuilder(tick, 1))])
+        return [(self.plan.source, self.tp.partition, RawBuilder(tick, 1))]

@@ -39,6 +39,14 @@ def updates(seed: int, n: int) -> list[tuple[bytes, bytes]]:
     return [(r["tenant"].encode(), codec.encode("predictor_update", r)) for r in records]
 
 
+def update(tenant: str) -> tuple[bytes, bytes]:
+    """A tenant's record of now."""
+    record = {"tenant": tenant, "domain": "state", "error_metric": 0.5, "predictor_type": "x",
+        "prediction_latency_ms": 0.0, "vector_dim": 1, "model_version": "1.0", "confidence": 0.5,
+        "observation_id": "", "ts": time.time_ns() // 1000}  # fmt: skip
+    return tenant.encode(), codec.encode("predictor_update", record)
+
+
 def set_value(settings: Settings, tenant: str, name: str, value: str) -> None:
     """What `soma config set` writes."""
     words = ("config", "set", tenant, name, value, "--processor", "integrator")
@@ -127,10 +135,7 @@ def test_a_tenant_that_falls_silent_leaves_on_a_tick(
     worker(SOMA_AGENTS="integrator")
     tenant = "falls-silent"
     partition = partition_of(tenant, PARTITIONS)
-    record = {"tenant": tenant, "domain": "state", "error_metric": 0.5, "predictor_type": "x",
-        "prediction_latency_ms": 0.0, "vector_dim": 1, "model_version": "1.0", "confidence": 0.5,
-        "observation_id": "", "ts": time.time_ns() // 1000}  # fmt: skip
-    produce(topics, UPDATES, [(tenant.encode(), codec.encode("predictor_update", record))])
+    produce(topics, UPDATES, [update(tenant)])
     known = tenant.encode()
     eventually(lambda: known in compacted(read(topics, STATE), partition), what="the tenant's row")
     set_value(topics, "*", "forget_after_s", "1")
@@ -139,6 +144,24 @@ def test_a_tenant_that_falls_silent_leaves_on_a_tick(
     assert [codec.decode(m.value() or b"")[0] for m in ticks] == ["control_tick"] * len(ticks)
     assert 1 <= len(ticks) <= 5
     assert not read(topics, f"{UPDATES}.dlq")
+
+
+def test_a_silent_tenant_leaves_while_others_keep_its_partition_busy(
+    topics: Settings, worker: WorkerFactory
+) -> None:
+    """The tick travels with a transaction: a partition under load never has a second to itself."""
+    worker(SOMA_AGENTS="integrator")
+    home = partition_of("silent", PARTITIONS)
+    busy = next(t for t in (f"busy{k}" for k in range(99)) if partition_of(t, PARTITIONS) == home)
+    set_value(topics, "*", "forget_after_s", "1")
+    produce(topics, UPDATES, [update("silent")])
+
+    def gone() -> bool:
+        produce(topics, UPDATES, [update(busy)])
+        rows = [m for m in read(topics, STATE) if m.key() == b"silent"]
+        return bool(rows) and rows[-1].value() is None
+
+    eventually(gone, what="a tombstone")
 
 
 def test_rooms_in_two_workers_meet_in_their_topics(topics: Settings, worker: WorkerFactory) -> None:
