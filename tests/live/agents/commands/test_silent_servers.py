@@ -2,27 +2,93 @@
 
 import contextlib
 import socket
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import click
 import pytest
 from pydantic import SecretStr
 
+from agents.cli import main
 from agents.settings import LOCAL_PARTITIONS, Settings
-from tests.live.helpers import environment, soma
+from stores.journal import Journal
+from tests.live.helpers import REPO, environment, eventually, soma
+from tests.unit.stores.journals import Outbox, event, with_journal
 
-COMMANDS = {
-    "watch cog.observations --no-follow": "Kafka at ",
-    "config get acme": "Kafka at ",
-    "gateway status": "No Kafka broker answers at ",
-    "topics plan": "No Kafka broker answers at ",
-    "doctor --hanging": "No Kafka broker answers at ",
+ADMIN = "No Kafka broker answers at "
+CLIENT = "Kafka at "
+POSTGRES = "PostgreSQL: no answer in time"
+LINE = '{"tenant":"me","domain":"state","ts":"2026-01-31T12:00:00Z","vector":[1,2]}\n'
+
+# Each verb that asks a server, and what it says at its end. {home}: a folder with `line` and `csv`.
+ENDS = {
+    "worker": ADMIN,
+    "topics plan": ADMIN,
+    "topics apply": ADMIN,
+    "topics check": ADMIN,
+    "topics abort-transaction cog.observations 0 --yes": ADMIN,
+    "migrate up": POSTGRES,
+    "migrate status": POSTGRES,
+    "projection list": POSTGRES,
+    "projection drop frames --yes": POSTGRES,
+    "projection rebuild frames --yes": POSTGRES,
+    "journal replay --drained --since 2020-01-01T00:00:00Z": POSTGRES,
+    "journal drain": POSTGRES,
+    "journal cleanup --drop-failed --yes": POSTGRES,
+    "outbox add memory.events acme {{}} --dedupe-key 1": POSTGRES,
+    "outbox audit": POSTGRES,
+    "outbox check --max-pending 1": POSTGRES,
+    "outbox limit acme 5": POSTGRES,
+    "outbox list": POSTGRES,
+    "outbox reconcile": ADMIN,
+    "outbox replay 1": POSTGRES,
+    "outbox skip 1 --yes": POSTGRES,
+    "outbox summary": POSTGRES,
+    "publish cog.observations {home}/line": CLIENT,
+    "watch cog.observations": CLIENT,
+    "watch cog.observations --no-follow": CLIENT,
+    "observe --count 1 --interval 0.01": CLIENT,
+    "observe --csv {home}/csv --tenant me": CLIENT,
+    "config get acme": CLIENT,
+    "config set acme fusion hedge": CLIENT,
+    "gateway status": ADMIN,
     "doctor": "PostgreSQL (SOMA_POSTGRES_DSN) doesn't answer: no answer in time",
-    "projection list": "PostgreSQL: no answer in time",
-    "outbox summary": "PostgreSQL: no answer in time",
+    "doctor --hanging": ADMIN,
 }
+# Those that run for ever say what they wait for, wait, and end by SIGTERM.
+GO_ON = {
+    "relay": ADMIN,
+    "api --port 0": "The outbox is away, events go to the journal: no answer within 3 s",
+}
+# These ask nobody, or the servers that they start themselves.
+ALONE = {
+    "api openapi", "api token", "bench", "config list", "demo", "journal events", "journal stats",
+    "migrate grants", "policy check", "policy eval", "schema check", "schema record", "segment",
+    "settings print", "stack down", "stack status", "stack up", "warm",
+}  # fmt: skip
+
+
+def verbs(command: click.Command, path: tuple[str, ...] = ()) -> Iterator[str]:
+    """All that can be called, but those of the benches, which are one."""
+    if not isinstance(command, click.Group) or command.invoke_without_command or path == ("bench",):
+        yield " ".join(path)
+    if isinstance(command, click.Group) and path != ("bench",):
+        for name in command.list_commands(ctx := click.Context(command)):
+            one = command.get_command(ctx, name)
+            assert one is not None
+            yield from verbs(one, (*path, name))
+
+
+def test_every_verb_is_tried_or_needs_no_server() -> None:
+    known = set(verbs(main))
+    tried = {one for one in known for words in (*ENDS, *GO_ON) if f"{words} ".startswith(f"{one} ")}
+    assert known >= ALONE
+    assert not ALONE & tried - {"api"}
+    assert known - tried - ALONE == set()
 
 
 @contextlib.contextmanager
@@ -47,23 +113,84 @@ def silent() -> Iterator[int]:
                 one.close()
 
 
-@pytest.mark.slow
-def test_every_command_ends_and_names_the_server_that_does_not_answer(tmp_path: Path) -> None:
-    with silent() as port, ThreadPoolExecutor(len(COMMANDS)) as pool:
+@contextlib.contextmanager
+def nobody_answers(home: Path, **more: str) -> Iterator[dict[str, str]]:
+    """The environment of commands whose servers are all silent, but what `more` has."""
+    with silent() as port:
         settings = Settings(
-            home=tmp_path,
+            home=home,
             kafka_bootstrap=f"127.0.0.1:{port}",
             redis_url=SecretStr(f"redis://127.0.0.1:{port}/0"),
             postgres_dsn=SecretStr(f"postgresql://soma:Secret@127.0.0.1:{port}/soma"),
             topics_partitions=LOCAL_PARTITIONS,
         )
-        env = environment(settings)
+        yield environment(settings, SOMA_API__AUTH="off", **more)
+
+
+@pytest.mark.slow
+def test_every_command_ends_and_names_the_server_that_does_not_answer(tmp_path: Path) -> None:
+    (tmp_path / "line").write_text(LINE)
+    (tmp_path / "csv").write_text("ts,v\n2026-01-31T12:00:00Z,1\n2026-01-31T12:00:01Z,2\n")
+    for words in ENDS:
+        if words.startswith("journal "):
+            fill(tmp_path / words.replace(" ", "-")[:20])
+    with nobody_answers(tmp_path) as env, ThreadPoolExecutor(10) as pool:
         running = {
-            words: pool.submit(soma, *words.split(), env=env, timeout=90.0) for words in COMMANDS
-        }
+            words: pool.submit(
+                soma, *words.format(home=tmp_path).split(),
+                # The journal is one command's at a time: each has a folder of its own.
+                env=env | {"SOMA_JOURNAL__FOLDER": str(tmp_path / words.replace(" ", "-")[:20])},
+                timeout=90.0,
+            )
+            for words in ENDS
+        }  # fmt: skip
         done = {words: one.result() for words, one in running.items()}
     for words, one in done.items():
         told = one.stdout + one.stderr
         assert one.returncode == 1, (words, told)
-        assert COMMANDS[words] in told, (words, told)
+        assert ENDS[words] in told, (words, told)
         assert "Traceback" not in told and "Secret" not in told, (words, told)
+
+
+def fill(folder: Path) -> None:
+    """Make a journal with an event that waits, one that is drained and one that was refused."""
+
+    async def filled(journal: Journal) -> None:
+        outbox = Outbox()
+        outbox.bad = {"d1"}
+        await journal.append_many([event(n) for n in range(2)])
+        await journal.drain(outbox.sink)
+        await journal.append_many([event(2)])
+
+    with_journal(folder, filled)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("words", GO_ON)
+def test_what_runs_for_ever_says_whom_it_waits_for(tmp_path: Path, words: str) -> None:
+    log = tmp_path / "log"
+    with nobody_answers(tmp_path) as env, log.open("wb") as out:
+        one = subprocess.Popen(
+            [sys.executable, "-m", "agents.cli", *words.split()],
+            env=env, cwd=REPO, stdout=out, stderr=subprocess.STDOUT,
+        )  # fmt: skip
+        try:
+            eventually(lambda: GO_ON[words] in log.read_text(), 60.0, GO_ON[words])
+            one.terminate()
+            assert one.wait(15.0) == 0
+        finally:
+            one.kill()
+            one.wait(10.0)
+    assert "Traceback" not in log.read_text() and "Secret" not in log.read_text()
+
+
+@pytest.mark.slow
+def test_a_database_that_is_silent_beside_a_broker_that_answers(
+    topics: Settings, tmp_path: Path
+) -> None:
+    broker = {"SOMA_KAFKA_BOOTSTRAP": topics.bootstrap(), "SOMA_NAMESPACE": topics.namespace}
+    with nobody_answers(tmp_path, **broker) as env:
+        done = soma("outbox", "reconcile", env=env, timeout=90.0)
+    assert done.returncode == 1
+    assert "PostgreSQL" in done.stderr and "no answer in time" in done.stderr
+    assert "Traceback" not in done.stderr
