@@ -11,9 +11,11 @@ from confluent_kafka import Producer, TopicPartition
 from confluent_kafka.admin import AdminClient
 
 from agents.settings import Settings
+from agents.tools.reader import Reader
 from tests.live.helpers import REPO, environment, eventually, produce, read, soma
 from topics import codec
 from topics.partition import partition_of
+from topics.reading import Place, ends_of
 
 TOPIC = "cog.observations"
 
@@ -256,6 +258,40 @@ def test_an_offset_that_is_not_there_yet_is_waited_for(topics: Settings) -> None
     finally:
         watching.kill()
     assert [json.loads(one)["vector"] for one in shown.splitlines()] == [[3.0], [4.0]]
+
+
+def lag(reader: Reader, place: Place) -> tuple[int, int]:
+    """Where a partition ends, and how much of it a reader hasn't read: markers count."""
+    consumer = reader._consumer
+    end = ends_of(consumer, [place])[place]
+    (at,) = consumer.position([TopicPartition(*place)])
+    return end, end - max(at.offset, 0)
+
+
+def test_markers_of_transactions_count_as_read(topics: Settings) -> None:
+    """Who waits for an offset behind the end has read all there is after a commit's marker, too."""
+    where = partition_of(b"a", topics.topics_partitions)
+    producer = Producer(topics.librdkafka(transactional_id=topics.prefix("watch-test")))
+    producer.init_transactions(20)
+
+    def commit(k: int) -> None:
+        producer.begin_transaction()
+        value = line("a", vector=[k]).encode()
+        producer.produce(topics.topic(TOPIC), key=b"a", value=value, partition=where)
+        producer.commit_transaction(20)
+
+    reader, place = Reader(topics, TOPIC, "3", of="a"), (topics.topic(TOPIC), where)
+    try:
+        commit(0)  # offset 0, and its marker 1
+        eventually(lambda: not reader.read() and lag(reader, place) == (2, 0))
+        commit(2)  # offset 2 isn't wanted either, and its marker is 3: nothing is left to show
+        eventually(lambda: not reader.read() and lag(reader, place) == (4, 0))
+        commit(4)
+        shown = eventually(reader.read)
+        assert [message.offset() for message in shown] == [4]
+        eventually(lambda: not reader.read() and lag(reader, place) == (6, 0))
+    finally:
+        reader.close()
 
 
 def test_an_offset_that_is_gone_is_named(topics: Settings) -> None:
