@@ -155,7 +155,7 @@ def run_import(wish: Wish, as_json: bool) -> None:
     except LedgerError as error:
         raise click.ClickException(f"Kafka was asked {error}") from error
     finally:
-        with deaf():  # an open transaction would hold other readers up for a minute
+        with deaf():  # an open transaction would hold other readers up for 20 s
             intake.close()
     summary = intake.summary()
     if as_json:

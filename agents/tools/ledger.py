@@ -24,8 +24,10 @@ from topics import codec
 from topics.partition import partition_of
 
 TIMEOUT_S = 5.0  # of one call: after it, the same call goes on
-PATIENCE_S = 45.0  # for a broker that is away; less than the transaction's own limit
-TRANSACTION_S = 60.0
+PATIENCE_S = 45.0  # for a broker that is away
+# As long does a transaction hold up the readers of its partitions if we are killed in it. A broker
+# that starts again meanwhile costs nothing; after it, the import ends and is to be taken up again.
+TRANSACTION_S = 20.0
 WAITING_MAX = 50_000  # records under way at once: bounds the memory
 _SILENT = logging.Logger("ledger", logging.CRITICAL + 1)
 
@@ -126,7 +128,9 @@ class Ledger:
 
 
 _PASSING = (KafkaError._TIMED_OUT, KafkaError._TRANSPORT, KafkaError._ALL_BROKERS_DOWN)
-_FENCED = "another import of the same source has begun, or this one slept for a minute"
+_FENCED = (
+    f"another import of the same source has begun, or this one slept for {TRANSACTION_S:g} s"
+)
 _SAID: Mapping[int, str] = {
     KafkaError._FENCED: _FENCED,
     KafkaError.PRODUCER_FENCED: _FENCED,

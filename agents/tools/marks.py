@@ -21,7 +21,7 @@ from topics.reading import UNSETTLED, read_to
 MARKS = "soma.imports"
 ASK_S = 10.0
 # An open transaction of another, killed import holds the partition's readers up until the broker
-# aborts it: 60 s, and it looks every 10 s.
+# aborts it: 20 s (60 s, of an older version), and it looks every 10 s.
 WAIT_S = 90.0
 POLL_S = 0.2
 

@@ -1,5 +1,6 @@
 """A file becomes observations, each row exactly once: killed, interrupted, mended, grown."""
 
+import asyncio
 import json
 import signal
 import subprocess
@@ -13,7 +14,7 @@ from confluent_kafka import Consumer, KafkaException, TopicPartition
 from agents.settings import Settings
 from tests.live.conftest import Broker
 from tests.live.helpers import REPO, environment, eventually, read, soma
-from topics import codec
+from topics import codec, transactions
 from topics.reading import ends_of
 
 TOPIC = "cog.observations"
@@ -165,13 +166,36 @@ def test_what_ends_it_aborts_its_transaction_and_says_how_to_go_on(
     process.send_signal(ending)
     text, said = process.communicate(timeout=20)
     assert process.returncode == 130, said
-    # Left open it would hold up every reader of the partition until the broker ends it, after 60 s.
+    # Left open it would hold up every reader of the partition until the broker ends it, after 20 s.
     eventually(lambda: not unstable(topics), 10.0, "all records are stable")
     assert "interrupted: the same command goes on" in said
     summary = json.loads(text)
     assert summary["published"] == len(imported(topics)) < 10_000
     assert soma(*words(path), env=environment(topics)).returncode == 0
     assert imported(topics) == list(range(10_000))
+
+
+def test_a_killed_import_holds_readers_up_until_it_is_given_again(
+    topics: Settings, tmp_path: Path
+) -> None:
+    path = csv_file(tmp_path / "series.csv", 3_000)
+    for _ in range(9):  # the kill may come just after a commit
+        process = start(topics, *words(path, "--rate", "300"))
+        try:
+            eventually(lambda: unstable(topics), 60.0, "a transaction is open")
+        finally:
+            process.kill()
+            process.communicate()
+        left = asyncio.run(transactions.look(topics.bootstrap(), {}, [topics.topic(TOPIC)]))
+        if left:
+            break
+    assert [one.timeout_ms for one in left] == [20_000]  # or the broker ends it, so much later
+    again = start(topics, *words(path, "--rate", "1"))
+    try:
+        eventually(lambda: not unstable(topics), 15.0, "the next start has fenced it")
+    finally:
+        again.terminate()
+        again.communicate(timeout=20)
 
 
 def test_two_at_once_publish_each_row_once(topics: Settings, tmp_path: Path) -> None:
