@@ -1,5 +1,1 @@
 """What goes over Kafka: the catalogue of topics, their schemas, codecs and partitioning."""
-
-from topics import compiled
-
-compiled.prepare()

@@ -14,10 +14,10 @@ import shutil
 import stat
 import sys
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from functools import cache
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Self, TypeVar, cast
 
 import numba
 from numba.core import config as numba_config
@@ -175,3 +175,43 @@ def _safe(folder: Path) -> bool:
     except OSError:
         return False
     return found.st_uid in (0, os.geteuid()) and not found.st_mode & stat.S_IWOTH
+
+
+# Kernels borrow their arrays from the caller: counting references to every view of them (numba's
+# default) costs two atomic operations where an array is handed on, more than reading a field does.
+# Without it (`_nrt`) the compiler refuses what would allocate. A private option of numba's: were it
+# gone, the decorator would raise.
+_COUNTED: dict[str, Any] = {"cache": True, "nogil": True, "error_model": "numpy"}
+_LEAN: dict[str, Any] = {**_COUNTED, "_nrt": False}
+Law = TypeVar("Law", bound=Callable[..., Any])
+
+
+def entry(law: Law) -> Law:
+    """Compile a function that Python and other kernels call."""
+    return cast(Law, numba.njit(**_LEAN)(law))
+
+
+def kernel(law: Law) -> Law:
+    """Compile a function that kernels call, to be inlined."""
+    return cast(Law, numba.njit(**_LEAN, forceinline=True)(law))
+
+
+def view(law: Law) -> Law:
+    """Compile a function that returns a view of an array into each kernel that calls it.
+
+    A view that is returned would have to be counted.
+    """
+    return cast(Law, numba.njit(**_LEAN, inline="always")(law))
+
+
+def glue(law: Law) -> Law:
+    """Compile a function that makes arrays, or calls kernels with slices of them."""
+    return cast(Law, numba.njit(**_COUNTED)(law))
+
+
+def part(law: Law) -> Law:
+    """Compile a part of glue, only as that."""
+    return cast(Law, numba.njit(**_COUNTED, inline="always")(law))
+
+
+prepare()  # every kernel is made by what stands here

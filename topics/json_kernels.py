@@ -9,9 +9,9 @@ is negative, and a row is begun only where there is room for all that its text c
 
 import numpy as np
 
+from topics.compiled import entry, kernel
 from topics.json_numbers import FLOAT_END, real, time, whole
 from topics.json_text import put_text, same, skip, skip_text, space
-from topics.kernels import inner, kernel
 from topics.layout import (
     ARRAY,
     BOOLEAN,
@@ -46,7 +46,7 @@ GROWTH = 8  # bytes of Avro at most for a byte of text ("1," becomes a double),
 FIELD_ROOM = 16  # and for a field beside that
 
 
-@kernel
+@entry
 def _symbol(b: U8, p: Num, e: Num, ops: I64, o: Num, symbols: I64, text: U8) -> Num:
     """An enum's index of the symbol b[p:e], or -1."""
     for k in range(ops[o, SYMBOLS]):
@@ -56,7 +56,7 @@ def _symbol(b: U8, p: Num, e: Num, ops: I64, o: Num, symbols: I64, text: U8) -> 
     return np.int64(-1)
 
 
-@kernel
+@entry
 def put_quoted(
     b: U8, p: Num, e: Num, plain: Num, ops: I64, o: Num, symbols: I64, text: U8, out: U8, q: Num
 ) -> Num:
@@ -73,7 +73,7 @@ def put_quoted(
     return put_varint(out, q, v) if good else np.int64(-1)
 
 
-@kernel
+@entry
 def put_scalar(
     b: U8, p: Num, e: Num, plain: Num, ops: I64, o: Num, symbols: I64, text: U8, out: U8, q: Num
 ) -> Num:
@@ -98,7 +98,7 @@ def put_scalar(
     return q + 1
 
 
-@inner
+@kernel
 def next_child(b: U8, p: Num, e: Num) -> Num:
     """From behind a child to the next one, or to e; -1: neither follows."""
     p = space(b, p, e)
@@ -110,7 +110,7 @@ def next_child(b: U8, p: Num, e: Num) -> Num:
     return p if p < e else np.int64(-1)
 
 
-@kernel
+@entry
 def put_vector(b: U8, p: Num, e: Num, kind: Num, out: U8, q: Num) -> Num:
     """A list of numbers, b[p:e], as packed floats or doubles; returns the place behind, or -1."""
     if b[p] != 91 or b[e - 1] != 93:
@@ -133,7 +133,7 @@ def put_vector(b: U8, p: Num, e: Num, kind: Num, out: U8, q: Num) -> Num:
     return q if p == e else np.int64(-1)
 
 
-@kernel
+@entry
 def _again(out: U8, keys: I64, n: Num) -> Num:
     """Whether the key n, as it was written, is one of those before it."""
     at, size = keys[2 * n], keys[2 * n + 1] - keys[2 * n]
@@ -143,7 +143,7 @@ def _again(out: U8, keys: I64, n: Num) -> Num:
     return False
 
 
-@kernel
+@entry
 def put_key(b: U8, p: Num, e: Num, out: U8, q: Num, keys: I64, n: Num) -> tuple[Num, Num]:
     """The n-th key of a map at p, and the colon: (where its value begins, place behind), or -1."""
     none = np.int64(-1), np.int64(-1)
@@ -163,7 +163,7 @@ def put_key(b: U8, p: Num, e: Num, out: U8, q: Num, keys: I64, n: Num) -> tuple[
     return space(b, p + 1, e), q
 
 
-@kernel
+@entry
 def put_children(
     b: U8, p: Num, e: Num, ops: I64, o: Num, symbols: I64, text: U8, out: U8, q: Num, keys: I64
 ) -> Num:
@@ -196,7 +196,7 @@ def put_children(
     return q + 1
 
 
-@kernel
+@entry
 def find(b: U8, p: Num, e: Num, ops: I64, fields: Num, text: U8, found: I64) -> Num:
     """Where each field's value lies in the object b[p:e]: found[f] = begin (-1: not given), end,
     whether it is plain text. 0, or -1: it is no object, or has others than these fields, once."""
@@ -236,7 +236,7 @@ def find(b: U8, p: Num, e: Num, ops: I64, fields: Num, text: U8, found: I64) -> 
     return np.int64(0) if space(b, p + 1, e) == e else none
 
 
-@kernel
+@entry
 def put_field(
     b: U8, p: Num, e: Num, plain: Num, ops: I64, o: Num, symbols: I64, text: U8, out: U8, q: Num,
     keys: I64,
@@ -256,7 +256,7 @@ def put_field(
     return put_scalar(b, p, e, plain, ops, o, symbols, text, out, q)
 
 
-@kernel
+@entry
 def put_record(
     b: U8, ops: I64, fields: Num, symbols: I64, text: U8, out: U8, q: Num, found: I64, keys: I64
 ) -> Num:
@@ -276,7 +276,7 @@ def put_record(
     return q
 
 
-@kernel
+@entry
 def encode(
     b: U8, lo: Num, pos: I64, length: I64, tenant_at: I64, tenant_len: I64, most: Num,
     ops: I64, fields: Num, tenant: Num, symbols: I64, text: U8, header: U8, room: Num,

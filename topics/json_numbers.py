@@ -10,7 +10,7 @@ powers of five and the rounding of its library, fast_float.
 
 import numpy as np
 
-from topics.kernels import inner, kernel
+from topics.compiled import entry, kernel
 from topics.layout import U8, Num
 
 DIGITS_MAX = 19  # so many always fit 64 bits
@@ -40,13 +40,13 @@ _HIGH = np.array([power >> 64 for power in _POWERS], np.uint64)
 _LOW = np.array([power & (1 << 64) - 1 for power in _POWERS], np.uint64)
 
 
-@inner
+@kernel
 def is_digit(c: Num) -> Num:
     """Whether a byte is 0-9."""
     return 48 <= c <= 57
 
 
-@inner
+@kernel
 def _exponent(b: U8, p: Num, e: Num) -> tuple[Num, Num]:
     """From behind an E: (position behind, exponent), or -1."""
     down = p < e and b[p] == 45
@@ -60,7 +60,7 @@ def _exponent(b: U8, p: Num, e: Num) -> tuple[Num, Num]:
     return p, -v if down else v
 
 
-@kernel
+@entry
 def number(b: U8, p: Num, e: Num) -> tuple[Num, Num, Num, Num, Num]:
     """A number by JSON's grammar: (position behind, negative, digits, exponent of ten, whole).
 
@@ -89,7 +89,7 @@ def number(b: U8, p: Num, e: Num) -> tuple[Num, Num, Num, Num, Num]:
     return p, negative, w, behind + exponent, False
 
 
-@inner
+@kernel
 def _times(x: Num, y: Num) -> tuple[Num, Num]:
     """The 128 bits of a product of two numbers of 64, as (high, low)."""
     half, low = np.uint64(32), np.uint64(0xFFFFFFFF)
@@ -100,7 +100,7 @@ def _times(x: Num, y: Num) -> tuple[Num, Num]:
     return high, (middle << half) | (p00 & low)
 
 
-@inner
+@kernel
 def _normal(w: Num) -> tuple[Num, Num]:
     """w shifted until its highest bit is set, and by how many bits. w isn't 0."""
     shifted = np.int64(0)
@@ -111,7 +111,7 @@ def _normal(w: Num) -> tuple[Num, Num]:
     return w, shifted
 
 
-@kernel
+@entry
 def _nearest(w: Num, q: Num) -> tuple[Num, Num]:
     """(whether it was found, the double nearest to w * 10 ** q). w isn't 0."""
     nothing = False, np.float64(0.0)
@@ -147,7 +147,7 @@ def _nearest(w: Num, q: Num) -> tuple[Num, Num]:
     return True, np.uint64(bits).view(np.float64)
 
 
-@kernel
+@entry
 def real(b: U8, p: Num, e: Num) -> tuple[Num, Num]:
     """A finite number as a double: (position behind, value)."""
     p, negative, w, q, whole = number(b, p, e)
@@ -158,7 +158,7 @@ def real(b: U8, p: Num, e: Num) -> tuple[Num, Num]:
         return p, np.float64(-0.0) if negative and not whole else np.float64(0.0)
     if w <= np.uint64(1 << 53) and -EXACT <= q <= EXACT:
         x = np.float64(w)
-        x = x * _TENS[q] if q >= 0 else x / _TENS[-q]
+        x = np.float64(x * _TENS[q] if q >= 0 else x / _TENS[-q])
     else:
         found, x = _nearest(w, q)
         if not found:
@@ -166,7 +166,7 @@ def real(b: U8, p: Num, e: Num) -> tuple[Num, Num]:
     return p, -x if negative else x
 
 
-@kernel
+@entry
 def whole(b: U8, p: Num, e: Num) -> tuple[Num, Num]:
     """A whole number, written as one, but for the least of 64 bits: (position behind, value)."""
     p, negative, w, _, is_whole = number(b, p, e)
@@ -176,7 +176,7 @@ def whole(b: U8, p: Num, e: Num) -> tuple[Num, Num]:
     return p, -v if negative else v
 
 
-@inner
+@kernel
 def _digits(b: U8, p: Num, n: Num) -> Num:
     """The n digits at p, which the caller knows to be there, as a number; -1: others are there."""
     v = np.int64(0)
@@ -187,7 +187,7 @@ def _digits(b: U8, p: Num, n: Num) -> Num:
     return v
 
 
-@kernel
+@entry
 def _date(b: U8, p: Num) -> Num:
     """Days since 1970 of the YYYY-MM-DD at p, ten bytes that are there; below -800,000: none.
 
@@ -209,7 +209,7 @@ def _date(b: U8, p: Num) -> Num:
     return era * 146_097 + yoe * 365 + yoe // 4 - yoe // 100 + doy - 719_468
 
 
-@kernel
+@entry
 def _zone(b: U8, p: Num, e: Num) -> tuple[Num, Num]:
     """(whether b[p:e] is a time zone: Z, or +HH:MM; minutes before UTC)."""
     if e - p == 1:
@@ -221,7 +221,7 @@ def _zone(b: U8, p: Num, e: Num) -> tuple[Num, Num]:
     return 0 <= hours <= 23 and 0 <= minutes <= 59, -off if b[p] == 45 else off
 
 
-@kernel
+@entry
 def time(b: U8, p: Num, e: Num) -> tuple[Num, Num]:
     """(whether b[p:e] is a date, T or a blank, a time and its zone; microseconds since 1970)."""
     none = False, np.int64(0)

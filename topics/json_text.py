@@ -6,12 +6,13 @@ pair, which is left to Python.
 
 import numpy as np
 
-from topics.kernels import inner, kernel, utf8
+from topics.compiled import entry, kernel
+from topics.kernels import utf8
 from topics.layout import U8, Num
 from topics.write_kernels import put_bytes, put_varint
 
 
-@inner
+@kernel
 def space(b: U8, p: Num, e: Num) -> Num:
     """The first place from p on that isn't white space, or e."""
     while p < e and (b[p] == 32 or 9 <= b[p] <= 10 or b[p] == 13):
@@ -19,7 +20,7 @@ def space(b: U8, p: Num, e: Num) -> Num:
     return p
 
 
-@kernel
+@entry
 def skip_text(b: U8, p: Num, e: Num) -> tuple[Num, Num]:
     """From behind an opening quote: (behind the closing one or -1, whether all is plain ASCII)."""
     plain = True
@@ -38,7 +39,7 @@ def skip_text(b: U8, p: Num, e: Num) -> tuple[Num, Num]:
     return np.int64(-1), False
 
 
-@kernel
+@entry
 def skip(b: U8, p: Num, e: Num) -> tuple[Num, Num]:
     """A value of any kind, loosely: (position behind or -1, whether it is text of plain ASCII)."""
     if p >= e:
@@ -68,7 +69,7 @@ def skip(b: U8, p: Num, e: Num) -> tuple[Num, Num]:
     return np.int64(-1), False
 
 
-@inner
+@kernel
 def _hex(c: Num) -> Num:
     """A hexadecimal digit's value; -1: it is none."""
     if 48 <= c <= 57:
@@ -78,7 +79,7 @@ def _hex(c: Num) -> Num:
     return np.int64(-1)
 
 
-@kernel
+@entry
 def _escape(b: U8, p: Num, e: Num) -> tuple[Num, Num]:
     """From behind a backslash: (position behind, code point), or -1 for halves of surrogates."""
     none = np.int64(-1), np.int64(0)
@@ -110,7 +111,7 @@ def _escape(b: U8, p: Num, e: Num) -> tuple[Num, Num]:
     return p + 5, code
 
 
-@kernel
+@entry
 def _unescaped(b: U8, p: Num, e: Num, write: Num, out: U8, q: Num) -> Num:
     """The bytes that text becomes, written at q where `write`: how many, or -1."""
     n = np.int64(0)
@@ -139,7 +140,7 @@ def _unescaped(b: U8, p: Num, e: Num, write: Num, out: U8, q: Num) -> Num:
     return n
 
 
-@kernel
+@entry
 def put_text(b: U8, p: Num, e: Num, plain: Num, out: U8, q: Num) -> Num:
     """Text whose quotes enclose b[p:e], as Avro at q; returns the place behind, or -1."""
     if plain:
@@ -152,7 +153,7 @@ def put_text(b: U8, p: Num, e: Num, plain: Num, out: U8, q: Num) -> Num:
     return q + n
 
 
-@kernel
+@entry
 def same(b: U8, p: Num, n: Num, text: U8, at: Num, size: Num) -> Num:
     """Whether two spans, both inside their buffers, hold the same."""
     alike = n == size

@@ -10,26 +10,14 @@ negative length, a block that isn't as long as it says, more than CHILDREN_MAX c
 and bytes left over behind the record.
 """
 
-from typing import Any
-
 import numpy as np
-from numba import njit
 
+from topics.compiled import entry, kernel
 from topics.layout import BAD_AVRO, BAD_UTF8, BOOLEAN, FLOAT, I64, INT, LONG, U8, Num
-
-# Without reference counts (`_nrt`): an array handed to a function in an inner loop otherwise costs
-# two atomic operations, more than reading a field does. These kernels make no arrays. A private
-# option of numba's: were it gone, the decorator would raise.
-_glue: dict[str, Any] = {"cache": True, "nogil": True, "error_model": "numpy"}
-_kernel: dict[str, Any] = {**_glue, "_nrt": False}
-_inner: dict[str, Any] = {**_kernel, "forceinline": True}
-inner: Any = njit(**_inner)
-kernel: Any = njit(**_kernel)
-glue: Any = njit(**_glue)  # calls kernels with slices of arrays
-part: Any = njit(**_glue, inline="always")  # a part of glue: compiled only as that
+from topics.partition import MASK, POSITIVE, SEED, M
 
 
-@kernel
+@entry
 def _long_varint(b: U8, p: Num, e: Num) -> tuple[Num, Num]:
     """A varint of any length: at most 64 bits, so at most ten bytes, the tenth 0 or 1."""
     v = np.uint64(0)
@@ -46,7 +34,7 @@ def _long_varint(b: U8, p: Num, e: Num) -> tuple[Num, Num]:
     return np.int64(0), -BAD_AVRO
 
 
-@inner
+@kernel
 def varint(b: U8, p: Num, e: Num) -> tuple[Num, Num]:
     """The zigzag number at p and the position behind it, -BAD_AVRO when it doesn't end before e."""
     if p < e:
@@ -57,7 +45,7 @@ def varint(b: U8, p: Num, e: Num) -> tuple[Num, Num]:
     return v, p
 
 
-@kernel
+@entry
 def _lead(c: Num) -> tuple[Num, Num, Num]:
     """Of a UTF-8 sequence's first byte: how many follow (0: invalid), bounds of the next byte."""
     if 0xC2 <= c <= 0xDF:
@@ -69,7 +57,7 @@ def _lead(c: Num) -> tuple[Num, Num, Num]:
     return 0, 0, 0
 
 
-@kernel
+@entry
 def utf8(b: U8, p: Num, e: Num) -> Num:
     """Whether b[p:e] is UTF-8 (Unicode 15, table 3-7: shortest forms, no surrogates)."""
     while p < e:
@@ -87,7 +75,7 @@ def utf8(b: U8, p: Num, e: Num) -> Num:
     return True
 
 
-@inner
+@kernel
 def word32(b: U8, p: Num) -> Num:
     """The four bytes at p, little-endian; the caller knows them to be there. One load."""
     q, word = np.uint64(p), np.uint64(0)
@@ -96,7 +84,7 @@ def word32(b: U8, p: Num) -> Num:
     return np.uint32(word)
 
 
-@inner
+@kernel
 def word64(b: U8, p: Num) -> Num:
     """The eight bytes at p, little-endian, as `word32`."""
     q, word = np.uint64(p), np.uint64(0)
@@ -105,7 +93,7 @@ def word64(b: U8, p: Num) -> Num:
     return word
 
 
-@inner
+@kernel
 def ascii_only(b: U8, p: Num, n: Num) -> Num:
     """Whether no byte of b[p : p + n] is above 127; the caller knows them to be there."""
     seen = np.uint64(0)
@@ -121,7 +109,7 @@ def ascii_only(b: U8, p: Num, n: Num) -> Num:
     return (seen & np.uint64(0x8080808080808080)) == np.uint64(0)
 
 
-@inner
+@kernel
 def read_span(b: U8, p: Num, e: Num, check: Num) -> tuple[Num, Num, Num]:
     """A length and so many bytes: (position behind, where they begin, how many)."""
     n, p = varint(b, p, e)
@@ -134,7 +122,7 @@ def read_span(b: U8, p: Num, e: Num, check: Num) -> tuple[Num, Num, Num]:
     return p + n, p, n
 
 
-@inner
+@kernel
 def read_int(b: U8, p: Num, e: Num, wire: Num, symbols: I64) -> tuple[Num, Num]:
     """A boolean, int, long or enum: (position behind, value). `symbols` is the reader's index of
     each of the writer's symbols, -1 where it has none."""
@@ -154,7 +142,7 @@ def read_int(b: U8, p: Num, e: Num, wire: Num, symbols: I64) -> tuple[Num, Num]:
     return p, symbols[v]
 
 
-@inner
+@kernel
 def read_float(b: U8, p: Num, e: Num, wire: Num) -> tuple[Num, Num]:
     """A float or double: (position behind, value)."""
     if wire == FLOAT:
@@ -164,3 +152,30 @@ def read_float(b: U8, p: Num, e: Num, wire: Num) -> tuple[Num, Num]:
     if e - p < 8:
         return np.int64(-BAD_AVRO), np.float64(0.0)
     return p + 8, np.float64(np.uint64(word64(b, p)).view(np.float64))
+
+
+@entry
+def murmur2_kernel(b: U8, p: Num, n: Num) -> Num:
+    """murmur2 of b[p : p + n] as int64, sign dropped: `% n` gives the partition.
+
+    The caller has checked that the span lies inside b.
+    """
+    h = np.int64(SEED) ^ np.int64(n)
+    whole = n // 4
+    for j in range(whole):
+        at = p + 4 * j
+        k = np.int64(b[at])
+        k |= np.int64(b[at + 1]) << 8
+        k |= np.int64(b[at + 2]) << 16
+        k |= np.int64(b[at + 3]) << 24
+        k = (k * M) & MASK
+        k = ((k ^ (k >> 24)) * M) & MASK
+        h = ((h * M) & MASK) ^ k
+    rest = n - 4 * whole
+    if rest > 0:
+        for j in range(rest):
+            h ^= np.int64(b[p + 4 * whole + j]) << (8 * j)
+        h = (h * M) & MASK
+    h = ((h ^ (h >> 13)) * M) & MASK
+    h ^= h >> 15
+    return h & POSITIVE

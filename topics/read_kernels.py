@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from topics.kernels import glue, inner, kernel, part, read_float, read_int, read_span, varint
+from topics.compiled import entry, glue, kernel, part
+from topics.kernels import read_float, read_int, read_span, varint
 from topics.layout import (
     BAD_AVRO,
     BAD_WIRE,
@@ -44,7 +45,7 @@ ITEM = 7  # the row of a list's item
 DEAD, LIVE, IS_NULL = range(3)  # of a row in a block: out, to read, null in the field at hand
 
 
-@kernel
+@entry
 def open_rows(b: U8, vpos: I64, vlen: I64, status: U8, ids: I64, which: U8, p: I64, e: I64) -> None:
     """The headers of the rows with status 0: which[j] = program + 1 (else 0), and the cursors."""
     k = np.int64(0)
@@ -69,7 +70,7 @@ def open_rows(b: U8, vpos: I64, vlen: I64, status: U8, ids: I64, which: U8, p: I
         p[j], e[j] = at + HEADER, at + size
 
 
-@kernel
+@entry
 def read_branches(b: U8, p: I64, e: I64, live: U8, status: U8, null_at: Num, null: U8) -> None:
     """The branch of a union of null and another: live[j] becomes IS_NULL where it is null."""
     for j in range(live.shape[0]):
@@ -85,7 +86,7 @@ def read_branches(b: U8, p: I64, e: I64, live: U8, status: U8, null_at: Num, nul
             live[j] = IS_NULL
 
 
-@kernel
+@entry
 def end_nulls(live: U8, status: U8, refuse: bool) -> None:
     """Rows that were null in a field go on with the next one; or, where the reader's field can't
     be null, are bad."""
@@ -96,7 +97,7 @@ def end_nulls(live: U8, status: U8, refuse: bool) -> None:
                 status[j], live[j] = BAD_AVRO, DEAD
 
 
-@kernel
+@entry
 def read_spans(
     b: U8, p: I64, e: I64, live: U8, status: U8, check: Num, pos: I64, length: I64
 ) -> None:
@@ -113,7 +114,7 @@ def read_spans(
         p[j], pos[j], length[j] = q, s, n
 
 
-@kernel
+@entry
 def read_ints(
     b: U8, p: I64, e: I64, live: U8, status: U8, wire: Num, symbols: I64, out: I64
 ) -> None:
@@ -130,7 +131,7 @@ def read_ints(
         p[j], out[j] = q, v
 
 
-@kernel
+@entry
 def read_floats(
     b: U8, p: I64, e: I64, live: U8, status: U8, wire: Num, symbols: I64, out: F64
 ) -> None:
@@ -151,7 +152,7 @@ def read_floats(
         p[j], out[j] = q, x
 
 
-@inner
+@kernel
 def _block(b: U8, p: Num, e: Num, least: Num) -> tuple[Num, Num, Num]:
     """A block's head: (position behind, children, where the block ends or -1 if it doesn't say).
     A child takes at least `least` bytes, so that a count can't exceed what is left."""
@@ -167,7 +168,7 @@ def _block(b: U8, p: Num, e: Num, least: Num) -> tuple[Num, Num, Num]:
     return p, n, stop
 
 
-@inner
+@kernel
 def _child(
     b: U8, p: Num, e: Num, wire: Num, floats: Num, check: Num, symbols: I64,
     vi: I64, vf: F64, vpos: I64, vlen: I64, c: Num,
@@ -191,7 +192,7 @@ def _child(
     return q
 
 
-@kernel
+@entry
 def read_list(
     b: U8, p: Num, e: Num, is_map: bool, keep: bool, left: Num,
     wire: Num, floats: Num, check: Num, symbols: I64,
@@ -224,7 +225,7 @@ def read_list(
             return np.int64(-BAD_AVRO), total
 
 
-@kernel
+@entry
 def read_lists(
     b: U8, p: I64, e: I64, live: U8, status: U8, left: I64, is_map: bool, keep: bool,
     wire: Num, floats: Num, check: Num, symbols: I64, at: I64, cnt: I64,
@@ -253,7 +254,7 @@ def read_lists(
     return used
 
 
-@kernel
+@entry
 def begin(which: U8, program: Num, live: U8, left: I64) -> Num:
     """Choose the rows that a program reads; returns how many they are."""
     rows = 0
@@ -264,7 +265,7 @@ def begin(which: U8, program: Num, live: U8, left: I64) -> Num:
     return rows
 
 
-@kernel
+@entry
 def finish(p: I64, e: I64, live: U8, status: U8) -> None:
     """A record must end where its bytes end."""
     for j in range(live.shape[0]):

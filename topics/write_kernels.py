@@ -8,7 +8,7 @@ from. The bytes are fastavro's: one block per map or array, no block when it is 
 
 import numpy as np
 
-from topics.kernels import glue, inner, kernel, part
+from topics.compiled import entry, glue, kernel, part
 from topics.layout import (
     BOOLEAN,
     BYTES,
@@ -33,7 +33,7 @@ BLOCK = 256
 DONE, GROW, BAD_ROW, BAD_VALUE = range(4)
 
 
-@inner
+@kernel
 def varint_size(v: Num) -> Num:
     """Bytes that a zigzag varint takes."""
     z = (np.uint64(v) << np.uint64(1)) ^ np.uint64(v >> 63)
@@ -44,7 +44,7 @@ def varint_size(v: Num) -> Num:
     return size
 
 
-@inner
+@kernel
 def put_varint(o: U8, p: Num, v: Num) -> Num:
     """Write a zigzag varint at p; returns the position behind."""
     z = (np.uint64(v) << np.uint64(1)) ^ np.uint64(v >> 63)
@@ -57,7 +57,7 @@ def put_varint(o: U8, p: Num, v: Num) -> Num:
     return np.int64(q) + 1
 
 
-@inner
+@kernel
 def put_word(o: U8, p: Num, word: Num, size: Num) -> Num:
     """Write the low bytes of a word, little-endian; returns the position behind."""
     q = np.uint64(p)
@@ -66,7 +66,7 @@ def put_word(o: U8, p: Num, word: Num, size: Num) -> Num:
     return p + size
 
 
-@inner
+@kernel
 def put_float(o: U8, p: Num, x: Num, kind: Num) -> Num:
     """Write a float (narrowed to 32 bits, beyond their range to infinity) or a double."""
     if kind == FLOAT:
@@ -74,7 +74,7 @@ def put_float(o: U8, p: Num, x: Num, kind: Num) -> Num:
     return put_word(o, p, np.float64(x).view(np.uint64), 8)
 
 
-@inner
+@kernel
 def put_bytes(o: U8, p: Num, b: U8, s: Num, n: Num) -> Num:
     """Write a length and n bytes of b at s; returns the position behind."""
     p = put_varint(o, p, n)
@@ -84,7 +84,7 @@ def put_bytes(o: U8, p: Num, b: U8, s: Num, n: Num) -> Num:
     return p + n
 
 
-@inner
+@kernel
 def fits(v: Num, kind: Num, symbols: Num) -> Num:
     """Whether a number is one of its kind."""
     if kind == LONG:
@@ -94,13 +94,13 @@ def fits(v: Num, kind: Num, symbols: Num) -> Num:
     return 0 <= v < (2 if kind == BOOLEAN else symbols)
 
 
-@inner
+@kernel
 def inside(s: Num, n: Num, size: Num) -> Num:
     """Whether a span lies in a buffer of `size` bytes."""
     return s >= 0 and 0 <= n <= size and s <= size - n
 
 
-@kernel
+@entry
 def measure_ints(rows: I64, null: U8, col: I64, kind: Num, symbols: Num, size: I64) -> Num:
     """Add what a boolean, int, long or enum takes; returns the first bad record, or -1."""
     for j in range(rows.shape[0]):
@@ -114,7 +114,7 @@ def measure_ints(rows: I64, null: U8, col: I64, kind: Num, symbols: Num, size: I
     return -1
 
 
-@kernel
+@entry
 def measure_floats(rows: I64, null: U8, kind: Num, size: I64) -> None:
     """Add what a float or double takes."""
     for j in range(rows.shape[0]):
@@ -122,7 +122,7 @@ def measure_floats(rows: I64, null: U8, kind: Num, size: I64) -> None:
             size[j] += 4 if kind == FLOAT else 8
 
 
-@kernel
+@entry
 def measure_spans(rows: I64, null: U8, pos: I64, length: I64, b: U8, size: I64) -> Num:
     """Add what bytes or a string take; returns the first record whose span leaves b, or -1."""
     for j in range(rows.shape[0]):
@@ -136,7 +136,7 @@ def measure_spans(rows: I64, null: U8, pos: I64, length: I64, b: U8, size: I64) 
     return -1
 
 
-@inner
+@kernel
 def measure_child(c: Num, kind: Num, symbols: Num, cols: Cols, b: U8) -> Num:
     """Bytes that a value of a map or item of an array takes; -1 if it is bad."""
     if kind >= BYTES:
@@ -150,7 +150,7 @@ def measure_child(c: Num, kind: Num, symbols: Num, cols: Cols, b: U8) -> Num:
     return np.int64(1) if kind == BOOLEAN else varint_size(v)
 
 
-@kernel
+@entry
 def measure_lists(
     rows: I64, null: U8, at: I64, cnt: I64, is_map: bool, kind: Num, symbols: Num,
     cols: Cols, keys: U8, b: U8, size: I64,
@@ -181,7 +181,7 @@ def measure_lists(
     return -1
 
 
-@kernel
+@entry
 def write_branches(rows: I64, null: U8, null_at: Num, o: U8, p: I64) -> None:
     """The branch of a union of null and another type."""
     for j in range(rows.shape[0]):
@@ -189,7 +189,7 @@ def write_branches(rows: I64, null: U8, null_at: Num, o: U8, p: I64) -> None:
         p[j] += 1
 
 
-@kernel
+@entry
 def write_ints(rows: I64, null: U8, col: I64, kind: Num, o: U8, p: I64) -> None:
     """A boolean, int, long or enum of each record."""
     for j in range(rows.shape[0]):
@@ -203,7 +203,7 @@ def write_ints(rows: I64, null: U8, col: I64, kind: Num, o: U8, p: I64) -> None:
             p[j] = put_varint(o, p[j], col[r])
 
 
-@kernel
+@entry
 def write_floats(rows: I64, null: U8, col: F64, kind: Num, o: U8, p: I64) -> None:
     """A float or double of each record."""
     for j in range(rows.shape[0]):
@@ -212,7 +212,7 @@ def write_floats(rows: I64, null: U8, col: F64, kind: Num, o: U8, p: I64) -> Non
             p[j] = put_float(o, p[j], col[r], kind)
 
 
-@kernel
+@entry
 def write_spans(rows: I64, null: U8, pos: I64, length: I64, b: U8, o: U8, p: I64) -> None:
     """A bytes or string field of each record."""
     for j in range(rows.shape[0]):
@@ -221,7 +221,7 @@ def write_spans(rows: I64, null: U8, pos: I64, length: I64, b: U8, o: U8, p: I64
             p[j] = put_bytes(o, p[j], b, pos[r], length[r])
 
 
-@kernel
+@entry
 def write_lists(
     rows: I64, null: U8, at: I64, cnt: I64, is_map: bool, kind: Num,
     cols: Cols, keys: U8, b: U8, o: U8, p: I64,
@@ -313,7 +313,7 @@ def write_block(
             write_ints(rows, null, cols.i[slot], kind, o_, p)
 
 
-@kernel
+@entry
 def place(size: I64, header: U8, out: U8, p: Num, off: I64, at: I64) -> None:
     """Where each record begins; writes its header and sets its cursor behind that."""
     for j in range(size.shape[0]):

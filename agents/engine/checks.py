@@ -1,11 +1,11 @@
 """Kernels that tell what a record is, and whether it may be folded here."""
 
 import numpy as np
-from numba import njit
 
 from agents.engine import reasons
+from topics.compiled import glue
+from topics.kernels import murmur2_kernel
 from topics.layout import I64, U8, Num
-from topics.partition import murmur2_kernel
 
 NAME_MAX = 128  # bytes of a tenant or domain
 STRING_MAX = 1024  # bytes of any other string, unless its source says otherwise (Reads.strings)
@@ -24,7 +24,7 @@ _MISROUTED = reasons.MISROUTED
 _LONG = reasons.LONG_STRING
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@glue
 def begins_object(b: U8, p: Num, end: Num) -> Num:
     """Whether b[p:end] is meant as a JSON object, as `topics.strictjson` has it."""
     if end - p >= 3 and b[p] == 0xEF and b[p + 1] == 0xBB and b[p + 2] == 0xBF:
@@ -34,7 +34,7 @@ def begins_object(b: U8, p: Num, end: Num) -> Num:
     return p < end and b[p] == JSON_START
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@glue
 def classify(b: U8, vpos: I64, vlen: I64, n: Num, reserved: I64, status: U8) -> Num:
     """status[:n]: 0, NULL_VALUE, JSON, or CONTROL (a schema id of `reserved`).
 
@@ -65,7 +65,7 @@ def classify(b: U8, vpos: I64, vlen: I64, n: Num, reserved: I64, status: U8) -> 
     return odd
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@glue
 def _name_ok(b: U8, p: Num, n: Num) -> Num:
     """1 to 128 of [A-Za-z0-9._-]."""
     if n < 1 or n > NAME_MAX:
@@ -78,7 +78,7 @@ def _name_ok(b: U8, p: Num, n: Num) -> Num:
     return True
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@glue
 def _same(b: U8, p: Num, q: Num, n: Num) -> Num:
     """Whether b[p : p + n] and b[q : q + n] are the same bytes."""
     j = 0
@@ -87,7 +87,7 @@ def _same(b: U8, p: Num, q: Num, n: Num) -> Num:
     return j == n
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@glue
 def admit(
     b: U8, n: Num, pos: I64, size: I64, strings: I64, limits: I64,
     tenant: Num, domain: Num, ts: I64, ms: I64,

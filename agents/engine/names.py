@@ -5,9 +5,9 @@ law computes may depend on the ints: they follow the order of arrival, and chang
 """
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
+from topics.compiled import glue
 from topics.layout import I64, U8, Num
 
 Int32s = NDArray[np.int32]
@@ -16,7 +16,7 @@ Hashes = NDArray[np.uint64]
 ABSENT = -1
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@glue
 def _hash(buf: U8, pos: Num, length: Num) -> Num:
     h = np.uint64(14695981039346656037)
     for j in range(length):
@@ -24,7 +24,7 @@ def _hash(buf: U8, pos: Num, length: Num) -> Num:
     return h ^ (h >> np.uint64(29))
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@glue
 def _slot(
     table: Int32s, hashes: Hashes, pool: U8, at: I64, size: I64,
     buf: U8, pos: Num, length: Num, h: Num,
@@ -47,7 +47,7 @@ def _slot(
         s = (s + 1) & mask
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@glue
 def _intern(
     table: Int32s, hashes: Hashes, pool: U8, at: I64, size: I64, count: Num, used: Num,
     buf: U8, pos: I64, length: I64, skip: U8, lo: Num, hi: Num, add: Num, out: I64,
@@ -81,7 +81,7 @@ def _intern(
     return hi, count, used
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@glue
 def _rehash(table: Int32s, hashes: Hashes, count: Num) -> None:
     """Put all names into a larger table."""
     mask = table.shape[0] - 1

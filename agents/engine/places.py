@@ -1,14 +1,14 @@
 """Derived ids, written by kernel: '<topic id>-<partition>-<offset>'."""
 
 import numpy as np
-from numba import njit
 
+from topics.compiled import glue
 from topics.layout import U8, Num
 
 PLACE_MAX = 48  # bytes that the longest id needs: 8 + 1 + 10 + 1 + 19, rounded up
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@glue
 def put_place(out: U8, at: Num, prefix: U8, offset: Num) -> Num:
     """Writes prefix and the decimal digits of offset (>= 0) at out[at:]; returns the end.
 

@@ -5,9 +5,8 @@ before it is used, whatever the bytes.
 """
 
 import numpy as np
-from numba import njit
 
-from topics.kernels import inner, kernel
+from topics.compiled import entry, glue, kernel
 from topics.kernels import varint as read_varint
 from topics.layout import I64, U8, Num
 from topics.write_kernels import put_varint, varint_size
@@ -16,7 +15,7 @@ ORIGIN = b"soma-origin"
 HOPS = b"soma-hops"
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@glue
 def _blob(b: U8, p: Num, stop: Num) -> tuple[Num, Num, Num]:
     """A key or value: its length (-1: null), where it begins, its end (-1 if it lies)."""
     n, p = read_varint(b, p, stop)
@@ -25,7 +24,7 @@ def _blob(b: U8, p: Num, stop: Num) -> tuple[Num, Num, Num]:
     return max(n, np.int64(-1)), p, p + max(n, np.int64(0))
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@glue
 def parse(
     b: U8, p: Num, end: Num, count: Num, base: Num, limit: Num, stamp: I64, first: Num,
     offs: I64, ms: I64, kpos: I64, klen: I64, vpos: I64, vlen: I64,
@@ -80,7 +79,7 @@ def parse(
     return r - at if p == end else -1
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@glue
 def _skip_headers(b: U8, p: Num, stop: Num, count: Num) -> Num:
     """The end of `count` headers, or -1 if one reaches beyond the record."""
     for _ in range(count):
@@ -95,7 +94,7 @@ def _skip_headers(b: U8, p: Num, stop: Num, count: Num) -> Num:
     return p
 
 
-@inner
+@kernel
 def put_bytes(out: U8, p: Num, data: U8, at: Num, n: Num) -> Num:
     """Copy data[at:][:n] to out[p:]; returns the place behind. Both spans must lie inside."""
     # Unsigned indexes: a signed one might be negative, and that question for each byte costs more
@@ -105,7 +104,7 @@ def put_bytes(out: U8, p: Num, data: U8, at: Num, n: Num) -> Num:
     return p + n
 
 
-@inner
+@kernel
 def digits_of(n: Num) -> Num:
     """How many decimal digits a number has that isn't negative."""
     d = 1
@@ -115,7 +114,7 @@ def digits_of(n: Num) -> Num:
     return d
 
 
-@inner
+@kernel
 def put_digits(out: U8, p: Num, value: Num, digits: Num) -> Num:
     """Write a number's last `digits` decimal digits to out[p:]; returns the place behind."""
     for j in range(digits):
@@ -124,7 +123,7 @@ def put_digits(out: U8, p: Num, value: Num, digits: Num) -> Num:
     return p + digits
 
 
-@kernel
+@entry
 def frame(
     out: U8, p: Num, limit: Num, rows: I64, lo: Num, hi: Num,
     keys: U8, kpos: I64, klen: I64, values: U8, off: I64, gone: U8,
@@ -161,7 +160,7 @@ def frame(
     return hi, p
 
 
-@kernel
+@entry
 def frame_forwarded(
     out: U8, p: Num, limit: Num, rows: I64, lo: Num, hi: Num,
     b: U8, tpos: I64, tlen: I64, vpos: I64, vlen: I64, hpos: I64, hlen: I64, hcnt: I64, offs: I64,

@@ -42,7 +42,6 @@ in a cooldown, and none from a baseline to itself.
 import numpy as np
 from numpy.typing import NDArray
 
-from agents.integrator.rule import entry, kernel
 from agents.integrator.settings import (
     COOLDOWN,
     DRIFT_ENTROPY,
@@ -51,6 +50,7 @@ from agents.integrator.settings import (
     SHAPING,
 )
 from agents.integrator.state import Arrays, State
+from topics.compiled import entry, kernel
 
 WINDOW = 100  # frames
 USUAL = 1000  # frames that the baseline speaks for

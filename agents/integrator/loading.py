@@ -5,7 +5,6 @@ from numpy.typing import NDArray
 
 from agents.integrator import drift, settings
 from agents.integrator.rows import Slots, as_settings, slots
-from agents.integrator.rule import entry, kernel
 from agents.integrator.state import (
     DEAD,
     ROOM,
@@ -21,6 +20,7 @@ from agents.integrator.state import (
     widen,
 )  # fmt: skip
 from topics.columns import Cols, Columns
+from topics.compiled import entry, kernel
 
 Ints = NDArray[np.int64]
 Bytes = NDArray[np.uint8]

@@ -15,11 +15,11 @@ from agents.engine.places import PLACE_MAX, put_place
 from agents.engine.processor import RATIONALE_BYTES_MAX, ROOM_REASONS
 from agents.integrator import drift, rule
 from agents.integrator.round import Round, contest, crown, find, play
-from agents.integrator.rule import entry, kernel
 from agents.integrator.settings import DRIFT, FORGET, HEDGE, RETRY, STALE
 from agents.integrator.state import ROOM as CELLS_OF_NEW
 from agents.integrator.state import SLOTS, Arrays, admit, has_room, touch
 from topics.columns import Cols, Layout
+from topics.compiled import entry, kernel
 
 REASONS = {
     "error_not_finite": "error_metric: NaN or infinite",

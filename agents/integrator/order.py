@@ -3,7 +3,7 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from agents.integrator.rule import kernel
+from topics.compiled import kernel
 
 Bytes = NDArray[np.uint8]
 

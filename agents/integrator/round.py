@@ -18,7 +18,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from agents.integrator import rule
-from agents.integrator.rule import kernel
 from agents.integrator.settings import (
     ALPHA,
     CAP,
@@ -32,6 +31,7 @@ from agents.integrator.settings import (
     TEMPERATURE,
 )  # fmt: skip
 from agents.integrator.state import CHANGES, ROOM, SLOTS, Arrays, rank, widen
+from topics.compiled import kernel
 
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]

@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 
 from agents.engine.processor import StateRows
 from agents.integrator import drift, settings
-from agents.integrator.rule import entry, kernel
 from agents.integrator.state import Arrays, State
 from topics.columns import Cols, Layout
+from topics.compiled import entry, kernel
 
 Ints = NDArray[np.int64]
 Bytes = NDArray[np.uint8]

@@ -10,32 +10,14 @@ has a unit. Functions that end in `_round` change their arrays in place and retu
 """
 
 import math
-from collections.abc import Callable
-from typing import Any, TypeVar, cast
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
+
+from topics.compiled import kernel
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
-
-# Kernels borrow their arrays from the caller: counting references to every view of them (numba's
-# default) takes half of a record's time. Without it (`_nrt`) the compiler refuses a kernel that
-# would allocate. What one round calls is inlined into the loop over a batch.
-OPTIONS: dict[str, Any] = {"cache": True, "nogil": True, "error_model": "numpy", "_nrt": False}
-Law = TypeVar("Law", bound=Callable[..., Any])
-
-
-def entry(law: Law) -> Law:
-    """Compile a function that Python calls."""
-    return cast(Law, njit(**OPTIONS)(law))
-
-
-def kernel(law: Law) -> Law:
-    """Compile a function that kernels call, to be inlined."""
-    return cast(Law, njit(**OPTIONS, forceinline=True)(law))
-
 
 CAP_TOLERANCE = 1e-9  # how far below the entropy cap the bisection may stop
 

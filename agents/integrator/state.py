@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 
 from agents.engine.names import Names
 from agents.integrator.order import precedes
-from agents.integrator.rule import entry, kernel
 from agents.integrator.settings import Table
+from topics.compiled import entry, kernel
 
 SLOTS = 16  # domains that a tenant can have at once
 ROOM = 4  # cells that a new tenant gets

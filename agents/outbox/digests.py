@@ -5,7 +5,7 @@ from numpy.typing import NDArray
 
 from agents.outbox.kernels import DEDUPE, TENANT
 from agents.outbox.rows import Rows
-from topics.kernels import inner, kernel
+from topics.compiled import entry, kernel
 from topics.layout import I64, U8
 
 DIGEST = np.dtype("<u8")
@@ -15,13 +15,13 @@ _PRIME = 0x100000001B3
 _BETWEEN = 0x1F
 
 
-@inner
+@kernel
 def _byte(digest: np.uint64, byte: np.uint64) -> np.uint64:
     """One step of FNV-1a."""
     return np.uint64((digest ^ byte) * np.uint64(_PRIME))
 
 
-@kernel
+@entry
 def digest_rows(b: U8, pos: I64, length: I64, created: I64, out: NDArray[np.uint64]) -> None:
     """out[r] = FNV-1a (64 bits; Fowler, Noll, Vo) of row r's tenant, dedupe key and creation.
 

@@ -10,9 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from agents.engine.records import digits_of, framed, put_bytes, put_digits
-from topics.kernels import inner, kernel
+from topics.compiled import entry, kernel
+from topics.kernels import murmur2_kernel
 from topics.layout import I64, U8, Num
-from topics.partition import murmur2_kernel
 from topics.write_kernels import inside, put_varint, varint_size
 
 SIGNATURE = b"PGCOPY\n\xff\r\n\0"
@@ -31,7 +31,7 @@ _DAY_US = 86_400_000_000
 TIME_BYTES = 27  # 2026-01-31T12:00:00.000000Z
 
 
-@inner
+@kernel
 def _int(b: U8, p: Num, size: Num) -> Num:
     """A big-endian signed integer of 2, 4 or 8 bytes; the caller knows them to be there."""
     v = np.uint64(0)
@@ -41,7 +41,7 @@ def _int(b: U8, p: Num, size: Num) -> Num:
     return np.int64(v << shift) >> np.int64(shift)
 
 
-@kernel
+@entry
 def parse(b: U8, start: Num, end: Num, pos: I64, length: I64, ids: I64, created: I64) -> Num:
     """Spans of the rows in b[start:end], which begin behind COPY's header.
 
@@ -80,14 +80,14 @@ def parse(b: U8, start: Num, end: Num, pos: I64, length: I64, ids: I64, created:
         n += 1
 
 
-@kernel
+@entry
 def partitions(b: U8, pos: I64, length: I64, count: Num, out: I64) -> None:
     """The partition of each tenant; its span was found by `parse`."""
     for r in range(out.shape[0]):
         out[r] = murmur2_kernel(b, pos[r], length[r]) % count
 
 
-@kernel
+@entry
 def same(b: U8, rows: I64, pos: I64, length: I64, at: I64, size: I64, out: U8) -> None:
     """out[k] = whether span k (pos, length) is what row rows[k] has at `at`, `size`."""
     for k in range(rows.shape[0]):
@@ -104,7 +104,7 @@ def same(b: U8, rows: I64, pos: I64, length: I64, at: I64, size: I64, out: U8) -
                 break
 
 
-@kernel
+@entry
 def put_time(out: U8, p: Num, since_2000: Num) -> Num:
     """Write a time of PostgreSQL (us since 2000) as ISO 8601 in UTC; returns the place behind.
 
@@ -156,7 +156,7 @@ def parts_of(source: bytes, topic: bytes) -> tuple[NDArray[np.uint8], NDArray[np
 OURS = 8  # headers that every record has
 
 
-@kernel
+@entry
 def frame(
     out: U8, limit: Num, rows: I64, lo: Num, hi: Num,
     b: U8, pos: I64, length: I64, ids: I64, created: I64,

@@ -52,8 +52,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from agents.predictors.compiled import entry
 from agents.predictors.rule import longer
+from topics.compiled import entry
 
 LIMIT = 6.0  # |logit|
 SPREAD = 3.0  # of logits

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from scipy.linalg import eigh_tridiagonal
 from scipy.special import ive
 
-from agents.predictors.compiled import entry
+from topics.compiled import entry
 
 NONE, PATH, RING, STAR, SPARSE = range(5)  # a star's centre is its first component
 

@@ -17,7 +17,6 @@ from agents.predictors.calibration import (
     sure,
     tell,
 )
-from agents.predictors.compiled import entry
 from agents.predictors.diffusion import Graph, chebyshev, lanczos
 from agents.predictors.plans import Plans, find
 from agents.predictors.rule import (
@@ -59,6 +58,7 @@ from agents.predictors.state import (
 )
 from agents.predictors.state import NEXT as EXPECTED
 from topics.columns import Cols
+from topics.compiled import entry
 
 DIM_MAX = 32_768  # numbers in a vector: a state row of 30 bytes a number must fit into 1 MiB
 CHEBYSHEV = 0

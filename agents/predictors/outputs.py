@@ -6,9 +6,9 @@ from numpy.typing import NDArray
 from agents.engine.places import PLACE_MAX, put_place
 from agents.engine.processor import Output
 from agents.predictors import calibration as cal
-from agents.predictors.compiled import entry
 from agents.predictors.kernels import Found, Source
 from agents.predictors.settings import CHOICES
+from topics.compiled import entry
 
 MODEL_VERSION = "1.0"
 

@@ -5,8 +5,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from agents.predictors.compiled import entry
 from agents.predictors.diffusion import coefficients_of, largest_of
+from topics.compiled import entry
 
 _PLANS = 1024  # a power of two
 _COEFFICIENTS_MAX = 1 << 20

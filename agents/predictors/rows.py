@@ -3,7 +3,6 @@
 from typing import NamedTuple
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
 from agents.engine.names import Names
@@ -11,6 +10,7 @@ from agents.engine.processor import StateRows
 from agents.predictors.calibration import BINS, WINDOW_BINS, WINDOW_SUMS
 from agents.predictors.state import LAST, LEVEL, RATIO, STEP, Entities, part, runs_of, window_of
 from topics.columns import Cols
+from topics.compiled import glue
 from topics.layout import Layout
 
 Bytes = NDArray[np.uint8]
@@ -56,7 +56,7 @@ def slots_of(layout: Layout) -> Slots:
     return Slots(*(found[name] for name in Slots._fields))
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@glue
 def bytes_of(e: Entities, ids: Ints) -> int:
     """Bytes that the vectors of these rows take."""
     total = 0
@@ -65,7 +65,7 @@ def bytes_of(e: Entities, ids: Ints) -> int:
     return total
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@glue
 def _span(cols: Cols, slot: int, r: int, out: Bytes, used: int, raw: Bytes) -> int:
     """Row r's bytes of a field, to out[used:]. Returns their end."""
     cols.pos[slot, r], cols.len[slot, r] = used, raw.shape[0]
@@ -73,7 +73,7 @@ def _span(cols: Cols, slot: int, r: int, out: Bytes, used: int, raw: Bytes) -> i
     return int(used + raw.shape[0])
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@glue
 def _write(
     e: Entities,
     ids: Ints,
@@ -98,7 +98,7 @@ def _write(
     return used
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@glue
 def _holding(e: Entities, pool: Floats, k: int) -> bool:
     """Whether entity k's window holds a sample."""
     if e.dim[k] == 0:
@@ -109,7 +109,7 @@ def _holding(e: Entities, pool: Floats, k: int) -> bool:
     return held > 0
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@glue
 def _count(e: Entities, ids: Ints, pool: Floats, cols: Cols, s: Slots) -> int:
     """How many numbers the windows of these rows have. Returns the number of all."""
     bins, sums, total = cols.cnt[s.bins], cols.cnt[s.sums], 0
@@ -120,7 +120,7 @@ def _count(e: Entities, ids: Ints, pool: Floats, cols: Cols, s: Slots) -> int:
     return total
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@glue
 def _write_windows(
     e: Entities, ids: Ints, pool: Floats, cols: Cols, s: Slots, used: int
 ) -> None:  # fmt: skip

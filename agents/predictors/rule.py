@@ -42,7 +42,7 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-from agents.predictors.compiled import entry
+from topics.compiled import entry
 
 Floats = NDArray[np.float64]
 Runs = NDArray[np.int8]  # [2n]: j and k of each component

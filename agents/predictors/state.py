@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from agents.engine.names import Names
 from agents.predictors.calibration import WINDOW_BINS, WINDOW_SUMS, Window, unlearn
-from agents.predictors.compiled import entry, view
+from topics.compiled import entry, view
 
 SEPARATOR = 0x1F  # between tenant and domain; no name of either may contain it
 

@@ -8,7 +8,6 @@ nothing had been learned.
 import math
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
 from agents.predictors import rule
@@ -42,6 +41,7 @@ from agents.predictors.state import (
     window_of,
 )
 from topics.columns import Cols
+from topics.compiled import glue
 
 Bytes = NDArray[np.uint8]
 Ints = NDArray[np.int64]
@@ -53,7 +53,7 @@ HELD_MAX = 100_000  # samples of a window: the largest `calibrate_every`
 TAKEN, SETTINGS, BAD, FULL = range(4)
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@glue
 def tenant_sizes(buf: Bytes, pos: Ints, size: Ints, lo: int, hi: int, out: Ints) -> int:
     """out[r] = bytes before the separator in key r, its whole length without one.
 
@@ -71,12 +71,12 @@ def tenant_sizes(buf: Bytes, pos: Ints, size: Ints, lo: int, hi: int, out: Ints)
     return hi
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@glue
 def _holds(buf: Bytes, pos: int, length: int, size: int) -> bool:
     return length == size and pos >= 0 and pos + size <= buf.shape[0]
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@glue
 def _calibrated(cols: Cols, s: Slots, r: int) -> bool:
     """Whether row r's calibration can be."""
     median = cols.f[s.median, r]
@@ -94,7 +94,7 @@ def _calibrated(cols: Cols, s: Slots, r: int) -> bool:
     return _window(cols, s, r)
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@glue
 def _window(cols: Cols, s: Slots, r: int) -> bool:
     """Whether row r's window can be."""
     at, size = cols.at[s.bins, r], cols.cnt[s.bins, r]
@@ -120,13 +120,13 @@ def _window(cols: Cols, s: Slots, r: int) -> bool:
     return bool(least >= 0.0 and total_sum < math.inf)  # of what isn't a number it isn't
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@glue
 def _former(cols: Cols, s: Slots, r: int, n: int) -> bool:
     """Whether row r is one of law 1."""
     return bool(cols.len[s.step, r] == 0 and cols.len[s.m2, r] == 8 * n)
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@glue
 def _fits(buf: Bytes, cols: Cols, s: Slots, r: int, n: int) -> bool:
     """Whether row r's vectors are in the buffer, as long as they must be."""
     for slot, size in ((s.x, 4), (s.level, 8)):
@@ -140,13 +140,13 @@ def _fits(buf: Bytes, cols: Cols, s: Slots, r: int, n: int) -> bool:
     return True
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@glue
 def _fill(buf: Bytes, cols: Cols, slot: int, r: int, out: Bytes) -> None:
     start = cols.pos[slot, r]
     out[:] = buf[start : start + out.shape[0]]
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@glue
 def _fill_scale(
     e: Entities, pool: Floats, k: int, buf: Bytes, cols: Cols, s: Slots, r: int
 ) -> bool:  # fmt: skip
@@ -180,7 +180,7 @@ def _fill_scale(
     return True
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@glue
 def take(
     e: Entities,
     pool: Floats,
@@ -227,7 +227,7 @@ def take(
     return hi, TAKEN
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@glue
 def _assume(e: Entities, pool: Floats, k: int, cols: Cols, s: Slots, r: int) -> None:
     """Entity k's numbers, but for its vectors, are those of row r."""
     e.counts[LIVE] += 1 - e.live[k]

@@ -13,8 +13,9 @@ Source: R. P. Adams and D. J. C. MacKay, "Bayesian Online Changepoint Detection"
 
 import math
 
-from agents.segmentation.rule import RING, RUNS, Bank, S, Work, kernel
+from agents.segmentation.rule import RING, RUNS, Bank, S, Work
 from agents.segmentation.scale import first_of, scale_of
+from topics.compiled import kernel
 
 FIRST = 10  # points before the filter begins
 SIDE = 5  # points that a change is old at least

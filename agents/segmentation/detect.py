@@ -24,9 +24,8 @@ from agents.segmentation.rule import (
     Ints,
     S,
     Work,
-    entry,
-    kernel,
 )
+from topics.compiled import entry, kernel
 
 LEADER_CHANGE, MAX_DWELL, CPD, HMM, THRESHOLD = range(5)
 EVIDENCE = ("leader_change", "max_dwell", "cpd", "hmm", "threshold")

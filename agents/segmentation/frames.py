@@ -9,9 +9,10 @@ from numpy.typing import NDArray
 from agents.segmentation import detect as d
 from agents.segmentation import settings
 from agents.segmentation.detect import EVIDENCE, LEADER_CHANGE, MOST, Found, step
-from agents.segmentation.rule import Ints, S, Work, entry, kernel
+from agents.segmentation.rule import Ints, S, Work
 from agents.segmentation.state import SEPARATOR, Arrays, T, touch
 from topics.columns import Cols, Layout
+from topics.compiled import entry, kernel
 
 Bytes = NDArray[np.uint8]
 

@@ -36,8 +36,9 @@ from agents.segmentation.points import (
     tame,
     within,
 )
-from agents.segmentation.rule import RING, Bank, Floats, S, Work, entry, kernel, window
+from agents.segmentation.rule import RING, Bank, Floats, S, Work, window
 from agents.segmentation.scale import WIDE, scale_of
+from topics.compiled import entry, kernel
 
 SPLITS = 100  # how far back a change may lie
 SIDE = 5  # points on each side of a split, at least

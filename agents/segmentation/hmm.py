@@ -19,8 +19,9 @@ import math
 
 from agents.segmentation.points import FAR as MOST
 from agents.segmentation.points import within
-from agents.segmentation.rule import RING, Bank, S, Work, kernel
+from agents.segmentation.rule import RING, Bank, S, Work
 from agents.segmentation.scale import first_of, scale_of
+from topics.compiled import kernel
 
 FIRST = 15  # points that STABLE learns from before the filter begins
 RATE = 0.003  # of a state's running mean and variance

@@ -11,7 +11,8 @@ once no change can lie there any more; until then only those YET times as wild a
 
 import math
 
-from agents.segmentation.rule import RING, Bank, S, insert, kernel, median, remove, window
+from agents.segmentation.rule import RING, Bank, S, insert, median, remove, window
+from topics.compiled import kernel
 
 WILD = 30.0  # usual steps; in a series where most stand still: spreads
 YET = 10.0  # times WILD: so far a point is passed over also while a change may lie at it yet

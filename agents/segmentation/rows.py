@@ -23,11 +23,10 @@ from agents.segmentation.rule import (
     Floats,
     Ints,
     S,
-    entry,
-    kernel,
 )
 from agents.segmentation.state import SEPARATOR, Arrays, State, T
 from topics.columns import Cols, Layout
+from topics.compiled import entry, kernel
 
 Bytes = NDArray[np.uint8]
 

@@ -7,32 +7,16 @@ walks forward only, and one point costs the same however long the series is.
 """
 
 import math
-from collections.abc import Callable
-from typing import Any, NamedTuple, TypeVar, cast
+from typing import NamedTuple
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
+
+from topics.compiled import kernel
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 Structs = NDArray[np.void]
-
-# Kernels borrow their arrays from the caller: counting references to every view of them (numba's
-# default) costs more than the law. Without it (`_nrt`) the compiler refuses what would allocate.
-OPTIONS: dict[str, Any] = {"cache": True, "nogil": True, "error_model": "numpy", "_nrt": False}
-Law = TypeVar("Law", bound=Callable[..., Any])
-
-
-def entry(law: Law) -> Law:
-    """Compile a function that Python calls."""
-    return cast(Law, njit(**OPTIONS)(law))
-
-
-def kernel(law: Law) -> Law:
-    """Compile a function that kernels call, to be inlined."""
-    return cast(Law, njit(**OPTIONS, forceinline=True)(law))
-
 
 RING = 104  # points kept: the window of `glr`, the two before it, and two to spare
 RUNS = 200  # run lengths that `bocpd` keeps

@@ -18,8 +18,9 @@ from agents.segmentation.detect import (
     step,
     usable,
 )
-from agents.segmentation.rule import RING, SERIES, Bank, Floats, Ints, S, Work, bank, clear, entry
+from agents.segmentation.rule import RING, SERIES, Bank, Floats, Ints, S, Work, bank, clear
 from agents.segmentation.rule import work as room_to_work
+from topics.compiled import entry
 
 SECOND = 1_000_000  # microseconds
 

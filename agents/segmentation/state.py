@@ -15,8 +15,9 @@ from numpy.typing import NDArray
 from agents.engine.names import Names
 from agents.segmentation import rule
 from agents.segmentation.book import Book
-from agents.segmentation.rule import Bank, Floats, Ints, entry, kernel
+from agents.segmentation.rule import Bank, Floats, Ints
 from agents.segmentation.settings import BOCPD, CPD, EVERYONE
+from topics.compiled import entry, kernel
 
 LEAVING = 2  # a tenant whose tombstone was read before those of its series: it goes with the last
 SEPARATOR = 0x1F  # between tenant and domain; no name of either contains it

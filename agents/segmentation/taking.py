@@ -23,13 +23,12 @@ from agents.segmentation.rule import (
     Ints,
     S,
     clear,
-    entry,
     insert,
-    kernel,
 )
 from agents.segmentation.settings import EVERYONE
 from agents.segmentation.state import SEPARATOR, Arrays, State, T
 from topics.columns import Cols, Columns
+from topics.compiled import entry, kernel
 
 Bytes = NDArray[np.uint8]
 

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from agents.integrator import rule
 from ops.bench.lineplot import svg
 from ops.bench.report import Report
+from topics.compiled import entry
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -37,7 +38,7 @@ METHOD = (
 )
 
 
-@rule.entry
+@entry
 def play_hedge(losses: Floats, w: Floats, excess: Floats, paid: Floats) -> None:
     """paid[t] = w·ℓ in round t of losses [T, N], under AdaHedge."""
     delta = 0.0
@@ -46,7 +47,7 @@ def play_hedge(losses: Floats, w: Floats, excess: Floats, paid: Floats) -> None:
         delta = rule.hedge_round(excess, losses[t], w, delta)
 
 
-@rule.entry
+@entry
 def play_share(losses: Floats, w: Floats, leak: bool, paid: Floats) -> None:
     """The same under fixed share; without `leak` Δ only grows, as in AdaHedge."""
     delta = 0.0
@@ -56,7 +57,7 @@ def play_share(losses: Floats, w: Floats, leak: bool, paid: Floats) -> None:
         delta = after if leak else after + SHARE * delta
 
 
-@rule.entry
+@entry
 def play_softmax(losses: Floats, w: Floats, sharp: bool, paid: Floats) -> None:
     """The same under softmax of the last losses; `sharp`: all weight on the last round's best."""
     for t in range(losses.shape[0]):

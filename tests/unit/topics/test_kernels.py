@@ -103,17 +103,17 @@ def test_words_are_little_endian() -> None:
 CANARY = """
 import numpy as np
 from numba import njit
-from topics.kernels import inner, kernel
+from topics.compiled import entry, kernel
 
 @njit
 def plain(a, i):
     return a[i]
 
-@inner
+@kernel
 def read(a, i):
     return a[np.uint64(i)]
 
-@kernel
+@entry
 def own(a, i):
     return read(a, i)
 

@@ -6,7 +6,8 @@ from aiokafka.partitioner import murmur2 as aiokafka_murmur2
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from topics.partition import POSITIVE, murmur2, murmur2_kernel, partition_of
+from topics.kernels import murmur2_kernel
+from topics.partition import POSITIVE, murmur2, partition_of
 
 # Kafka's own: clients/src/test/java/org/apache/kafka/common/utils/UtilsTest.java
 JAVA = {

@@ -16,6 +16,7 @@ from scipy.special import logsumexp, softmax
 
 from agents.integrator import order, rule
 from tests.unit.agents.integrator import reference
+from topics.compiled import entry
 
 Floats = NDArray[np.float64]
 settings.register_profile("law", max_examples=40, deadline=None)
@@ -338,7 +339,7 @@ def test_who_enters_is_neither_favoured_nor_ruined(
     assert (excess[new] == (kept.min() if len(kept) else 0.0)).all()
 
 
-@rule.entry
+@entry
 def allocating(n: int) -> Floats:
     return np.zeros(n)
 
