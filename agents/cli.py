@@ -9,7 +9,6 @@ from typing import Any, NamedTuple
 
 import click
 
-from agents.settings import SettingsError
 from agents.tools.signals import as_ctrl_c
 
 
@@ -87,7 +86,8 @@ class LazyGroup(click.Group):
 
 def in_words(error: Exception) -> str | None:
     """What is wrong around us, in one line: settings, a disk, a broker. None for a defect."""
-    if isinstance(error, SettingsError):
+    ours = sys.modules.get("agents.settings")  # not imported for the help of all verbs
+    if ours is not None and isinstance(error, ours.SettingsError):
         return str(error)
     if isinstance(error, OSError) and error.errno in AROUND_US:
         if error.errno == errno.ENOSPC and error.filename is None:

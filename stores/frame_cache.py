@@ -15,16 +15,14 @@ from typing import Any, Literal, get_args
 
 import redis
 
+from stores.errors import StoreDown
+
 TTL_MS = 120_000
 PIPELINE_MAX = 500  # commands sent before their answers are read
 TIMEOUT_S = 2.0  # of connecting and of each answer
 
 Result = Literal["written", "older", "expired"]
 RESULTS: tuple[Result, ...] = get_args(Result)
-
-
-class StoreDownError(Exception):
-    """The store doesn't answer, or not yet; trying again later is right."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,14 +75,14 @@ class FrameCache:
         return self._key(f"cog:global_frame:{tenant}")
 
     def put(self, frames: Sequence[Frame]) -> list[Result]:
-        """Write frames, pipelined; one result each. After StoreDownError: repeat all."""
+        """Write frames, pipelined; one result each. After StoreDown: repeat all."""
         results: list[Result] = []
         for first in range(0, len(frames), PIPELINE_MAX):
             results += self._put_some(frames[first : first + PIPELINE_MAX])
         return results
 
     def ping(self) -> None:
-        """`StoreDownError` if the store doesn't answer."""
+        """`StoreDown` if the store doesn't answer."""
         try:
             self._redis.ping()
         except redis.RedisError as error:
@@ -95,7 +93,7 @@ class FrameCache:
         try:
             text = self._redis.get(self.key(tenant))
         except redis.RedisError as error:
-            raise StoreDownError(str(error)) from error
+            raise StoreDown(str(error)) from error
         return None if text is None else json.loads(str(text))
 
     def close(self) -> None:
@@ -123,11 +121,11 @@ class FrameCache:
             raise self._down(error) from error
         return [_result(answer) for answer in answers]
 
-    def _down(self, error: redis.RedisError) -> StoreDownError:
+    def _down(self, error: redis.RedisError) -> StoreDown:
         if isinstance(error, redis.ReadOnlyError):
             # A primary that became a replica: behind its name there may be another by now.
             self._redis.connection_pool.disconnect()
-        return StoreDownError(f"{type(error).__name__}: {error}")
+        return StoreDown(f"{type(error).__name__}: {error}")
 
 
 def _result(answer: object) -> Result:

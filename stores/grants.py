@@ -2,7 +2,7 @@
 
 from typing import Literal, get_args
 
-from stores.postgres import quoted
+from stores.names import quoted
 
 Purpose = Literal["worker", "relay", "api", "writer"]
 PURPOSES: tuple[Purpose, ...] = get_args(Purpose)

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from stores.postgres import quoted
+from stores.names import quoted
 
 FILE = re.compile(r"(\d{4})_([a-z0-9_]+)\.sql")
 LOCK_WAIT_S = 120.0

@@ -23,14 +23,10 @@ from stores.outbox_types import (
     Defect,
     Event,
     Limit,
-    Locked,
-    NotMigrated,
-    OutboxError,
     Replayed,
     Row,
     Skipped,
     Status,
-    StoreDown,
     Summary,
     TenantSummary,
     TooManyPending,
@@ -38,9 +34,8 @@ from stores.outbox_types import (
 from stores.outbox_writer import OutboxWriter
 
 __all__ = [
-    "Added", "AuditEntry", "BadEvent", "BadQuestion", "Check", "Defect", "Event", "Limit",
-    "Locked", "NotMigrated", "Outbox", "OutboxError", "Replayed", "Row", "Skipped", "Status",
-    "StoreDown", "Summary", "TenantSummary", "TooManyPending",
+    "Added", "AuditEntry", "BadEvent", "BadQuestion", "Check", "Defect", "Event", "Limit", "Outbox",
+    "Replayed", "Row", "Skipped", "Status", "Summary", "TenantSummary", "TooManyPending",
 ]  # fmt: skip
 
 TOP_TENANTS = 100

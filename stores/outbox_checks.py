@@ -7,18 +7,8 @@ from typing import Any
 
 import asyncpg
 
-from stores.outbox_types import (
-    STATUSES,
-    BadEvent,
-    BadQuestion,
-    Defect,
-    Event,
-    Locked,
-    NotMigrated,
-    OutboxError,
-    StoreDown,
-    TooManyPending,
-)
+from stores.errors import Locked, NotMigrated, StoreDown, StoreError
+from stores.outbox_types import STATUSES, BadEvent, BadQuestion, Defect, Event, TooManyPending
 from stores.postgres import said
 from stores.sqlstates import TOOK_TOO_LONG, Meaning, meaning
 
@@ -117,7 +107,7 @@ def prefix_of(topic_filter: str) -> tuple[str, bool]:
     return (topic_filter[:-1], True) if topic_filter.endswith("*") else (topic_filter, False)
 
 
-def raised(error: BaseException, tenants: Sequence[str]) -> OutboxError:
+def raised(error: BaseException, tenants: Sequence[str]) -> StoreError:
     """What an error of the database means here. `tenants`: those of the events just added.
 
     Without events, what was given to a statement is ours: then a bad value is a defect.

@@ -9,8 +9,9 @@ from typing import Any
 from stores import outbox_checks as checks
 from stores import outbox_statements as sql
 from stores.content import content
+from stores.errors import Locked
 from stores.outbox import Outbox
-from stores.outbox_types import Added, Event, Locked, TenantSummary
+from stores.outbox_types import Added, Event, TenantSummary
 
 FEW_S = 2.0  # how long a tenant gets few connections after it waited for a lock in vain
 

@@ -14,9 +14,10 @@ from typing import Any
 import asyncpg
 
 from stores import migrations
+from stores.errors import Locked, NotMigrated
+from stores.names import quoted
 from stores.outbox_sql import SHARDS
-from stores.outbox_types import Locked, NotMigrated, OutboxError, StoreDown
-from stores.postgres import PostgresError, connected, quoted
+from stores.postgres import connected
 
 STATEMENT_S = 600.0  # a large queue is joined with many records
 OWN_S = 30.0  # relays that are stopped let go of their shards in between
@@ -244,17 +245,12 @@ class Reconciler:
 
 @asynccontextmanager
 async def reconciler(dsn: str, schema: str) -> AsyncIterator[Reconciler]:
-    """A session for as long as the block takes. `OutboxError` for everything that is wrong."""
-    try:
-        async with connected(dsn, "soma outbox reconcile", STATEMENT_S) as connection:
-            steps = await migrations.status(connection, schema, migrations.load())
-            if pending := [step for step in steps if step.state == "pending"]:
-                raise NotMigrated(f"the schema {schema} lacks {pending[0]}: run `soma migrate up`")
-            await connection.execute(f"SET search_path = {quoted(schema)}")
-            await connection.execute("SET idle_in_transaction_session_timeout = 0")
-            await connection.execute(SEEN)
-            yield Reconciler(connection)
-    except OutboxError:
-        raise
-    except PostgresError as error:
-        raise StoreDown(f"PostgreSQL: {error}") from error
+    """A session for as long as the block takes. `StoreError` for everything that is wrong."""
+    async with connected(dsn, "soma outbox reconcile", STATEMENT_S) as connection:
+        steps = await migrations.status(connection, schema, migrations.load())
+        if pending := [step for step in steps if step.state == "pending"]:
+            raise NotMigrated(f"the schema {schema} lacks {pending[0]}: run `soma migrate up`")
+        await connection.execute(f"SET search_path = {quoted(schema)}")
+        await connection.execute("SET idle_in_transaction_session_timeout = 0")
+        await connection.execute(SEEN)
+        yield Reconciler(connection)

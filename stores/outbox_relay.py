@@ -1,7 +1,7 @@
 """What the relay asks of PostgreSQL. Its statements are in `outbox_sql`, the tables in migration 2.
 
 One session, the keeper, holds the advisory locks: whoever loses it owns no shard any more. The work
-goes over a few other connections, the desks. Every failure of the store is `StoreDownError`.
+goes over a few other connections, the desks. Every failure of the store is `StoreDown`.
 """
 
 import asyncio
@@ -16,8 +16,10 @@ import asyncpg
 
 from stores import migrations
 from stores import outbox_sql as sql
-from stores.postgres import STATEMENT_S, PostgresError, connect, connected, quoted, said
-from stores.projection_store import LOST, NotMigratedError, StoreDownError, down
+from stores.errors import NotMigrated, StoreDown
+from stores.names import quoted
+from stores.postgres import STATEMENT_S, connect, connected, said
+from stores.projection_store import LOST, down
 
 PRESENT = 200  # the lock that every relay holds shared: so many are alive
 DOZING = 100  # and shard: the lock by which writers know that its relay sleeps
@@ -30,7 +32,7 @@ class TooHeavyError(Exception):
     """These rows together are more than a batch may hold, or PostgreSQL can print: ask for less."""
 
 
-class MovedError(StoreDownError):
+class MovedError(StoreDown):
     """The shard isn't at the batch where it was: another database answers. Nothing was changed."""
 
 
@@ -196,7 +198,7 @@ class Desks:
 
     @asynccontextmanager
     async def one(self) -> AsyncIterator[Desk]:
-        """A desk for as long as the block takes; its errors are `StoreDownError`."""
+        """A desk for as long as the block takes; its errors are `StoreDown`."""
         connection = await self._free.get()
         try:
             if connection is None or connection.is_closed():
@@ -207,7 +209,7 @@ class Desks:
             if connection is not None:
                 connection.terminate()
                 connection = None
-            if isinstance(error, LOST) and not isinstance(error, StoreDownError):
+            if isinstance(error, LOST) and not isinstance(error, StoreDown):
                 raise down(error) from error
             raise
         finally:
@@ -235,14 +237,14 @@ class Keeper:
         cls, dsn: str, schema: str, statements: Statements, heard: Callable[[str], None],
         lost: Callable[[], None],
     ) -> "Keeper":  # fmt: skip
-        """Connect, say that we are here, and listen. `NotMigratedError`, `StoreDownError`."""
+        """Connect, say that we are here, and listen. `NotMigrated`, `StoreDown`."""
         # One that isn't answered for so long has lost its locks: it needn't wait any longer.
         connection = await _connect(dsn, schema, "soma relay keeper", SILENCE_S)
         try:
             steps = await migrations.status(connection, schema, migrations.load())
             pending = [step for step in steps if step.state == "pending"]
             if pending:
-                raise NotMigratedError(f"the schema {schema} lacks {pending[0]}")
+                raise NotMigrated(f"the schema {schema} lacks {pending[0]}")
             await connection.execute(sql.KEEPER.format(idle_s=SILENCE_S))
             await connection.execute(sql.PRESENT.format(present=PRESENT))
             await connection.add_listener(
@@ -250,7 +252,7 @@ class Keeper:
             )
         except BaseException as error:
             connection.terminate()
-            if isinstance(error, LOST) and not isinstance(error, StoreDownError):
+            if isinstance(error, LOST) and not isinstance(error, StoreDown):
                 raise down(error) from error
             raise
         connection.add_termination_listener(lambda _: lost())
@@ -283,15 +285,12 @@ class Keeper:
         Over a connection of its own. It holds no lock when this returns.
         """
         self._statements.sent += 1
-        try:
-            async with connected(self._dsn, "soma relay waits", ALONE_S + 5.0) as connection:
-                await connection.execute(
-                    sql.PATIENT.format(schema=quoted(self._schema), wait_s=ALONE_S)
-                )
-                with suppress(asyncpg.LockNotAvailableError):
-                    await connection.execute(sql.ALONE, DOZING + shard)
-        except PostgresError as error:
-            raise StoreDownError(str(error)) from error
+        async with connected(self._dsn, "soma relay waits", ALONE_S + 5.0) as connection:
+            await connection.execute(
+                sql.PATIENT.format(schema=quoted(self._schema), wait_s=ALONE_S)
+            )
+            with suppress(asyncpg.LockNotAvailableError):
+                await connection.execute(sql.ALONE, DOZING + shard)
 
     async def rouse(self, shard: int) -> None:
         """Writers needn't notify."""
@@ -315,10 +314,7 @@ class Keeper:
 
 
 async def _connect(dsn: str, schema: str, name: str, statement_s: float = STATEMENT_S) -> Any:
-    try:
-        connection = await connect(dsn, name, statement_s)
-    except PostgresError as error:
-        raise StoreDownError(str(error)) from error
+    connection = await connect(dsn, name, statement_s)
     try:
         await connection.execute(sql.SESSION.format(schema=quoted(schema)))
     except LOST as error:

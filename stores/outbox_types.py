@@ -5,15 +5,13 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Literal
 
+from stores.errors import StoreError
+
 Status = Literal["pending", "failed", "skipped", "sent"]
 STATUSES: tuple[Status, ...] = ("pending", "failed", "skipped", "sent")
 
 
-class OutboxError(Exception):
-    """The outbox doesn't do what it was asked; the text says why."""
-
-
-class BadEvent(OutboxError):
+class BadEvent(StoreError):
     """An event that can't be taken; `index` is its place in the batch, None if that isn't known."""
 
     def __init__(self, text: str, index: int | None = None) -> None:
@@ -21,7 +19,7 @@ class BadEvent(OutboxError):
         self.index = index
 
 
-class TooManyPending(OutboxError):
+class TooManyPending(StoreError):
     """The tenant has as many events pending as it may; trying again later is right."""
 
     def __init__(self, text: str, tenant: str | None = None) -> None:
@@ -29,24 +27,12 @@ class TooManyPending(OutboxError):
         self.tenant = tenant
 
 
-class BadQuestion(OutboxError):
+class BadQuestion(StoreError):
     """A limit, filter or id out of its range; the text names it."""
 
 
-class Defect(OutboxError):
+class Defect(StoreError):
     """A statement of ours is wrong; trying again changes nothing."""
-
-
-class StoreDown(OutboxError):
-    """PostgreSQL doesn't answer, or not in time; trying again later is right."""
-
-
-class NotMigrated(StoreDown):
-    """The schema lacks migrations of this version."""
-
-
-class Locked(StoreDown):
-    """Another open transaction holds what this needs: nothing was done, the database is well."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,8 +11,10 @@ import asyncpg
 from stores import outbox_checks as checks
 from stores import outbox_statements as sql
 from stores import sqlstates
+from stores.errors import StoreDown
+from stores.names import quoted, schema_of
 from stores.outbox_types import Added, BadEvent, Event
-from stores.postgres import CONNECT_S, LOCK_S, PostgresError, quoted, said, schema_of
+from stores.postgres import CONNECT_S, LOCK_S, said
 
 STATEMENT_S = 10.0  # no question of a person may keep the server busy for longer
 POOL_MAX = 8
@@ -58,7 +60,7 @@ class OutboxWriter:
             )  # fmt: skip
         except Exception as error:
             # From None: what is wrong in a DSN, asyncpg and urllib say by quoting from it.
-            raise PostgresError(said(error)) from None
+            raise StoreDown(said(error)) from None
         return cls(pool, namespace)
 
     async def close(self) -> None:

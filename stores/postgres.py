@@ -15,6 +15,8 @@ from typing import Any
 import asyncpg
 from asyncpg import connect_utils
 
+from stores.errors import StoreDown
+
 CONNECT_S = 5.0
 STATEMENT_S = 30.0  # of the server; the client waits a little longer
 LOCK_S = 5.0
@@ -42,24 +44,10 @@ class _Bare:
 connect_utils.os = _Bare()
 
 
-class PostgresError(Exception):
-    """The database can't be reached or refuses; the text names no address and no password."""
-
-
-def schema_of(namespace: str) -> str:
-    """The schema of an installation: `soma`, or `soma_<namespace>`."""
-    return f"soma_{namespace}" if namespace else "soma"
-
-
-def quoted(name: str) -> str:
-    """An identifier as SQL has it."""
-    return '"' + name.replace('"', '""') + '"'
-
-
 async def connect(dsn: str, name: str, statement_s: float = STATEMENT_S) -> Connection:
     """A connection that its server names `name` (in pg_stat_activity), with limits on its time.
 
-    `PostgresError` if there is none.
+    `StoreDown` if there is none.
     """
     limits = {
         "application_name": name,
@@ -74,30 +62,30 @@ async def connect(dsn: str, name: str, statement_s: float = STATEMENT_S) -> Conn
         )
     except Exception as error:
         # From None: what is wrong in a DSN, asyncpg and urllib say by quoting from it.
-        raise PostgresError(said(error)) from None
+        raise StoreDown(said(error)) from None
 
 
 async def readable(dsn: str) -> None:
-    """`PostgresError` if the DSN can't be read. PostgreSQL isn't waited for: it may be away."""
+    """`StoreDown` if the DSN can't be read. PostgreSQL isn't waited for: it may be away."""
     try:
         async with asyncio.timeout(0):  # asyncpg reads it before it waits for anything
             await (await asyncpg.connect(dsn)).close()
     except (TimeoutError, OSError, asyncpg.PostgresError):
         return
     except Exception as error:
-        raise PostgresError(said(error)) from None  # as in `connect`
+        raise StoreDown(said(error)) from None  # as in `connect`
 
 
 @asynccontextmanager
 async def connected(
     dsn: str, name: str, statement_s: float = STATEMENT_S
 ) -> AsyncIterator[Connection]:
-    """A connection for as long as the block takes; its errors are `PostgresError`."""
+    """A connection for as long as the block takes; its errors are `StoreDown`."""
     connection = await connect(dsn, name, statement_s)
     try:
         yield connection
     except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError) as error:
-        raise PostgresError(said(error)) from error
+        raise StoreDown(said(error)) from error
     finally:
         try:
             await connection.close(timeout=CONNECT_S)

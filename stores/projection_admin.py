@@ -3,8 +3,8 @@
 from dataclasses import dataclass
 from typing import Any
 
-from stores.postgres import quoted
-from stores.projection_store import Position
+from stores.names import quoted
+from stores.projection_sql import Position
 
 EXACT_MAX = 1_000_000  # a table that is thought to have more rows isn't counted
 

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from stores.postgres import quoted
+from stores.names import quoted
 
 INCOMING = "incoming"  # the temporary table that rows are copied into
 PLACE = ("topic_id", "kafka_partition", "kafka_offset", "log_time")  # of a record in Kafka
@@ -18,6 +18,15 @@ class Target:
     key: tuple[str, ...]
     latest: bool = False
     days: bool = False  # partitioned by day
+
+
+@dataclass(frozen=True, slots=True)
+class Position:
+    """Up to where a projection holds a partition: the next offset that it lacks."""
+
+    generation: int
+    topic_id: str
+    next_offset: int
 
 
 @dataclass(frozen=True, slots=True)

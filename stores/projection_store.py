@@ -19,8 +19,10 @@ from typing import Any, TypeVar
 import asyncpg
 
 from stores import migrations, projection_sql
-from stores.postgres import ANSWER_S, PostgresError, connect, quoted, said
-from stores.projection_sql import Target
+from stores.errors import NotMigrated, StoreDown
+from stores.names import quoted
+from stores.postgres import ANSWER_S, connect, said
+from stores.projection_sql import Position, Target
 from stores.sqlstates import Meaning, may_be_the_row, meaning
 
 # What may be wrong with a row. (These the client finds before it sends the row, of the server's
@@ -40,29 +42,12 @@ T = TypeVar("T")
 Row = tuple[Any, ...]
 
 
-class StoreDownError(Exception):
-    """The store doesn't answer or refuses for now; trying again later is right."""
-
-
-class StatementError(StoreDownError):
+class StatementError(StoreDown):
     """The server refuses a statement of ours: a defect, but waiting loses nothing."""
 
 
-class NotMigratedError(StoreDownError):
-    """The schema lacks migrations of this version."""
-
-
-class DroppedError(StoreDownError):
+class DroppedError(StoreDown):
     """The projection was dropped by command, and not rebuilt yet."""
-
-
-@dataclass(frozen=True, slots=True)
-class Position:
-    """Up to where a projection holds a partition: the next offset that it lacks."""
-
-    generation: int
-    topic_id: str
-    next_offset: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,7 +102,7 @@ class ProjectionStore:
     def write(self, rows: Sequence[Row], moves: Mapping[int, Move]) -> Written:
         """Store rows and move positions: all of it or, if a partition was overtaken, nothing.
 
-        A row that the database can't hold is left out and told of. `StoreDownError`: repeat all.
+        A row that the database can't hold is left out and told of. `StoreDown`: repeat all.
         """
         return self._asked(lambda: self._write(rows, moves))
 
@@ -143,15 +128,13 @@ class ProjectionStore:
         return self._runner.run(self._answered(work))
 
     async def _answered(self, work: Callable[[], Coroutine[Any, Any, T]]) -> T:
-        """The answer; every failure of the store is `StoreDownError`, and ends the connection."""
+        """The answer; every failure of the store is `StoreDown`, and ends the connection."""
         try:
             if self._connection is None:
                 await self._connect()
             return await asyncio.wait_for(work(), 2 * ANSWER_S)
-        except StoreDownError:
+        except StoreDown:
             raise
-        except PostgresError as error:
-            raise StoreDownError(str(error)) from error
         except LOST as error:
             self._drop_connection()
             raise down(error) from error
@@ -164,7 +147,7 @@ class ProjectionStore:
         pending = [step for step in steps if step.state == "pending"]
         if pending:
             self._drop_connection()
-            raise NotMigratedError(f"the schema {self._schema} lacks {pending[0]}")
+            raise NotMigrated(f"the schema {self._schema} lacks {pending[0]}")
         await connection.execute(self._sql.incoming)
         self._days.clear()
 
@@ -287,14 +270,14 @@ class ProjectionStore:
         }
 
 
-def down(error: BaseException) -> StoreDownError:
+def down(error: BaseException) -> StoreDown:
     """What a failure of the store means for those who wait until it answers again."""
     match meaning(error):
         case Meaning.LACKING:
-            return NotMigratedError(said(error))
+            return NotMigrated(said(error))
         case Meaning.DEFECT:
             return StatementError(f"it refuses a statement of ours: {said(error)}")
-    return StoreDownError(said(error))
+    return StoreDown(said(error))
 
 
 def of_row(error: BaseException) -> bool:

@@ -15,8 +15,6 @@ from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-import numpy as np
-
 from topics import moments, strictjson
 from topics.schemas import schemas
 from topics.walk import CHILDREN_MAX, BadRecord
@@ -220,6 +218,8 @@ def _take_vector(vector: str, value: Any) -> bytes:
 
 def _packed(code: str, value: list[Any]) -> bytes | None:
     """A long vector's bytes at once; None if an item must be named, or looked at by itself."""
+    import numpy as np  # when it is used: the verbs of `soma` load quickly
+
     if not set(map(type, value)) <= {int, float}:
         return None
     try:
@@ -304,8 +304,12 @@ def _show_time(micros: int) -> str | int:
 def _show_number(kind: str, value: float) -> float | None:
     if not math.isfinite(value):
         return None
+    if kind != "float":
+        return float(value)
+    import numpy as np
+
     # The shortest digits that mean the same float32: 0.1, not 0.10000000149011612.
-    return float(str(np.float32(value))) if kind == "float" else float(value)
+    return float(str(np.float32(value)))
 
 
 def _show_bytes(schema: Any, value: bytes) -> Any:

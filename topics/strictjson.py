@@ -9,8 +9,6 @@ import math
 from collections.abc import Callable
 from typing import Any, NoReturn
 
-import numpy as np
-
 DEPTH_MAX = 32
 BOM = b"\xef\xbb\xbf"
 BLANK = b" \t\r\n"  # white space of JSON
@@ -72,6 +70,8 @@ def depth(data: bytes) -> int:
     if openings <= DEPTH_MAX:
         return openings  # it can't be deeper; most texts end here
     plain = data.replace(b"\\\\", b"").replace(b'\\"', b"")
+    import numpy as np  # seldom: not for every `soma X --help`
+
     steps = np.frombuffer(plain.translate(_STEPS, _OTHERS), np.int8)
     quotes = steps == _QUOTE
     outside = np.cumsum(quotes, dtype=np.int32) % 2 == 0

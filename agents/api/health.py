@@ -10,8 +10,9 @@ from pydantic import BaseModel, Field
 
 from agents.api.doors import Doors, InDoors, doors_of
 from agents.api.keysets import KeysError
+from stores.errors import NotMigrated, StoreError
 from stores.journal import JournalError
-from stores.outbox import Defect, NotMigrated, OutboxError
+from stores.outbox import Defect
 
 AGAIN_S = 1.0  # how long an answer holds: asking often costs nothing
 ASK_S = 4.0
@@ -113,7 +114,7 @@ async def _store(doors: Doors, found: dict[str, State]) -> bool:
     except (NotMigrated, Defect):
         found |= {"postgres": "up", "schema": "down"}
         return False
-    except (OutboxError, TimeoutError):
+    except (StoreError, TimeoutError):
         return False
     found["postgres"] = "up"
     return True

@@ -18,17 +18,9 @@ from typing import Any
 
 from agents.api.journal_sink import Adds, OutboxSink
 from agents.settings import Settings
+from stores.errors import Locked, NotMigrated, StoreDown
 from stores.journal import Journal, JournalError, JournalEvent, Kept, Limits, Verdict
-from stores.outbox import (
-    Added,
-    BadEvent,
-    Defect,
-    Event,
-    Locked,
-    NotMigrated,
-    StoreDown,
-    TooManyPending,
-)  # fmt: skip
+from stores.outbox import Added, BadEvent, Defect, Event, TooManyPending
 from stores.outbox_checks import batch as checked
 
 FIRST_S = 0.1  # between two questions to a database that is away: doubling, with jitter

@@ -23,7 +23,7 @@ class Notes(Protocol):
 async def replay(
     journal: Journal, outbox: Notes, actor: str, seqs: Sequence[int], drained: bool
 ) -> Replayed:
-    """`Journal.replay` of any number, audited. `OutboxError`: nothing more was done."""
+    """`Journal.replay` of any number, audited. `StoreError`: nothing more was done."""
     done = Replayed((), (), ())
     for at in range(0, len(seqs), REPLAY_MAX):
         some = seqs[at : at + REPLAY_MAX]
@@ -51,7 +51,7 @@ async def drained_since(journal: Journal, since: datetime) -> list[int]:
 
 
 async def drop_failed(journal: Journal, outbox: Notes, actor: str) -> int:
-    """Delete all events that the outbox refused, audited; how many. `OutboxError`: the rest stays.
+    """Delete all events that the outbox refused, audited; how many. `StoreError`: the rest stays.
 
     Those that are refused meanwhile stay, too.
     """

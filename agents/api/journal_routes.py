@@ -13,8 +13,8 @@ from agents.api import journal_hand
 from agents.api.bodies import StrictRoute
 from agents.api.doors import AdminCaller, InDoors
 from agents.api.problems import Problem, documented
+from stores.errors import StoreDown
 from stores.journal import Journal, JournalError, JournalRow
-from stores.outbox import StoreDown
 
 router = APIRouter(
     prefix="/admin/journal",

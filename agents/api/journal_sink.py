@@ -3,8 +3,9 @@
 from collections.abc import Sequence
 from typing import Protocol
 
+from stores.errors import Locked
 from stores.journal import JournalEvent, Verdict
-from stores.outbox import Added, BadEvent, Event, Locked, TooManyPending
+from stores.outbox import Added, BadEvent, Event, TooManyPending
 
 LOCK_S = 0.2  # the sink's outbox waits no longer for a lock: others of the batch wait with it
 

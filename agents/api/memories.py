@@ -24,7 +24,8 @@ from agents.api.events import PAYLOAD_BYTES_MAX, Text, outcome, too_long, unfit
 from agents.api.given import Given, Time, at_most
 from agents.api.problems import Problem, documented
 from agents.api.writing import Fate, Written
-from stores.outbox import Event, StoreDown
+from stores.errors import StoreDown
+from stores.outbox import Event
 
 TOPIC = "memory.events"
 SCHEMA = "memory_event"

@@ -13,7 +13,8 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
-from stores.outbox import BadEvent, BadQuestion, Defect, OutboxError
+from stores.errors import StoreError
+from stores.outbox import BadEvent, BadQuestion, Defect
 
 MEDIA = "application/problem+json"
 ERRORS_MAX = 20  # named in one answer
@@ -99,7 +100,7 @@ def install(app: FastAPI) -> None:
     """All errors of the app become documents."""
     app.add_exception_handler(HTTPException, _http)
     app.add_exception_handler(RequestValidationError, _invalid)
-    app.add_exception_handler(OutboxError, _store)
+    app.add_exception_handler(StoreError, _store)
     app.add_exception_handler(Exception, _unexpected)
 
 

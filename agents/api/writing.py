@@ -11,17 +11,9 @@ from dataclasses import dataclass
 from agents.api.journal_door import Add, Door, Taken
 from agents.api.metrics import ApiMetrics
 from agents.api.problems import Problem
+from stores.errors import Locked, NotMigrated, StoreDown
 from stores.journal import JournalDiskFullError, JournalError, JournalFullError
-from stores.outbox import (
-    Added,
-    BadEvent,
-    BadQuestion,
-    Event,
-    Locked,
-    NotMigrated,
-    StoreDown,
-    TooManyPending,
-)  # fmt: skip
+from stores.outbox import Added, BadEvent, BadQuestion, Event, TooManyPending
 from stores.outbox_door import OutboxDoor
 
 DOWN_S = 1.0  # how long nobody asks a database that didn't answer

@@ -98,11 +98,12 @@ def openapi() -> None:
 
 
 def _check_dsn(dsn: str) -> None:
-    from stores.postgres import PostgresError, readable
+    from stores.errors import StoreDown
+    from stores.postgres import readable
 
     try:
         asyncio.run(readable(dsn))
-    except PostgresError as error:
+    except StoreDown as error:
         raise click.ClickException(f"PostgreSQL: {error}.") from error
 
 

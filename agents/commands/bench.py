@@ -351,12 +351,12 @@ def projections(backlog: int, rate: int, seconds: float, tenants: int, as_json: 
       soma bench projections --rate 25000 --seconds 20
     """
     from ops.bench import projections as bench_projections
-    from stores.postgres import PostgresError
+    from stores.errors import StoreDown
 
     try:
         with benching.site() as site:
             found = bench_projections.run(site, backlog, tenants, rate, seconds)
-    except PostgresError as error:
+    except StoreDown as error:
         raise click.ClickException(f"PostgreSQL: {error}") from error
     table = bench_projections.report(found, backlog, tenants, rate, seconds)
     benching.finish(table, vars(found), as_json)

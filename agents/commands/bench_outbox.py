@@ -28,7 +28,7 @@ def outbox(rows: int, runs: int, rate: int, seconds: float, parts: str, as_json:
     """
     from ops.bench import outbox as bench_outbox
     from ops.bench.site import on_postgres, opened
-    from stores.postgres import PostgresError
+    from stores.errors import StoreDown
 
     try:
         chosen = bench_outbox.parse_parts(parts)
@@ -42,7 +42,7 @@ def outbox(rows: int, runs: int, rate: int, seconds: float, parts: str, as_json:
             opened(settings, say) as site,
         ):
             found = bench_outbox.Outbox(site, plan).run()
-    except PostgresError as error:
+    except StoreDown as error:
         raise click.ClickException(f"PostgreSQL: {error}") from error
     except bench_outbox.PeerFailedError as error:
         raise click.ClickException(str(error)) from error

@@ -6,17 +6,18 @@ import json
 import re
 import sys
 import time
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from agents.engine.processor import Context, Control, Place, Processor
-from agents.engine.registry import processors
 from agents.settings import Settings, load
 from agents.tools.publisher import Publisher
 from agents.tools.reader import Reader, seen
 from topics import codec
 from topics.partition import partition_of
+
+if TYPE_CHECKING:
+    from agents.engine.processor import Processor
 
 EVERYONE = "*"
 BY_DOMAIN = ("segmentation",)  # processors with settings for one domain: NAME@DOMAIN
@@ -110,7 +111,7 @@ def get(tenant: str, processor: str, as_json: bool) -> None:
         click.echo(f"{', '.join(found)}: {tenant} has the deployment's settings", err=True)
 
 
-def _settings(settings: Settings, processor: Processor, tenant: str) -> dict[str, dict[str, Any]]:
+def _settings(settings: Settings, processor: "Processor", tenant: str) -> dict[str, dict[str, Any]]:
     """What counts for the tenant beside the deployment's values, by a setting's name."""
     rows = _rows(settings, processor, tenant)
     found: dict[str, dict[str, Any]] = {}
@@ -140,11 +141,13 @@ def list_(as_json: bool) -> None:
             click.echo(f"  {setting:{width}}  {text}")
 
 
-def _by_name() -> dict[str, Processor]:
+def _by_name() -> "dict[str, Processor]":
+    from agents.engine.registry import processors  # the laws: when they are used
+
     return dict(sorted(processors().items()))
 
 
-def _named(name: str) -> Processor:
+def _named(name: str) -> "Processor":
     known = _by_name()
     if name not in known:
         raise click.ClickException(f"There is no processor {name!r}; there are {', '.join(known)}.")
@@ -158,7 +161,7 @@ def _tenant(tenant: str) -> None:
         )
 
 
-def _owner(asked: str, setting: str) -> Processor:
+def _owner(asked: str, setting: str) -> "Processor":
     """The processor that has the setting: the one asked for, or the only one."""
     name, at, _ = setting.partition("@")
     owners = [one for one in _by_name().values() if name in one.settings]
@@ -182,14 +185,16 @@ def _owner(asked: str, setting: str) -> Processor:
     return owners[0]
 
 
-def _unknown(processor: Processor, setting: str, owners: str) -> str:
+def _unknown(processor: "Processor", setting: str, owners: str) -> str:
     known = "\n".join(f"  {name}: {text}" for name, text in processor.settings.items())
     others = f" (but {owners} {'have' if ', ' in owners else 'has'})" if owners else ""
     return f"{processor.name} has no setting {setting!r}{others}; there are\n{known}"
 
 
-def _check(processor: Processor, tenant: str, setting: str, value: str) -> None:
+def _check(processor: "Processor", tenant: str, setting: str, value: str) -> None:
     """Ask the processor's own law whether it would take this."""
+    from agents.engine.processor import Context, Control, Place
+
     _, at, domain = setting.partition("@")
     # What can't be a domain is refused only here: it may be taken back where it was set.
     if at and value and not NAME.fullmatch(domain):
@@ -201,7 +206,7 @@ def _check(processor: Processor, tenant: str, setting: str, value: str) -> None:
         raise click.ClickException(f"{setting} of {tenant} {said}: {refused}")
 
 
-def _rows(settings: Settings, processor: Processor, tenant: str) -> dict[str, dict[str, float]]:
+def _rows(settings: Settings, processor: "Processor", tenant: str) -> dict[str, dict[str, float]]:
     """What the tenant and '*' set themselves, by the newest rows of the state topic."""
     reader = Reader(settings, processor.state_topic, "beginning", of=tenant)
     rows: dict[str, dict[str, float]] = {}

@@ -7,6 +7,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from typing import TYPE_CHECKING
 
 import click
 from rich.console import Console, Group
@@ -15,7 +16,6 @@ from rich.live import Live
 from agents.commands.observe import tenants_of
 from agents.commands.stack import local, migrate_own
 from agents.commands.warm import wait_for
-from agents.engine.compiling import Compiling, missing, units
 from agents.settings import load
 from agents.tools.machine import TENANTS
 from agents.tools.output import say
@@ -25,6 +25,9 @@ from agents.tools.signals import ENDING, deaf, handled
 from ops.stack import StackError
 from topics import preflight
 from topics.broker import BrokerError
+
+if TYPE_CHECKING:
+    from agents.engine.compiling import Compiling
 
 PICTURES_PER_S = 4
 PICTURE_WIDTH = 118  # characters
@@ -158,8 +161,10 @@ def _report(summary: dict[str, object], as_json: bool) -> None:
 
 
 @contextmanager
-def _kernels() -> Iterator[Compiling | None]:
+def _kernels() -> "Iterator[Compiling | None]":
     """Kernels that aren't there yet, compiling while the servers start."""
+    from agents.engine.compiling import Compiling, missing, units  # numba: when it is used
+
     todo = missing(units())
     kernels = Compiling(todo) if todo else None
     try:

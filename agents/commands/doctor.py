@@ -7,8 +7,6 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import click
-import httpx
-import redis
 from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient
 
@@ -17,9 +15,9 @@ from agents.tools.standing import data, said, standing
 from ops.stack import StackError
 from ops.stack.jars import executable, java
 from stores import migrations
-from stores.memory_remote import MemoryRemote
+from stores.errors import StoreDown
 from stores.migrations import MigrationError, Step
-from stores.postgres import PostgresError, connected, schema_of
+from stores.names import schema_of
 from topics import preflight
 from topics.broker import BrokerError
 
@@ -112,7 +110,7 @@ def examine(settings: Settings) -> list[Finding]:
 def _examined(what: str, check: Callable[[], str]) -> Finding:
     try:
         return Finding(what, True, check())
-    except (SettingsError, StackError, BrokerError, MigrationError, PostgresError) as error:
+    except (SettingsError, StackError, BrokerError, MigrationError, StoreDown) as error:
         return Finding(what, False, str(error))
 
 
@@ -170,6 +168,8 @@ def differing(differences: list[preflight.Difference]) -> str:
 
 
 def _redis(settings: Settings) -> str:
+    import redis
+
     try:
         url = settings.redis()
         with redis.Redis.from_url(url, socket_timeout=ANSWER_S, retry=None) as client:
@@ -179,13 +179,15 @@ def _redis(settings: Settings) -> str:
 
 
 def _postgres(settings: Settings) -> str:
+    from stores.postgres import connected  # clients: when they are used
+
     async def look() -> Any:
         async with connected(settings.postgres(), "soma doctor", ANSWER_S) as connection:
             return await connection.fetchrow(POSTGRES)
 
     try:
         found = asyncio.run(look())
-    except PostgresError as error:
+    except StoreDown as error:
         raise _silent("PostgreSQL", "SOMA_POSTGRES_DSN", error) from error
     if found["standby"]:
         raise SettingsError("takes no writes: it is a standby; SOMA_POSTGRES_DSN names the primary")
@@ -203,6 +205,8 @@ def _postgres(settings: Settings) -> str:
 
 def _doors(settings: Settings) -> Finding | None:
     """What a `soma api` that runs here says: its sessions may be older than what a new one sees."""
+    import httpx
+
     where = f"{settings.api.host}:{settings.api.port}"
     try:
         answer = httpx.get(f"http://{where}/readyz", timeout=ANSWER_S, trust_env=False).json()
@@ -215,6 +219,8 @@ def _doors(settings: Settings) -> Finding | None:
 
 
 def _memory(settings: Settings) -> str:
+    from stores.memory_remote import MemoryRemote
+
     async def well() -> bool:
         token = settings.memory_http_token.get_secret_value()
         remote = MemoryRemote(settings.memory_http_endpoint, ANSWER_S, 1, token)
@@ -270,11 +276,11 @@ def _outbox(settings: Settings) -> str:
     from agents.outbox.receipts import ReceiptsLost
     from agents.outbox.reconcile import disagreement  # kernels: when they are used
     from agents.outbox.relay import topics_there
-    from stores.projection_store import StoreDownError
+    from stores.errors import StoreDown
 
     try:
         found = asyncio.run(disagreement(settings, topics_there(settings)))
-    except (StoreDownError, KafkaException, ReceiptsLost) as error:
+    except (StoreDown, KafkaException, ReceiptsLost) as error:
         raise SettingsError(f"can't be looked at: {error}") from error
     if found is not None:
         raise SettingsError(str(found))
@@ -282,6 +288,8 @@ def _outbox(settings: Settings) -> str:
 
 
 def _schema(settings: Settings) -> str:
+    from stores.postgres import connected
+
     schema, wanted = schema_of(settings.namespace), migrations.load()
 
     async def steps() -> list[Step]:

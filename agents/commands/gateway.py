@@ -3,18 +3,19 @@
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import click
 from confluent_kafka import Consumer, KafkaException, TopicPartition
 
 from agents.engine.errors import UnknownVersion
-from agents.engine.recovery import reader
-from agents.gateway import state
-from agents.gateway.writer import SOURCE, STATE
 from agents.settings import Settings, load
 from agents.tools.output import plain
 from topics.broker import BrokerError, connect, look, topic_ids
 from topics.reading import ends_of, read_to
+
+if TYPE_CHECKING:
+    from agents.gateway.state import Saved
 
 ANSWER_S = 5.0
 
@@ -70,13 +71,16 @@ def status(limit: int, json_: bool) -> None:
 class Place:
     """Of a partition: what is delivered, the log's end, and what isn't read of it."""
 
-    saved: state.Saved
+    saved: "Saved"
     end: int
     unread: int
 
 
 def examine(settings: Settings) -> dict[int, Place]:
     """partition -> how far it is delivered. BrokerError, KafkaException."""
+    from agents.gateway import state  # the engine: when it is used
+    from agents.gateway.writer import SOURCE, STATE
+
     topic = settings.topic(SOURCE)
     admin = connect(settings.librdkafka())
     found = look(admin, [topic, settings.topic(STATE)])
@@ -104,6 +108,8 @@ def _with_records(
     """Those of the partitions with a record between its place and its end: markers of transactions
     are none.
     """
+    from agents.engine.recovery import reader
+
     found: set[int] = set()
     consumer = reader(settings, "soma-look", [])
     try:

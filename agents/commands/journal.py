@@ -8,23 +8,21 @@ from contextlib import asynccontextmanager
 from dataclasses import asdict
 from datetime import datetime
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
 from agents.api import journal_hand
-from agents.api.journal_door import journal_folder, open_journal
-from agents.api.journal_sink import LOCK_S, OutboxSink
 from agents.commands.actor import actor as _actor
 from agents.commands.moment import moment
 from agents.settings import Settings, load
 from agents.tools.output import plain
 from stores import journal_folder as folders
-from stores import postgres
+from stores.errors import StoreError
 from stores.journal import Journal, JournalError, JournalLockedError, JournalRow, Replayed
-from stores.outbox import OutboxError
-from stores.outbox_door import OutboxDoor
-from stores.postgres import PostgresError
+
+if TYPE_CHECKING:
+    from stores.outbox_door import OutboxDoor
 
 T = TypeVar("T")
 
@@ -195,6 +193,8 @@ def drain(folder: Path | None, as_json: bool) -> None:
     """
     settings = load()
 
+    from agents.api.journal_sink import LOCK_S, OutboxSink
+
     async def drained(one: Journal) -> dict[str, Any]:
         async with _outbox(settings, "soma journal drain", LOCK_S) as outbox:
             done = await one.drain(OutboxSink(outbox), settings.journal.batch)
@@ -221,9 +221,13 @@ def drain(folder: Path | None, as_json: bool) -> None:
 
 @asynccontextmanager
 async def _outbox(
-    settings: Settings, name: str, lock_s: float = postgres.LOCK_S
-) -> AsyncIterator[OutboxDoor]:
-    one = await OutboxDoor.open(settings.postgres(), settings.namespace, name, lock_s=lock_s)
+    settings: Settings, name: str, lock_s: float | None = None
+) -> "AsyncIterator[OutboxDoor]":
+    from stores.outbox_door import OutboxDoor  # the client: when it is used
+    from stores.postgres import LOCK_S
+
+    wait_s = LOCK_S if lock_s is None else lock_s
+    one = await OutboxDoor.open(settings.postgres(), settings.namespace, name, lock_s=wait_s)
     try:
         yield one
     finally:
@@ -237,6 +241,8 @@ def row_data(row: JournalRow) -> dict[str, Any]:
 
 
 def _there(settings: Settings, folder: Path | None) -> Path:
+    from agents.api.journal_door import journal_folder
+
     where = folder or journal_folder(settings)
     if not where.is_dir():
         raise click.ClickException(
@@ -250,13 +256,15 @@ def _asked(ask: Callable[[], T]) -> T:
         return ask()
     except JournalLockedError as error:
         raise click.ClickException(f"{error}.") from error
-    except (JournalError, OutboxError, PostgresError, PermissionError, ValueError) as error:
+    except (JournalError, StoreError, PermissionError, ValueError) as error:
         raise click.ClickException(str(error)) from error
 
 
 def _with_journal(
     settings: Settings, folder: Path | None, use: Callable[[Journal], Awaitable[T]]
 ) -> T:
+    from agents.api.journal_door import open_journal
+
     where = _there(settings, folder)
 
     async def run() -> T:

@@ -9,9 +9,10 @@ import click
 
 from agents.settings import Settings, load
 from stores import migrations
+from stores.errors import StoreDown
 from stores.grants import PURPOSES, Purpose, grants_to
 from stores.migrations import Migration, MigrationError, Step
-from stores.postgres import PostgresError, connected, schema_of
+from stores.names import schema_of
 
 STATEMENT_S = 3600.0  # a migration may rewrite a large table
 
@@ -122,6 +123,8 @@ def _wanted() -> list[Migration]:
 async def _up(
     dsn: str, schema: str, wanted: Sequence[Migration], upto: int | None, dry_run: bool
 ) -> list[Migration]:
+    from stores.postgres import connected  # the client: when it is used
+
     def say(text: str) -> None:
         click.echo(f"schema {schema}: {text}", err=True)
 
@@ -134,15 +137,17 @@ async def _up(
             pending = {step.number for step in steps if step.state == "pending"}
             last = upto or len(wanted)
             return [m for m in wanted if m.number in pending and m.number <= last]
-    except (PostgresError, MigrationError) as error:
+    except (StoreDown, MigrationError) as error:
         raise click.ClickException(_explained(error)) from error
 
 
 async def _status(schema: str, wanted: Sequence[Migration]) -> list[Step]:
+    from stores.postgres import connected
+
     try:
         async with connected(load().postgres(), "soma migrate") as connection:
             return await migrations.status(connection, schema, wanted)
-    except PostgresError as error:
+    except StoreDown as error:
         raise click.ClickException(_explained(error)) from error
 
 

@@ -5,7 +5,7 @@ import json
 from collections.abc import Awaitable, Callable
 from dataclasses import asdict
 from datetime import UTC, datetime
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
@@ -15,11 +15,13 @@ from agents.outbox import OURS
 from agents.settings import load
 from agents.tools.known import users_topic
 from agents.tools.output import plain
-from stores.outbox import Added, Check, Outbox, OutboxError, Replayed, Row, Skipped, Summary
+from stores.errors import StoreError
 from stores.outbox_statements import COUNTED_MAX
-from stores.outbox_types import STATUSES
-from stores.postgres import PostgresError
+from stores.outbox_types import STATUSES, Added, Check, Replayed, Row, Skipped, Summary
 from topics import strictjson
+
+if TYPE_CHECKING:
+    from stores.outbox import Outbox
 
 T = TypeVar("T")
 WAYS = ("failed", "skipped", "sent")  # that can be put back
@@ -337,7 +339,9 @@ def _print(found: dict[str, Any]) -> None:
     click.echo(json.dumps(found, default=lambda time: time.isoformat()))
 
 
-def _asked(work: Callable[[Outbox], Awaitable[T]]) -> T:
+def _asked(work: "Callable[[Outbox], Awaitable[T]]") -> T:
+    from stores.outbox import Outbox  # the client: when it is used
+
     async def ask() -> T:
         settings = load()
         box = await Outbox.open(settings.postgres(), settings.namespace)
@@ -348,5 +352,5 @@ def _asked(work: Callable[[Outbox], Awaitable[T]]) -> T:
 
     try:
         return asyncio.run(ask())
-    except (OutboxError, PostgresError) as error:
+    except StoreError as error:
         raise click.ClickException(str(error)) from error

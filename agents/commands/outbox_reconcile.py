@@ -10,8 +10,7 @@ import click
 from agents.commands.actor import actor as actor_option
 from agents.commands.moment import moment
 from agents.settings import Settings, load
-from stores.outbox_types import OutboxError
-from stores.postgres import PostgresError
+from stores.errors import StoreDown, StoreError
 from topics.broker import BrokerError
 
 if TYPE_CHECKING:
@@ -73,7 +72,9 @@ def _done(settings: Settings, asked: "Asked") -> "Done":
     try:
         topics = topics_there(settings)
         return asyncio.run(reconcile(settings, topics, asked, _tell))
-    except (OutboxError, PostgresError, BrokerError, ReceiptsLost) as error:
+    except StoreDown as error:
+        raise click.ClickException(f"PostgreSQL: {error}") from error
+    except (StoreError, BrokerError, ReceiptsLost) as error:
         raise click.ClickException(str(error)) from error
     except KafkaException as error:
         raise click.ClickException(f"Kafka: {error.args[0].str()}") from error

@@ -5,14 +5,14 @@ import json
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, TypeVar
 
-import asyncpg
 import click
 from confluent_kafka import Consumer, KafkaException
 
 from agents.projections.declared import TOPICS
 from agents.settings import Settings, load
 from stores import projection_admin
-from stores.postgres import PostgresError, connected, schema_of
+from stores.errors import StoreDown
+from stores.names import schema_of
 from stores.projection_admin import NoProjectionError, Standing
 from topics.reading import span_of
 
@@ -112,6 +112,10 @@ def _known(settings: Settings, name: str) -> None:
 
 
 def _asked(settings: Settings, work: Callable[[Any, str], Awaitable[T]]) -> T:
+    import asyncpg  # when it is used
+
+    from stores.postgres import connected
+
     async def ask() -> T:
         async with connected(settings.postgres(), "soma projection") as connection:
             return await work(connection, schema_of(settings.namespace))
@@ -120,7 +124,7 @@ def _asked(settings: Settings, work: Callable[[Any, str], Awaitable[T]]) -> T:
         return asyncio.run(ask())
     except NoProjectionError as error:
         raise click.ClickException(str(error)) from error
-    except PostgresError as error:
+    except StoreDown as error:
         if isinstance(error.__cause__, asyncpg.UndefinedTableError):
             raise click.ClickException(f"{error}: run `soma migrate up` first.") from error
         raise click.ClickException(f"PostgreSQL: {error}") from error

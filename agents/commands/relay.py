@@ -5,12 +5,8 @@ import logging
 import sys
 
 import click
-import uvloop
-from prometheus_client import start_http_server
 
 from agents.engine.ending import CLIENTS, calm, end_in
-from agents.engine.security import security
-from agents.outbox.relay import Relay
 from agents.settings import Settings, load
 from agents.tools.output import say
 from agents.tools.signals import audible
@@ -35,6 +31,10 @@ def relay(metrics_port: int) -> None:
       soma relay
       SOMA_OUTBOX__QUOTA_PER_MINUTE=0 soma relay --metrics-port 9100
     """
+    import uvloop  # clients: when they are used
+
+    from agents.engine.security import security
+
     settings = load()
     settings.bootstrap()
     settings.postgres()
@@ -56,6 +56,8 @@ def _serve_metrics(host: str, port: int) -> str:
     """Where /metrics is; ClickException where the port isn't to be had."""
     if not port:
         return "no metrics (--metrics-port)"
+    from prometheus_client import start_http_server
+
     try:
         start_http_server(port, host)
     except OSError as error:
@@ -64,6 +66,8 @@ def _serve_metrics(host: str, port: int) -> str:
 
 
 async def _run(settings: Settings, metrics: str) -> None:
+    from agents.outbox.relay import Relay
+
     one = Relay(settings, told=lambda shards: say(f"soma relay: {shards}; {metrics}"))
 
     def stop() -> None:

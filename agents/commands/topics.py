@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable, Iterable
 from dataclasses import asdict
+from typing import TYPE_CHECKING
 
 import click
 
@@ -12,7 +13,9 @@ from agents.tools.standing import data, end, said, standing
 from topics import preflight
 from topics.catalogue import CATALOGUE
 from topics.preflight import BrokerError, CannotApplyError, Difference
-from topics.transactions import Open
+
+if TYPE_CHECKING:
+    from topics.transactions import Open
 
 Act = Callable[..., list[Difference]]
 
@@ -126,7 +129,7 @@ def abort_transaction(
         click.echo(f"Aborted: {said(one)}", err=True)
 
 
-def _chosen(settings: Settings, topic: str, partition: int, producer: int | None) -> Open:
+def _chosen(settings: Settings, topic: str, partition: int, producer: int | None) -> "Open":
     """The one that is meant. ClickException where there is none, or more than one."""
     found = [
         one

@@ -2,21 +2,25 @@
 
 import json
 import sys
+from typing import TYPE_CHECKING
 
 import click
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from agents.engine.compiling import Compiling, CompilingError, missing, units
 from agents.tools.output import say
-from topics import compiled
+
+if TYPE_CHECKING:
+    from agents.engine.compiling import Compiling
 
 BAR_EVERY_S = 0.2
 SAY_EVERY_S = 10.0
 
 
-def wait_for(compiling: Compiling) -> None:
+def wait_for(compiling: "Compiling") -> None:
     """Show how far it is until it is done. ClickException if it fails."""
+    from agents.engine.compiling import CompilingError
+
     try:
         if sys.stderr.isatty():
             _with_bar(compiling)
@@ -31,7 +35,7 @@ def _say(done: int, of: int) -> None:
         say(f"{done} of {of} kernels")
 
 
-def _with_bar(compiling: Compiling) -> None:
+def _with_bar(compiling: "Compiling") -> None:
     columns = (
         TextColumn("compiling kernels"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn()
     )  # fmt: skip
@@ -60,6 +64,9 @@ def warm(jobs: int | None, as_json: bool, rooms: tuple[str, ...]) -> None:
       soma warm
       soma warm --jobs 1 integrator
     """
+    from agents.engine.compiling import Compiling, missing, units  # numba: when it is used
+    from topics import compiled
+
     if unknown := set(rooms) - set(units()):
         raise click.UsageError(
             f"no kernels of: {', '.join(sorted(unknown))}; there are {', '.join(units())}"

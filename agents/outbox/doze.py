@@ -11,8 +11,8 @@ import logging
 import random
 from contextlib import suppress
 
+from stores.errors import StoreDown
 from stores.outbox_relay import Keeper
-from stores.projection_store import StoreDownError
 
 IN_FLIGHT_S = 0.01  # writers are in the middle of a transaction and won't notify
 LOOKS = 4  # so many times one looks whether they are through; then one waits for the lock
@@ -64,7 +64,7 @@ class Doze:
         """Wait for the lock, then ring; where that can't be, look now and then."""
         try:
             await self._keeper.alone(self._shard)
-        except StoreDownError as error:
+        except StoreDown as error:
             log.info("shard %d can't wait for a writer: %s", self._shard, error)
             self._looks = LOOKS + MORE_LOOKS - 1
             return

@@ -11,8 +11,8 @@ from agents.outbox.batch import Prepared, Preparer
 from agents.outbox.metrics import RelayMetrics
 from agents.outbox.receipts import Receipts
 from agents.settings import OutboxDefaults, Settings
+from stores.names import schema_of
 from stores.outbox_relay import Desks, Statements
-from stores.postgres import schema_of
 
 DRY_S = 1.0  # a tenant without allowance is asked for again after so long
 

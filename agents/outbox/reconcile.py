@@ -18,10 +18,10 @@ from agents.outbox.held import Held, Read
 from agents.outbox.receipts import Receipt, Receipts
 from agents.outbox.standing import CLOCKS, OutOfStepError, since
 from agents.settings import Settings
+from stores.names import schema_of
 from stores.outbox_reconcile import Outcome, Reconciler, Wish, reconciler
 from stores.outbox_relay import Desks, Standing, Statements
 from stores.outbox_types import BadQuestion
-from stores.postgres import schema_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +53,7 @@ async def reconcile(
 ) -> Done:
     """Compare and mend. `topics`: name -> partitions, of the receipts and all that users write.
 
-    `OutboxError`, `BrokerError`, KafkaError of either client, `ReceiptsLost`.
+    `StoreError`, `BrokerError`, KafkaError of either client, `ReceiptsLost`.
     """
     schema = schema_of(settings.namespace)
     async with reconciler(settings.postgres(), schema) as session:
@@ -72,7 +72,7 @@ async def reconcile(
 async def disagreement(settings: Settings, topics: Mapping[str, int]) -> OutOfStepError | None:
     """What stops a shard, or would; also while relays work. Changes nothing.
 
-    `StoreDownError`, KafkaException, `ReceiptsLost`.
+    `StoreDown`, KafkaException, `ReceiptsLost`.
     """
     desks = Desks(settings.postgres(), schema_of(settings.namespace), 1, Statements())
     try:

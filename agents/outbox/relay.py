@@ -21,8 +21,8 @@ from agents.outbox.standing import OutOfStepError
 from agents.outbox.warm import warm
 from agents.projections.backoff import Backoff
 from agents.settings import Settings
+from stores.errors import NotMigrated, StoreDown
 from stores.outbox_relay import Desk, Keeper, State
-from stores.projection_store import NotMigratedError, StoreDownError
 from topics.broker import BrokerError, connect, look
 from topics.catalogue import CATALOGUE
 
@@ -116,7 +116,7 @@ class Relay:
             while not self._stopping.is_set():
                 try:
                     await self._session()
-                except (StoreDownError, BrokerError, KafkaException) as error:
+                except (StoreDown, BrokerError, KafkaException) as error:
                     await self._wait(error)
         finally:
             if self.office is not None:
@@ -127,8 +127,8 @@ class Relay:
         first = self._backoff.failed()
         self._metrics.up.set(0)
         if first or self._why is not type(error):
-            hint = "; run `soma migrate up`" if isinstance(error, NotMigratedError) else ""
-            where = "PostgreSQL: " if isinstance(error, StoreDownError) else ""
+            hint = "; run `soma migrate up`" if isinstance(error, NotMigrated) else ""
+            where = "PostgreSQL: " if isinstance(error, StoreDown) else ""
             log.warning("the outbox waits: %s%s%s", where, error, hint)
         self._why = type(error)
         with suppress(TimeoutError):
@@ -229,7 +229,7 @@ class Relay:
         self._tasks[number] = asyncio.create_task(shard.run(), name=f"outbox-{number}")
 
     async def _pause(self) -> None:
-        """Until the next beat; `StoreDownError` at once when the keeper's connection is lost."""
+        """Until the next beat; `StoreDown` at once when the keeper's connection is lost."""
         ends = [asyncio.create_task(self._lost.wait()), asyncio.create_task(self._stopping.wait())]
         try:
             leaving = [self._tasks[n] for n, shard in self.shards.items() if shard.stopping]
@@ -240,7 +240,7 @@ class Relay:
             for task in ends:
                 task.cancel()
         if self._lost.is_set():
-            raise StoreDownError("the connection that holds the shards is lost")
+            raise StoreDown("the connection that holds the shards is lost")
 
     async def _end(self, tasks: dict[int, asyncio.Task[None]], seconds: float) -> None:
         """End the shards' tasks: by themselves if they do so in time."""
@@ -256,7 +256,7 @@ class Relay:
         self._metrics.shards.set(0)
         self._metrics.queue.state = self._ours = None
         for error in ended:
-            if isinstance(error, Exception) and not isinstance(error, StoreDownError):
+            if isinstance(error, Exception) and not isinstance(error, StoreDown):
                 raise error
 
     # --- what is done beside --------------------------------------------------------------

@@ -25,8 +25,8 @@ from agents.outbox.office import DRY_S, Office
 from agents.outbox.receipts import Receipt, ReceiptsLost, receipt
 from agents.outbox.standing import OutOfStepError
 from agents.projections.backoff import Backoff
+from stores.errors import StoreDown
 from stores.outbox_relay import Desk, Keeper, MovedError, Picked, TooHeavyError
-from stores.projection_store import StoreDownError
 
 BYTES_WANTED = 8 << 20  # of a batch, as PostgreSQL sends it; limited by what rows took before
 BYTES_MAX = 64 << 20
@@ -41,7 +41,7 @@ SLOW_S = 0.02
 PASSING = (
     KafkaError,
     KafkaException,
-    StoreDownError,
+    StoreDown,
     Fenced,
     Refused,
     ReceiptsLost,

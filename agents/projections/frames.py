@@ -18,7 +18,8 @@ from agents.projections.backoff import Backoff
 from agents.projections.log import Log
 from agents.projections.metrics import metrics_of
 from agents.settings import Settings
-from stores.frame_cache import TTL_MS, Frame, FrameCache, Place, StoreDownError
+from stores.errors import StoreDown
+from stores.frame_cache import TTL_MS, Frame, FrameCache, Place
 from topics import codec
 
 NAME = "frames"
@@ -111,7 +112,7 @@ class FramesToRedis:
                 self._look_at = time.monotonic() + LOOK_S
                 self._cache.ping()
             self._put(log)
-        except StoreDownError as error:
+        except StoreDown as error:
             if self._backoff.failed():
                 logger.warning("Redis is away, frames wait: %s", error)
                 self.metrics.up.labels(NAME).set(0)

@@ -21,15 +21,10 @@ from agents.projections.declared import Declared, declared
 from agents.projections.metrics import metrics_of
 from agents.projections.stream import LogBehindError, Stream
 from agents.settings import Settings
-from stores.postgres import schema_of
-from stores.projection_store import (
-    DroppedError,
-    Move,
-    NotMigratedError,
-    Position,
-    ProjectionStore,
-    StoreDownError,
-)
+from stores.errors import NotMigrated, StoreDown
+from stores.names import schema_of
+from stores.projection_sql import Position
+from stores.projection_store import DroppedError, Move, ProjectionStore
 from topics import codec
 
 READ_MAX = 5_000  # records per call of the consumer
@@ -64,7 +59,7 @@ class TopicToTable:
         self._backoff = Backoff()
         self._lag: dict[int, int] = {}  # replaced whole by the thread, never changed
         self._look_at = self._drop_at = 0.0
-        self._why: type[StoreDownError] | None = None
+        self._why: type[StoreDown] | None = None
         self._stop = threading.Event()
         self._thread = threading.Thread(
             target=self._run, name=f"projection.{self.name}", daemon=True
@@ -121,7 +116,7 @@ class TopicToTable:
             # While it is away, only what it says itself is an answer: there may be nothing to put.
             if self.down or time.monotonic() >= self._look_at:
                 self._look(stream)
-        except StoreDownError as error:
+        except StoreDown as error:
             self._is_away(stream, error)
             return
         if away := self._backoff.answered():
@@ -130,7 +125,7 @@ class TopicToTable:
             self._why = None
             stream.resume()
 
-    def _is_away(self, stream: Stream, error: StoreDownError) -> None:
+    def _is_away(self, stream: Stream, error: StoreDown) -> None:
         if self._backoff.failed():
             stream.pause()
             self._metrics.up.labels(self.name).set(0)
@@ -139,7 +134,7 @@ class TopicToTable:
         self._why = type(error)
         again = f"; `soma projection rebuild {self._what.name}` fills it again"
         hint = {
-            NotMigratedError: "; run `soma migrate up`",
+            NotMigrated: "; run `soma migrate up`",
             DroppedError: again,
             LogBehindError: again,
         }.get(type(error), "")
@@ -249,7 +244,7 @@ class TopicToTable:
             self._metrics.lag.labels(self.name, str(partition)).set(lag)
 
 
-def whose_is(error: type[StoreDownError] | None) -> str:
+def whose_is(error: type[StoreDown] | None) -> str:
     """On whom a projection waits."""
     return "Kafka" if error is LogBehindError else "PostgreSQL"
 

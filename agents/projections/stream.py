@@ -15,7 +15,7 @@ from confluent_kafka.admin import AdminClient
 
 from agents.projections.log import consumer_of
 from agents.settings import Settings
-from stores.projection_store import StoreDownError
+from stores.errors import StoreDown
 from topics.broker import BrokerError, topic_ids
 
 ANSWER_S = 5.0
@@ -24,7 +24,7 @@ NAMED_EVERY_S = 10.0  # how soon a topic that was made anew is noticed where off
 logger = logging.getLogger(__name__)
 
 
-class LogBehindError(StoreDownError):
+class LogBehindError(StoreDown):
     """The log ends before the store's position: Kafka went back in time. Only a rebuild helps.
 
     Its offsets are given out again, for other records: the store would take these for known ones.

@@ -15,7 +15,7 @@ from agents.tools.feeds import MachineFeed, SeriesFeed
 from agents.tools.screen import PAST, Moment
 from agents.tools.series import PREFIX
 from agents.tools.subworker import SubWorker
-from stores.frame_cache import FrameCache, StoreDownError
+from stores.errors import StoreDown
 
 READY_S = 600.0
 SAY_EVERY_S = 30.0
@@ -191,10 +191,12 @@ class Show:
         """How many of these tenants Redis shows a frame of; None without a Redis."""
         if not self.settings.redis_url.get_secret_value():
             return None
+        from stores.frame_cache import FrameCache  # the client: when it is used
+
         cache = FrameCache(self.settings.redis(), self.settings.redis_key)
         try:
             return sum(cache.get(tenant) is not None for tenant in tenants)
-        except StoreDownError:
+        except StoreDown:
             return 0
         finally:
             cache.close()

@@ -4,18 +4,19 @@ import asyncio
 import time
 from collections.abc import Iterable
 from datetime import UTC, datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from agents.settings import Settings, SettingsError
-from topics import transactions
 from topics.broker import BrokerError, connect, look
 from topics.catalogue import CATALOGUE
-from topics.transactions import Open
+
+if TYPE_CHECKING:
+    from topics.transactions import Open
 
 LONG_S = 10.0  # ours take less than a second, an import's two
 
 
-def standing(settings: Settings, topics: Iterable[str] = CATALOGUE) -> list[Open]:
+def standing(settings: Settings, topics: Iterable[str] = CATALOGUE) -> "list[Open]":
     """What has been open for long in these of the catalogue's topics, as far as they are there.
 
     BrokerError; SettingsError.
@@ -25,7 +26,9 @@ def standing(settings: Settings, topics: Iterable[str] = CATALOGUE) -> list[Open
     return [one for one in _asked(settings, names) if one.since_ms < before]
 
 
-def _asked(settings: Settings, names: list[str]) -> list[Open]:
+def _asked(settings: Settings, names: list[str]) -> "list[Open]":
+    from topics import transactions  # aiokafka: when it is used
+
     secured = _secured(settings)
     return asyncio.run(transactions.look(settings.bootstrap(), secured, names)) if names else []
 
@@ -39,7 +42,7 @@ def _secured(settings: Settings) -> dict[str, Any]:
         raise SettingsError(str(error)) from error
 
 
-def said(one: Open) -> str:
+def said(one: "Open") -> str:
     """One of them for people."""
     since = datetime.fromtimestamp(one.since_ms / 1000, UTC)
     ago = time.time() - one.since_ms / 1000
@@ -55,7 +58,7 @@ def said(one: Open) -> str:
     )
 
 
-def data(one: Open) -> dict[str, Any]:
+def data(one: "Open") -> dict[str, Any]:
     """One of them as JSON data."""
     return {
         "topic": one.topic,
@@ -68,8 +71,10 @@ def data(one: Open) -> dict[str, Any]:
     }
 
 
-def end(settings: Settings, one: Open) -> None:
+def end(settings: Settings, one: "Open") -> None:
     """Abort it. BrokerError, also if it has ended meanwhile."""
+    from topics import transactions
+
     if one.transactional_id:
         transactions.fence(settings.librdkafka(), one.transactional_id)
         return

@@ -9,8 +9,6 @@ import urllib.error
 import urllib.request
 from pathlib import Path
 
-from prometheus_client.parser import text_string_to_metric_families
-
 ANSWER_S = 2.0
 STOP_S = 8.0
 LAGS = {"soma_processor_lag_records": "processor", "soma_projection_lag_records": "projection"}
@@ -50,6 +48,8 @@ class SubWorker:
 
     def lags(self) -> dict[str, int]:
         """Records waiting, by processor and projection; empty if it doesn't answer."""
+        from prometheus_client.parser import text_string_to_metric_families  # when it is used
+
         text = self._get("/metrics")
         sums: dict[str, int] = {}
         for family in text_string_to_metric_families(text or ""):

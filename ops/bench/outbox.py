@@ -20,7 +20,8 @@ from ops.bench.report import Report, spread
 from ops.bench.site import Site
 from ops.bench.worker import ROOT
 from stores import migrations
-from stores.postgres import connected, quoted, schema_of
+from stores.names import quoted, schema_of
+from stores.postgres import connected
 
 PARTS = ("drain", "peers", "inserts", "latency", "idle")
 AGAIN = frozenset({"drain", "peers"})  # in every run

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from ops.bench.filling import tenant_names
-from stores.postgres import connected, quoted
+from stores.names import quoted
+from stores.postgres import connected
 from topics import codec
 
 TOPIC, SCHEMA = "memory.events", "memory_event"

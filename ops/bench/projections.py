@@ -19,7 +19,8 @@ from ops.bench.report import Report
 from ops.bench.site import Site
 from ops.bench.worker import Worker
 from stores import migrations
-from stores.postgres import connected, quoted, schema_of
+from stores.names import quoted, schema_of
+from stores.postgres import connected
 from topics import codec
 
 TOPIC = "cog.global.frame"

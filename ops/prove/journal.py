@@ -33,7 +33,8 @@ from agents.settings import Settings
 from ops.stack import Stack
 from ops.stack.ports import choose
 from stores import migrations
-from stores.postgres import connected, quoted, schema_of
+from stores.names import quoted, schema_of
+from stores.postgres import connected
 
 ROOT = Path(__file__).parents[2]
 TOPIC = "cog.observations"

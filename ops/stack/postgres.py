@@ -17,7 +17,6 @@ import subprocess
 from collections.abc import Mapping
 from pathlib import Path
 
-import asyncpg
 import psutil
 
 from ops.stack import ports as net
@@ -101,6 +100,8 @@ class Postgres(Service):
         return spawn(argv, self.log, self.folder, self.user)
 
     def ready(self, ports: Mapping[str, int]) -> bool:
+        import asyncpg  # when it is used: the verbs of `soma` load quickly
+
         if not net.answers(ports["postgres"]):
             return False
         try:
@@ -126,6 +127,8 @@ class Postgres(Service):
 
 
 async def _ensure_database(dsn: str) -> None:
+    import asyncpg
+
     base, _, database = dsn.rpartition("/")
     # All said that the environment would say otherwise (PGSSLMODE, PGTARGETSESSIONATTRS and so on).
     connection = await asyncpg.connect(

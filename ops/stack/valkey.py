@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import psutil
-import redis
 
 from ops.stack import ports as net
 from ops.stack.processes import StackError, spawn
@@ -39,6 +38,8 @@ class Valkey(Service):
         return spawn(argv, self.log, self.folder)
 
     def ready(self, ports: Mapping[str, int]) -> bool:
+        import redis  # when it is used: the verbs of `soma` load quickly
+
         client = redis.Redis(host=net.HOST, port=ports["valkey"], socket_timeout=1.0)
         try:
             return bool(client.ping())

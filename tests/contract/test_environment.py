@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 from asyncpg import connect_utils
 
-from stores.postgres import PostgresError, connect, readable
+from stores.errors import StoreDown
+from stores.postgres import connect, readable
 from tests.live.helpers import REPO
 
 DSN = "postgresql://u:p@127.0.0.1:1/d"
@@ -76,5 +77,5 @@ def test_a_dsn_is_readable_whatever_the_environment_says(monkeypatch: pytest.Mon
     for name, text in HOSTILE.items():
         monkeypatch.setenv(name, text)
     asyncio.run(readable(DSN))
-    with pytest.raises(PostgresError, match=r"Connect call failed|refused"):
+    with pytest.raises(StoreDown, match=r"Connect call failed|refused"):
         asyncio.run(connect(DSN, "test"))

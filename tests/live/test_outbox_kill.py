@@ -25,7 +25,8 @@ from ops.prove.wire import Wire
 from ops.stack import Stack
 from ops.stack.jars import SHARED
 from stores import migrations
-from stores.postgres import connected, schema_of
+from stores.names import schema_of
+from stores.postgres import connected
 from tests.live.helpers import REPO, environment
 
 SCRIPT = ("kill", "between", "postgres9", "kill", "broker", "kill")

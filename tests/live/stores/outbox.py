@@ -10,7 +10,8 @@ import asyncpg
 from agents.settings import Settings
 from stores import migrations
 from stores.grants import PURPOSES, grants_to
-from stores.postgres import connect, connected, quoted, schema_of
+from stores.names import quoted, schema_of
+from stores.postgres import connect, connected
 
 TOPIC = "memory.events"
 

@@ -11,7 +11,8 @@ from hypothesis import settings as quick
 from hypothesis import strategies as st
 
 from ops.stack import Endpoints, Stack
-from stores.frame_cache import TTL_MS, Frame, FrameCache, Place, StoreDownError
+from stores.errors import StoreDown
+from stores.frame_cache import TTL_MS, Frame, FrameCache, Place
 
 
 def frame(tenant: str, offset: int, log_ms: int, topic_id: str = "aa", partition: int = 1) -> Frame:
@@ -114,11 +115,11 @@ def test_a_store_that_is_away_is_named_as_such(new_home: Callable[[], Path]) -> 
     try:
         assert cache.put([frame("cpu", 1, now())]) == ["written"]
         own.stop("valkey")
-        with pytest.raises(StoreDownError):
+        with pytest.raises(StoreDown):
             cache.put([frame("cpu", 2, now())])
-        with pytest.raises(StoreDownError):
+        with pytest.raises(StoreDown):
             cache.ping()
-        with pytest.raises(StoreDownError):
+        with pytest.raises(StoreDown):
             cache.get("cpu")
         own.start("valkey")
         assert cache.put([frame("cpu", 2, now())]) == ["written"]
@@ -146,7 +147,7 @@ def test_a_connection_to_what_became_a_replica_is_given_up(new_home: Callable[[]
             assert cache.put([frame("cpu", 1, now())]) == ["written"]
             assert len(admin.client_list()) == 2
             admin.replicaof("127.0.0.1", 1)
-            with pytest.raises(StoreDownError, match="ReadOnly"):
+            with pytest.raises(StoreDown, match="ReadOnly"):
                 cache.put([frame("cpu", 2, now())])
             clients = [one for one in admin.client_list() if one["flags"] == "N"]
             assert len(clients) == 1, "the next connection looks its name up anew"

@@ -12,8 +12,10 @@ import pytest
 from agents.settings import Settings
 from ops.stack import Endpoints
 from stores import migrations
+from stores.errors import StoreDown
 from stores.migrations import Migration, MigrationError
-from stores.postgres import PostgresError, connect, connected, quoted, schema_of
+from stores.names import quoted, schema_of
+from stores.postgres import connect, connected
 from tests.live.helpers import REPO, environment, soma
 
 ALL = migrations.load()
@@ -115,7 +117,7 @@ def test_a_migration_that_fails_leaves_nothing_of_it(stack: Endpoints, namespace
 
     async def fails() -> None:
         schema = schema_of(namespace)
-        with pytest.raises(PostgresError, match="division by zero"):
+        with pytest.raises(StoreDown, match="division by zero"):
             async with connected(stack.postgres_dsn, "test") as connection:
                 await migrations.up(connection, schema, [good, bad])
         async with connected(stack.postgres_dsn, "test") as connection:
@@ -145,7 +147,7 @@ def test_errors_show_nothing_of_the_dsn(dsn: str, settings: Settings) -> None:
 
 def test_a_wrong_password_is_named_without_it(stack: Endpoints) -> None:
     wrong = stack.postgres_dsn.replace("soma:", "soma:Secret", 1)
-    with pytest.raises(PostgresError, match="password authentication failed") as refused:
+    with pytest.raises(StoreDown, match="password authentication failed") as refused:
         asyncio.run(connect(wrong, "test"))
     assert "Secret" not in str(refused.value)
     assert refused.value.__cause__ is None

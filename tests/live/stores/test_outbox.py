@@ -9,17 +9,9 @@ import asyncpg
 import pytest
 
 from agents.settings import Settings
-from stores.outbox import (
-    Added,
-    BadEvent,
-    BadQuestion,
-    Event,
-    NotMigrated,
-    Outbox,
-    StoreDown,
-    TooManyPending,
-)  # fmt: skip
-from stores.postgres import schema_of
+from stores.errors import NotMigrated, StoreDown
+from stores.names import schema_of
+from stores.outbox import Added, BadEvent, BadQuestion, Event, Outbox, TooManyPending
 from tests.live.stores.outbox import TOPIC, as_role, run
 
 Test = Callable[[Outbox, Any], Awaitable[None]]

@@ -7,10 +7,10 @@ import asyncpg
 import pytest
 
 from agents.settings import Settings
+from stores.names import schema_of
 from stores.outbox_door import OutboxDoor
 from stores.outbox_relay import Desks, Statements
 from stores.outbox_sql import RECOUNT
-from stores.postgres import schema_of
 from tests.live.stores.outbox import TOPIC, add, many, refused, run
 
 LIMIT = "INSERT INTO outbox_limits VALUES ($1, $2)"

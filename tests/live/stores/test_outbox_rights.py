@@ -6,8 +6,9 @@ import asyncpg
 import pytest
 
 from agents.settings import Settings
+from stores.names import quoted, schema_of
 from stores.outbox_relay import Desks, Keeper, MovedError, Statements
-from stores.postgres import connect, quoted, schema_of
+from stores.postgres import connect
 from tests.live.stores.outbox import TOPIC, add, as_role, run
 
 

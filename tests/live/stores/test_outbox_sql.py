@@ -11,7 +11,8 @@ import pytest
 from agents.outbox.relay import public_topics
 from agents.settings import Settings
 from stores import migrations
-from stores.postgres import connected, quoted, schema_of
+from stores.names import quoted, schema_of
+from stores.postgres import connected
 from tests.live.helpers import REPO
 from tests.live.stores.outbox import TOPIC, add, many, run, waits
 

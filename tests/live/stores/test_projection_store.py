@@ -7,7 +7,7 @@ import pytest
 
 from agents.projections.declared import declared
 from agents.settings import Settings
-from stores.postgres import schema_of
+from stores.names import schema_of
 from stores.projection_store import Move, ProjectionStore, Row
 from tests.live.agents.projections.compare import migrated, sql
 

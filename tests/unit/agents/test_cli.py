@@ -34,6 +34,28 @@ def leaves(command: click.Command, path: tuple[str, ...]) -> Iterator[tuple[str,
             yield from leaves(one, (*path, name))
 
 
+# What takes a tenth of a second or more to import, or speaks to a server.
+HEAVY = (
+    "numba", "llvmlite", "scipy", "numpy", "faust", "aiokafka", "asyncpg", "redis", "aiohttp",
+    "httpx", "fastapi", "uvicorn", "uvloop", "prometheus_client", "regopy", "matplotlib", "plotext",
+)  # fmt: skip
+
+
+def test_no_help_imports_what_is_slow_to_load() -> None:
+    code = f"""
+import sys
+from click.testing import CliRunner
+from agents.cli import VERBS, main
+for words in ([], *([verb] for verb in VERBS)):
+    before = set(sys.modules)
+    assert CliRunner().invoke(main, [*words, "--help"]).exit_code == 0, words
+    if found := (set(sys.modules) - before).intersection({HEAVY}):
+        print(*words, "imports", *sorted(found))
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == ""
+
+
 @pytest.mark.parametrize("words", list(leaves(main, ())), ids=" ".join)
 def test_every_verb_has_help_with_an_example(words: tuple[str, ...]) -> None:
     told = CliRunner().invoke(main, [*words, "--help"])

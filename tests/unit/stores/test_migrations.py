@@ -4,7 +4,7 @@ import pytest
 
 from stores import migrations
 from stores.migrations import Migration, MigrationError, Step
-from stores.postgres import quoted, schema_of
+from stores.names import quoted, schema_of
 
 
 def test_the_files_are_numbered_without_gaps() -> None:

@@ -6,17 +6,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from stores import outbox_checks as checks
+from stores.errors import Locked, NotMigrated, StoreDown
 from stores.outbox_statements import listing
-from stores.outbox_types import (
-    BadEvent,
-    BadQuestion,
-    Defect,
-    Event,
-    Locked,
-    NotMigrated,
-    StoreDown,
-    TooManyPending,
-)
+from stores.outbox_types import BadEvent, BadQuestion, Defect, Event, TooManyPending
 
 
 @given(st.lists(st.integers(1, 50), min_size=1, max_size=100))

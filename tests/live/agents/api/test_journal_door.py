@@ -12,9 +12,10 @@ from agents.api.journal_door import Door, open_journal
 from agents.api.journal_sink import OutboxSink
 from agents.settings import Settings
 from stores.journal import Journal, JournalEvent
+from stores.names import schema_of
 from stores.outbox import BadEvent, Event, TooManyPending
 from stores.outbox_door import OutboxDoor
-from stores.postgres import connected, schema_of
+from stores.postgres import connected
 from tests.live.agents.api.conftest import OwnPostgres
 from tests.live.agents.projections.compare import migrated
 from tests.live.helpers import eventually

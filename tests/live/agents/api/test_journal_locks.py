@@ -11,10 +11,11 @@ import pytest
 from agents.api.journal_door import LOCK_S, Door, open_journal
 from agents.api.journal_sink import LOCK_S as ASIDE_LOCK_S
 from agents.settings import Settings
+from stores.errors import Locked
 from stores.journal import Journal
-from stores.outbox import Locked
+from stores.names import quoted, schema_of
 from stores.outbox_door import OutboxDoor
-from stores.postgres import connect, quoted, schema_of
+from stores.postgres import connect
 from tests.live.agents.api.conftest import api_settings
 from tests.live.agents.api.helpers import bearer, events_of, observation
 from tests.live.agents.api.inside import Client

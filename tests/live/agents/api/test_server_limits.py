@@ -12,9 +12,10 @@ from pydantic import SecretStr
 
 from agents.settings import Settings
 from ops.stack import Endpoints
+from stores.errors import StoreDown
+from stores.names import quoted, schema_of
 from stores.outbox_relay import Desks, Statements
-from stores.postgres import quoted, schema_of
-from stores.projection_store import Move, StoreDownError
+from stores.projection_store import Move
 from tests.live.agents.api.conftest import Doors, OwnPostgres
 from tests.live.agents.api.helpers import ApiProcess, acme, admin, events_of, observation
 from tests.live.agents.outbox.outbox import Running, add, asked, made
@@ -117,7 +118,7 @@ def test_relay_and_projections_write_again_too(
 
     with asyncio.Runner() as runner:
         for _ in range(2):
-            with pytest.raises(StoreDownError, match="25006"):
+            with pytest.raises(StoreDown, match="25006"):
                 runner.run(reserve())
         role.takes_writes(True)
         assert runner.run(reserve()) == {"a": 1}
@@ -126,7 +127,7 @@ def test_relay_and_projections_write_again_too(
     store._dsn = role.settings.postgres()
     role.takes_writes(False)
     for _ in range(2):
-        with pytest.raises(StoreDownError, match="25006"):
+        with pytest.raises(StoreDown, match="25006"):
             store.positions([0], "aa")
     role.takes_writes(True)
     assert store.positions([0], "aa")[0].next_offset == 0
@@ -238,5 +239,5 @@ def test_a_row_isnt_blamed_for_a_full_notify_queue(full: Settings, make: Make) -
     store._dsn, store._schema = full.postgres(), schema_of(full.namespace)
     at = store.positions([0], "aa")[0]
     for _ in range(2):
-        with pytest.raises(StoreDownError, match="54000"):
+        with pytest.raises(StoreDown, match="54000"):
             store.write([row("a", 1), row("b", 2)], {0: Move(at, "aa", 3)})

@@ -11,7 +11,7 @@ from prometheus_client import CollectorRegistry
 
 from agents.outbox.relay import Relay
 from agents.settings import OutboxDefaults, Settings
-from stores.postgres import quoted, schema_of
+from stores.names import quoted, schema_of
 from tests.live.agents.projections.compare import migrated
 from tests.live.helpers import eventually, read
 from topics import codec

@@ -11,7 +11,7 @@ import pytest
 
 from agents.outbox import SHARDS, doze, relay
 from agents.settings import Settings
-from stores.postgres import quoted, schema_of
+from stores.names import quoted, schema_of
 from tests.live.agents.outbox.outbox import Running, add, asked, made, sequences
 from tests.live.helpers import eventually
 

@@ -6,7 +6,7 @@ import pytest
 
 from agents.outbox import SHARDS
 from agents.settings import Settings
-from stores.postgres import quoted, schema_of
+from stores.names import quoted, schema_of
 from tests.live.agents.outbox.outbox import Running, add, add_all, asked, made, queued, value
 from tests.live.helpers import eventually
 

@@ -22,8 +22,8 @@ from agents.outbox.office import Office
 from agents.outbox.shard import Shard
 from agents.settings import LOCAL_PARTITIONS, Settings
 from stores.grants import grants_to
+from stores.names import schema_of
 from stores.outbox_relay import Keeper
-from stores.postgres import schema_of
 from tests.live.agents.outbox.outbox import (
     TOPIC,
     Running,

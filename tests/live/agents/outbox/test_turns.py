@@ -11,8 +11,8 @@ import pytest
 from agents.outbox import SHARDS
 from agents.outbox.turns import share
 from agents.settings import Settings
+from stores.names import schema_of
 from stores.outbox_relay import Desk, Desks, Picked, Statements
-from stores.postgres import schema_of
 from tests.live.agents.outbox.outbox import (
     TOPIC,
     Running,

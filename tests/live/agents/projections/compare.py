@@ -11,7 +11,8 @@ import asyncpg
 
 from agents.settings import Settings
 from stores import migrations
-from stores.postgres import connected, quoted, schema_of
+from stores.names import quoted, schema_of
+from stores.postgres import connected
 from tests.live.helpers import read
 from topics import codec
 

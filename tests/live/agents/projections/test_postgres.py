@@ -19,7 +19,7 @@ from agents.projections.postgres import TopicToTable
 from agents.settings import ProjectionSettings, Settings
 from ops.stack import Stack
 from stores.grants import grants_to
-from stores.postgres import schema_of
+from stores.names import schema_of
 from tests.live.agents.projections.compare import Record as CompareRecord
 from tests.live.agents.projections.compare import (
     last,
