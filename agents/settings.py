@@ -60,7 +60,6 @@ OURS = {
 YEAR_MS = 366 * 86_400_000.0
 
 Positive = Annotated[float, Field(gt=0.0, allow_inf_nan=False)]
-NotNegative = Annotated[float, Field(ge=0.0, allow_inf_nan=False)]
 Share = Annotated[float, Field(ge=0.0, le=1.0, allow_inf_nan=False)]
 
 
@@ -225,7 +224,6 @@ class Settings(BaseSettings):
     kernels_dir: Path | None = None
     namespace: Annotated[str, Field(pattern=r"^[a-z0-9-]{0,32}$")] = ""
     agents: Annotated[tuple[str, ...], NoDecode] = ()
-    enable_cog_threads: bool = False
 
     kafka_bootstrap: str = ""
     kafka_properties: Annotated[dict[str, str], NoDecode] = Field(default={}, repr=False)

@@ -1,7 +1,7 @@
 """The statements of the outbox's relay. The schema is the session's search path.
 
 What a shard's rows may go: pending, due, and no earlier row of their key failed or waits for its
-next attempt. The law of the turns is agents/outbox/turns.py.
+next attempt. It is tested against the law of the turns, tests/turns.py.
 """
 
 SHARDS = 4  # as migrations/0002_outbox.sql deals them out

@@ -7,8 +7,6 @@ from fastapi import FastAPI
 
 from agents.api.problems import MEDIA, ProblemDocument
 
-WRITES = ("post", "put", "patch", "delete")
-
 
 def install(app: FastAPI) -> None:
     """`app.openapi()` says what is really answered."""

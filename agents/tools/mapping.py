@@ -16,7 +16,6 @@ NAME = re.compile(r"[A-Za-z0-9._-]{1,128}")
 TIME_NAMES = ("time", "ts", "timestamp", "datetime", "date")
 DIM_MAX = 32_768  # numbers in a vector: more is a dead letter
 FLOAT32_MAX = 3.4028235677973366e38  # what rounds to more than float32 holds is refused
-READY = ("tenant", "domain", "ts", "vector")
 
 Record = tuple[bytes, bytes]  # key, value
 

@@ -15,13 +15,13 @@ LAGS = {"soma_processor_lag_records": "processor", "soma_projection_lag_records"
 
 
 class SubWorker:
-    """`soma worker` with all cognition on, its log in a file, its web pages on a free port."""
+    """`soma worker`, its log in a file, its web pages on a free port."""
 
     def __init__(self, log: Path) -> None:
         self.log = log
         self.port = _free_port()
         log.parent.mkdir(parents=True, exist_ok=True)
-        env = os.environ | {"SOMA_ENABLE_COG_THREADS": "1", "SOMA_WEB_PORT": str(self.port)}
+        env = os.environ | {"SOMA_WEB_PORT": str(self.port)}
         with log.open("wb") as out:
             self._process = subprocess.Popen(
                 [sys.executable, "-m", "agents.cli", "worker"],

@@ -62,7 +62,7 @@ class Waverer:
 
     def __init__(self, bootstrap: str, namespace: str, events: Iterator[Event], seed: int) -> None:
         self.events, self.namespace, self.random = events, namespace, Random(seed)
-        self.committed = self.aborted = 0
+        self.committed = 0
         self.producer = Producer(
             {
                 "bootstrap.servers": bootstrap,
@@ -83,7 +83,6 @@ class Waverer:
         if self.random.random() < 0.5:
             self.producer.flush(30)  # so that the aborted records are in the log
             self.producer.abort_transaction(30)
-            self.aborted += records
         else:
             self.producer.commit_transaction(30)
             self.committed += records

@@ -9,7 +9,6 @@ from typing import Any, TypeVar
 import pytest
 
 from agents.outbox import SHARDS
-from agents.outbox.turns import share
 from agents.settings import Settings
 from stores.names import schema_of
 from stores.outbox_relay import Desk, Desks, Picked, Statements
@@ -24,6 +23,7 @@ from tests.live.agents.outbox.outbox import (
     queued,
 )
 from tests.live.helpers import eventually, read
+from tests.turns import share
 
 T = TypeVar("T")
 

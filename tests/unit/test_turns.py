@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agents.outbox.turns import share
+from tests.turns import share
 
 BACKLOGS = st.lists(st.integers(0, 5_000), min_size=1, max_size=50)
 CASES = st.tuples(BACKLOGS, st.integers(50, 6_000), st.integers(1, 6_000))

@@ -2,7 +2,7 @@
 
 Deficit round robin (Shreedhar and Varghese 1996) with rows as the unit and two rounds a batch. In
 the first everybody may take the same; what is left is for those who have more, in equal parts. The
-next batch begins behind the last tenant that had its turn. `outbox_relay.PICK` does this inside
+next batch begins behind the last tenant that had its turn. `outbox_sql.PICK` does this inside
 PostgreSQL, in one statement; here is the law that it is tested against.
 """
 
