@@ -131,17 +131,23 @@ class Run:
         self.sent: list[Sent] = []
         self.results: dict[str, int] = {}
         self.last = Outcome(0)
+        self.counted: dict[str, int] = {}
         self.next = 0
 
     @property
     def context(self) -> Context:
         return self.plan.context(self.place, defaults_of(self.plan.processor, SETTINGS))
 
-    def feed(self, parts: list[list[Message]]) -> "Run":
-        """Each part is one record batch in a transaction of its own."""
+    def restart(self, fold: Fold) -> None:
+        """Go on with another fold, as after a recovery; what was sent stays sent."""
+        self.fold = fold
+        self.worker = Worker(self.plan, self.place, fold)
+
+    def feed(self, parts: list[list[Message]], log_ms: int = LOG_MS) -> "Run":
+        """Each part is one record batch in a transaction of its own, appended at this time."""
         for part in parts:
             if part:
-                self.transaction([batch_of(part)])
+                self.transaction([batch_of(part, log_ms)])
         return self
 
     def transaction(self, batches: list[RawBatch]) -> None:
@@ -152,8 +158,9 @@ class Run:
             self.last, self.next = outcome, outcome.next_offset
             for topic, partition, builder in outcome.sends:
                 self.sent += read(topic, partition, builder)
-            for name, count in outcome.results.items():
-                self.results[name] = self.results.get(name, 0) + count
+            for mine, more in ((self.results, outcome.results), (self.counted, outcome.counted)):
+                for name, count in more.items():
+                    mine[name] = mine.get(name, 0) + count
 
     def of(self, topic: str) -> list[Sent]:
         """What was sent to a topic, position rows left out."""
