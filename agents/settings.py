@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
+    AfterValidator,
     BaseModel,
     ConfigDict,
     Field,
@@ -33,6 +34,7 @@ from pydantic_settings import (
 )
 from pydantic_settings import SettingsError as SourceError
 
+from agents import addresses
 from topics import strictjson
 
 PREFIX = "SOMA_"
@@ -40,7 +42,6 @@ SECRETS_DIR = "SOMA_SECRETS_DIR"
 LOCAL_PARTITIONS = 4  # the local stack's common partition count
 ROOM_NAME = re.compile(r"[a-z][a-z0-9_]*")
 HIDDEN = "**********"
-SERVER = re.compile(r"(\[[0-9A-Fa-f:.%]+\]|[A-Za-z0-9._-]+):[0-9]{1,5}")
 PROPERTY = re.compile(r"[a-z]+([._][a-z0-9]+)+|debug")
 # Of SOMA_KAFKA_PROPERTIES: what has a setting of its own, or must be as the engine wants it.
 OURS = {
@@ -60,6 +61,9 @@ OURS = {
 YEAR_MS = 366 * 86_400_000.0
 
 Positive = Annotated[float, Field(gt=0.0, allow_inf_nan=False)]
+Host = Annotated[str, Field(max_length=addresses.HOST_MAX)]
+# One of http or https, or none at all.
+HttpUrl = Annotated[str, Field(pattern=r"^(https?://[^\s?#]+)?$"), AfterValidator(addresses.url)]
 Share = Annotated[float, Field(ge=0.0, le=1.0, allow_inf_nan=False)]
 
 
@@ -182,13 +186,13 @@ class ApiSettings(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    host: str = "127.0.0.1"
+    host: Host = "127.0.0.1"
     port: Annotated[int, Field(ge=0, le=65_535)] = 8080
     # "off" opens every door to everybody, and is for this machine alone.
     auth: Literal["jwt", "off"] = "jwt"
     jwt_secret: SecretStr = SecretStr("")  # HS256; or RS256 with one of the next two
     jwt_secret_file: Path | None = None
-    jwks_url: Annotated[str, Field(pattern=r"^(https?://[^\s?#]+)?$")] = ""
+    jwks_url: HttpUrl = ""
     jwks_file: Path | None = None
     jwt_issuer: str = ""
     # Without it any audience is taken: set it where the issuer serves others than these doors too.
@@ -233,7 +237,7 @@ class Settings(BaseSettings):
     redis_url: SecretStr = SecretStr("")
     postgres_dsn: SecretStr = SecretStr("")
 
-    web_host: str = "127.0.0.1"
+    web_host: Host = "127.0.0.1"
     web_port: Annotated[int, Field(ge=0, le=65_535)] = 6066
     log_level: Literal["debug", "info", "warning", "error"] = "info"
 
@@ -252,12 +256,12 @@ class Settings(BaseSettings):
     forget_after_s: Annotated[int, Field(ge=60, le=315_360_000)] = 30 * 86_400
 
     policy_dir: Path | None = None
-    opa_url: Annotated[str, Field(pattern=r"^(https?://[^\s?#]+)?$")] = ""
+    opa_url: HttpUrl = ""
     opa_token: SecretStr = SecretStr("")
     opa_timeout_s: Annotated[float, Field(gt=0.0, le=60.0)] = 1.0
     opa_fail_open: bool = False
 
-    memory_http_endpoint: Annotated[str, Field(pattern=r"^(https?://[^\s?#@]+)?$")] = ""
+    memory_http_endpoint: Annotated[HttpUrl, Field(pattern="^[^@]*$")] = ""
     memory_http_token: SecretStr = SecretStr("")
 
     integrator: IntegratorDefaults = IntegratorDefaults()
@@ -296,17 +300,13 @@ class Settings(BaseSettings):
     @field_validator("kafka_bootstrap")
     @classmethod
     def _addresses(cls, value: str) -> str:
-        """host:port, with commas between: what every client of ours reads in the same way."""
-        servers = [one.strip() for one in value.split(",") if one.strip()]
-        for place, one in enumerate(servers, 1):
-            if "://" in one:
-                raise ValueError(
-                    f"address {place} begins with a protocol: give host:port, and the protocol as "
-                    "security.protocol in SOMA_KAFKA_PROPERTIES"
-                )
-            if not SERVER.fullmatch(one) or int(one.rpartition(":")[2]) not in range(1, 65_536):
-                raise ValueError(f"address {place} isn't host:port (or [IPv6]:port)")
-        return ",".join(servers)
+        return addresses.servers(value)
+
+    @field_validator("redis_url", "postgres_dsn")
+    @classmethod
+    def _secret_urls(cls, value: SecretStr) -> SecretStr:
+        addresses.url(value.get_secret_value())
+        return value
 
     @field_validator("agents", mode="before")
     @classmethod
@@ -342,6 +342,7 @@ class Settings(BaseSettings):
         if taken := [name for name in OURS if name in given]:
             wanted = ", ".join(f"{name} by {OURS[name]}" for name in taken)
             raise ValueError(f"these are set elsewhere: {wanted}")
+        addresses.files(given)
         return given
 
     @field_validator("schema_registry_url")
@@ -354,13 +355,15 @@ class Settings(BaseSettings):
     @model_validator(mode="after")
     def _timeouts(self) -> Self:
         if self.heartbeat_s * 3 > self.session_timeout_s:
-            raise ValueError("heartbeat_s must be at most a third of session_timeout_s")
+            raise ValueError("SOMA_HEARTBEAT_S must be at most a third of SOMA_SESSION_TIMEOUT_S")
         return self
 
     @model_validator(mode="after")
     def _one_policy(self) -> Self:
         if self.opa_url and self.policy_dir is not None:
-            raise ValueError("policy_dir and opa_url exclude each other: keep one of them")
+            raise ValueError(
+                "SOMA_POLICY_DIR and SOMA_OPA_URL exclude each other: keep one"
+            )
         return self
 
     @model_validator(mode="after")
@@ -458,7 +461,8 @@ def load() -> Settings:
     except SourceError as error:
         errors.append(str(error.__cause__ or error))
     if errors or settings is None:
-        raise SettingsError("\n".join(["The settings can't be used:", *errors]))
+        between = " " if len(errors) == 1 else "\n"
+        raise SettingsError(between.join(["The settings can't be used:", *errors]))
     return settings
 
 
@@ -533,4 +537,5 @@ def _unknown(env: Mapping[str, str]) -> Iterator[str]:
 def _described(error: ValidationError) -> Iterator[str]:
     for one in error.errors(include_url=False, include_input=False, include_context=False):
         path = "__".join(str(part) for part in one["loc"]).upper()
-        yield f"{PREFIX}{path}: {one['msg']}" if path else one["msg"]
+        said = one["msg"].removeprefix("Value error, ")  # pydantic's words before ours
+        yield f"{PREFIX}{path}: {said}" if path else said

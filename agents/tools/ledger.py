@@ -128,9 +128,7 @@ class Ledger:
 
 
 _PASSING = (KafkaError._TIMED_OUT, KafkaError._TRANSPORT, KafkaError._ALL_BROKERS_DOWN)
-_FENCED = (
-    f"another import of the same source has begun, or this one slept for {TRANSACTION_S:g} s"
-)
+_FENCED = f"another import of the same source has begun, or this one slept for {TRANSACTION_S:g} s"
 _SAID: Mapping[int, str] = {
     KafkaError._FENCED: _FENCED,
     KafkaError.PRODUCER_FENCED: _FENCED,

@@ -81,6 +81,50 @@ def test_every_error_is_told_at_once(monkeypatch: Env) -> None:
         assert name in str(caught.value), name
 
 
+@pytest.mark.parametrize(
+    ("name", "value", "said"),
+    [
+        ("KAFKA_BOOTSTRAP", "a" * 5_000 + ":9092", "a host's name has 255 characters at most"),
+        ("REDIS_URL", f"redis://{'a' * 5_000}:1/0", "a host's name has 255 characters at most"),
+        ("POSTGRES_DSN", "postgresql://u:geheim@db:99999/x", "its port isn't one of 1 to 65535"),
+        ("POSTGRES_DSN", "postgresql://u:geheim@db:1,b:0/x", "its port isn't one of 1 to 65535"),
+        ("POSTGRES_DSN", "postgresql://u:1234567/geheim@db", "its port isn't one of 1 to 65535"),
+        ("OPA_URL", "http://opa:70000", "its port isn't one of 1 to 65535"),
+        ("API__JWKS_URL", "https://keys:70000/x", "its port isn't one of 1 to 65535"),
+        ("MEMORY_HTTP_ENDPOINT", "https://memory:0", "its port isn't one of 1 to 65535"),
+        (
+            "KAFKA_PROPERTIES",
+            "ssl.ca.location=/nowhere/ca.pem",
+            "ssl.ca.location /nowhere/ca.pem can't be read: No such file or directory",
+        ),
+    ],
+)
+def test_one_error_is_one_line_that_names_its_variable(
+    monkeypatch: Env, name: str, value: str, said: str
+) -> None:
+    monkeypatch.setenv(f"SOMA_{name}", value)
+    with pytest.raises(SettingsError) as caught:
+        load()
+    assert str(caught.value) == f"The settings can't be used: SOMA_{name}: {said}"
+
+
+@pytest.mark.parametrize(
+    "value",
+    ["postgresql://u:p@[::1]:5432/x", "postgresql://u:p@a:1,b/x", "postgresql:///x?host=/run", ""],
+)
+def test_lawful_dsns_pass(monkeypatch: Env, value: str) -> None:
+    monkeypatch.setenv("SOMA_POSTGRES_DSN", value)
+    assert load().postgres_dsn.get_secret_value() == value
+
+
+def test_two_settings_that_clash_are_both_named(monkeypatch: Env) -> None:
+    monkeypatch.setenv("SOMA_HEARTBEAT_S", "9")
+    with pytest.raises(SettingsError) as caught:
+        load()
+    clash = "SOMA_HEARTBEAT_S must be at most a third of SOMA_SESSION_TIMEOUT_S"
+    assert str(caught.value) == f"The settings can't be used: {clash}"
+
+
 def test_an_error_never_shows_the_value(monkeypatch: Env) -> None:
     monkeypatch.setenv("SOMA_KAFKA_PROPERTIES", '{"sasl.password": "geheim"')
     with pytest.raises(SettingsError) as caught:

@@ -117,7 +117,7 @@ def test_aiokafka_takes_what_it_is_given(protocol: str, authority: str) -> None:
             "needs sasl.password",
         ),
         (
-            {"ssl.keystore.location": "k", "enable.ssl.certificate.verification": "false"},
+            {"ssl.keystore.location": "/dev/null", "enable.ssl.certificate.verification": "false"},
             "enable.ssl.certificate.verification, ssl.keystore.location",
         ),
         ({"security.protocol": "SSL", "ssl.ca.location": "/none.pem"}, "ssl.ca.location /none.pem"),
