@@ -361,9 +361,7 @@ class Settings(BaseSettings):
     @model_validator(mode="after")
     def _one_policy(self) -> Self:
         if self.opa_url and self.policy_dir is not None:
-            raise ValueError(
-                "SOMA_POLICY_DIR and SOMA_OPA_URL exclude each other: keep one"
-            )
+            raise ValueError("SOMA_POLICY_DIR and SOMA_OPA_URL exclude each other: keep one")
         return self
 
     @model_validator(mode="after")

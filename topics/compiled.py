@@ -30,7 +30,7 @@ PACKAGES = ("agents", "stores", "topics")  # whose files kernels are made of
 FOLDER = "SOMA_KERNELS_DIR"  # read here, before there are settings; they show it all the same
 # numba's own locators, for kernels that aren't ours.
 OTHERS = ("UserProvidedCacheLocator", "InTreeCacheLocator", "UserWideCacheLocator")
-KEPT = 8  # folders of a module's earlier sources that stay: other checkouts use them in turn
+KEPT = 8  # of a module's earlier sources stay so many: other checkouts use them in turn
 
 
 @cache
@@ -113,10 +113,18 @@ def _made(path: Path) -> Path:
     place = place_of(path)
     place.mkdir(exist_ok=True)
     os.utime(place)
-    others = [one for one in place.parent.glob(f"{path.parent.name}.{path.stem}-*") if one != place]
-    for old in sorted(others, key=_used, reverse=True)[KEPT:]:
-        shutil.rmtree(old, ignore_errors=True)
+    prune(place, f"{path.parent.name}.{path.stem}-*")
     return place
+
+
+def prune(newest: Path, pattern: str) -> None:
+    """Remove what lies beside the newest under such names, but for what was used last."""
+    others = [one for one in newest.parent.glob(pattern) if one != newest]
+    for old in sorted(others, key=_used, reverse=True)[KEPT:]:
+        if old.is_dir():
+            shutil.rmtree(old, ignore_errors=True)
+        else:
+            old.unlink(missing_ok=True)
 
 
 def _used(folder: Path) -> float:
@@ -155,26 +163,48 @@ def prepare() -> None:
     """Point numba to the kept kernels; called before the first kernel is made.
 
     SOMA_KERNELS_DIR says where they are kept, else NUMBA_CACHE_DIR, else the user's cache. Where
-    that can't be written (an image with a read-only file system), a copy of it is used. Where there
-    is no home, they lie in a folder of this user's among the temporary ones.
+    that can't be written (an image with a read-only file system), a copy of it is used, to
+    which each start adds what is new. Where there is no home, they lie in a folder of this user's
+    among the temporary ones.
     """
     wished, *others = folders()
     place = next((one for one in (wished, *others) if _ours(one)), None)
     if place is None:
         return
     if place != wished and _safe(wished):
-        shutil.copytree(wished, place, dirs_exist_ok=True)
+        _copy(wished, place)
     config.CACHE_DIR = str(place)
     config.CACHE_LOCATOR_CLASSES = ",".join([f"{__name__}.{KernelLocator.__name__}", *OTHERS])
 
 
+def _copy(source: Path, target: Path) -> None:
+    """Add what the target lacks: each folder at once and whole, for other processes look on."""
+    for one in source.iterdir():
+        there = target / one.name
+        if there.exists():
+            continue
+        half = Path(tempfile.mkdtemp(prefix=".copy-", dir=target))
+        if one.is_dir():
+            shutil.copytree(one, half / one.name)
+        else:
+            shutil.copy2(one, half)
+        try:
+            (half / one.name).rename(there)
+        except OSError:
+            if not there.exists():  # another process was faster
+                raise
+        finally:
+            shutil.rmtree(half)
+
+
 def _safe(folder: Path) -> bool:
-    """Whether a folder that we can't write is there, and only root could have filled it."""
+    """Whether a folder that we can't write is there, and only root or we can have filled it."""
     try:
         found = folder.stat()
     except OSError:
         return False
-    return found.st_uid in (0, os.geteuid()) and not found.st_mode & stat.S_IWOTH
+    theirs = found.st_mode & (stat.S_IWGRP | stat.S_IWOTH)
+    return found.st_uid in (0, os.geteuid()) and not theirs
 
 
 # Kernels borrow their arrays from the caller: counting references to every view of them (numba's

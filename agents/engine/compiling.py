@@ -59,8 +59,14 @@ def _stamp(unit: str) -> Path | None:
 
 def missing(chosen: Sequence[str]) -> list[str]:
     """Those of the rooms whose kernels nobody has compiled here yet."""
-    stamps = {unit: _stamp(unit) for unit in chosen}
-    return [unit for unit, stamp in stamps.items() if stamp is None or not stamp.exists()]
+    lacking = []
+    for unit in chosen:
+        stamp = _stamp(unit)
+        if stamp is None or not stamp.exists():
+            lacking.append(unit)
+        else:
+            os.utime(stamp)
+    return lacking
 
 
 class Compiling:
@@ -192,6 +198,7 @@ def main(unit: str) -> None:
     stamp = _stamp(unit)
     if stamp is not None:
         stamp.touch()
+        compiled.prune(stamp, f"compiled.{unit}-*")
 
 
 if __name__ == "__main__":

@@ -78,37 +78,54 @@ def test_without_a_home_they_lie_in_a_temporary_folder_of_this_user_alone(tmp_pa
     assert stat.S_IMODE(place.stat().st_mode) == 0o700
 
 
-def test_what_others_may_write_is_not_run(tmp_path: Path) -> None:
+@pytest.mark.parametrize("mode", [0o777, 0o775])  # of others; of the same group
+def test_what_others_may_write_is_not_run(tmp_path: Path, mode: int) -> None:
     given = tmp_path / "given"
-    given.mkdir(mode=0o777)
-    given.chmod(0o777)
+    given.mkdir()
+    given.chmod(mode)
     (given / "planted").touch()
     place = _cache_dir(tmp_path, SOMA_KERNELS_DIR=str(given))
     assert place.parent == tmp_path / "temporary"
     assert not (place / "planted").exists()
 
 
-@pytest.mark.skipif(os.getuid() != 0, reason="needs root to become another")
-def test_a_folder_that_cannot_be_written_is_copied(tmp_path: Path) -> None:
-    """An image's kernels, made by root, in a container that runs as somebody else."""
+def _copied_for_nobody(base: Path, given: Path) -> Path:
+    """Where a process of another user, which can't write `given`, keeps its kernels."""
     nobody = 65_534
-    base = Path("/var/tmp") / f"soma-kernels-test-{os.getpid()}"
-    given, temporary = base / "given", base / "temporary"
-    given.mkdir(parents=True)
-    (given / "made").touch()
-    temporary.mkdir()
+    temporary = base / "temporary"
+    temporary.mkdir(exist_ok=True)
     os.chown(temporary, nobody, nobody)
+    code = (
+        f"import os; from topics import compiled; os.seteuid({nobody}); compiled.prepare();"
+        "print(compiled.config.CACHE_DIR)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=False, cwd=REPO,
+        env={"PATH": "", "TMPDIR": str(temporary), "SOMA_KERNELS_DIR": str(given)},
+    )  # fmt: skip
+    place = Path(done.stdout.strip())
+    assert place.parent == temporary, done.stderr
+    return place
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="needs root to become another")
+def test_a_folder_that_cannot_be_written_is_copied_once(tmp_path: Path) -> None:
+    """An image's kernels, made by root, in a container that runs as somebody else."""
+    base = Path("/var/tmp") / f"soma-kernels-test-{os.getpid()}"
+    given = base / "given"
+    made = given / "outbox.kernels-1"
+    made.mkdir(parents=True)
+    (made / "kernel").write_text("one")
+    (given / "compiled.outbox-1").touch()
     try:
-        code = (
-            f"import os; from topics import compiled; os.seteuid({nobody}); compiled.prepare();"
-            "print(compiled.config.CACHE_DIR)"
-        )
-        done = subprocess.run(
-            [sys.executable, "-c", code], capture_output=True, text=True, check=False, cwd=REPO,
-            env={"PATH": "", "TMPDIR": str(temporary), "SOMA_KERNELS_DIR": str(given)},
-        )  # fmt: skip
-        place = Path(done.stdout.strip())
-        assert place.parent == temporary, done.stderr
-        assert (place / "made").exists()
+        place = _copied_for_nobody(base, given)
+        assert (place / made.name / "kernel").read_text() == "one"
+        assert (place / "compiled.outbox-1").exists()
+        (place / made.name / "kernel").write_text("ours")
+        (given / "outbox.kernels-2").mkdir()
+        assert _copied_for_nobody(base, given) == place
+        assert (place / made.name / "kernel").read_text() == "ours"  # it wasn't copied again
+        assert (place / "outbox.kernels-2").is_dir()
+        assert not list(place.glob(".copy-*"))
     finally:
         shutil.rmtree(base)

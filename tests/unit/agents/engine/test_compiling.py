@@ -33,11 +33,14 @@ def test_every_room_has_its_unit_and_the_longest_come_first() -> None:
 
 @pytest.mark.kernel
 def test_what_lacks_is_compiled_once(tmp_path: Path) -> None:
+    for k in range(compiled.KEPT + 3):
+        (tmp_path / f"compiled.{OUTBOX}-{k}").touch()
     first = warm("--json", OUTBOX, folder=tmp_path)
     assert first.returncode == 0, first.stderr
     said = json.loads(first.stdout)
     assert (said["folder"], said["rooms"]) == (str(tmp_path), [OUTBOX])
     assert said["kernels"] > 10
+    assert len(list(tmp_path.glob(f"compiled.{OUTBOX}-*"))) == 1 + compiled.KEPT
     files = sorted(tmp_path.rglob("*.nbc"))
     again = warm(OUTBOX, folder=tmp_path)
     assert again.stdout == f"all kernels are there, in {tmp_path}\n"
