@@ -5,7 +5,7 @@ is copied into a temporary table; then everything is decided and changed in one 
 """
 
 import json
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -20,12 +20,14 @@ from stores.outbox_sql import SHARDS
 from stores.postgres import connected
 
 STATEMENT_S = 600.0  # a large queue is joined with many records
-OWN_S = 30.0  # relays that are stopped let go of their shards in between
+OWN_S = 10.0  # a relay that is stopped lets go of its shard when it has looked at it
 TABLES_S = 10.0  # how long to wait for writers whose transactions are open
 IDS_MAX = 1000  # in a line of the audit
 
 Record = tuple[str, str, int, datetime]  # tenant, dedupe key, event's id, its creation
 
+TRY = "SELECT pg_try_advisory_lock(outbox_lock_class(), $1)"
+OWN = "SELECT pg_advisory_lock(outbox_lock_class(), $1)"
 SEEN = """
     CREATE TEMPORARY TABLE seen (
         tenant_id text COLLATE "C", dedupe_key text COLLATE "C", id bigint, created_at timestamptz
@@ -137,14 +139,15 @@ class Reconciler:
     def __init__(self, connection: Any) -> None:
         self._connection = connection
 
-    async def own(self) -> None:
-        """Own all shards; `Locked` names one that a relay works on."""
+    async def own(self, held: Callable[[int], None]) -> None:
+        """Own all shards; `held` hears of one that a relay has now, `Locked` names one it keeps."""
         await self._connection.execute(f"SET lock_timeout = {int(OWN_S * 1000)}")
         for shard in range(SHARDS):
+            if await self._connection.fetchval(TRY, shard):
+                continue
+            held(shard)
             try:
-                await self._connection.execute(
-                    "SELECT pg_advisory_lock(outbox_lock_class(), $1)", shard
-                )
+                await self._connection.execute(OWN, shard)
             except asyncpg.LockNotAvailableError:
                 raise Locked(
                     f"a relay works on shard {shard}: stop `soma worker` and `soma relay` first"

@@ -71,7 +71,7 @@ def _done(settings: Settings, asked: "Asked") -> "Done":
 
     try:
         topics = topics_there(settings)
-        return asyncio.run(reconcile(settings, topics, asked, _tell))
+        return asyncio.run(reconcile(settings, topics, asked, _tell, _wait))
     except StoreDown as error:
         raise click.ClickException(f"PostgreSQL: {error}") from error
     except (StoreError, BrokerError, ReceiptsLost) as error:
@@ -84,6 +84,13 @@ def _done(settings: Settings, asked: "Asked") -> "Done":
 
 def _tell(read: "Read") -> None:
     click.echo(f"read {read.records:,} of about {read.about:,} records", err=True)
+
+
+def _wait(shard: int) -> None:
+    click.echo(
+        f"a relay has shard {shard}: waiting for it, in case it is a stopped one that only looks",
+        err=True,
+    )
 
 
 def _lines(done: "Done", dry_run: bool) -> list[str]:

@@ -49,15 +49,18 @@ class Done:
 
 
 async def reconcile(
-    settings: Settings, topics: Mapping[str, int], asked: Asked, told: Callable[[Read], None]
-) -> Done:
+    settings: Settings, topics: Mapping[str, int], asked: Asked, told: Callable[[Read], None],
+    waits: Callable[[int], None],
+) -> Done:  # fmt: skip
     """Compare and mend. `topics`: name -> partitions, of the receipts and all that users write.
+
+    `told` hears how far it has read, `waits` of a shard that a relay has and is waited for.
 
     `StoreError`, `BrokerError`, KafkaError of either client, `ReceiptsLost`.
     """
     schema = schema_of(settings.namespace)
     async with reconciler(settings.postgres(), schema) as session:
-        await session.own()
+        await session.own(waits)
         if not asked.dry:
             await _fence(settings)
         papers = Receipts(settings, topics[RECEIPTS]).read()

@@ -295,4 +295,6 @@ def test_while_relays_work_it_names_the_shard(database: Database) -> None:
         done = CliRunner().invoke(
             main, ["outbox", "reconcile", "--since", now()], env=environment(ready)
         )
-        assert done.exit_code == 1 and "a relay works on shard 0" in done.stderr
+        waits, ends = done.stderr.splitlines()
+        assert done.exit_code == 1 and waits.startswith("a relay has shard 0: waiting for it")
+        assert "a relay works on shard 0: stop" in ends
