@@ -53,7 +53,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from agents.predictors.rule import longer
-from topics.compiled import entry
+from topics.compiled import entry, kernel
 
 LIMIT = 6.0  # |logit|
 SPREAD = 3.0  # of logits
@@ -110,7 +110,7 @@ def grown(full: Reports) -> Reports:
     return more
 
 
-@entry
+@kernel
 def logit_of(error: float, alpha: float) -> float:
     """The logit of exp(-alpha·error), within ±LIMIT."""
     x = alpha * error
@@ -119,13 +119,13 @@ def logit_of(error: float, alpha: float) -> float:
     return min(max(-x - math.log(-math.expm1(-x)), -LIMIT), LIMIT)
 
 
-@entry
+@kernel
 def sure(logit: float) -> float:
     """The confidence of a logit."""
     return 1.0 / (1.0 + math.exp(-logit))
 
 
-@entry
+@kernel
 def median_after(median: float, run: int, error: float, n: int) -> tuple[float, int]:
     """Step 2: the running median and its run with one more error, the n-th observation's."""
     if median == 0.0:
@@ -147,7 +147,7 @@ def unlearn(now: Floats) -> None:
     now[2], now[3], now[4] = PRIOR, 0.0, PRIOR
 
 
-@entry
+@kernel
 def learn(now: Floats, z: float, right: bool) -> None:
     """A sample's Newton step; `now` is slope, bias, and the information's 00, 01, 11."""
     p = sure(now[0] * z + now[1])
@@ -166,7 +166,7 @@ def learn(now: Floats, z: float, right: bool) -> None:
     now[2], now[3], now[4] = aa, ab, bb
 
 
-@entry
+@kernel
 def _put(window: Window, when: int, logit: float, right: bool) -> None:
     p = sure(logit)
     at = 3 * BINS * when + min(int(BINS * p), BINS - 1)
@@ -178,7 +178,7 @@ def _put(window: Window, when: int, logit: float, right: bool) -> None:
     window.sums[2 + when] += math.log1p(math.exp(-logit if right else logit))
 
 
-@entry
+@kernel
 def count(window: Window, z: float, slope: float, bias: float, right: bool) -> int:
     """The window takes in a sample. Returns how many it holds."""
     _put(window, 0, z, right)

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from scipy.linalg import eigh_tridiagonal
 from scipy.special import ive
 
-from topics.compiled import entry
+from topics.compiled import entry, kernel
 
 NONE, PATH, RING, STAR, SPARSE = range(5)  # a star's centre is its first component
 
@@ -71,6 +71,36 @@ def laplacian(graph: Graph, u: Floats, n: int, out: Floats) -> None:
             out[n - 1] += u[n - 1] - u[0]
 
 
+@kernel
+def _moved(near: float, ck: float, scale: float, i: int, b: Floats, a: Floats, y: Floats) -> None:
+    """Component i of `_step`; `near` is that of L·b."""
+    a[i] = 2.0 * (scale * near - b[i]) - a[i]
+    y[i] += ck * a[i]
+
+
+@kernel
+def _step(
+    graph: Graph, ck: float, scale: float, n: int, b: Floats, a: Floats, y: Floats, c: Floats
+) -> None:
+    """a[:n] = 2·(scale·L - 1)·b[:n] - a[:n], of which ck parts go to y[:n]; c: room for L·b.
+
+    The path and the ring, in one pass, to the same bits: that is twice as fast as three.
+    """
+    if n < 2 or (graph.kind != PATH and graph.kind != RING):
+        laplacian(graph, b, n, c)
+        for i in range(n):
+            _moved(c[i], ck, scale, i, b, a, y)
+        return
+    first, last = b[0] - b[1], b[n - 1] - b[n - 2]
+    if graph.kind == RING and n > 2:
+        first += b[0] - b[n - 1]
+        last += b[n - 1] - b[0]
+    _moved(first, ck, scale, 0, b, a, y)
+    for i in range(1, n - 1):
+        _moved((b[i] - b[i - 1]) + (b[i] - b[i + 1]), ck, scale, i, b, a, y)
+    _moved(last, ck, scale, n - 1, b, a, y)
+
+
 @entry
 def chebyshev(
     graph: Graph,
@@ -94,11 +124,7 @@ def chebyshev(
         b[i] = scale * c[i] - a[i]
         y[i] += coefficients[1] * b[i]
     for k in range(2, coefficients.shape[0]):
-        laplacian(graph, b, n, c)
-        ck = coefficients[k]
-        for i in range(n):
-            a[i] = 2.0 * (scale * c[i] - b[i]) - a[i]
-            y[i] += ck * a[i]
+        _step(graph, coefficients[k], scale, n, b, a, y, c)
         a, b = b, a
 
 

@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from agents.engine.processor import ROOM_REASONS
+from agents.engine.records import put_bytes
 from agents.predictors.calibration import (
     Reports,
     clear,
@@ -58,7 +59,7 @@ from agents.predictors.state import (
 )
 from agents.predictors.state import NEXT as EXPECTED
 from topics.columns import Cols
-from topics.compiled import entry
+from topics.compiled import entry, kernel
 
 DIM_MAX = 32_768  # numbers in a vector: a state row of 30 bytes a number must fit into 1 MiB
 CHEBYSHEV = 0
@@ -117,7 +118,7 @@ class Found(NamedTuple):
     next_at: Ints  # where its next event's vector goes to, -1: there is none; `fold_rows` says
 
 
-@entry
+@kernel
 def _fault(buf: Bytes, p: int, size: int) -> int:
     """Status of a vector's bytes: 0, or why it can't be folded."""
     if size == 0:
@@ -126,13 +127,15 @@ def _fault(buf: Bytes, p: int, size: int) -> int:
         return RAGGED
     if size > 4 * DIM_MAX:
         return TOO_LONG
+    odd = False
     for j in range(p + 2, p + size, 4):
-        if buf[j] & 0x80 and buf[j + 1] & 0x7F == 0x7F:  # all bits of the exponent
-            return NOT_FINITE
-    return 0
+        # Unsigned, as in put_bytes; and to the end, for to stop at each number costs more.
+        low, high = buf[np.uint64(j)], buf[np.uint64(j + 1)]
+        odd |= (low >= 0x80) & (high & 0x7F == 0x7F)  # all bits of the exponent
+    return NOT_FINITE if odd else 0
 
 
-@entry
+@kernel
 def _inside(size: int, pos: int, length: int) -> bool:
     return pos >= 0 and length >= 0 and pos + length <= size
 
@@ -166,13 +169,6 @@ def inspect(src: Source, lo: int, hi: int) -> tuple[int, int, int]:
 
 
 @entry
-def _copy(buf: Bytes, pos: int, size: int, out: Bytes, at: int) -> int:
-    for j in range(size):
-        out[at + j] = buf[pos + j]
-    return at + size
-
-
-@entry
 def join(
     src: Source, lo: int, hi: int, keys: Bytes, pos: Ints, size: Ints, tenant_size: Ints
 ) -> None:
@@ -186,13 +182,13 @@ def join(
             continue
         pos[r] = used
         tenant_size[r] = tlen[r]
-        used = _copy(buf, tpos[r], tlen[r], keys, used)
+        used = put_bytes(keys, used, buf, tpos[r], tlen[r])
         keys[used] = SEPARATOR
-        used = _copy(buf, dpos[r], dlen[r], keys, used + 1)
+        used = put_bytes(keys, used + 1, buf, dpos[r], dlen[r])
         size[r] = used - pos[r]
 
 
-@entry
+@kernel
 def _predict(
     settings: Floats,
     last: Floats,
@@ -221,27 +217,23 @@ def _predict(
             predicted[i] = last[i]
 
 
-@entry
+@kernel
 def _read(buf: Bytes, p: int, n: int, single: NDArray[np.float32], seen: Floats) -> None:
     """seen[:n] = the vector of n float32 at buf[p:]."""
-    plain = single[:n].view(np.uint8)
-    for j in range(4 * n):
-        plain[j] = buf[p + j]
+    put_bytes(single[:n].view(np.uint8), 0, buf, p, 4 * n)
     for i in range(n):
         seen[i] = np.float64(single[i])
 
 
-@entry
+@kernel
 def _write(vector: Floats, n: int, single: NDArray[np.float32], out: Bytes, p: int) -> None:
     """The vector as n float32 at out[p:]."""
     for i in range(n):
         single[i] = np.float32(vector[i])
-    plain = single[:n].view(np.uint8)
-    for j in range(4 * n):
-        out[p + j] = plain[j]
+    put_bytes(out, p, single[:n].view(np.uint8), 0, 4 * n)
 
 
-@entry
+@kernel
 def _begin(e: Entities, pool: Floats, k: int, seen: Floats) -> None:
     """Entity k, which has room, begins (anew)."""
     e.restarts[k] += 1 if e.n[k] > 0 else 0
@@ -256,7 +248,7 @@ def _begin(e: Entities, pool: Floats, k: int, seen: Floats) -> None:
     clear(window_of(e, pool, k))
 
 
-@entry
+@kernel
 def _follow(
     settings: Floats, e: Entities, pool: Floats, k: int, seen: Floats, last: Floats, level: Floats,
     predicted: Floats,
@@ -269,7 +261,7 @@ def _follow(
     return narrow(error_of(seen, predicted, step, ratio, n, least))
 
 
-@entry
+@kernel
 def _sample(
     e: Entities, pool: Floats, k: int, right: bool, every: int, r: int, reports: Reports
 ) -> None:
@@ -283,7 +275,7 @@ def _sample(
         clear(window)
 
 
-@entry
+@kernel
 def _confide(
     settings: Floats, e: Entities, pool: Floats, k: int, error: float, r: int, reports: Reports
 ) -> float:

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from agents.predictors.diffusion import coefficients_of, largest_of
-from topics.compiled import entry
+from topics.compiled import kernel
 
 _PLANS = 1024  # a power of two
 _COEFFICIENTS_MAX = 1 << 20
@@ -27,13 +27,13 @@ class Plans(NamedTuple):
     coefficients: Floats
 
 
-@entry
+@kernel
 def where(graph: int, time: float, dim: int) -> int:
     """The one place where such a plan may stand. 0 <= time <= 10."""
     return int((dim * 5 + graph + np.int64(time * 65536.0) * 7919) & (_PLANS - 1))
 
 
-@entry
+@kernel
 def find(plans: Plans, graph: int, time: float, dim: int) -> int:
     """The plan's place; -1 when it has to be made."""
     p = where(graph, time, dim)

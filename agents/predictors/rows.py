@@ -7,10 +7,11 @@ from numpy.typing import NDArray
 
 from agents.engine.names import Names
 from agents.engine.processor import StateRows
+from agents.engine.records import put_bytes
 from agents.predictors.calibration import BINS, WINDOW_BINS, WINDOW_SUMS
 from agents.predictors.state import LAST, LEVEL, RATIO, STEP, Entities, part, runs_of, window_of
 from topics.columns import Cols
-from topics.compiled import glue
+from topics.compiled import entry, kernel
 from topics.layout import Layout
 
 Bytes = NDArray[np.uint8]
@@ -56,7 +57,7 @@ def slots_of(layout: Layout) -> Slots:
     return Slots(*(found[name] for name in Slots._fields))
 
 
-@glue
+@entry
 def bytes_of(e: Entities, ids: Ints) -> int:
     """Bytes that the vectors of these rows take."""
     total = 0
@@ -65,15 +66,14 @@ def bytes_of(e: Entities, ids: Ints) -> int:
     return total
 
 
-@glue
+@kernel
 def _span(cols: Cols, slot: int, r: int, out: Bytes, used: int, raw: Bytes) -> int:
     """Row r's bytes of a field, to out[used:]. Returns their end."""
     cols.pos[slot, r], cols.len[slot, r] = used, raw.shape[0]
-    out[used : used + raw.shape[0]] = raw
-    return int(used + raw.shape[0])
+    return int(put_bytes(out, used, raw, 0, raw.shape[0]))
 
 
-@glue
+@entry
 def _write(
     e: Entities,
     ids: Ints,
@@ -98,7 +98,7 @@ def _write(
     return used
 
 
-@glue
+@kernel
 def _holding(e: Entities, pool: Floats, k: int) -> bool:
     """Whether entity k's window holds a sample."""
     if e.dim[k] == 0:
@@ -109,7 +109,7 @@ def _holding(e: Entities, pool: Floats, k: int) -> bool:
     return held > 0
 
 
-@glue
+@entry
 def _count(e: Entities, ids: Ints, pool: Floats, cols: Cols, s: Slots) -> int:
     """How many numbers the windows of these rows have. Returns the number of all."""
     bins, sums, total = cols.cnt[s.bins], cols.cnt[s.sums], 0
@@ -120,7 +120,7 @@ def _count(e: Entities, ids: Ints, pool: Floats, cols: Cols, s: Slots) -> int:
     return total
 
 
-@glue
+@entry
 def _write_windows(
     e: Entities, ids: Ints, pool: Floats, cols: Cols, s: Slots, used: int
 ) -> None:  # fmt: skip

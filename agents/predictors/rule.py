@@ -42,7 +42,7 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-from topics.compiled import entry
+from topics.compiled import entry, kernel
 
 Floats = NDArray[np.float64]
 Runs = NDArray[np.int8]  # [2n]: j and k of each component
@@ -75,31 +75,32 @@ def begin(
         runs[2 * i] = runs[2 * i + 1] = 0
 
 
-@entry
+@kernel
 def longer(run: int, up: bool, most: int) -> int:
     """A signed run after one more on a side: at most so long."""
-    if up:
-        return min(run + 1, most) if run > 0 else 1
-    return max(run - 1, -most) if run < 0 else -1
+    above, below = min(run + 1, most), max(run - 1, -most)
+    above, below = (above if run > 0 else 1), (below if run < 0 else -1)
+    return above if up else below
 
 
-@entry
+@kernel
 def _step_after(step: float, run: int, quick: float) -> float:
     """The step after a move; `run` knows it already."""
     gain = quick
     if abs(run) > STEP_RUN:
         gain *= 2.0 ** (abs(run) - STEP_RUN)
     factor = min(1.0 + gain, STEP_FACTOR)
-    return step * factor if run > 0 else step / factor
+    up, down = step * factor, step / factor
+    return up if run > 0 else down
 
 
-@entry
+@kernel
 def _ratio_after(ratio: float, up: bool, slow: float) -> float:
-    ratio = ratio * (1.0 + slow) if up else ratio / (1.0 + slow)
-    return min(max(ratio, RATIO_MIN), RATIO_MAX)
+    above, below = ratio * (1.0 + slow), ratio / (1.0 + slow)
+    return min(max(above if up else below, RATIO_MIN), RATIO_MAX)
 
 
-@entry
+@kernel
 def follow(
     seen: Floats, last: Floats, level: Floats, step: Floats, ratio: Floats, runs: Runs, n: int,
     count: int, forgetting: float,
@@ -108,35 +109,35 @@ def follow(
     slow, quick = max(forgetting, 1.0 / count), max(QUICK * forgetting, 1.0 / count)
     for i in range(n):
         moved, before, run = abs(seen[i] - last[i]), step[i], int(runs[2 * i])
+        after = before
         if moved > 0.0:
             if before == 0.0:
-                step[i] = moved / math.sqrt(min(count - 1.0, ERROR_MAX))
+                after = moved / math.sqrt(min(count - 1.0, ERROR_MAX))
             else:
                 run = longer(run, moved > before, STEP_RUN_MAX)
-                step[i] = _step_after(before, run, quick)
+                after = _step_after(before, run, quick)
                 runs[2 * i] = run
-        if step[i] == 0.0:
+            step[i] = after
+        if after == 0.0:
             continue
-        off = seen[i] - level[i]
-        away, shift = abs(off), 0
-        if away > FAR * CONSISTENT * ratio[i] * step[i]:
+        off, part = seen[i] - level[i], ratio[i]
+        away, shift, gain = abs(off), 0, slow
+        if away > FAR * CONSISTENT * part * after:
             shift = longer(int(runs[2 * i + 1]), off > 0.0, LEVEL_RUN_MAX)
             if (moved > JUMP * before or abs(run) > STEP_RUN) and abs(shift) < JUMP_RUN:
                 shift = JUMP_RUN if shift > 0 else -JUMP_RUN
         runs[2 * i + 1] = shift
-        gain = slow
         if abs(shift) > LEVEL_RUN:
             gain *= 4.0 ** (abs(shift) - LEVEL_RUN)
         else:
-            ratio[i] = _ratio_after(ratio[i], away > ratio[i] * step[i], slow)
-        reach = gain * ratio[i] * step[i]
-        if reach < away:
-            level[i] += reach if off > 0.0 else -reach
-        else:
-            level[i] = seen[i]
+            part = _ratio_after(part, away > part * after, slow)
+            ratio[i] = part
+        reach = gain * part * after
+        towards = level[i] + (reach if off > 0.0 else -reach)
+        level[i] = towards if reach < away else seen[i]
 
 
-@entry
+@kernel
 def resolution_of(last: Floats, n: int) -> float:
     """The least scale of a prediction by heat."""
     largest = 0.0
@@ -145,7 +146,7 @@ def resolution_of(last: Floats, n: int) -> float:
     return RESOLUTION * largest
 
 
-@entry
+@kernel
 def error_of(
     seen: Floats, predicted: Floats, step: Floats, ratio: Floats, n: int, least: float
 ) -> float:
@@ -160,13 +161,13 @@ def error_of(
     return min(total / n, ERROR_MAX)
 
 
-@entry
+@kernel
 def confidence_of(error: float, alpha: float) -> float:
     """Step 4: in (0, 1], and still in it as a float32."""
     return max(math.exp(-alpha * error), CONFIDENCE_MIN)
 
 
-@entry
+@kernel
 def narrow(value: float) -> float:
     """A value as the wire's float32 holds it."""
     return float(np.float32(value))

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from agents.engine.names import Names
 from agents.predictors.calibration import WINDOW_BINS, WINDOW_SUMS, Window, unlearn
-from topics.compiled import entry, view
+from topics.compiled import entry, kernel, view
 
 SEPARATOR = 0x1F  # between tenant and domain; no name of either may contain it
 
@@ -72,7 +72,7 @@ def _empty(capacity: int) -> Entities:
     )  # fmt: skip
 
 
-@entry
+@kernel
 def mark(e: Entities, k: int) -> None:
     """Note that name k's row changed."""
     if e.dirty[k] == 0:
@@ -81,13 +81,13 @@ def mark(e: Entities, k: int) -> None:
         e.counts[CHANGED] += 1
 
 
-@entry
+@kernel
 def sides(room: int) -> int:
     """Numbers of the pool that the runs of so many take."""
     return (2 * room + 7) // 8
 
 
-@entry
+@kernel
 def block(room: int) -> int:
     """Numbers of the pool that an entity with so much room takes."""
     return PARTS * room + sides(room) + BINS + WINDOW_SUMS if room > 0 else 0
@@ -115,7 +115,7 @@ def window_of(e: Entities, pool: Floats, k: int) -> Window:
     return Window(pool[start:end].view(np.int32), pool[end : end + WINDOW_SUMS])
 
 
-@entry
+@kernel
 def place(e: Entities, pool_size: int, k: int, dim: int) -> bool:
     """Give entity k room for vectors of so many numbers; False where the pool is too small."""
     if e.room[k] < dim:
