@@ -23,8 +23,7 @@ from agents.engine import pages
 from agents.engine.compiling import Compiling, CompilingError, missing, units
 from agents.engine.ending import CLIENTS, calm, end_in
 from agents.engine.engine import Engine
-from agents.engine.plan import defaults_of
-from agents.engine.processor import Place, Processor
+from agents.engine.processor import Processor
 from agents.engine.registry import GATEWAY, OUTBOX, PROJECTIONS, processors
 from agents.engine.security import credentials, security
 from agents.engine.transport import BatchConsumer, BatchSchema, BatchTransport
@@ -91,16 +90,6 @@ def checked(settings: Settings, chosen: dict[str, Processor]) -> int:
             f"{limits[0]:g} to {limits[1]:g} (its group.min and group.max.session.timeout.ms)"
         )
     return look(admin, [name])[name].partitions
-
-
-def try_defaults(engine: Engine) -> None:
-    """Give each room its defaults now: it may have limits that the settings don't know."""
-    for plan in engine.plans.values():
-        defaults = defaults_of(plan.processor, engine.settings)
-        try:
-            plan.processor.make(plan.context(Place("0" * 8, 0), defaults))
-        except ValueError as error:
-            raise SettingsError(f"SOMA_{plan.processor.name.upper()}__…: {error}") from error
 
 
 def check_port(settings: Settings) -> None:
@@ -273,7 +262,6 @@ def make() -> tuple[faust.App, Engine]:
         security(settings)  # names what is wrong more plainly than a client would
         chosen = processors(settings.agents)
         engine = Engine(settings, chosen, checked(settings, chosen))
-        try_defaults(engine)
         check_port(settings)
         made = build(settings)
     except KafkaException as error:

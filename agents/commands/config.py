@@ -1,16 +1,18 @@
 """`soma config`: a tenant's settings, changed in band, shown from the processor's state."""
 
 import getpass
-import importlib
 import json
 import re
 import sys
 import time
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from agents.kit.setting import AT, EVERYONE, Setting, find, parse
 from agents.settings import Settings, load
+from agents.settings.reading import declared
 from agents.tools.publisher import Publisher
 from agents.tools.reader import Reader, seen
 from topics import codec
@@ -19,12 +21,10 @@ from topics.partition import partition_of
 if TYPE_CHECKING:
     from agents.engine.processor import Processor
 
-EVERYONE = "*"
-BY_DOMAIN = ("segmentation",)  # processors with settings for one domain: NAME@DOMAIN
 NAME = re.compile(r"[A-Za-z0-9._-]{1,128}")  # of a tenant or a domain
 
 _processor = click.option(
-    "--processor", default="", metavar="ROOM", help="Needed where several have the setting."
+    "--processor", default="", metavar="NAME", help="Needed where several have the setting."
 )
 _json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 
@@ -57,10 +57,12 @@ def set_(tenant: str, setting: str, value: str, processor: str, as_json: bool) -
       soma config set cpu threshold@state on
     """
     _tenant(tenant)
-    declared = _owner(processor, setting)
-    _check(declared, tenant, setting, value)
+    owner = _owner(processor, setting)
+    _check(declared()[owner], tenant, setting, value)
     failures: list[str] = []
-    with Publisher(load(), declared.source, lambda _, why: failures.append(why)) as publisher:
+    with Publisher(
+        load(), _processor_of(owner).source, lambda _, why: failures.append(why)
+    ) as publisher:
         count = publisher.partitions
         where = range(count) if tenant == EVERYONE else [partition_of(tenant, count)]
         record = {
@@ -79,15 +81,15 @@ def set_(tenant: str, setting: str, value: str, processor: str, as_json: bool) -
         why = failures[0] if failures else "no answer in time"
         raise click.ClickException(f"{setting} of {tenant} isn't (everywhere) set: {why}")
     if as_json:
-        click.echo(json.dumps(record | {"processor": declared.name, "partitions": list(where)}))
+        click.echo(json.dumps(record | {"processor": owner, "partitions": list(where)}))
     else:
         said = f"{setting} = {value}" if value else f"{setting} as for all"
-        click.echo(f"{declared.name}: {said} for {tenant}, from its next record on", err=True)
+        click.echo(f"{owner}: {said} for {tenant}, from its next record on", err=True)
 
 
 @config.command("get")
 @click.argument("tenant")
-@click.option("--processor", default="", metavar="ROOM", help="Only this one's (default: all).")
+@click.option("--processor", default="", metavar="NAME", help="Only this one's (default: all).")
 @_json
 def get(tenant: str, processor: str, as_json: bool) -> None:
     """Show the settings of TENANT that differ from the deployment's, and whose they are.
@@ -97,9 +99,9 @@ def get(tenant: str, processor: str, as_json: bool) -> None:
       soma config get cpu
     """
     _tenant(tenant)
-    asked = [_named(processor)] if processor else list(_by_name().values())
+    asked = [_named(processor)] if processor else list(declared())
     settings = load()
-    found = {one.name: _settings(settings, one, tenant) for one in asked}
+    found = {name: _settings(settings, _processor_of(name), tenant) for name in asked}
     if as_json:
         click.echo(json.dumps({"tenant": tenant, "processors": found}))
         return
@@ -116,8 +118,10 @@ def _settings(settings: Settings, processor: "Processor", tenant: str) -> dict[s
     rows = _rows(settings, processor, tenant)
     found: dict[str, dict[str, Any]] = {}
     for owner in (EVERYONE, tenant):
-        for setting, number in sorted(rows.get(owner, {}).items()):
-            found[setting] = {"value": _word(processor.name, setting, number), "of": owner}
+        for name, kept in sorted(rows.get(owner, {}).items()):
+            setting, _, _ = find(processor.settings, name)
+            value = setting.parse(kept) if isinstance(kept, str) else setting.of_number(kept)
+            found[name] = {"value": value, "of": owner}
     return found
 
 
@@ -130,7 +134,10 @@ def list_(as_json: bool) -> None:
     Example:
       soma config list
     """
-    known = {name: dict(one.settings) for name, one in _by_name().items()}
+    known = {
+        name: {setting: one.line(setting) for setting, one in settings.items()}
+        for name, settings in declared().items()
+    }
     if as_json:
         click.echo(json.dumps(known))
         return
@@ -141,17 +148,17 @@ def list_(as_json: bool) -> None:
             click.echo(f"  {setting:{width}}  {text}")
 
 
-def _by_name() -> "dict[str, Processor]":
+def _processor_of(name: str) -> "Processor":
     from agents.engine.registry import processors  # the laws: when they are used
 
-    return dict(sorted(processors().items()))
+    return processors([name])[name]
 
 
-def _named(name: str) -> "Processor":
-    known = _by_name()
-    if name not in known:
-        raise click.ClickException(f"There is no processor {name!r}; there are {', '.join(known)}.")
-    return known[name]
+def _named(name: str) -> str:
+    if name not in declared():
+        listed = ", ".join(declared())
+        raise click.ClickException(f"There is no processor {name!r}; there are {listed}.")
+    return name
 
 
 def _tenant(tenant: str) -> None:
@@ -161,55 +168,53 @@ def _tenant(tenant: str) -> None:
         )
 
 
-def _owner(asked: str, setting: str) -> "Processor":
+def _owner(asked: str, setting: str) -> str:
     """The processor that has the setting: the one asked for, or the only one."""
-    name, at, _ = setting.partition("@")
-    owners = [one for one in _by_name().values() if name in one.settings]
-    listed = ", ".join(one.name for one in owners)
+    name, at, _ = setting.partition(AT)
+    known = declared()
+    owners = [one for one in known if name in known[one]]
+    listed = ", ".join(owners)
     if at:
-        owners = [one for one in owners if one.name in BY_DOMAIN]
+        owners = [one for one in owners if known[one][name].scope == "domain"]
         if listed and not owners:
-            raise click.ClickException(
-                f"{name} can't be set for one domain; settings of {', '.join(BY_DOMAIN)} can."
-            )
+            raise click.ClickException(f"{name} is the tenant's: it can't be set for a domain.")
     if asked:
-        chosen = _named(asked)
-        if chosen not in owners:
-            raise click.ClickException(_unknown(chosen, setting, listed))
-        return chosen
+        if _named(asked) not in owners:
+            lines = "\n".join(f"  {one}: {about.line(one)}" for one, about in known[asked].items())
+            others = f" (but {listed} {'have' if ', ' in listed else 'has'})" if listed else ""
+            raise click.ClickException(
+                f"{asked} has no setting {setting!r}{others}; there are\n{lines}"
+            )
+        return asked
     if len(owners) > 1:
         raise click.ClickException(f"{listed} have a setting {name!r}: say which by --processor.")
     if not owners:
-        known = "\n".join(f"  {one.name}: {', '.join(one.settings)}" for one in _by_name().values())
-        raise click.ClickException(f"There is no setting {setting!r}; there are\n{known}")
+        lines = "\n".join(f"  {one}: {', '.join(settings)}" for one, settings in known.items())
+        raise click.ClickException(f"There is no setting {setting!r}; there are\n{lines}")
     return owners[0]
 
 
-def _unknown(processor: "Processor", setting: str, owners: str) -> str:
-    known = "\n".join(f"  {name}: {text}" for name, text in processor.settings.items())
-    others = f" (but {owners} {'have' if ', ' in owners else 'has'})" if owners else ""
-    return f"{processor.name} has no setting {setting!r}{others}; there are\n{known}"
-
-
-def _check(processor: "Processor", tenant: str, setting: str, value: str) -> None:
-    """Ask the processor's own law whether it would take this."""
-    from agents.engine.processor import Context, Control, Place
-
-    _, at, domain = setting.partition("@")
+def _check(settings: Mapping[str, Setting], tenant: str, setting: str, value: str) -> None:
+    """Refuse what the processor would refuse."""
+    _, at, domain = setting.partition(AT)
     # What can't be a domain is refused only here: it may be taken back where it was set.
     if at and value and not NAME.fullmatch(domain):
         raise click.ClickException(f"{domain!r} can't be a domain: 1 to 128 of A-Z a-z 0-9 . _ -")
-    fold = processor.make(Context(Place("00000000", 0), {}))
-    refused = fold.control(Control("setting", tenant, setting, value, 0, 0, 0))
-    if refused is not None:
+    try:
+        find(settings, setting)
+        if value:
+            parse(settings, setting, value)
+    except ValueError as error:
         said = f"can't be {value!r}" if value else "can't be taken back"
-        raise click.ClickException(f"{setting} of {tenant} {said}: {refused}")
+        raise click.ClickException(f"{setting} of {tenant} {said}: {error}") from error
 
 
-def _rows(settings: Settings, processor: "Processor", tenant: str) -> dict[str, dict[str, float]]:
+def _rows(
+    settings: Settings, processor: "Processor", tenant: str
+) -> dict[str, dict[str, float | str]]:
     """What the tenant and '*' set themselves, by the newest rows of the state topic."""
     reader = Reader(settings, processor.state_topic, "beginning", of=tenant)
-    rows: dict[str, dict[str, float]] = {}
+    rows: dict[str, dict[str, float | str]] = {}
     try:
         for message in reader.records(follow=False):
             key = message.key()
@@ -224,14 +229,3 @@ def _rows(settings: Settings, processor: "Processor", tenant: str) -> dict[str, 
     finally:
         reader.close()
     return rows
-
-
-def _word(processor: str, setting: str, number: float) -> str | float:
-    """The word that a number stands for where the setting is a choice."""
-    module = importlib.import_module(f"agents.{processor}.settings")
-    setting = setting.partition("@")[0]
-    if hasattr(module, "CHOICES"):
-        words = module.CHOICES.get(setting, ())
-    else:
-        words = next((one.choices for one in module.SETTINGS if one.name == setting), ())
-    return str(words[int(number)]) if 0 <= number < len(words) else number

@@ -1,16 +1,18 @@
-"""`soma settings`: what is in force."""
+"""`soma settings`: what is in force, and what there is."""
 
 import json
+from typing import Any
 
 import click
-from pydantic import BaseModel
 
 from agents.settings import load
+from agents.settings.reading import fields, origin
+from agents.settings.tree import PREFIX
 
 
 @click.group()
 def settings() -> None:
-    """Show the settings in force.
+    """Show the settings in force, and all that there are.
 
     \b
     Example:
@@ -21,22 +23,24 @@ def settings() -> None:
 @settings.command(name="print")
 @click.option("--json", "json_", is_flag=True, help="Print one JSON object.")
 def print_(json_: bool) -> None:
-    """Print every setting as the environment variable that sets it; secrets are hidden.
+    """Print every setting as the environment variable that sets it, and where its value comes
+    from: default, environment, file or local stack. Secrets are hidden.
 
     \b
     Example:
       SOMA_NAMESPACE=test soma settings print
     """
-    loaded = load()
+    loaded = load(whole=True)
     values = loaded.shown()
+    origins = {variable: origin(loaded, variable) for variable, _ in fields(type(loaded))}
     if json_:
-        click.echo(json.dumps(values))
+        click.echo(json.dumps(values | {"origins": origins}))
         return
-    for name, value in values.items():
-        group = isinstance(getattr(loaded, name), BaseModel)
-        nested = {f"{name}__{part}": one for part, one in value.items()} if group else None
-        for path, one in (nested or {name: value}).items():
-            click.echo(f"SOMA_{path.upper()}={_text(one)}")
+    for variable, whence in origins.items():
+        value: Any = values
+        for part in variable.removeprefix(PREFIX).lower().split("__", 1):
+            value = value[part]
+        click.echo(f"{variable}={_text(value)}  # {whence}")
 
 
 def _text(value: object) -> str:

@@ -1,9 +1,7 @@
 """A processor's programs and topic names: compiled once per process, shared by its partitions."""
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
@@ -124,13 +122,9 @@ class Plan:
 def defaults_of(processor: Processor, settings: Settings) -> dict[str, str]:
     """All values that a processor's folds depend on, as text for the epochs log.
 
-    The room's own defaults are among them: a later version may have others.
+    Declared defaults are among them: a later version may have others.
     """
-    tree = getattr(settings, processor.name, None)
-    values: dict[str, Any] = dict(processor.defaults)
-    values |= tree.model_dump() if tree is not None else {}
-    values["forget_after_s"] = settings.forget_after_s
-    return {
-        name: value if isinstance(value, str) else json.dumps(value)
-        for name, value in sorted(values.items())
-    }
+    declared = {name: setting.default for name, setting in processor.settings.items()}
+    common = {"forget_after_s": settings.forget_after_s}
+    values = declared | common | settings.given(processor.name)
+    return {name: str(value) for name, value in sorted(values.items())}

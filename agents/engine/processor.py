@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 
+from agents.kit.setting import Setting
 from topics.columns import Buffer, Columns
 
 if TYPE_CHECKING:  # kernels are compiled anew when what their modules import has changed
@@ -308,11 +309,10 @@ class Processor:
     sinks: tuple[str, ...]  # topics; their schema stands in the catalogue
     state_schema: str  # schema of a state row
     law: int  # version of the law: goes up whenever a fold would give other bytes
-    settings: Mapping[str, str]  # what control records may set -> one line of help
+    settings: Mapping[str, Setting]  # by name: what the deployment and control records may set
     make: Callable[[Context], Fold]
     # The room's own reasons of dead letters -> what each says of a record.
     reasons: Mapping[str, str] = field(default_factory=dict)
-    defaults: Mapping[str, str] = field(default_factory=dict)  # of settings the deployment leaves
     sink_src: Mapping[str, Mapping[str, int]] = field(default_factory=dict)  # sink -> Layout src
     state_src: Mapping[str, int] = field(default_factory=dict)
     policy: "Callable[[Settings], Policy | None] | None" = None  # made once per process

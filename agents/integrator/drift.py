@@ -39,6 +39,8 @@ taken back counts into config_version, and the window starts anew. So there is a
 in a cooldown, and none from a baseline to itself.
 """
 
+import math
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -167,12 +169,17 @@ def roll_back(state: State, r: int) -> tuple[dict[str, str], dict[str, str]]:
     row = int(tenant["settings"])
     before: dict[str, str] = {}
     after: dict[str, str] = {}
-    for k in range(SHAPING) if row > 0 else ():
-        old, new = (SETTINGS[k].text(float(table.own[at, k])) for at in (row, row + 1))
+    for k, name in enumerate(list(SETTINGS)[:SHAPING] if row > 0 else ()):
+        old, new = (_text(name, float(table.own[at, k])) for at in (row, row + 1))
         if old != new:
-            before[SETTINGS[k].name], after[SETTINGS[k].name] = old, new
+            before[name], after[name] = old, new
             table.put(row, k, float(table.own[row + 1, k]))
     if before:
         tenant["version"] += len(before)
         start_anew(tenant)
     return before, after
+
+
+def _text(name: str, number: float) -> str:
+    """What a control record would say to set this; empty for NaN."""
+    return "" if math.isnan(number) else str(SETTINGS[name].of_number(number))

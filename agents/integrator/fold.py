@@ -37,8 +37,10 @@ from agents.integrator.loop import (
     into,
 )
 from agents.integrator.round import Round
-from agents.integrator.settings import FORGET, Table, parse
+from agents.integrator.settings import FORGET, SETTINGS
 from agents.integrator.state import ALL, CHANGES, DIRTY, SLOTS, TENANTS, Asked, State, touch
+from agents.integrator.table import Table
+from agents.kit.tenant_settings import number_of
 from topics.columns import Columns
 
 TENANT_NAME = re.compile(r"\*|[A-Za-z0-9._-]{1,128}")
@@ -174,9 +176,10 @@ class Integrator:
         if not TENANT_NAME.fullmatch(control.tenant):
             return "tenant: '*', or 1-128 of [A-Za-z0-9._-]"
         try:
-            k, value = parse(control.setting, control.value)
+            value = number_of(SETTINGS, control.setting, control.value)
         except ValueError as error:
             return str(error)
+        k = list(SETTINGS).index(control.setting)
         self._set(control.tenant.encode(), k, value, control.log_ms)
         return None
 

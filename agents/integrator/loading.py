@@ -3,8 +3,8 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from agents.integrator import drift, settings
-from agents.integrator.rows import Slots, as_settings, slots
+from agents.integrator import drift
+from agents.integrator.rows import ENDS, SETTING_NAMES, STARTS, Slots, as_settings, slots
 from agents.integrator.state import (
     DEAD,
     ROOM,
@@ -25,8 +25,7 @@ from topics.compiled import entry, kernel
 Ints = NDArray[np.int64]
 Bytes = NDArray[np.uint8]
 
-SETTING_NAMES = np.frombuffer(settings.NAMES, np.uint8)
-STARTS, ENDS = settings.STARTS, settings.ENDS
+NAMES = np.frombuffer(SETTING_NAMES, np.uint8)
 
 BAD_LISTS, UNKNOWN_SETTING, BAD_NAME = range(1, 4)
 FAULTS = {
@@ -103,7 +102,7 @@ def take_values(a: Arrays, row: int, c: Cols, slot: int, k: int, buf: Bytes) -> 
             if size == ENDS[j] - STARTS[j]:
                 equal = True
                 for b in range(size):
-                    equal &= buf[p + b] == SETTING_NAMES[STARTS[j] + b]
+                    equal &= buf[p + b] == NAMES[STARTS[j] + b]
                 if equal:
                     a.own[row, j] = c.vf[child]
                     known = True

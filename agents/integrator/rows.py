@@ -11,7 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from agents.engine.processor import StateRows
-from agents.integrator import drift, settings
+from agents.integrator import drift
+from agents.integrator.settings import SETTINGS
 from agents.integrator.state import Arrays, State
 from topics.columns import Cols, Layout
 from topics.compiled import entry, kernel
@@ -21,7 +22,10 @@ Bytes = NDArray[np.uint8]
 
 
 PER_DOMAIN = 7  # lists with a child for each domain
-STARTS, ENDS = settings.STARTS, settings.ENDS
+# The settings' names end to end, and where each begins: what kernels compare and point to.
+SETTING_NAMES = "".join(SETTINGS).encode()
+ENDS = np.cumsum([len(name) for name in SETTINGS])
+STARTS = np.concatenate((np.zeros(1, np.int64), ENDS[:-1]))
 
 
 class Slots(NamedTuple):
@@ -209,7 +213,7 @@ def write(state: State, codes: Ints, rows: StateRows) -> None:
         size = max(count, 2 * rows.key_pos.shape[0])
         rows.key_pos, rows.key_len = np.zeros((2, size), np.int64)
         rows.gone = np.zeros(size, np.uint8)
-    text = rows.scratch.append(settings.NAMES)
+    text = rows.scratch.append(SETTING_NAMES)
     rows.columns.used = put_rows(
         a, codes, rows.columns.cols, slots(rows.columns.layout), text,
         rows.key_pos, rows.key_len, rows.gone,

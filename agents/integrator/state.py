@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from agents.engine.names import Names
 from agents.integrator.order import precedes
-from agents.integrator.settings import Table
+from agents.integrator.table import Table
 from topics.compiled import entry, kernel
 
 SLOTS = 16  # domains that a tenant can have at once

@@ -6,7 +6,7 @@ reference page. A setting's name is its key in the processor's mapping of them.
 """
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -14,6 +14,10 @@ EVERYONE = "*"  # the tenant whose settings count for all that have none of thei
 AT = "@"  # between a setting's name and the domain that it is for
 OFF_ON = ("off", "on")
 YEAR_MS = 366 * 86_400_000.0
+UNITS = {  # of a name's end
+    "_per_s": "a second", "_ms": "ms", "_s": "s", "_days": "days", "_bytes": "bytes",
+    "_bytes_max": "bytes", "_mb": "MB", "_mib": "MiB",
+}  # fmt: skip
 SHOWN = 40  # characters of a refused text
 TEXT_MAX = 1024  # characters of a text
 FINITE = sys.float_info.max
@@ -28,7 +32,8 @@ class Setting:
 
     The default's type is the setting's: int (whole numbers), float (never infinite) or str. A
     switch is a choice of OFF_ON. `above`: `low` itself is too low. `scope`: the least that can have
-    a value of its own; "domain" is a tenant's domain, set as NAME@DOMAIN.
+    a value of its own; "domain" is a tenant's domain, set as NAME@DOMAIN. `unit`: where the name's
+    end doesn't say it (UNITS).
     """
 
     default: Value
@@ -50,16 +55,14 @@ class Setting:
     def values(self) -> str:
         """What it can be, in words."""
         if self.choices:
-            return f"one of {', '.join(self.choices)}"
+            return one_of(self.choices)
         if isinstance(self.default, str):
             return f"a text of at most {TEXT_MAX} characters"
-        kind = "a whole number" if isinstance(self.default, int) else "a number"
-        least = "above" if self.above else "from" if self.high is not None else "of at least"
-        low = "" if self.low is None else f" {least} {self.low:.15g}"
-        most = (
-            "" if self.high is None else f" {'to' if ' from' in low else 'up to'} {self.high:.15g}"
-        )
-        return f"{kind}{low}{most}"
+        return number_in_words(isinstance(self.default, int), self.low, self.high, above=self.above)
+
+    def line(self, name: str) -> str:
+        """All of it in a line, for people."""
+        return f"{self.help} ({self.values}{unit_of(name, self.unit)}; default {self.default})"
 
     def parse(self, text: str) -> Value:
         """The value of a text, as variables and control records have it.
@@ -113,6 +116,27 @@ class Setting:
         if number not in range(len(self.choices)):
             raise ValueError(f"{self.values}, not number {number}")
         return self.choices[int(number)]
+
+
+def unit_of(name: str, unit: str = "") -> str:
+    """A unit, to stand behind a number: what is said, or what the name ends in."""
+    found = unit or next((word for end, word in UNITS.items() if name.lower().endswith(end)), "")
+    return f" {found}" if found else ""
+
+
+def one_of(choices: Iterable[str]) -> str:
+    """Choices, in words."""
+    return f"one of {', '.join(choices)}"
+
+
+def number_in_words(
+    whole: bool, low: float | None, high: float | None, *, above: bool = False
+) -> str:
+    """A number within limits, in words."""
+    least = "above" if above else "from" if high is not None else "of at least"
+    start = "" if low is None else f" {least} {low:.15g}"
+    end = "" if high is None else f" {'to' if least == 'from' and start else 'up to'} {high:.15g}"
+    return f"a {'whole ' if whole else ''}number{start}{end}"
 
 
 def find(settings: Mapping[str, Setting], name: str) -> tuple[Setting, str, str]:

@@ -11,7 +11,7 @@ when silent.
 from agents.engine.processor import SRC_SCRATCH, Processor
 from agents.predictors.fold import PredictorFold
 from agents.predictors.kernels import REASONS
-from agents.predictors.settings import DEFAULTS, SETTINGS
+from agents.predictors.settings import SETTINGS
 
 UPDATES = "cog.predictor.updates"
 CALIBRATIONS = "cog.predictor.calibration"
@@ -24,7 +24,6 @@ PROCESSOR = Processor(
     state_schema="predictors_state",
     law=2,  # 1 had a variance for scale, and a temperature for calibration
     settings=SETTINGS,
-    defaults=DEFAULTS,
     make=PredictorFold,
     reasons=REASONS,
     sink_src={

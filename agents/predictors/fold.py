@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from agents.engine.processor import Batch, Context, Control, Output, StateRows
+from agents.kit.tenant_settings import TenantSettings
 from agents.predictors import outputs as out
 from agents.predictors import rows as forms
 from agents.predictors import state as st
@@ -25,16 +26,7 @@ from agents.predictors.kernels import (
     join,
 )
 from agents.predictors.plans import PlanBook
-from agents.predictors.settings import (
-    FORGET_AFTER,
-    GRAPH,
-    NEXT,
-    TIME,
-    Book,
-    checked,
-    known,
-    parse,
-)
+from agents.predictors.settings import FORGET_AFTER, GRAPH, NEXT, SETTINGS, TIME
 from topics.columns import Columns
 
 if sys.byteorder != "little":
@@ -46,7 +38,7 @@ class PredictorFold:
 
     def __init__(self, context: Context) -> None:
         self._prefix = np.frombuffer(bytearray(context.place.prefix), np.uint8)
-        self._book = Book(context.defaults)
+        self._settings = TenantSettings(SETTINGS, context.defaults)
         self._plans = PlanBook()
         self._state = st.State()
         self._spans = np.zeros((4, 0), np.int64)  # per record: entity; key's place, size, tenant's
@@ -72,12 +64,12 @@ class PredictorFold:
         join(source, lo, hi, self._keys, pos, length, tenant)
         self._state.name_entities(self._keys, pos, length, batch.status, tenant, ids, lo, hi)
         records, self._reports.used[0] = lo + np.flatnonzero(batch.status[lo:hi] == 0), 0
-        wanted = bool(self._book.table[:, NEXT].any())
+        wanted = bool(self._settings.table[:, NEXT].any())
         out.place(outputs[2], source, records, self._found, wanted)
         while lo < hi:
-            state, book = self._state, self._book
+            state, own = self._state, self._settings
             lo, why = fold_rows(
-                source, lo, hi, ids, state.e, state.pool, book.table, book.version,
+                source, lo, hi, ids, state.e, state.pool, own.table, own.version,
                 self._plans.plans, self._work, self._found, self._reports, outputs[2].scratch.data,
             )  # fmt: skip
             if why != DONE:
@@ -96,11 +88,9 @@ class PredictorFold:
         if control.kind != "setting":
             return f"the predictors know no control record of kind {control.kind!r}"
         try:
-            known(control.setting)
-            value = parse(control.setting, control.value) if control.value else None
+            self._settings.change(control.tenant, control.setting, control.value)
         except ValueError as error:
             return str(error)
-        self._book.change(control.tenant, control.setting, value)
         k = self._settle(control.tenant)
         st.mark(self._state.e, k)
         return None
@@ -116,7 +106,7 @@ class PredictorFold:
         """Write every row of the state, changed or not, in no particular order."""
         names, e = self._state.names, self._state.e
         keep = e.live[: names.count] != 0
-        for tenant in self._book.tenants():
+        for tenant in self._settings.tenants():
             keep[self._state.tenant(tenant)] = True
         self._write(rows, np.flatnonzero(keep))
 
@@ -163,12 +153,12 @@ class PredictorFold:
         return int(self._state.e.counts[st.LIVE])
 
     def _forget_after(self) -> NDArray[np.float64]:
-        return np.ascontiguousarray(self._book.table[:, FORGET_AFTER])
+        return np.ascontiguousarray(self._settings.table[:, FORGET_AFTER])
 
     def _settle(self, tenant: str) -> int:
         """Let a tenant's entities look up their settings where they now stand; returns its name."""
         k = self._state.tenant(tenant)
-        self._state.e.slot[k] = self._book.slot(tenant)
+        self._state.e.slot[k] = self._settings.row(tenant)
         if not self._state.e.slot[k]:
             self._state.e.counts[st.DROPPED] += 1
         return k
@@ -178,16 +168,17 @@ class PredictorFold:
     ) -> None:
         tenant = self._state.names.name(k).decode()
         found = {} if gone else rows.get(row, (buf, buf, buf))["settings"]
-        self._book.replace(tenant, {name: checked(name, value) for name, value in found.items()})
+        self._settings.replace(tenant, found)
         self._settle(tenant)
 
     def _write(self, rows: StateRows, ids: NDArray[np.int64]) -> None:
         state, slots = self._state, forms.slots_of(rows.columns.layout)
         forms.write(rows, state.e, state.names, state.pool, ids, slots)
         for r in np.flatnonzero(state.e.owner[ids] == ids):
-            own = self._book.own(state.names.name(int(ids[r])).decode())
+            own = self._settings.own(state.names.name(int(ids[r])).decode())
             rows.gone[r] = not own
-            rows.columns.put(int(r), _BLANK | {"settings": own}, rows.scratch)
+            ordered = {name: own[name] for name in SETTINGS if name in own}
+            rows.columns.put(int(r), _BLANK | {"settings": ordered}, rows.scratch)
 
     def _provide(self, source: Source, r: int, why: int, ids: NDArray[np.int64]) -> None:
         """Give the fold of record r what it lacks."""
@@ -198,8 +189,8 @@ class PredictorFold:
             self._reports = grown(self._reports)
         else:
             e = self._state.e
-            settings = self._book.table[e.slot[e.owner[ids[r]]]]
-            self._plans.make(int(settings[GRAPH]), float(settings[TIME]), n)
+            values = self._settings.table[e.slot[e.owner[ids[r]]]]
+            self._plans.make(int(values[GRAPH]), float(values[TIME]), n)
 
     def _reserve(self, records: int, key_bytes: int, longest: int) -> None:
         if self._spans.shape[1] < records:

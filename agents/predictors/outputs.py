@@ -7,12 +7,12 @@ from agents.engine.places import PLACE_MAX, put_place
 from agents.engine.processor import Output
 from agents.predictors import calibration as cal
 from agents.predictors.kernels import Found, Source
-from agents.predictors.settings import CHOICES
+from agents.predictors.settings import SETTINGS
 from topics.compiled import entry
 
 MODEL_VERSION = "1.0"
 
-_WORDS = (*CHOICES["predictor"], MODEL_VERSION)
+_WORDS = (*SETTINGS["predictor"].choices, MODEL_VERSION)
 _FIGURES = {  # of a predictor_calibration
     "slope": cal.SLOPE,
     "bias": cal.BIAS,

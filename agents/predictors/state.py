@@ -37,7 +37,7 @@ class Entities(NamedTuple):
     """Arrays by name. One that isn't `live` is a tenant, or an entity that left: dim, n are 0."""
 
     owner: Ints  # the entity's tenant; a tenant is its own, -1: not known yet
-    slot: Ints  # a tenant's row in settings.Book.table
+    slot: Ints  # a tenant's row in TenantSettings.table
     dim: Ints
     room: Ints
     at: Ints
@@ -50,7 +50,9 @@ class Entities(NamedTuple):
     learned: Floats  # [capacity, LEARNED]: slope, bias, and the information
     logit: Floats  # that waits; NaN: none
     samples: Ints
-    made: Ints  # Book.version for which the pool holds what is expected next; 0: it doesn't
+    made: (
+        Ints  # TenantSettings.version for which the pool holds what is expected next; 0: it doesn't
+    )
     live: Bytes
     dirty: Bytes  # 1: stands in `changed`
     changed: Ints  # names in the order of their first change; counts[CHANGED] of them

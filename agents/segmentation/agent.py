@@ -5,7 +5,7 @@ State: a row for each (tenant, domain), 0.4 to 1.4 KB; one for each tenant, abou
 
 from agents.engine.processor import SRC_BATCH, SRC_NAMES, SRC_SCRATCH, Processor
 from agents.segmentation.fold import REASONS, TALLIES, Segmentation
-from agents.segmentation.settings import DEFAULTS, SETTINGS
+from agents.segmentation.settings import SETTINGS
 
 PROCESSOR = Processor(
     name="segmentation",
@@ -14,7 +14,6 @@ PROCESSOR = Processor(
     state_schema="segmentation_state",
     law=2,
     settings=SETTINGS,
-    defaults=DEFAULTS,
     make=Segmentation,
     reasons=REASONS,
     tallies=TALLIES,

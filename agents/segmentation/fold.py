@@ -10,9 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from agents.engine.processor import ROOM_REASONS, Batch, Context, Control, Output, StateRows, Tally
+from agents.kit.setting import EVERYONE
+from agents.kit.tenant_settings import TenantSettings
 from agents.segmentation import rows as form
 from agents.segmentation import taking
-from agents.segmentation.book import Book
 from agents.segmentation.detect import EVIDENCE, found
 from agents.segmentation.frames import (
     DONE,
@@ -27,13 +28,13 @@ from agents.segmentation.frames import (
     join,
 )
 from agents.segmentation.rule import Ints, work
-from agents.segmentation.settings import DEFAULTS, DOMAINS_MAX, EVERYONE, FORGET_AFTER
+from agents.segmentation.settings import DOMAINS_MAX, FORGET_AFTER, SETTINGS
 from agents.segmentation.state import State
 from topics.columns import Columns
 
 REASONS = {
     "too_many_domains": f"the tenant has as many domains as its setting domains_max allows "
-    f"({DEFAULTS['domains_max']} unless it is set): further ones are refused"
+    f"({SETTINGS['domains_max'].default} unless it is set): further ones are refused"
 }
 TOO_MANY = ROOM_REASONS
 
@@ -47,7 +48,7 @@ class Segmentation:
     """The Fold of segmentation."""
 
     def __init__(self, context: Context) -> None:
-        self.state = State(Book(context.defaults))
+        self.state = State(TenantSettings(SETTINGS, context.defaults))
         self._work = work()
         self._found = found()
         self._codes = np.zeros((5, 0), np.int64)  # tenant, series, leader; key's place and length
@@ -104,7 +105,7 @@ class Segmentation:
         """Make the series of record i, or refuse the record."""
         state = self.state
         tenant = state.tenants[state.tenant_of[self._codes[0, i]]]
-        if tenant["domains"] >= state.book.table[tenant["settings"], DOMAINS_MAX]:
+        if tenant["domains"] >= state.settings.table[tenant["settings"], DOMAINS_MAX]:
             batch.status[i] = TOO_MANY
         else:
             state.admit(int(self._codes[1, i]))
@@ -139,7 +140,7 @@ class Segmentation:
         if control.kind != "setting":
             return f"no control {control.kind[:40]!r} is known here"
         try:
-            self.state.book.change(control.tenant, control.setting, control.value)
+            self.state.settings.change(control.tenant, control.setting, control.value)
         except ValueError as error:
             return str(error)
         state = self.state
@@ -168,7 +169,7 @@ class Segmentation:
         """When each series is to be forgotten, in microseconds; and their names."""
         series = self.state.series
         series = series[series["alive"] != 0]
-        after = self.state.book.table[series["settings"], FORGET_AFTER]
+        after = self.state.settings.table[series["settings"], FORGET_AFTER]
         return series["touched"] * 1e3 + after * 1e6, series["name"].astype(np.int64)
 
     def _tenants_due(self) -> tuple[NDArray[np.float64], Ints]:
@@ -176,11 +177,11 @@ class Segmentation:
         state = self.state
         tenants = state.tenants
         tenants = tenants[(tenants["alive"] != 0) & (tenants["domains"] == 0)]
-        after = state.book.table[tenants["settings"], FORGET_AFTER]
+        after = state.settings.table[tenants["settings"], FORGET_AFTER]
         due = tenants["touched"] * 1e3 + after * 1e6
         codes = tenants["name"].astype(np.int64)
         for k, code in enumerate(codes):
-            if state.book.own(state.text(int(code))):
+            if state.settings.own(state.text(int(code))):
                 due[k] = np.inf
         return due, codes
 
@@ -214,7 +215,7 @@ class Segmentation:
         series = state.series
         codes = [*state.tenants["name"][state.tenants["alive"] != 0]]
         codes += [*series["name"][series["alive"] != 0]]
-        if state.book.own(EVERYONE):
+        if state.settings.own(EVERYONE):
             codes.append(state.code(EVERYONE.encode()))
         form.write(state, np.array(codes, np.int64), rows)
 

@@ -265,12 +265,11 @@ def write(state: State, codes: Ints, rows: StateRows) -> None:
         rows.scratch.used, rows.key_pos, rows.key_len, rows.gone,
     )  # fmt: skip
     rows.n = count
-    book = state.book
-    if not book.tenants():
+    if not state.settings.tenants():
         return
     field = rows.columns.layout.by_name["settings"]
     for k in np.flatnonzero(state.series_of[codes] < 0):
-        own = book.own(state.text(int(codes[k])))
+        own = state.settings.own(state.text(int(codes[k])))
         if own:
             rows.gone[k] = 0
             rows.columns.put_field(int(k), field, own, rows.scratch)

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from agents.segmentation import settings
+from agents.kit.tenant_settings import row_of
 from agents.segmentation.detect import (
     DETECTED_TS,
     EVIDENCE,
@@ -20,6 +20,7 @@ from agents.segmentation.detect import (
 )
 from agents.segmentation.rule import RING, SERIES, Bank, Floats, Ints, S, Work, bank, clear
 from agents.segmentation.rule import work as room_to_work
+from agents.segmentation.settings import SETTINGS
 from topics.compiled import entry
 
 SECOND = 1_000_000  # microseconds
@@ -66,7 +67,7 @@ class Series:
 
     def __init__(self, values: Mapping[str, str] | None = None) -> None:
         """`values`: the room's settings by name, as text. Raises ValueError for a bad one."""
-        self._values = settings.row_of(values or {})
+        self._values = row_of(SETTINGS, values or {})
         self._bank = bank(np.zeros(1, SERIES))
         self._work = room_to_work()
         self._out = found()

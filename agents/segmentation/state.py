@@ -13,10 +13,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from agents.engine.names import Names
+from agents.kit.setting import EVERYONE
+from agents.kit.tenant_settings import TenantSettings
 from agents.segmentation import rule
-from agents.segmentation.book import Book
 from agents.segmentation.rule import Bank, Floats, Ints
-from agents.segmentation.settings import BOCPD, CPD, EVERYONE
+from agents.segmentation.settings import BOCPD, CPD
 from topics.compiled import entry, kernel
 
 LEAVING = 2  # a tenant whose tombstone was read before those of its series: it goes with the last
@@ -79,7 +80,7 @@ class Arrays(NamedTuple):
     at: Ints  # Names: where name k begins in the pool
     size: Ints
     pool: NDArray[np.uint8]
-    table: Floats  # Book.table
+    table: Floats  # TenantSettings.table
 
 
 @kernel
@@ -115,9 +116,9 @@ def clear_tenant(tenant: np.void) -> None:
 class State:
     """Growable arrays of one partition's tenants and series."""
 
-    def __init__(self, book: Book) -> None:
+    def __init__(self, settings: TenantSettings) -> None:
         self.names = Names()
-        self.book = book
+        self.settings = settings
         self.tenants = np.zeros(16, TENANT)
         self.series = np.zeros(16, rule.SERIES)
         self.bank = rule.bank(self.series)
@@ -138,7 +139,7 @@ class State:
             self.tenants.view(np.int64).reshape(-1, len(T)),
             self.tenants.view(np.float64).reshape(-1, len(T)),
             self.bank, self.tenant_of, self.series_of, self.flag, self.dirty,
-            self.counts, names.at, names.size, names.pool, self.book.table,
+            self.counts, names.at, names.size, names.pool, self.settings.table,
         )  # fmt: skip
 
     def cover(self) -> None:
@@ -181,7 +182,7 @@ class State:
         tenant = self.tenants[r]
         clear_tenant(tenant)
         tenant["name"], tenant["alive"], tenant["domains"] = code, 1, 0
-        tenant["settings"] = self.book.row(self.text(code), "")
+        tenant["settings"] = self.settings.row(self.text(code))
         self.tenant_of[code] = r
         return r
 
@@ -210,8 +211,8 @@ class State:
         True: its row changed by that.
         """
         one = self.series[r]
-        one["settings"] = row = self.book.row(tenant, domain)
-        if self.book.table[row, CPD] == BOCPD:
+        one["settings"] = row = self.settings.row(tenant, domain)
+        if self.settings.table[row, CPD] == BOCPD:
             if one["runs"] < 0:
                 self.lend_runs(r)
                 self.series[r]["b_used"] = 0
@@ -237,10 +238,10 @@ class State:
             rows = np.flatnonzero(self.series["alive"])
             for r in np.flatnonzero(self.tenants["alive"]):
                 one = self.tenants[r]
-                one["settings"] = self.book.row(self.text(int(one["name"])), "")
+                one["settings"] = self.settings.row(self.text(int(one["name"])))
         else:
             owner = self.seat(self.code(tenant.encode()))
-            self.tenants[owner]["settings"] = self.book.row(tenant, "")
+            self.tenants[owner]["settings"] = self.settings.row(tenant)
             mine = (self.series["owner"] == owner) & (self.series["alive"] != 0)
             rows = np.flatnonzero(mine)
         for r in rows:

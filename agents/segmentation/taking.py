@@ -8,6 +8,7 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
+from agents.kit.setting import EVERYONE
 from agents.segmentation.rows import RUN_BYTES, Room, Slots, room, slots
 from agents.segmentation.rule import (
     COUNTS,
@@ -25,7 +26,6 @@ from agents.segmentation.rule import (
     clear,
     insert,
 )
-from agents.segmentation.settings import EVERYONE
 from agents.segmentation.state import SEPARATOR, Arrays, State, T
 from topics.columns import Cols, Columns
 from topics.compiled import entry, kernel
@@ -262,8 +262,8 @@ def admit(state: State, rows: Columns, code: int, k: int, buf: Bytes, gone: Byte
             state.lend_runs(int(state.series_of[code]))
         return False
     found = {} if gone[k] else rows.get(k, (buf, buf, buf))["settings"]
-    if found or state.book.own(name):
-        state.book.replace(name, found)
+    if found or state.settings.own(name):
+        state.settings.replace(name, found)
         state.resettle(name, loading=True)
     if gone[k]:
         state.drop_tenant(code)

@@ -172,7 +172,7 @@ def recorded(predictor: str) -> list[Judged]:
     updates: dict[tuple[str, str], list[Record]] = {}
     for update in folded(series.recorded(), settings):
         updates.setdefault((update["tenant"], update["domain"]), []).append(update)
-    alpha = float(PROCESSOR.defaults["alpha"])
+    alpha = float(PROCESSOR.settings["alpha"].default)
     parts = {key: samples_of(updates[key], alpha) for key in sorted(updates)}
     each = [judged(" ".join(key), [found], *_learned(found)) for key, found in parts.items()]
     return [judged("recorded, all", list(parts.values())), *each]

@@ -1,8 +1,10 @@
 """The command line: verbs load when they are used, errors are one clear message."""
 
+import json
 import subprocess
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 import click
 import pytest
@@ -87,8 +89,67 @@ def test_settings_print_hides_secrets(monkeypatch: pytest.MonkeyPatch) -> None:
         assert told.exit_code == 0, told.output
         assert "geheim" not in told.output
     plain = CliRunner().invoke(main, ["settings", "print"]).output
-    assert "SOMA_AGENTS=integrator,predictors\n" in plain
-    assert "SOMA_INTEGRATOR__ALPHA=2.0\n" in plain
+    assert "SOMA_AGENTS=integrator,predictors  # environment\n" in plain
+    assert "SOMA_INTEGRATOR__ALPHA=2.0  # default\n" in plain
+
+
+def test_settings_print_says_where_each_value_comes_from(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "stack.json").write_text('{"endpoints": {"kafka_bootstrap": "127.0.0.1:1"}}')
+    (tmp_path / "secrets").mkdir()
+    (tmp_path / "secrets" / "SOMA_OPA_TOKEN").write_text("geheim")
+    (tmp_path / "secrets" / "soma_api__rate_burst").write_text("7")
+    (tmp_path / "secrets" / "SOMA_NAMESPACE").write_text("overridden")
+    monkeypatch.setenv("SOMA_SECRETS_DIR", str(tmp_path / "secrets"))
+    monkeypatch.setenv("SOMA_HOME", str(tmp_path))
+    monkeypatch.setenv("SOMA_NAMESPACE", "red")
+    monkeypatch.setenv("SOMA_JOURNAL", '{"max_mb": 32}')
+    monkeypatch.setenv("SOMA_WEB_PORT", "")
+    told = CliRunner().invoke(main, ["settings", "print"])
+    lines = dict(line.split("=", 1) for line in told.output.splitlines())
+    wanted = {
+        "SOMA_NAMESPACE": "red  # environment", "SOMA_OPA_TOKEN": "**********  # file",
+        "SOMA_API__RATE_BURST": "7  # file", "SOMA_JOURNAL__MAX_MB": "32  # environment",
+        "SOMA_JOURNAL__BATCH": "500  # default", "SOMA_WEB_PORT": "6066  # default",
+        "SOMA_KAFKA_BOOTSTRAP": "127.0.0.1:1  # local stack",
+        "SOMA_TOPICS_PARTITIONS": "4  # local stack", "SOMA_SEGMENTATION__CPD": "glr  # default",
+    }  # fmt: skip
+    assert wanted.items() <= lines.items()
+    data = json.loads(CliRunner().invoke(main, ["settings", "print", "--json"]).output)
+    assert (data["namespace"], data["api"]["rate_burst"]) == ("red", 7)
+    assert data["origins"] == {name: text.split("  # ")[1] for name, text in lines.items()}
+
+
+def test_config_list_says_what_each_setting_can_be() -> None:
+    told = CliRunner().invoke(main, ["config", "list"])
+    assert told.exit_code == 0, told.output
+    assert "(a number above 0 up to 31622400000 ms; default 10000.0)" in told.output
+    data = json.loads(CliRunner().invoke(main, ["config", "list", "--json"]).output)
+    assert "one of hedge, fixed_share, softmax" in data["integrator"]["fusion"]
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["cpu", "margin", "5"], "margin of cpu can't be '5': margin is a number from 0 to 1"),
+        (["cpu", "alpha", "1"], "integrator, predictors have a setting 'alpha': say which by"),
+        (["cpu", "colour"], "There is no setting 'colour'; there are"),
+        (["cpu", "margin@state", "0"], "margin is the tenant's: it can't be set for a domain"),
+        (["cpu", "leader@state", "on"], "leader is the tenant's: it can't be set for a domain"),
+        (["cpu", "cpd@a b", "off"], "'a b' can't be a domain"),
+        (["cpu", "margin", "0", "--processor", "x"], "There is no processor 'x'; there are"),
+        (
+            ["cpu", "cpd", "off", "--processor", "integrator"],
+            "integrator has no setting 'cpd' (but",
+        ),
+        (["a b", "margin", "0"], "'a b' can't be a tenant"),
+    ],
+)
+def test_config_set_refuses_before_anything_is_sent(words: list[str], said: str) -> None:
+    told = CliRunner().invoke(main, ["config", "set", *words])
+    assert told.exit_code == 1
+    assert said in told.output
 
 
 def test_the_doctor_names_what_is_missing() -> None:

@@ -1,14 +1,25 @@
 """Settings: where values come from, that every error is told at once, that secrets stay hidden."""
 
 import json
+import sys
 from pathlib import Path
 
 import pytest
 from pydantic import SecretStr, ValidationError
 
-from agents.settings import HIDDEN, Settings, SettingsError, load
+import agents
+from agents.kit.setting import Setting
+from agents.settings import HIDDEN, Settings, SettingsError, load, reading
+from agents.settings.reading import declared, tree_of
 
 Env = pytest.MonkeyPatch
+EVERY = Setting(10, "records", 1)
+PLAIN = """
+from dataclasses import replace
+from agents.kit.setting import Setting
+from agents.predictors.agent import PROCESSOR as OTHER
+PROCESSOR = replace(OTHER, name="plain", settings={"every": Setting(10, "records", 1)})
+"""
 
 
 def note_stack(home: Path) -> None:
@@ -121,8 +132,60 @@ def test_two_settings_that_clash_are_both_named(monkeypatch: Env) -> None:
     monkeypatch.setenv("SOMA_HEARTBEAT_S", "9")
     with pytest.raises(SettingsError) as caught:
         load()
-    clash = "SOMA_HEARTBEAT_S must be at most a third of SOMA_SESSION_TIMEOUT_S"
+    clash = "SOMA_HEARTBEAT_S: 9 is more than a third of SOMA_SESSION_TIMEOUT_S (10)"
     assert str(caught.value) == f"The settings can't be used: {clash}"
+
+
+def test_each_error_is_a_line_that_names_the_variable(monkeypatch: Env, tmp_path: Path) -> None:
+    wrong = {
+        "SOMA_API__PROT": "there is no such setting; SOMA_API__PORT?",
+        "SOMA_HEARTBEAT_S": "3 is more than a third of SOMA_SESSION_TIMEOUT_S (6)",
+        "SOMA_INTEGRATOR__MARGIN": "a number from 0 to 1, not '5'",
+        "SOMA_NAMESPCAE": "there is no such setting; SOMA_NAMESPACE?",
+        "SOMA_OPA_URL": "this and SOMA_POLICY_DIR exclude each other: keep one of them",
+        "SOMA_PREDICTORS__CALIBRATE_EVERY": "a whole number from 50 to 100000, not '50.5'",
+        "SOMA_PROJECTIONS__HISTORY": "give off, all, 1/N (every n-th), or 1s, 500ms …",
+        "SOMA_KITCHEN__ALPHA": "there is no such setting",
+        "SOMA_WEB_PORT": "Input should be less than or equal to 65535",
+    }
+    values = {
+        "SOMA_HEARTBEAT_S": "3", "SOMA_INTEGRATOR__MARGIN": "5", "SOMA_OPA_URL": "http://h:1",
+        "SOMA_PREDICTORS__CALIBRATE_EVERY": "50.5", "SOMA_WEB_PORT": "70000",
+    }  # fmt: skip
+    for name in wrong:
+        monkeypatch.setenv(name, values.get(name, "wrong"))
+    monkeypatch.setenv("SOMA_SESSION_TIMEOUT_S", "6")
+    monkeypatch.setenv("SOMA_POLICY_DIR", str(tmp_path))
+    with pytest.raises(SettingsError) as caught:
+        load()
+    first, *lines = str(caught.value).splitlines()
+    assert first == "The settings can't be used:" and len(lines) == len(wrong)
+    for name, said in wrong.items():
+        assert any(line.startswith(f"{name}: {said}") for line in lines), (name, lines)
+
+
+def test_a_setting_that_never_did_anything_is_passed_over(monkeypatch: Env) -> None:
+    monkeypatch.setenv("SOMA_ENABLE_COG_THREADS", "1")
+    assert load().namespace == ""
+
+
+def test_settings_declared_where_a_processor_is_load_it_only_when_one_is_set(
+    monkeypatch: Env, tmp_path: Path
+) -> None:
+    (tmp_path / "plain").mkdir()
+    (tmp_path / "plain" / "__init__.py").write_text("")
+    (tmp_path / "plain" / "agent.py").write_text(PLAIN)
+    monkeypatch.setattr(reading, "AGENTS", tmp_path)
+    monkeypatch.setattr(agents, "__path__", [*agents.__path__, str(tmp_path)])
+    assert declared("SOMA_OTHER__EVERY") == {} and "agents.plain.agent" not in sys.modules
+    assert declared("SOMA_PLAIN__EVERY") == declared() == {"plain": {"every": EVERY}}
+    found = tree_of(declared())(plain={"every": "20"})
+    assert found.given("plain") == {"every": 20} and found.given("other") == {}
+
+
+def test_no_processor_takes_a_settings_name() -> None:
+    with pytest.raises(SettingsError, match="no processor can be named journal"):
+        tree_of({"journal": {}})
 
 
 def test_an_error_never_shows_the_value(monkeypatch: Env) -> None:

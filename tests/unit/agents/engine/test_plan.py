@@ -6,7 +6,8 @@ import pytest
 
 from agents.engine.plan import Plan, defaults_of
 from agents.engine.processor import Processor
-from agents.settings import IntegratorDefaults, Settings
+from agents.settings import Settings
+from agents.settings.reading import declared, tree_of
 from tests.contract.harness import PROCESSORS, plan_of
 from topics.catalogue import CATALOGUE
 from topics.schemas import RESERVED, schemas
@@ -62,10 +63,15 @@ def test_the_deployments_values_are_text_in_a_fixed_order(processor: Processor) 
 
 def test_other_values_are_another_epoch() -> None:
     integrator = next(p for p in PROCESSORS if p.name == "integrator")
-    mine = NAMED.model_copy(update={"integrator": IntegratorDefaults(alpha=3.5, fusion="hedge")})
+    mine = tree_of(declared())(
+        kafka_bootstrap="127.0.0.1:1", forget_after_s=60,
+        integrator={"alpha": "3.5", "fusion": "hedge"}, predictors={"forget_after_s": "90"},
+    )  # fmt: skip
     before, after = defaults_of(integrator, NAMED), defaults_of(integrator, mine)
-    assert {k for k in before if before[k] != after[k]} == {"alpha", "fusion"}
-    assert (after["alpha"], after["fusion"]) == ("3.5", "hedge")
+    assert {k for k in before if before[k] != after[k]} == {"alpha", "fusion", "forget_after_s"}
+    assert (after["alpha"], after["fusion"], after["forget_after_s"]) == ("3.5", "hedge", "60")
+    predictors = next(p for p in PROCESSORS if p.name == "predictors")
+    assert defaults_of(predictors, mine)["forget_after_s"] == "90.0", "its own before everybody's"
 
 
 def test_topics_without_a_schema_are_refused_by_name() -> None:

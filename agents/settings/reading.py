@@ -1,0 +1,159 @@
+"""Settings read from the environment and from files: all errors at once, and where each value
+comes from.
+"""
+
+import os
+from collections.abc import Iterator, Mapping
+from difflib import get_close_matches
+from functools import cache
+from importlib import import_module
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import BaseModel, BeforeValidator, Field, ValidationError, create_model
+from pydantic.fields import FieldInfo
+from pydantic_core import ErrorDetails
+from pydantic_settings import SettingsError as SourceError
+
+from agents.kit.setting import Setting
+from agents.settings.tree import PREFIX, ProcessorGroup, Settings, SettingsError
+
+SECRETS_DIR = "SOMA_SECRETS_DIR"
+FOR_TESTS = "SOMA_TEST_"  # which run workers too
+RETIRED = ("SOMA_ENABLE_COG_THREADS",)  # they never did anything, and do no harm
+AGENTS = Path(__file__).resolve().parents[1]
+
+
+def declared(mentioned: str | None = None) -> dict[str, Mapping[str, Setting]]:
+    """The settings of each processor, by its name.
+
+    Where its folder has them in settings.py that alone is loaded. Where they stand in agent.py, the
+    processor itself, which takes a second: only if one of them is mentioned (None: in any case).
+    """
+    found: dict[str, Mapping[str, Setting]] = {}
+    for folder in sorted(path.parent for path in AGENTS.glob("*/agent.py")):
+        name = folder.name
+        if (folder / "settings.py").exists():
+            found[name] = import_module(f"agents.{name}.settings").SETTINGS
+        elif mentioned is None or f"{PREFIX}{name.upper()}__" in mentioned:
+            found[name] = import_module(f"agents.{name}.agent").PROCESSOR.settings
+    return found
+
+
+def group_of(processor: str, settings: Mapping[str, Setting]) -> type[ProcessorGroup]:
+    """A processor's settings as fields, which take what its control records take."""
+    fields: dict[str, Any] = {
+        name: (Annotated[type(one.default), BeforeValidator(_reader(one))], Field(one.default))
+        for name, one in settings.items()
+    }
+    return create_model(processor, __base__=ProcessorGroup, **fields)
+
+
+def _reader(setting: Setting) -> Any:
+    return lambda value: setting.parse(value) if isinstance(value, str) else setting.check(value)
+
+
+def tree_of(processors: Mapping[str, Mapping[str, Setting]]) -> type[Settings]:
+    """The settings with a group for each of these processors. SettingsError for a name that is
+    taken.
+    """
+    if taken := sorted(processors.keys() & Settings.model_fields.keys()):
+        raise SettingsError(
+            f"no processor can be named {', '.join(taken)}: a setting has that name"
+        )
+    groups: dict[str, Any] = {}
+    for name, settings in processors.items():
+        group = group_of(name, settings)
+        groups[name] = (group, group())
+    return create_model("Settings", __base__=Settings, **groups)
+
+
+@cache
+def _tree(mentioned: str | None) -> type[Settings]:
+    return tree_of(declared(mentioned))
+
+
+def load(*, whole: bool = False) -> Settings:
+    """Read the settings from the environment; `SettingsError` names everything that is wrong.
+
+    `whole`: with the values of all processors, even of those whose settings need them loaded.
+    """
+    errors = []
+    secrets = os.environ.get(SECRETS_DIR) or None
+    if secrets and not Path(secrets).is_dir():
+        errors.append(f"{SECRETS_DIR}: {secrets} is no folder")
+        secrets = None
+    names = sorted(name.upper() for name in {*os.environ, *_files(secrets)} if "__" in name)
+    tree = _tree(None if whole else " ".join(name for name in names if name.startswith(PREFIX)))
+    errors += [_no_such(name, tree) for name in _unknown(os.environ, tree)]
+    settings = None
+    try:
+        settings = tree(_secrets_dir=secrets)
+    except ValidationError as error:
+        errors.extend(_described(one, tree) for one in error.errors())
+    except SourceError as error:
+        errors.append(str(error.__cause__ or error))
+    if errors or settings is None:
+        between = " " if len(errors) == 1 else "\n"
+        raise SettingsError(between.join(["The settings can't be used:", *errors]))
+    return settings
+
+
+def fields(tree: type[BaseModel]) -> Iterator[tuple[str, FieldInfo]]:
+    """Every setting by the variable that sets it, those of groups after the others."""
+    groups = {}
+    for name, field in tree.model_fields.items():
+        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
+            groups[name] = field.annotation
+        else:
+            yield f"{PREFIX}{name.upper()}", field
+    for name, group in groups.items():
+        for one, field in group.model_fields.items():
+            yield f"{PREFIX}{name.upper()}__{one.upper()}", field
+
+
+def origin(settings: Settings, variable: str) -> str:
+    """Where the value of a variable comes from: default, environment, file or local stack."""
+    place, _, inner = variable.removeprefix(PREFIX).lower().partition("__")
+    if place in settings.filled:
+        return "local stack"
+    holder, name = (getattr(settings, place), inner) if inner else (settings, place)
+    if name not in holder.model_fields_set:
+        return "default"
+    named = {one.upper() for one, text in os.environ.items() if text}
+    return "environment" if {variable, f"{PREFIX}{place.upper()}"} & named else "file"
+
+
+def _files(folder: str | None) -> list[str]:
+    return [path.name for path in Path(folder).iterdir()] if folder else []
+
+
+def _unknown(env: Mapping[str, str], tree: type[Settings]) -> Iterator[str]:
+    """Variables with our prefix that set nothing: mistyped more often than not."""
+    known = {name for name, _ in fields(tree)} | {SECRETS_DIR, *RETIRED}
+    groups = {name.partition("__")[0] for name in known if "__" in name}
+    for variable in sorted(env):
+        name = variable.upper()
+        if not name.startswith(PREFIX) or name.startswith(FOR_TESTS):
+            continue
+        # Pydantic itself names a wrong field of a group.
+        group, nested, _ = name.partition("__")
+        if name not in known | groups and not (nested and group in groups):
+            yield variable
+
+
+def _no_such(variable: str, tree: type[Settings]) -> str:
+    near = get_close_matches(variable.upper(), [name for name, _ in fields(tree)], 1, 0.85)
+    return f"{variable}: there is no such setting" + (f"; {near[0]}?" if near else "")
+
+
+def _described(error: ErrorDetails, tree: type[Settings]) -> str:
+    """One line: the variable, and what is wrong with its value, which isn't shown."""
+    variable = f"{PREFIX}{'__'.join(map(str, error['loc']))}".upper()
+    if error["type"] == "extra_forbidden":
+        return _no_such(variable, tree)
+    said = error["msg"].removeprefix("Value error, ")
+    if error["type"] == "string_pattern_mismatch":
+        extra: Any = dict(fields(tree))[variable].json_schema_extra
+        said = f"give {extra['values']}"
+    return f"{variable}: {said}" if error["loc"] else said
