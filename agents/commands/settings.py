@@ -43,6 +43,20 @@ def print_(json_: bool) -> None:
         click.echo(f"{variable}={_text(value)}  # {whence}")
 
 
+@settings.command()
+@click.option("--json", "json_", is_flag=True, help="Print one JSON object, by section.")
+def reference(json_: bool) -> None:
+    """Print every setting there is: its default, values, scope and what it does, as Markdown.
+
+    \b
+    Example:
+      soma settings reference > ops/SETTINGS.md
+    """
+    from agents.settings.reference import as_json, page
+
+    click.echo(json.dumps(as_json()) if json_ else page(), nl=json_)
+
+
 def _text(value: object) -> str:
     """As the variable would be written."""
     if value is None or isinstance(value, str):

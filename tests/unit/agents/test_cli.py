@@ -11,6 +11,9 @@ import pytest
 from click.testing import CliRunner
 
 from agents.cli import VERBS, LazyGroup, Verb, main
+from agents.settings.reading import declared, fields, tree_of
+
+REPO = Path(__file__).resolve().parents[3]
 
 
 def test_help_lists_the_verbs_without_importing_them() -> None:
@@ -119,6 +122,17 @@ def test_settings_print_says_where_each_value_comes_from(
     data = json.loads(CliRunner().invoke(main, ["settings", "print", "--json"]).output)
     assert (data["namespace"], data["api"]["rate_burst"]) == ("red", 7)
     assert data["origins"] == {name: text.split("  # ")[1] for name, text in lines.items()}
+
+
+def test_the_page_of_settings_is_what_the_declarations_say() -> None:
+    page = (REPO / "ops" / "SETTINGS.md").read_text(encoding="utf-8")
+    told = CliRunner().invoke(main, ["settings", "reference"])
+    assert page == told.output, "`soma settings reference > ops/SETTINGS.md` writes it anew"
+    data = json.loads(CliRunner().invoke(main, ["settings", "reference", "--json"]).output)
+    known = {name for name, _ in fields(tree_of(declared()))}
+    rows = [row for section in data.values() for row in section]
+    assert {row["variable"] for row in rows} == known and len(rows) == len(known)
+    assert all(row["help"] and row["values"] for row in rows)
 
 
 def test_config_list_says_what_each_setting_can_be() -> None:
