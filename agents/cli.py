@@ -35,6 +35,7 @@ VERBS = {
     "projection": Verb("agents.commands.projection:projection", "Show, drop, rebuild projections."),
     "journal": Verb("agents.commands.journal:journal", "What waits here while PostgreSQL is away."),
     "outbox": Verb("agents.commands.outbox:outbox", "Show, replay, skip what the outbox holds."),
+    "skip": Verb("agents.commands.skip:skip", "Pass over a record at which a law fails."),
     "publish": Verb("agents.commands.publish:publish", "Publish JSON lines to a topic."),
     "watch": Verb("agents.commands.watch:watch", "Print a topic's decoded records."),
     "api": Verb("agents.commands.api:api", "Run the HTTP doors: events, memories, admin."),

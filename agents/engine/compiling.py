@@ -13,6 +13,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from importlib.util import find_spec
 from pathlib import Path
 
 from llvmlite import binding
@@ -51,7 +52,9 @@ def _stamp(unit: str) -> Path | None:
     if not folder:
         return None
     root = compiled.ROOT / "agents"
-    first = root / unit / ("warm.py" if unit == OUTBOX else "agent.py")
+    spec = find_spec(f"agents.{unit}.{'warm' if unit == OUTBOX else 'agent'}")
+    assert spec is not None and spec.origin is not None, unit
+    first = Path(spec.origin)
     files = {*compiled.sources(first), *compiled.sources(root / "engine" / "warm.py")}
     cpu = compiled.config.CPU_NAME or binding.get_host_cpu_name()
     return Path(folder) / f"compiled.{unit}-{compiled.digest(sorted(files))}-{cpu}"

@@ -4,7 +4,7 @@ import hashlib
 
 from agents.engine.plan import Plan
 from agents.engine.processor import Fold
-from agents.engine.work import encode_rows
+from agents.engine.sending import encode_rows
 from agents.engine.workspace import empty_rows
 from topics.columns import Buffer
 

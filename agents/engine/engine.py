@@ -11,11 +11,11 @@ import queue
 import time
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, Self
+from typing import Any
 
 from aiokafka.errors import KafkaError
-from confluent_kafka import Consumer, KafkaException, TopicPartition
-from confluent_kafka.admin import AdminClient
+from confluent_kafka import Consumer, IsolationLevel, KafkaException, TopicPartition
+from confluent_kafka.admin import AdminClient, OffsetSpec  # type: ignore[attr-defined]
 from faust.types import TP
 
 from agents.engine import metrics
@@ -31,6 +31,7 @@ from agents.engine.progress import Progress
 from agents.engine.recovery import recover
 from agents.engine.security import security
 from agents.engine.transport import BatchConsumer, Fetched
+from agents.engine.turns import Turn
 from agents.engine.watchdog import Watchdog
 from agents.engine.workspace import Outcome, Workspace
 from agents.settings import Settings
@@ -51,32 +52,9 @@ LONG_S = 1.0  # so long may a fold with a policy keep others waiting for its tur
 EXIT_FAILURE = 70  # EX_SOFTWARE
 
 
-class Turn:
-    """One of the places that folds share; given back at the end, or sooner."""
-
-    def __init__(self, turns: asyncio.Semaphore) -> None:
-        self._turns = turns
-        self._held = False
-        self._timer: asyncio.TimerHandle | None = None
-
-    async def __aenter__(self) -> Self:
-        await self._turns.acquire()
-        self._held = True
-        return self
-
-    def give_after(self, seconds: float) -> None:
-        """Give it back after so long, whether the fold is done or not."""
-        self._timer = asyncio.get_running_loop().call_later(seconds, self._give)
-
-    def _give(self) -> None:
-        if self._held:
-            self._held = False
-            self._turns.release()
-
-    async def __aexit__(self, *_: object) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-        self._give()
+def _patient(plan: Plan) -> bool:
+    """Whether its folds may take their time, and then mustn't keep others waiting."""
+    return isinstance(plan.policy, LocalPolicy) or not plan.processor.in_loop
 
 
 class Engine:
@@ -99,9 +77,9 @@ class Engine:
         self.partitions: dict[TP, Partition] = {}
         self.consumer: BatchConsumer | None = None
         self.assigned = False
-        # Whoever has a turn may fold; a policy that takes long may hold up one of each partition.
+        # Whoever has a turn may fold; what takes long may hold up one thread for each partition.
         self._turns = asyncio.Semaphore(settings.threads)
-        patient = sum(isinstance(plan.policy, LocalPolicy) for plan in self.plans.values())
+        patient = sum(map(_patient, self.plans.values()))
         self._pool = ThreadPoolExecutor(settings.threads + patient * partitions, "fold")
         self._blocking = ThreadPoolExecutor(max(4, 2 * settings.threads), "broker")
         self._spaces: dict[str, queue.LifoQueue[Workspace]] = {}
@@ -112,6 +90,7 @@ class Engine:
         self._admin = AdminClient(settings.librdkafka())
         self._hinted: dict[TP, int] = {}
         self._told: set[UnderWay] = set()
+        self._slow: dict[TP, float] = {}  # when folds began that have been named
         self._rejoin_at = 0.0
         self._security = security(settings)
         self.held_up = HeldUp()
@@ -202,18 +181,33 @@ class Engine:
             self._blocking, recover, self.settings, plan, partition, fold, advanced
         )
 
+    async def epochs_end(self, plan: Plan, partition: int) -> int:
+        """Where a partition of the epochs log ends now, for who reads what is committed."""
+        loop = asyncio.get_running_loop()
+        place = TopicPartition(plan.epochs, partition)
+        return await loop.run_in_executor(self._blocking, self._end, place)
+
+    def _end(self, place: TopicPartition) -> int:
+        latest = OffsetSpec.latest()  # type: ignore[no-untyped-call]
+        answer_s = self.settings.answer_timeout_s
+        asked = self._admin.list_offsets(
+            {place: latest}, isolation_level=IsolationLevel.READ_COMMITTED, request_timeout=answer_s
+        )
+        return int(asked[place].result(answer_s + 1).offset)
+
     async def work(
         self, plan: Plan, job: Callable[[Workspace], Outcome], records: int, size: int
     ) -> Outcome:
         """Run a job of so many records and bytes, with a workspace of its own.
 
-        In a thread, unless it is small; and always where a policy may take its time.
+        In a thread, unless it is small; and always where a law or a policy may take its time.
         """
-        if records <= SMALL_RECORDS and size <= SMALL_BYTES and plan.policy is None:
+        quick = plan.policy is None and plan.processor.in_loop
+        if records <= SMALL_RECORDS and size <= SMALL_BYTES and quick:
             return self._with_space(plan, job)
         loop = asyncio.get_running_loop()
         async with Turn(self._turns) as turn:
-            if plan.policy is not None and not plan.policy.remote:
+            if _patient(plan):
                 turn.give_after(LONG_S)
             return await loop.run_in_executor(self._pool, self._with_space, plan, job)
 
@@ -285,6 +279,7 @@ class Engine:
             await self._watch_fenced()
             self._watch_policies(time.monotonic())
             self._watch_held()
+            self._watch_folds(time.monotonic())
             running = [p for p in self.partitions.values() if p.phase == "running"]
             metrics.RECOVERY.set(len(running) / len(self.partitions) if self.partitions else 1.0)
             if time.monotonic() - hinted > HINT_S:
@@ -344,6 +339,14 @@ class Engine:
             )  # fmt: skip
         self._told = long
 
+    def _watch_folds(self, now: float) -> None:
+        """Name the folds that take long while they do: a law may never come back."""
+        for tp, partition in self.partitions.items():
+            began = partition.progress.began
+            if (text := partition.slow(now)) and self._slow.get(tp) != began:
+                self._slow[tp] = began
+                log.warning("%s/%d: %s; this partition waits", *tp, text)
+
     def _watch_held(self) -> None:
         """Show what nobody can read: behind a transaction that stays open."""
         ends = self.consumer.ends if self.consumer is not None else {}
@@ -364,14 +367,21 @@ class Engine:
         except (KafkaError, TimeoutError) as error:
             log.info("offsets weren't noted in the group: %r", error)
 
+    def troubles(self) -> dict[str, str]:
+        """What stops partitions, or takes them long, in words."""
+        now = time.monotonic()
+        return {
+            f"{tp.topic}/{tp.partition}": text
+            for tp, p in self.partitions.items()
+            if (text := str(p.stopped) if p.stopped else p.slow(now))
+        }
+
     def ready(self) -> tuple[bool, dict[str, Any]]:
         """Whether all owned partitions run, and what each does."""
-        stalled = self._watchdog.stalled
-        state = {
-            f"{tp.topic}/{tp.partition}": (
-                p.stopped.name if p.stopped else "stalled" if tp in stalled else p.phase
-            )
-            for tp, p in self.partitions.items()
-        }
+        stalled, now = self._watchdog.stalled, time.monotonic()
+        state = {}
+        for tp, p in self.partitions.items():
+            slow = "slow_fold" if p.slow(now) else "stalled" if tp in stalled else p.phase
+            state[f"{tp.topic}/{tp.partition}"] = p.stopped.name if p.stopped else slow
         joined = self.assigned or not self.plans
         return joined and all(phase == "running" for phase in state.values()), state

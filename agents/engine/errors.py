@@ -41,3 +41,28 @@ class PartitionAdded(Stopped):
     """The input topic has a partition that the others haven't: there is no state to fold into."""
 
     name = "partition_added"
+
+
+class LawFailed(Stopped):
+    """A law raised at a record, or wrote what can't be: mend it and restart, or `soma skip`.
+
+    A fold raises it with the row of the batch; -1 where it can't tell which one it was.
+    """
+
+    name = "law_failed"
+
+    def __init__(self, row: int, text: str) -> None:
+        super().__init__(text)
+        self.text = text
+        self.row = row
+        self.offset = -1  # of the record, or of one of those that may be it
+        self.alone = False  # it is the record, and it was folded alone
+
+    def locate(self, processor: str, place: str, offset: int, alone: bool) -> None:
+        """Say whose law it is, and where."""
+        self.offset, self.alone = offset, alone
+        self.args = (
+            f"{processor} at {place}/{offset}: {self.text}. Nothing is lost: the partition waits "
+            "before this record. Mend the law and start again, or pass over the record: "
+            f"soma skip {place}/{offset} --processor {processor} --reason …",
+        )

@@ -64,6 +64,12 @@ class Letters:
             detail = self.details.get(r) or reasons.detail(self._plan.processor, status)
             self._add(int(ws.offs[r]), key, value, headers, why, detail)
 
+    def cut(self, end: int) -> None:
+        """Leave out what doesn't stand before this offset: it comes again."""
+        for letter in [one for one in self._letters if one.offset >= end]:
+            self._letters.remove(letter)
+            self.reasons -= Counter([reasons.NAMES[reasons.BATCH]])
+
     def add_batch(self, batch: RawBatch, detail: str) -> None:
         """A whole record batch, as it came."""
         self._add(batch.base_offset, None, batch.data, [], reasons.NAMES[reasons.BATCH], detail)

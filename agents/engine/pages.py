@@ -33,6 +33,8 @@ def register(
         }
         if held := engine.held_up.shown():  # ready all the same: another's transaction is open
             answer["held_up"] = held
+        if troubles := engine.troubles():
+            answer["troubles"] = troubles
         if refused:
             answer["refused"] = refused
         return self.json(answer, status=200 if good else 503)

@@ -8,9 +8,6 @@ import asyncio
 import logging
 import random
 import time
-from collections import deque
-from collections.abc import Callable
-from typing import Protocol
 
 from aiokafka.errors import KafkaError
 from confluent_kafka import KafkaException
@@ -20,14 +17,16 @@ from agents.engine import metrics
 from agents.engine.asker import Asker
 from agents.engine.batches import RawBatch
 from agents.engine.builder import RawBuilder
-from agents.engine.errors import PartitionAdded, Stopped, UnknownVersion
+from agents.engine.epochs import Epoch
+from agents.engine.errors import LawFailed, PartitionAdded, Stopped, UnknownVersion
+from agents.engine.host import Host
+from agents.engine.inbox import Inbox
 from agents.engine.plan import Plan
-from agents.engine.position import Input, Position, Recovered, added, start_at
-from agents.engine.processor import Asking, Fold, Place, Question, RemotePolicy
+from agents.engine.position import Position, added, start_at
+from agents.engine.processor import Asking, Place, Question, RemotePolicy
 from agents.engine.producer import Transactions
 from agents.engine.progress import FETCH, Progress
 from agents.engine.records import frame_one
-from agents.engine.recovery import epoch_key
 from agents.engine.transport import Fetched
 from agents.engine.work import UnknownSchema, Worker
 from agents.engine.workspace import Outcome, Workspace
@@ -40,26 +39,8 @@ OVERLAP_RECORDS = 5_000  # from here on the next transaction is folded while the
 WAITING_BYTES_MAX = 8 << 20  # as fetched; beyond, the partition isn't fetched until half is folded
 RETRY_S_MAX = 5.0
 TICK_S = 1.0
-
-
-class Host(Protocol):
-    """What a partition needs of the engine around it."""
-
-    schema_digest: str
-
-    async def inspect(self, tp: TP) -> Input: ...
-    async def recover(
-        self, plan: Plan, partition: int, fold: Fold, advances: Callable[[], None]
-    ) -> Recovered: ...
-    def producer(self, transactional_id: str) -> Transactions: ...
-    async def work(
-        self, plan: Plan, job: Callable[[Workspace], Outcome], records: int, size: int
-    ) -> Outcome: ...
-    async def read_from(self, tp: TP, offset: int) -> int: ...
-    def hold(self, tp: TP) -> None: ...
-    def release(self, tp: TP) -> None: ...
-    def defaults_of(self, plan: Plan) -> dict[str, str]: ...
-    def fail(self, tp: TP, error: BaseException) -> None: ...
+SKIP_S = 2.0  # how often a partition whose law failed looks for a skip
+SLOW_S = 10.0  # a fold that takes longer is named
 
 
 class Partition:
@@ -78,15 +59,16 @@ class Partition:
         self.topic_id = ""
         self.progress = progress or Progress(plan, partition)
         self.progress.show()
-        self._waiting: deque[RawBatch] = deque()
-        self._records = self._bytes = 0
-        self._seen = self._stable = self._end = 0
+        self._inbox = Inbox()
+        self._saved_seen = 0
         self.unreadable = 0  # offsets behind the stable end that stay so
         self._tag = -1
         self._next = 0  # first offset not folded yet
         self._wake = asyncio.Event()
         self._closing = False
         self._anew = False
+        self._until: int | None = None  # offset of a record to be folded alone: it may be a bad one
+        self._epochs_end = 0  # as it was when our epochs and skips were read
         self._failures = 0  # in a row: a commit ends it, a recovery alone doesn't
         self._producer: Transactions | None = None
         self._asker: Asker | None = None
@@ -100,28 +82,32 @@ class Partition:
         """Take in what a fetch brought; ignored if it was fetched before the last recovery."""
         if fetched.tag != self._tag or self._closing:
             return
-        self._waiting.extend(fetched.batches)
-        self._records += sum(batch.count for batch in fetched.batches)
-        self._bytes += sum(len(batch.data) for batch in fetched.batches)
-        self._seen = max(self._seen, fetched.seen)
-        self._stable = fetched.stable
-        if fetched.batches:
-            self._end = fetched.batches[-1].next_offset
+        self._inbox.take_in(fetched)
         self._show_lag()
-        if self._bytes > WAITING_BYTES_MAX:
+        if self._inbox.bytes > WAITING_BYTES_MAX:
             self.host.hold(self.tp)
         self._wake.set()
 
     @property
     def done(self) -> int:
         """Next offset for lag tools: markers of transactions count as done where all before is."""
-        return max(self.committed, self._seen) if self.committed >= self._end else self.committed
+        return self._inbox.done(self.committed)
 
     def take_anew(self, why: str) -> None:
         """The log under us changed: recover and look again."""
         log.warning("%s/%d is taken anew: %s", *self.tp, why)
         self._anew = True
         self._wake.set()
+
+    def slow(self, now: float) -> str:
+        """What its fold has been at for long, if so; `now` is monotonic."""
+        seconds = now - self.progress.began
+        if not self.progress.folding or seconds < SLOW_S:
+            return ""
+        offset = self._worker.under_way()
+        return f"{self.plan.processor.name} has been folding for {seconds:.0f} s" + (
+            f" at offset {offset}" if offset >= 0 else ""
+        )
 
     @property
     def resting(self) -> bool:
@@ -153,8 +139,16 @@ class Partition:
     async def _run(self) -> None:
         while not self._closing:
             try:
+                if self.stopped is not None:
+                    await self._skipped()
                 await self._take()
                 await self._process()
+            except LawFailed as error:
+                if error.alone:
+                    await self._stop(error)
+                else:  # what it did is spoilt: without that record first
+                    self._until = error.offset
+                    log.warning("%s/%d is taken anew up to a record: %s", *self.tp, error.text)
             except Stopped as error:
                 await self._stop(error)
                 return
@@ -167,7 +161,7 @@ class Partition:
                 return
             except (KafkaError, KafkaException, BrokerError, TimeoutError, OSError) as error:
                 self._failures += 1
-                self.phase = "recovering"
+                self.phase = "recovering" if self.stopped is None else self.phase
                 metrics.RETRIES.labels(self.plan.processor.name).inc()
                 pause = min(RETRY_S_MAX, 0.2 * 2 ** min(self._failures, 10)) * random.uniform(
                     0.5, 1.0
@@ -185,15 +179,25 @@ class Partition:
     async def _stop(self, error: Stopped) -> None:
         self.phase, self.stopped = "stopped", error
         metrics.STOPPED.labels(*self.progress.labels, error.name).set(1)
-        log.error("%s/%d stopped: %s: %s", *self.tp, error.name, error)
+        cause = error.__cause__ if isinstance(error, LawFailed) else None
+        log.error("%s/%d stopped: %s: %s", *self.tp, error.name, error, exc_info=cause)
         await self._drop()
+
+    async def _skipped(self) -> None:
+        """Until the epochs log has news: somebody may have had the record passed over."""
+        assert self.stopped is not None
+        end = self._epochs_end
+        while end <= self._epochs_end:
+            await asyncio.sleep(SKIP_S)
+            end = await self.host.epochs_end(self.plan, self.tp.partition)
+        metrics.STOPPED.remove(*self.progress.labels, self.stopped.name)
+        self.stopped = None
 
     async def _drop(self) -> None:
         """Forget everything that isn't in Kafka."""
         self.host.hold(self.tp)
         self._tag = -1
-        self._waiting.clear()
-        self._records = self._bytes = 0
+        self._inbox.clear()
         if self._asker is not None:
             self._asker.stop()
             self._asker = None
@@ -224,14 +228,19 @@ class Partition:
         finally:
             self.progress.queued = False
         position = start_at(self.tp, found, recovered)
-        self._worker = Worker(plan, place, fold)
-        self._next, self._seen, self._saved_seen = (
-            position.next_offset,
-            position.seen,
-            position.seen,
-        )
-        self._enter_epoch(recovered, position)
-        self.committed = self._end = position.next_offset
+        self._epochs_end = recovered.epochs_end
+        skips = {
+            one.offset: one.detail for one in recovered.skips if one.topic_id == found.topic_id
+        }
+        self._worker = Worker(plan, place, fold, skips)
+        self._next, self._saved_seen = position.next_offset, position.seen
+        values = {
+            "law": plan.processor.law, "settings": self.host.defaults_of(plan),
+            "policy": plan.policy_digest, "schemas": self.host.schema_digest,
+        }  # fmt: skip
+        self._epoch = Epoch(plan, partition, recovered.epoch, values, position.next_offset)
+        self.committed = position.next_offset
+        self._inbox.begin(position.next_offset, position.seen)
         does("the consumer to begin at its position")
         self._tag = await self.host.read_from(self.tp, position.next_offset)
         self.progress.recovered(recovered, fold, self._next)
@@ -240,28 +249,12 @@ class Partition:
             self._asker = Asker(plan.processor.name, plan.policy, self._wake.set, self._ended)
             self._ask(fold.questions() if isinstance(fold, Asking) else [])
 
-    def _enter_epoch(self, recovered: Recovered, position: Position) -> None:
-        """A new epoch begins with the first transaction under other values than the last one's."""
-        last = recovered.epoch
-        values = {
-            "law": self.plan.processor.law, "settings": self.host.defaults_of(self.plan),
-            "policy": self.plan.policy_digest, "schemas": self.host.schema_digest,
-        }  # fmt: skip
-        same = last is not None and all(last[name] == value for name, value in values.items())
-        self._epoch = (
-            last["number"] if last is not None and same else (last["number"] if last else 0) + 1
-        )
-        self._epoch_record = None if same else {
-            "processor": self.plan.processor.name, "partition": self.tp.partition,
-            "number": self._epoch, "from_offset": position.next_offset,
-            "ts": time.time_ns() // 1000, **values,
-        }  # fmt: skip
-
     async def _process(self) -> None:
         commit: asyncio.Task[None] | None = None
         try:
             while True:
-                if commit is not None and (self._records < OVERLAP_RECORDS or self._closing):
+                few = self._inbox.records < OVERLAP_RECORDS
+                if commit is not None and (few or self._closing):
                     await commit
                     commit = None
                 if self._closing or self._anew:
@@ -282,14 +275,14 @@ class Partition:
     async def _arrival(self) -> bool:
         """Wait for something to fold, or to note; False when it is time to look around instead."""
         self.progress.doing = FETCH
-        if not self._waiting and not self._wake.is_set():
+        if not self._inbox.batches and not self._wake.is_set():
             try:
                 await asyncio.wait_for(self._wake.wait(), TICK_S)
             except TimeoutError:
                 await self._maybe_tick()
                 return False
         self._wake.clear()
-        return bool(self._waiting) or self._seen > max(self._saved_seen, self._next)
+        return bool(self._inbox.batches) or self._inbox.seen > max(self._saved_seen, self._next)
 
     async def _gather(self) -> None:
         """What comes just behind a commit is folded when it can be sent, with what comes by then.
@@ -297,21 +290,15 @@ class Partition:
         Folded sooner it would be sent at the same time, and what comes meanwhile a round later.
         """
         assert self._producer is not None
-        if self._records < OVERLAP_RECORDS and (pause := self._producer.unready_s()) > 0.0:
+        pause = self._producer.unready_s()
+        if self._inbox.records < OVERLAP_RECORDS and pause > 0.0:
             await asyncio.sleep(pause)
 
     async def _fold(self) -> tuple[Outcome, float]:
         """Fold what waits, up to a workspace's size."""
-        batches: list[RawBatch] = []
-        count = 0
-        while self._waiting and (
-            not batches or count + self._waiting[0].count <= self.plan.batch_max
-        ):
-            batch = self._waiting.popleft()
-            batches.append(batch)
-            count += batch.count
-        drained = not self._waiting
-        seen = self._seen
+        batches = self._inbox.take(self.plan.batch_max)
+        count = sum(batch.count for batch in batches)
+        drained, seen = not self._inbox.batches, self._inbox.seen
         began = time.monotonic()
 
         def position(next_offset: int) -> bytes:
@@ -321,15 +308,18 @@ class Partition:
                 else next_offset
             )
             self._saved_seen = max(known, next_offset)
-            return Position(next_offset, self._saved_seen, self.topic_id, self._epoch).encode()
+            return Position(
+                next_offset, self._saved_seen, self.topic_id, self._epoch.number
+            ).encode()
 
         first, progress = self._next, self.progress
+        progress.began = began
         # In the thread of the fold, and not each time: it may look through the whole state.
         asked = began - self._asked >= TICK_S
         self._asked = began if asked else self._asked
 
         def job(space: Workspace) -> Outcome:
-            outcome = self._worker.run(space, batches, first, position)
+            outcome = self._worker.run(space, batches, first, position, self._until)
             outcome.deadline = self._worker.fold.deadline() if asked else None
             return outcome
 
@@ -341,30 +331,24 @@ class Partition:
             progress.folding = False
         progress.doing = "a commit"
         self._next = outcome.next_offset
+        if self._until is not None and self._next > self._until:
+            self._until = None
         self._put_back(batches)
         return outcome, began
 
     def _put_back(self, batches: list[RawBatch]) -> None:
         """What didn't fit into the workspace waits on; what did makes room for more."""
-        for batch in reversed(batches):
-            if batch.next_offset > self._next:
-                self._waiting.appendleft(batch)
-        self._records = sum(batch.count for batch in self._waiting)
-        self._bytes = sum(len(batch.data) for batch in self._waiting)
-        if self._waiting:
+        self._inbox.put_back(batches, self._next)
+        if self._inbox.batches:
             self._wake.set()
-        if self._bytes <= WAITING_BYTES_MAX // 2:
+        if self._inbox.bytes <= WAITING_BYTES_MAX // 2:
             self.host.release(self.tp)
 
     async def _commit(self, outcome: Outcome, began: float) -> None:
         assert self._producer is not None
-        sends = outcome.sends
-        if self._epoch_record is not None:
-            value = codec.encode("epoch", self._epoch_record)
-            record = frame_one(0, epoch_key(self.plan, self.tp.partition), value, [])
-            sends = [*sends, (self.plan.epochs, self.tp.partition, RawBuilder(record, 1))]
+        sends = [*outcome.sends, *self._epoch.sends()]
         await self._producer.commit([*sends, *self._answers(), *self._tick(outcome.deadline)])
-        self._epoch_record = None
+        self._epoch.committed()
         self.committed = outcome.next_offset
         self._failures = 0
         self._ask(outcome.questions)
@@ -374,8 +358,7 @@ class Partition:
 
     def _show_lag(self) -> None:
         """At each fetch and each commit: what is fetched, or just being folded, isn't done."""
-        done = self.committed >= self._end and self._seen >= self._stable
-        behind = 0 if done else max(0, self._stable - self.committed)
+        behind = self._inbox.behind(self.committed)
         self.progress.lag(behind + self.unreadable)
 
     def _ask(self, questions: list[Question]) -> None:

@@ -34,7 +34,7 @@ class Kind:
         known = schemas()
         if not known.versions(schema):
             raise ValueError(f"there is no schema {schema}")
-        self.schema = schema
+        self.schema, self.reads = schema, reads
         self.layout = Layout(known.newest(schema))
         self.reader = Reader(self.layout, known.writers(schema))
         self.tenant = self._slot(reads.tenant, STRING_KIND)

@@ -6,6 +6,7 @@ from typing import Any
 
 from faust.types import TP
 
+from agents.engine.epochs import Skip
 from agents.engine.errors import RecordsGone, StateLost, UnknownVersion
 from topics import codec
 from topics.preflight import WAY_BACK
@@ -38,6 +39,8 @@ class Recovered:
     epoch: dict[str, Any] | None  # the last one of this processor and partition
     rows: int
     seconds: float
+    skips: tuple[Skip, ...] = ()  # in the epochs log
+    epochs_end: int = 0  # where that ended, when it was read
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,6 +6,7 @@ order in which names were interned. The engine does all the rest: fetching, deco
 encoding, transactions, recovery.
 """
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple, Protocol, runtime_checkable
@@ -64,6 +65,8 @@ class Batch:
     # With `Processor.kinds`: which schema a record has (0: `columns`; k: `others[k - 1]`).
     kind: NDArray[np.uint8] | None = None
     others: tuple[Columns, ...] = ()
+    # When a fold that takes its time should end early, by time.monotonic().
+    ends: float = math.inf
 
 
 @dataclass(slots=True)
@@ -151,8 +154,14 @@ class Fold(Protocol):
     def names(self) -> NDArray[np.uint8]:
         """The bytes that SRC_NAMES spans point into, as they are now."""
 
-    def fold(self, batch: Batch, lo: int, hi: int, outputs: tuple[Output, ...]) -> None:
-        """Fold records lo..hi-1 whose status is 0, appending to `outputs` (one per sink)."""
+    def fold(self, batch: Batch, lo: int, hi: int, outputs: tuple[Output, ...]) -> int | None:
+        """Fold records lo..hi-1 whose status is 0, appending to `outputs` (one per sink).
+
+        Returns None; or, where it ended early, the first row that it left, after at least one that
+        it didn't: what it has folded is committed, and the rest comes again. Raises LawFailed
+        (agents/engine/errors.py) with the row where the law can't go on. Whatever else it raises
+        is a defect, which ends the process.
+        """
 
     def control(self, control: Control) -> str | None:
         """Apply a control record; returns None, or why it is refused (then a dead letter)."""
@@ -183,6 +192,14 @@ class Fold(Protocol):
 
     def tenants(self) -> int:
         """How many tenants (or entities) the state holds."""
+
+
+@runtime_checkable
+class Telling(Protocol):
+    """A fold that may take long for one record, and tells which."""
+
+    def under_way(self) -> int:
+        """The row that it is folding now; -1: none. Called from another thread."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -319,6 +336,7 @@ class Processor:
     tallies: tuple[Tally, ...] = ()
     reads: Reads = field(default_factory=Reads)
     kinds: Mapping[str, Reads] = field(default_factory=dict)  # further schemas of the source
+    in_loop: bool = True  # whether it folds a few records in so little time that no thread is worth
 
     @property
     def state_topic(self) -> str:

@@ -25,6 +25,7 @@ class Progress:
         self.commits = 0
         self.doing = ""  # what it waits for, in words
         self.folding = False
+        self.began = 0.0  # its fold, monotonic
         self.queued = False  # its state is to be read back, behind others'
         self._plan = plan
         self.show()

@@ -21,6 +21,7 @@ CONTROL_REFUSED = 16
 BATCH = 17  # a whole record batch that lies about itself
 TOO_LARGE = 18
 LONG_STRING = 19
+LAW_FAILED = 20
 # Not reasons, but kinds of records on their way through:
 JSON = 32
 CONTROL = 33
@@ -42,6 +43,7 @@ NAMES = {
     BATCH: "bad_batch",
     TOO_LARGE: "too_large",
     LONG_STRING: "string_too_long",
+    LAW_FAILED: "law_failed",
 }
 
 # What a dead letter says where nothing is known of its record but the code: kernels give no more.
@@ -60,6 +62,7 @@ DETAILS = {
     BATCH: "a record batch that isn't what it says",
     TOO_LARGE: "too large to be forwarded to its tenant's partition",
     LONG_STRING: "a text of more bytes than its processor takes (1024 unless that says otherwise)",
+    LAW_FAILED: "the processor's law raises at this record, and somebody had it passed over",
 }
 
 

@@ -8,6 +8,7 @@ import numpy as np
 from confluent_kafka import Consumer, Message, TopicPartition
 from numpy.typing import NDArray
 
+from agents.engine.epochs import Skip, epoch_key, read_skip, skip_key
 from agents.engine.errors import UnknownVersion
 from agents.engine.plan import Plan
 from agents.engine.position import Position, Recovered, read_position
@@ -21,8 +22,10 @@ from topics.reading import ends_of, read_to
 CHUNK = 10_000  # rows decoded at a time
 
 
-def reader(settings: Settings, group: str, topics: list[tuple[str, int]]) -> Consumer:
-    """A consumer of committed records from these partitions' beginning, that reports their ends."""
+def reader(
+    settings: Settings, group: str, topics: list[tuple[str, int]], offset: int = 0
+) -> Consumer:
+    """A consumer of committed records of these partitions, that reports their ends."""
     consumer = Consumer(
         settings.librdkafka(
             **{
@@ -38,7 +41,7 @@ def reader(settings: Settings, group: str, topics: list[tuple[str, int]]) -> Con
         )
     )
     # Offset 0, not "the beginning": librdkafka would look that up first, and wait half a second.
-    consumer.assign([TopicPartition(topic, partition, 0) for topic, partition in topics])
+    consumer.assign([TopicPartition(topic, partition, offset) for topic, partition in topics])
     return consumer
 
 
@@ -56,12 +59,16 @@ def recover(
     consumer = reader(settings, "soma-recovery", places)
     loader = Loader(plan, partition, fold)
     try:
-        for messages in read_to(consumer, ends_of(consumer, places), CHUNK):
+        ends = ends_of(consumer, places)
+        for messages in read_to(consumer, ends, CHUNK):
             loader.take(messages)
             advanced()
     finally:
         consumer.close()
-    return Recovered(loader.position, loader.epoch, loader.rows, time.monotonic() - began)
+    return Recovered(
+        loader.position, loader.epoch, loader.rows, time.monotonic() - began,
+        tuple(loader.skips), ends[places[1]],
+    )  # fmt: skip
 
 
 class Loader:
@@ -78,6 +85,7 @@ class Loader:
         self.columns = Columns(plan.row_layout)
         self.position: Position | None = None
         self.epoch: dict[str, Any] | None = None
+        self.skips: list[Skip] = []
         self.rows = 0
 
     def take(self, messages: list[Message]) -> None:
@@ -97,10 +105,12 @@ class Loader:
             self.load(keys, [value or b"" for value in values], gone)
 
     def _note_epoch(self, key: bytes, value: bytes | None) -> None:
-        if key != epoch_key(self._plan, self._partition):
-            return
+        name = self._plan.processor.name
         try:
-            self.epoch = codec.decode(value or b"")[1]
+            if key == epoch_key(name, self._partition):
+                self.epoch = codec.decode(value or b"")[1]
+            elif key == skip_key(name, self._partition):
+                self.skips.append(read_skip(value or b""))
         except codec.BadRecord as error:
             raise UnknownVersion(
                 f"{self._plan.epochs}/{self._partition}: {error.detail}"
@@ -134,8 +144,3 @@ class Loader:
                 f"{self._plan.state}/{self._partition}: {error} (a newer version wrote it?)"
             ) from error
         self.rows += n
-
-
-def epoch_key(plan: Plan, partition: int) -> bytes:
-    """Key of a processor's records in the epochs log."""
-    return f"{plan.processor.name}/{partition}".encode()

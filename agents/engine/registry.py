@@ -4,7 +4,6 @@ import importlib
 import pkgutil
 from collections.abc import Iterable
 from importlib.util import find_spec
-from pathlib import Path
 
 import agents
 from agents.engine.processor import Processor
@@ -17,8 +16,7 @@ _SERVICES = (PROJECTIONS, OUTBOX, GATEWAY)
 
 def rooms() -> list[str]:
     """Names of all processors: every folder of agents/ whose agent.py declares one."""
-    folder = Path(agents.__file__).parent
-    found = [entry.name for entry in pkgutil.iter_modules([str(folder)]) if entry.ispkg]
+    found = [entry.name for entry in pkgutil.iter_modules(agents.__path__) if entry.ispkg]
     return sorted(name for name in found if find_spec(f"agents.{name}.agent") is not None)
 
 

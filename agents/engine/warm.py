@@ -10,7 +10,7 @@ import numpy as np
 from agents.engine.batches import RawBatch, raw_batch
 from agents.engine.builder import RawBuilder
 from agents.engine.plan import Plan, defaults_of
-from agents.engine.processor import Context, Place
+from agents.engine.processor import Batch, Context, Control, Fold, Output, Place, StateRows
 from agents.engine.records import frame_one
 from agents.engine.recovery import Loader
 from agents.engine.work import Worker
@@ -23,7 +23,34 @@ from topics.schemas import schemas
 TENANTS = 600  # more than any table begins with: growing has kernels of its own
 
 
-def sample(schema: dict[str, Any], ts: int) -> dict[str, Any]:
+class Unmoved:
+    """A fold that does nothing: a law in Python has no kernels, and no use for made-up records."""
+
+    names = np.zeros(1, np.uint8)
+
+    def fold(self, batch: Batch, lo: int, hi: int, outputs: tuple[Output, ...]) -> None:
+        """Nothing."""
+
+    def control(self, control: Control) -> str | None:
+        return None
+
+    def changed(self, rows: StateRows) -> None:
+        """Nothing."""
+
+    def load(self, *_: Any) -> None:
+        """Nothing."""
+
+    def rows_all(self, rows: StateRows) -> None:
+        """Nothing."""
+
+    def deadline(self) -> int | None:
+        return None
+
+    def tenants(self) -> int:
+        return 0
+
+
+def sample(schema: dict[str, Any]) -> dict[str, Any]:
     """A record of a schema with the plainest values: it need not be foldable, only decodable."""
     plain: dict[str, Any] = {
         "string": "warm",
@@ -46,15 +73,16 @@ def sample(schema: dict[str, Any], ts: int) -> dict[str, Any]:
             record[field["name"]] = field["type"]["symbols"][0]
         else:
             record[field["name"]] = plain[kind]
-    return record | {"ts": ts}
+    return record
 
 
 def warm(plan: Plan, settings: Settings) -> None:
     """Run records of every kind through a fold that is thrown away, and load its rows."""
     now = time.time_ns() // 1000
-    record = sample(schemas().newest(plan.schema), now)
+    reads = plan.kinds[0].reads
+    record = sample(schemas().newest(plan.schema)) | ({reads.ts: now} if reads.ts else {})
     value = codec.encode(plan.schema, record)
-    key = record["tenant"].encode()
+    key = record[reads.tenant].encode()
     partition = partition_of(key, plan.partitions)
     parts: list[tuple[bytes | None, bytes]] = [
         (key, value),
@@ -65,7 +93,7 @@ def warm(plan: Plan, settings: Settings) -> None:
     ]
     place = Place("0" * 8, partition)
     context = plan.context(place, defaults_of(plan.processor, settings))
-    fold = plan.processor.make(context)
+    fold: Fold = plan.processor.make(context) if plan.processor.in_loop else Unmoved()
     space = Workspace(plan)
     outcome = Worker(plan, place, fold).run(space, [_batch(parts)], 0, lambda _: b"")
     if (
@@ -79,7 +107,7 @@ def warm(plan: Plan, settings: Settings) -> None:
     ours = islice(
         (one for one in names if partition_of(one, plan.partitions) == partition), TENANTS
     )
-    many = [(k, codec.encode(plan.schema, record | {"tenant": k.decode()})) for k in ours]
+    many = [(k, codec.encode(plan.schema, record | {reads.tenant: k.decode()})) for k in ours]
     Worker(plan, place, fold).run(Workspace(plan), [_batch(many)], len(parts), lambda _: b"")
 
 

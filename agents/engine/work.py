@@ -4,7 +4,8 @@ All big arrays belong to a workspace; there are as many as threads, whatever the
 partitions. The result is a list of ready record batches: one transaction's content.
 """
 
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Mapping
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,15 +15,27 @@ from agents.engine.batches import BadBatch, RawBatch, unpack
 from agents.engine.builder import RawBuilder
 from agents.engine.checks import admit, classify
 from agents.engine.control import read_control
+from agents.engine.errors import LawFailed
 from agents.engine.forward import forward
 from agents.engine.letters import Letters
-from agents.engine.plan import Plan, Sink
-from agents.engine.processor import Asking, Batch, Counting, Fold, Output, Place, StateRows
+from agents.engine.plan import Plan
+from agents.engine.processor import (
+    Asking,
+    Batch,
+    Counting,
+    Fold,
+    Place,
+    StateRows,
+    Telling,
+)  # fmt: skip
 from agents.engine.records import frame, frame_one, parse
+from agents.engine.sending import emit, encode_rows
 from agents.engine.workspace import FRAME_BYTES, Outcome, Workspace, empty_rows
 from topics import codec
-from topics.columns import Buffer, Columns, Writer
+from topics.catalogue import MESSAGE_BYTES_MAX
 
+FOLD_S = 0.2  # after which a fold that can should end early: what it has done is committed
+ROOM_MIN = 64
 POSITION_KEY = b"@position"
 PositionMaker = Callable[[int], bytes]  # next offset -> the position row
 
@@ -34,32 +47,49 @@ class UnknownSchema(Exception):
 class Worker:
     """Runs batches of one partition through its fold. Not for two threads at a time."""
 
-    def __init__(self, plan: Plan, place: Place, fold: Fold) -> None:
+    def __init__(
+        self, plan: Plan, place: Place, fold: Fold, skips: Mapping[int, str] | None = None
+    ) -> None:
+        """`skips`: offsets of records to be passed over -> what their dead letters say."""
         self.plan = plan
         self.place = place
         self.fold = fold
+        self._skips = dict(skips or {})
+        self._room = plan.batch_max  # records taken at a time: as many as a slow law gets done
+        self._offsets = np.empty(0, np.int64)  # of those being folded
         # Asked of a protocol once: it takes as long as folding a record.
         self._asking = fold if isinstance(fold, Asking) else None
         self._counting = fold if isinstance(fold, Counting) else None
+        self._telling = fold if isinstance(fold, Telling) else None
 
     def run(
-        self, ws: Workspace, batches: list[RawBatch], first: int, position: PositionMaker
-    ) -> Outcome:
-        """Fold the records from offset `first` on: all of them, or as many as the workspace holds.
+        self, ws: Workspace, batches: list[RawBatch], first: int, position: PositionMaker,
+        until: int | None = None,
+    ) -> Outcome:  # fmt: skip
+        """Fold the records from offset `first` on: all of them, or as many as the workspace holds,
+        or as the fold takes before it ends early.
 
-        Raises UnknownSchema; whatever else it raises is a defect, and the fold is then spent.
+        Of those from offset `until` on only the first, and that one alone. Raises UnknownSchema,
+        and LawFailed with the record; whatever else it raises is a defect. The fold is then spent.
         """
         ws.clear()
         letters = Letters(self.plan, self.place, batches)
         done = self._parse(ws, batches, first, letters)
+        if until is not None:
+            done = _cut(ws, max(1, int(np.searchsorted(ws.offs[: ws.n], until))), done)
         outcome = Outcome(next_offset=done)
         self._decode(ws, letters)
-        self._fold(ws, letters, outcome)
-        for sink, output in zip(self.plan.sinks, ws.outputs, strict=True):
-            self._emit(ws, sink, output, outcome)
-        forward(self.plan, self.place, ws, outcome)
-        self._bury(ws, letters, outcome)
-        self._keep(ws, position(done), outcome)
+        try:
+            self._fold(ws, letters, outcome)
+            for sink, output in zip(self.plan.sinks, ws.outputs, strict=True):
+                emit(ws, sink, output, self.fold.names, self.place.partition, outcome)
+            forward(self.plan, self.place, ws, outcome)
+            letters.cut(outcome.next_offset)
+            self._bury(ws, letters, outcome)
+            self._keep(ws, position(outcome.next_offset), outcome)
+        except LawFailed as error:
+            self._locate(error, ws)
+            raise
         if self._asking is not None:
             outcome.questions = self._asking.questions()
         if self._counting is not None:
@@ -72,7 +102,7 @@ class Worker:
         for batch in batches:
             if batch.next_offset <= first:
                 continue
-            room = ws.offs.shape[0] - ws.n
+            room = self._room - ws.n
             if room <= 0:
                 break
             try:
@@ -87,7 +117,7 @@ class Worker:
             ws.buf.reserve(body.shape[0])
             ws.buf.data[at : at + body.shape[0]] = body
             ws.buf.used += body.shape[0]
-            stored = self._spans(ws, batch, at, first)
+            stored = self._spans(ws, batch, at, first, ws.offs[: self._room])
             if stored < 0:
                 letters.add_batch(batch, "its lengths, counts or offsets contradict each other")
                 ws.buf.used = at
@@ -99,12 +129,12 @@ class Worker:
         return done
 
     @staticmethod
-    def _spans(ws: Workspace, batch: RawBatch, at: int, first: int) -> int:
+    def _spans(ws: Workspace, batch: RawBatch, at: int, first: int, offs: NDArray[np.int64]) -> int:
         stamp = np.array([batch.first_ms, batch.max_ms, batch.log_append_time], np.int64)
         return int(
             parse(
                 ws.buf.data, at, ws.buf.used, batch.count, batch.base_offset, batch.next_offset,
-                stamp, first, ws.offs, ws.ms, ws.kpos, ws.klen, ws.vpos, ws.vlen,
+                stamp, first, offs, ws.ms, ws.kpos, ws.klen, ws.vpos, ws.vlen,
                 ws.hpos, ws.hlen, ws.hcnt, ws.n,
             )
         )  # fmt: skip
@@ -121,6 +151,10 @@ class Worker:
         self._admit(ws, status)
         for r, (pos, length) in written.items():
             ws.vpos[r], ws.vlen[r] = pos, length
+        for offset, said in self._skips.items():
+            r = int(np.searchsorted(ws.offs[:n], offset))
+            if r < n and ws.offs[r] == offset and status[r] in (reasons.OK, reasons.CONTROL):
+                status[r], letters.details[r] = reasons.LAW_FAILED, said
 
     def _read(self, ws: Workspace, status: NDArray[np.uint8]) -> None:
         """Columns of each of the source's schemas; what isn't of the first may be of another."""
@@ -193,22 +227,56 @@ class Worker:
 
     def _fold(self, ws: Workspace, letters: Letters, outcome: Outcome) -> None:
         """Fold the good records, with the control records between them in their places."""
-        n, status = ws.n, ws.status[: ws.n]
         batch = Batch(
             ws.buf.data, ws.columns, ws.offs, ws.ms, ws.status, letters.details,
             ws.kind if len(self.plan.kinds) > 1 else None, ws.columns_of[1:],
+            time.monotonic() + FOLD_S,
         )  # fmt: skip
-        lo = 0
-        for r in np.flatnonzero(status == reasons.CONTROL):
-            self.fold.fold(batch, lo, int(r), ws.outputs)
-            ws.status[r] = self._control(ws, int(r), letters)
-            lo = int(r) + 1
-        self.fold.fold(batch, lo, n, ws.outputs)
+        self._offsets = ws.offs[: ws.n].copy() if self._telling is not None else self._offsets
+        taken = self._take(ws, batch, letters)
+        if taken < ws.n:
+            self._room = max(ROOM_MIN, 2 * taken)
+            outcome.next_offset = _cut(ws, taken, outcome.next_offset)
+        else:
+            self._room = min(ws.offs.shape[0], 2 * self._room)
+        status = ws.status[: ws.n]
         good = np.flatnonzero(status == reasons.OK)
         if good.shape[0]:
             outcome.newest_ts = self._time(ws, int(good[-1]))
         outcome.results["folded"] = int(good.shape[0])
         outcome.results["control"] = int((status == reasons.DONE).sum())
+
+    def _take(self, ws: Workspace, batch: Batch, letters: Letters) -> int:
+        """Hand the records to the fold; returns how many it took."""
+        lo = 0
+        for r in [*np.flatnonzero(ws.status[: ws.n] == reasons.CONTROL).tolist(), ws.n]:
+            left = self.fold.fold(batch, lo, r, ws.outputs)
+            if left is not None and left < r:
+                if left < max(1, lo):
+                    raise ValueError(f"{self.plan.processor.name}: a fold that takes nothing")
+                return left
+            if r < ws.n:
+                ws.status[r] = self._control(ws, r, letters)
+            lo = r + 1
+        return ws.n
+
+    def _locate(self, error: LawFailed, ws: Workspace) -> None:
+        """Give the error its record. Where the fold can't tell which, the one in the middle: those
+        before are then folded without it, so that it is found by halves.
+        """
+        if not ws.n:
+            raise ValueError("a law failed without a record") from error
+        r = error.row if 0 <= error.row < ws.n else ws.n // 2
+        place = f"{self.plan.source}/{self.place.partition}"
+        error.locate(self.plan.processor.name, place, int(ws.offs[r]), ws.n == 1)
+
+    def under_way(self) -> int:
+        """Offset of the record that a fold takes its time for, as far as it tells; -1: unknown.
+
+        Called from other threads.
+        """
+        offsets, row = self._offsets, self._telling.under_way() if self._telling is not None else -1
+        return int(offsets[row]) if 0 <= row < offsets.shape[0] else -1
 
     def _time(self, ws: Workspace, r: int) -> int:
         """A record's event time, or the log's where it has none; microseconds."""
@@ -227,48 +295,6 @@ class Worker:
             return reasons.DONE
         letters.details[r] = refusal
         return reasons.CONTROL_REFUSED
-
-    def _emit(self, ws: Workspace, sink: Sink, output: Output, outcome: Outcome) -> None:
-        """Encode and frame what the fold wrote for one sink."""
-        n, here = output.n, self.place.partition
-        if not n:
-            return
-        outcome.outputs += n
-        cause = output.cause[:n]
-        kpos, klen = ws.tpos[cause], ws.tlen[cause]
-        if not output.own:
-            keys = ws.buf.data, kpos, klen
-            self._send(ws, sink, output, np.arange(n), here, keys, outcome)
-            return
-        given = [
-            key if key is not None else ws.buf.data[kpos[k] : kpos[k] + klen[k]].tobytes()
-            for k, (key, _) in enumerate(output.own)
-        ]
-        klen = np.fromiter(map(len, given), np.int64, n)
-        keys = np.frombuffer(bytearray(b"".join(given)), np.uint8), np.cumsum(klen) - klen, klen
-        dest = np.array([here if to < 0 else to for _, to in output.own], np.int64)
-        for to in np.unique(dest).tolist():
-            self._send(ws, sink, output, np.flatnonzero(dest == to), to, keys, outcome)
-
-    def _send(
-        self, ws: Workspace, sink: Sink, output: Output, rows: NDArray[np.int64], to: int,
-        keys: tuple[NDArray[np.uint8], NDArray[np.int64], NDArray[np.int64]], outcome: Outcome,
-    ) -> None:  # fmt: skip
-        """Encode and frame these of a sink's records, for one partition of it."""
-        n, topic = rows.shape[0], sink.topic
-        gone = np.isin(rows, list(output.gone)).astype(np.uint8) if output.gone else _none(n)
-        ws.encoded.clear()
-        bufs = (ws.buf.data, self.fold.names, output.scratch.data)
-        off = _encode(sink.writer, output.columns, rows, gone, bufs, ws.encoded)
-        lo = 0
-        while lo < n:
-            hi, end = frame(
-                ws.frame, 0, FRAME_BYTES, rows, lo, n, *keys, ws.encoded.data, off, gone
-            )
-            if hi <= lo:
-                raise ValueError(f"record {lo} of {n} for {topic} can't be framed")
-            outcome.sends.append((topic, to, RawBuilder(ws.frame[:end], hi - lo)))
-            lo = hi
 
     def _bury(self, ws: Workspace, letters: Letters, outcome: Outcome) -> None:
         """Dead letters, for all that could not be folded or forwarded."""
@@ -295,52 +321,36 @@ class Worker:
                 rows.key_pos, rows.key_len, ws.encoded.data, off, rows.gone,
             )  # fmt: skip
             if hi < lo or (hi == lo and lo < rows.n):
-                raise ValueError(f"state row {lo} of {rows.n} can't be framed")
+                raise LawFailed(-1, _too_large(self.fold, rows, off, lo))
             count = hi - lo
             if hi == rows.n:  # the position travels with the last rows: one batch less
                 last = np.frombuffer(frame_one(count, POSITION_KEY, position, []), np.uint8)
                 ws.frame[end : end + last.shape[0]] = last
                 end, count = end + last.shape[0], count + 1
-            outcome.sends.append(
-                (self.plan.state, self.place.partition, RawBuilder(ws.frame[:end], count))
-            )
+            builder = RawBuilder(ws.frame[:end], count)
+            if builder.size() > MESSAGE_BYTES_MAX:
+                raise LawFailed(-1, _too_large(self.fold, rows, off, lo))
+            outcome.sends.append((self.plan.state, self.place.partition, builder))
             if hi == rows.n:
                 return
             lo = hi
 
 
-def encode_rows(
-    plan: Plan, rows: StateRows, names: NDArray[np.uint8], out: Buffer
-) -> NDArray[np.int64]:
-    """Encode state rows into `out`.
-
-    Returns off: row k is out.data[off[k]:off[k+1]], nothing for a tombstone.
-    """
-    bufs = (_NOTHING, names, rows.scratch.data)
-    index, gone = np.arange(rows.n), rows.gone[: rows.n]
-    return _encode(plan.state_writer, rows.columns, index, gone, bufs, out)
+def _too_large(fold: Fold, rows: StateRows, off: NDArray[np.int64], k: int) -> str:
+    """What is wrong with a row."""
+    key = fold.names[rows.key_pos[k] :][: rows.key_len[k]].tobytes()
+    size = off[k + 1] - off[k]
+    return (
+        f"the state row {key!r} has {size} bytes; its topic takes {MESSAGE_BYTES_MAX}, compressed"
+    )
 
 
-def _encode(
-    writer: Writer, columns: Columns, rows: NDArray[np.int64], gone: NDArray[np.uint8],
-    bufs: tuple[NDArray[np.uint8], NDArray[np.uint8], NDArray[np.uint8]], out: Buffer,
-) -> NDArray[np.int64]:  # fmt: skip
-    """Encode these rows of columns, those that aren't gone."""
-    if not gone.any():
-        off = np.empty(rows.shape[0] + 1, np.int64)
-        writer.encode(columns, rows, bufs, out, off)
-        return off
-    live = np.flatnonzero(gone == 0)
-    ends = np.empty(live.shape[0] + 1, np.int64)
-    writer.encode(columns, rows[live], bufs, out, ends)
-    sizes = np.zeros(rows.shape[0], np.int64)
-    sizes[live] = np.diff(ends)
-    return np.concatenate((np.zeros(1, np.int64), np.cumsum(sizes)))
+def _cut(ws: Workspace, n: int, end: int) -> int:
+    """Leave the workspace its first n records; returns the offset behind them, or `end` if all."""
+    if n >= ws.n:
+        return end
+    ws.n = n
+    return int(ws.offs[n - 1]) + 1
 
 
-def _none(n: int) -> NDArray[np.uint8]:
-    return np.zeros(n, np.uint8)
-
-
-_NOTHING = np.empty(0, np.uint8)
 _NO_TIMES = np.empty(0, np.int64)

@@ -34,7 +34,7 @@ def warm() -> None:
     """Prepare a batch of each kind that goes nowhere."""
     topic = next(name for name, one in CATALOGUE.items() if one.public)
     schema = CATALOGUE[topic].schema or ""
-    record = sample(schemas().newest(schema), time.time_ns() // 1000)
+    record = sample(schemas().newest(schema)) | {"ts": time.time_ns() // 1000}
     text = json.dumps(codec.to_json(schema, record)).encode()
     ids = [struct.pack(">q", k) for k in range(3)]
     head = [(one, topic.encode(), b"warm", b"k", one, bytes(8)) for one in ids]

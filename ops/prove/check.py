@@ -145,7 +145,8 @@ class _Partition:
             last = max(last, offset)
 
     def _epochs(self) -> list[tuple[int, dict[str, str]]]:
-        rows = [self.wire.decode(r.value, "epoch")[1] for r in self.stage.epochs if r.value]
+        ours = [r for r in self.stage.epochs if r.value and not (r.key or b"").endswith(b"/skip")]
+        rows = [self.wire.decode(r.value, "epoch")[1] for r in ours]
         mine = [
             (row["from_offset"], row["settings"])
             for row in rows

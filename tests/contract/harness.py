@@ -130,7 +130,7 @@ class Run:
         self.space = Workspace(plan)
         self.sent: list[Sent] = []
         self.results: dict[str, int] = {}
-        self.last = Outcome(0)
+        self.last, self.transactions = Outcome(0), 0
         self.counted: dict[str, int] = {}
         self.next = 0
 
@@ -156,6 +156,7 @@ class Run:
             outcome = self.worker.run(self.space, batches, self.next, lambda _: b"position")
             assert outcome.next_offset > self.next
             self.last, self.next = outcome, outcome.next_offset
+            self.transactions += 1
             for topic, partition, builder in outcome.sends:
                 self.sent += read(topic, partition, builder)
             for mine, more in ((self.results, outcome.results), (self.counted, outcome.counted)):

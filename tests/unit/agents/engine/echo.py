@@ -87,10 +87,9 @@ def echo(
     hears: Callable[[Echo, Batch, int, dict[str, Any], Output], None], **more: Any
 ) -> Processor:
     """The processor whose fold calls `hears` for each record."""
+    given: dict[str, Any] = {"kinds": KINDS, "make": lambda context: Echo(context, hears), **more}
     return Processor(
         name="echo", source=SOURCE, sinks=(SINK,), state_schema="gateway_state", law=1, settings={},
-        make=lambda context: Echo(context, hears),
         reasons={"unheard": "it doesn't want to hear that"},
-        sink_src={SINK: dict.fromkeys(SPANS, SRC_SCRATCH)},
-        **{"kinds": KINDS, **more},
+        sink_src={SINK: dict.fromkeys(SPANS, SRC_SCRATCH)}, **given,
     )  # fmt: skip

@@ -6,10 +6,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from agents.engine.digest import digest
+from agents.engine.epochs import epoch_key
 from agents.engine.errors import UnknownVersion
 from agents.engine.plan import Plan
 from agents.engine.processor import Processor
-from agents.engine.recovery import Loader, epoch_key
+from agents.engine.recovery import Loader
 from agents.engine.warm import warm
 from tests.contract.harness import PROCESSORS, SETTINGS, Run, messages, plan_of, samples
 from topics import codec
@@ -96,8 +97,7 @@ def test_a_row_whose_settings_are_a_newer_version_s_stops_the_partition(
 
 @each
 def test_epochs_are_kept_apart_by_processor_and_partition(processor: Processor) -> None:
-    plan = plan_of(processor)
-    assert epoch_key(plan, 3) == f"{processor.name}/3".encode()
+    assert epoch_key(processor.name, 3) == f"{processor.name}/3".encode()
 
 
 @each

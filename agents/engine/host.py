@@ -1,0 +1,33 @@
+"""What a partition needs of the engine around it."""
+
+from collections.abc import Callable
+from typing import Protocol
+
+from faust.types import TP
+
+from agents.engine.plan import Plan
+from agents.engine.position import Input, Recovered
+from agents.engine.processor import Fold
+from agents.engine.producer import Transactions
+from agents.engine.workspace import Outcome, Workspace
+
+
+class Host(Protocol):
+    """What a partition needs of the engine around it."""
+
+    schema_digest: str
+
+    async def inspect(self, tp: TP) -> Input: ...
+    async def recover(
+        self, plan: Plan, partition: int, fold: Fold, advances: Callable[[], None]
+    ) -> Recovered: ...
+    def producer(self, transactional_id: str) -> Transactions: ...
+    async def work(
+        self, plan: Plan, job: Callable[[Workspace], Outcome], records: int, size: int
+    ) -> Outcome: ...
+    async def epochs_end(self, plan: Plan, partition: int) -> int: ...
+    async def read_from(self, tp: TP, offset: int) -> int: ...
+    def hold(self, tp: TP) -> None: ...
+    def release(self, tp: TP) -> None: ...
+    def defaults_of(self, plan: Plan) -> dict[str, str]: ...
+    def fail(self, tp: TP, error: BaseException) -> None: ...

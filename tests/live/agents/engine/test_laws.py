@@ -1,0 +1,170 @@
+"""A law that fails, or takes long, holds up its own partition, by name; nothing else."""
+
+import json
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from confluent_kafka.admin import NewTopic
+
+from agents.settings import Settings
+from tests.live import helpers
+from tests.live.conftest import WorkerFactory
+from tests.live.helpers import REPO, Worker, environment, eventually, produce, soma
+from tests.unit.agents.engine.echo import event
+from topics import codec
+from topics.broker import connect
+from topics.partition import partition_of
+
+SOURCE, STATE, DLQ = "memory.events", "soma.sick.state", "memory.events.dlq"
+LAWS = Path(__file__).parents[2] / "laws"
+WITH_SICK = {"PYTHONPATH": f"{LAWS}:{REPO}"}
+SICK = {"SOMA_AGENTS": "sick", **WITH_SICK}
+
+
+@pytest.fixture
+def sick(topics: Settings) -> Settings:
+    """The settings of this test, with the state topic of the sick processor."""
+    admin = connect(topics.librdkafka())
+    config = {"cleanup.policy": "compact", "message.timestamp.type": "LogAppendTime",
+        "max.message.bytes": "1048588"}  # fmt: skip
+    new = NewTopic(topics.topic(STATE), topics.topics_partitions, 1, config=config)
+    for future in admin.create_topics([new]).values():
+        future.result(20)
+    return topics
+
+
+def tell(settings: Settings, tenant: str, *told: Mapping[str, Any]) -> None:
+    """Records of a tenant that say what the law is to do."""
+    now = time.time_ns() // 1000
+    values = [codec.encode("memory_event", event(tenant, json.dumps(one), now)) for one in told]
+    produce(settings, SOURCE, [(tenant.encode(), value) for value in values])
+
+
+def counts(settings: Settings) -> dict[str, int]:
+    """How many records of each tenant are folded, by the state."""
+    found = {}
+    for message in helpers.read(settings, STATE):
+        key, value = message.key() or b"", message.value()
+        if key != b"@position" and value is not None:
+            found[key.decode()] = int(codec.decode(value)[1]["next_offset"])
+    return found
+
+
+def ready(worker: Worker) -> dict[str, Any]:
+    """What /ready says, whatever its status; nothing before there is a page."""
+    try:
+        with urllib.request.urlopen(worker.url("/ready"), timeout=2.0) as answer:
+            return dict(json.loads(answer.read()))
+    except urllib.error.HTTPError as error:
+        return dict(json.loads(error.read()))
+    except urllib.error.URLError:
+        return {}
+
+
+def until(worker: Worker, said: Callable[[dict[str, Any]], bool], what: str) -> dict[str, Any]:
+    """What /ready says once it says so."""
+
+    def there() -> dict[str, Any]:
+        answer = ready(worker)
+        return answer if said(answer) else {}
+
+    try:
+        return eventually(there, what=what)
+    except AssertionError as error:
+        raise AssertionError(f"{error}\n{worker.tail()}") from error
+
+
+def homes() -> tuple[str, str]:
+    """Two tenants of different partitions."""
+    names = [f"t{k}" for k in range(20)]
+    return names[0], next(n for n in names if partition_of(n, 4) != partition_of(names[0], 4))
+
+
+def test_a_law_that_raises_stops_its_partition_by_name_until_the_record_is_passed_over(
+    sick: Settings, worker: WorkerFactory
+) -> None:
+    ill, well = homes()
+    place = f"{sick.topic(SOURCE)}/{partition_of(ill, 4)}"
+    first = worker(sick, **SICK)
+    tell(sick, ill, {}, {}, {"raise": 1}, {}, {})
+    answer = until(first, lambda one: "troubles" in one, "the failure in /ready")
+    assert answer["partitions"][place] == "law_failed" and not answer["ready"]
+    assert answer["troubles"][place].startswith(f"sick at {place}/2: ValueError(")
+    assert [v for v in answer["partitions"].values() if v != "running"] == ["law_failed"]
+    log = first.log.read_text()
+    assert "Traceback" in log and "raise ValueError(f" in log and f"sick at {place}/2: " in log
+    assert counts(sick) == {ill: 2}, "what came before is kept"
+    tell(sick, well, {}, {}, {})
+    eventually(lambda: counts(sick) == {ill: 2, well: 3}, what="the other partition goes on")
+    first.kill()
+
+    second = worker(sick, ready=False, **SICK)
+    until(
+        second,
+        lambda one: one.get("partitions", {}).get(place) == "law_failed",
+        "the failure again",
+    )
+    env = environment(sick, **WITH_SICK)
+
+    def passed(offset: int) -> str:
+        done = soma(
+            "skip", f"{place}/{offset}", "--reason", "it's broken", "--actor", "me", env=env
+        )
+        return "" if done.returncode == 0 else done.stderr.strip()
+
+    assert passed(3) == f"Error: 2 is next in {place}, not 3"
+    assert passed(1) == "Error: sick is done up to offset 2: 1 can't be taken back"
+    assert passed(2) == ""
+    until(second, lambda one: bool(one["ready"]), "the partition to go on")
+    eventually(lambda: counts(sick) == {ill: 4, well: 3}, what="the records behind")
+    (letter,) = helpers.read(sick, DLQ)
+    headers = dict(letter.headers() or [])
+    assert headers["soma-reason"] == b"law_failed" and headers["soma-processor"] == b"sick"
+    assert headers["soma-origin"] == f"{place}/2".encode()
+    assert headers["soma-detail"] == b"passed over, as me said: it's broken"
+    assert second.stop() == 0
+
+
+def test_a_slow_law_commits_early_and_holds_up_nobody_else(
+    sick: Settings, worker: WorkerFactory
+) -> None:
+    slow, quick = homes()
+    one = worker(sick, **SICK)
+    tell(sick, quick, {})
+    eventually(lambda: counts(sick) == {quick: 1}, what="a first record")
+    tell(sick, slow, *[{"sleep": 0.001}] * 6000)
+    tell(sick, quick, {}, {})
+    eventually(lambda: counts(sick)[quick] == 3, what="the other partition")
+    assert ready(one)["ready"]
+    eventually(lambda: counts(sick)[slow] == 6000, what="all of them")
+    rows = [m for m in helpers.read(sick, STATE) if m.key() in (slow.encode(), quick.encode())]
+    done = [codec.decode(m.value() or b"")[1]["next_offset"] for m in rows if m.key() == b"t0"]
+    steps = np.diff([0, *done])
+    assert steps.max() <= 250, "200 ms of 1 ms and more each, though all 6000 were there"
+    times = {m.key(): m.timestamp()[1] for m in rows}
+    assert times[quick.encode()] < times[slow.encode()], "it was done while the other went on"
+
+
+def test_a_record_that_takes_long_is_named_while_it_does(
+    sick: Settings, worker: WorkerFactory
+) -> None:
+    slow, quick = homes()
+    one = worker(sick, **SICK)
+    tell(sick, slow, {}, {"sleep": 14.0}, {})
+    place = f"{sick.topic(SOURCE)}/{partition_of(slow, 4)}"
+    answer = until(one, lambda it: "troubles" in it, "the fold in /ready")
+    assert answer["partitions"][place] == "slow_fold" and not answer["ready"]
+    assert answer["troubles"][place].startswith("sick has been folding for 1")
+    assert answer["troubles"][place].endswith("s at offset 1")
+    tell(sick, quick, {})
+    eventually(lambda: quick in counts(sick), what="the other partition")
+    until(one, lambda it: bool(it["ready"]), "the fold's end")
+    eventually(lambda: counts(sick) == {slow: 3, quick: 1}, what="the records behind")
+    assert one.log.read_text().count("sick has been folding for 1") == 1
+    assert one.stop() == 0
