@@ -18,7 +18,7 @@ from agents.commands.stack import local, migrate_own
 from agents.commands.warm import wait_for
 from agents.settings import load
 from agents.tools.machine import TENANTS
-from agents.tools.output import say
+from agents.tools.output import counted, say
 from agents.tools.screen import screen
 from agents.tools.show import Plan, Show, hints, how_to_call_soma
 from agents.tools.signals import ENDING, deaf, handled
@@ -117,7 +117,7 @@ def _run(show: Show, seconds: float | None, headless: bool) -> None:
             time.sleep(0.1)
             if show.seconds - said > SAY_EVERY_S:
                 said = show.seconds
-                say(f"{said:.0f} s: {show.observations} observations, {show.frames} frames")
+                say(f"{said:.0f} s: {_came(show.observations, show.frames, ',')}")
         return
     tips = hints(how_to_call_soma(sys.argv[0], sys.executable))
     console = Console()
@@ -131,6 +131,10 @@ def _run(show: Show, seconds: float | None, headless: bool) -> None:
             time.sleep(1 / PICTURES_PER_S)
     # The screen is gone with what it showed: leave the last picture in the terminal.
     console.print(picture())
+
+
+def _came(observations: int, frames: int, between: str) -> str:
+    return f"{counted(observations, 'observation')}{between} {counted(frames, 'frame')}"
 
 
 def _save(show: Show, path: str) -> None:
@@ -148,7 +152,8 @@ def _report(summary: dict[str, object], as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps(summary))
     else:
-        say(f"{summary['observations']} observations became {summary['frames']} frames")
+        seen, frames = int(str(summary["observations"])), int(str(summary["frames"]))
+        say(_came(seen, frames, " became"))
         bounds = summary["boundaries"]
         if isinstance(bounds, dict) and bounds:
             say("boundaries: " + ", ".join(f"{name} {bounds[name]}" for name in sorted(bounds)))

@@ -11,6 +11,7 @@ from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient
 
 from agents.settings import Settings, SettingsError, load
+from agents.tools.output import counted
 from agents.tools.standing import data, said, standing
 from ops.stack import StackError
 from ops.stack.jars import executable, java
@@ -119,7 +120,7 @@ def _kafka(settings: Settings) -> str:
         found = AdminClient(settings.librdkafka()).list_topics(timeout=ANSWER_S)
     except KafkaException as error:
         raise _silent("Kafka", settings.bootstrap(), error.args[0].str()) from error
-    return f"{settings.bootstrap()}, {len(found.brokers)} broker(s)"
+    return f"{settings.bootstrap()}, {counted(len(found.brokers), 'broker')}"
 
 
 def _topics(settings: Settings) -> str:
@@ -134,7 +135,8 @@ def _open(settings: Settings) -> str:
     if found := standing(settings):
         lines = "\n".join(f"      {said(one)}" for one in found)
         raise SettingsError(
-            f"{len(found)} open transaction(s); `soma topics abort-transaction` ends one:\n{lines}"
+            f"{counted(len(found), 'open transaction')}; "
+            f"`soma topics abort-transaction` ends one:\n{lines}"
         )
     return "no transaction stays open"
 

@@ -10,7 +10,7 @@ from confluent_kafka import Consumer, KafkaException, TopicPartition
 
 from agents.engine.errors import UnknownVersion
 from agents.settings import Settings, load
-from agents.tools.output import plain
+from agents.tools.output import counted, plain
 from topics.broker import BrokerError, connect, look, topic_ids
 from topics.reading import ends_of, read_to
 
@@ -57,7 +57,7 @@ def status(limit: int, json_: bool) -> None:
     for number, place in sorted(found.items()):
         click.echo(
             f"partition {number}: read to {place.saved.next_offset} of {place.end} "
-            f"({place.unread} unread), {len(place.saved.behind)} tenant(s) wait"
+            f"({place.unread} unread), {counted(len(place.saved.behind), 'waiting tenant')}"
         )
     for behind, tenant, number, first in waiting[:limit]:
         click.echo(

@@ -16,6 +16,7 @@ from agents.settings import load
 from agents.tools.intake import STDIN, Intake, Wish
 from agents.tools.mapping import NAME, Plan
 from agents.tools.marks import LedgerError
+from agents.tools.output import counted
 from agents.tools.signals import deaf
 from agents.tools.source import UNENDED
 from agents.tools.times import FORMATS, Times
@@ -187,7 +188,8 @@ def _watched(intake: Intake, console: Console, say: Callable[[str], None]) -> No
             if now - shown < (SHOW_S if terminal else SAY_S):
                 return
             shown = now
-            text = f"{intake.rows:,} rows, {intake.published:,} observations published"
+            text = f"{counted(intake.rows, 'row')}, "
+            text += f"{counted(intake.published, 'observation')} published"
             if terminal:
                 bar.update(task, description=text, completed=intake.place)
             else:
@@ -199,19 +201,20 @@ def _watched(intake: Intake, console: Console, say: Callable[[str], None]) -> No
 
 def _sum_up(wish: Wish, summary: dict[str, Any], say: Callable[[str], None]) -> None:
     done = "checked" if wish.dry_run else "published"
-    text = f"{summary['rows']:,} rows: {summary['published']:,} observations {done}"
-    text += f", {summary['refused']:,} rows refused" if summary["refused"] else ""
+    text = f"{counted(summary['rows'], 'row')}: "
+    text += f"{counted(summary['published'], 'observation')} {done}"
+    text += f", {counted(summary['refused'], 'row')} refused" if summary["refused"] else ""
     text += f", in {summary['seconds']:.1f} s ({summary['rows_per_second']:,.0f} rows/s)"
     if summary["earlier"]["rows"]:
-        text += f"; {summary['earlier']['rows']:,} rows had been read before"
+        text += f"; {counted(summary['earlier']['rows'], 'row')} had been read before"
         text += "" if summary["rows"] else " (--again imports them anew)"
     say(text)
     for count, what in (
-        (summary["missing"], "empty cells passed over"),
-        (summary["comments"], "comments passed over"),
+        (summary["missing"], "empty cell"),
+        (summary["comments"], "comment"),
     ):
         if count:
-            say(f"{count:,} {what}")
+            say(f"{counted(count, what)} passed over")
     if summary["waiting_line"]:
         say(f"line {summary['waiting_line']}: {UNENDED}")
     if summary["assumed_utc"]:

@@ -16,7 +16,7 @@ from agents.api import journal_hand
 from agents.commands.actor import actor as _actor
 from agents.commands.moment import moment
 from agents.settings import Settings, load
-from agents.tools.output import plain
+from agents.tools.output import counted, plain
 from stores import journal_folder as folders
 from stores.errors import StoreError
 from stores.journal import Journal, JournalError, JournalLockedError, JournalRow, Replayed
@@ -65,7 +65,7 @@ def stats(folder: Path | None, as_json: bool) -> None:
     click.echo(f"  {found['pending']:>10,} wait for the outbox{age}")
     click.echo(f"  {found['failed']:>10,} refused by it")
     click.echo(f"  {found['drained']:>10,} drained, kept until their time is over")
-    click.echo(f"  {found['files']} files, {found['packed_files']} packed")
+    click.echo(f"  {counted(found['files'], 'file')}, {found['packed_files']} packed")
     for name in found["set_aside"]:
         click.echo(f"  set aside, damaged: {name} (try `sqlite3 {name} .recover`)")
 
@@ -135,7 +135,8 @@ def replay(
     if as_json:
         click.echo(json.dumps(asdict(done)))
     else:
-        click.echo(f"{len(done.replayed)} events wait again: `soma journal drain`, or soma api.")
+        again = counted(len(done.replayed), "event")
+        click.echo(f"{again} to drain again: `soma journal drain`, or soma api.")
         for name, which in (("Not in the journal", done.missing), ("Not refused", done.not_failed)):
             if which:
                 click.echo(f"{name}: {', '.join(map(str, which))}", err=True)
@@ -174,9 +175,9 @@ def cleanup(drop_failed: bool, yes: bool, actor: str, folder: Path | None, as_js
     if as_json:
         click.echo(json.dumps(done))
         return
-    click.echo(f"{done['packed']} files packed, {done['removed']} removed.")
+    click.echo(f"{counted(done['packed'], 'file')} packed, {done['removed']} removed.")
     if drop_failed:
-        click.echo(f"{done['failed_deleted']} refused events deleted.")
+        click.echo(f"{counted(done['failed_deleted'], 'refused event')} deleted.")
 
 
 @journal.command()
@@ -208,7 +209,7 @@ def drain(folder: Path | None, as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps(done))
     else:
-        click.echo(f"{done['drained']:,} events drained, {done['failed']:,} refused.")
+        click.echo(f"{counted(done['drained'], 'event')} drained, {done['failed']:,} refused.")
         if done["pending"]:
             click.echo(f"{done['pending']:,} wait.")
         for name, why in (("full", "At their limit of pending events"),

@@ -8,6 +8,7 @@ from dataclasses import asdict
 import click
 
 from agents.settings import Settings, load
+from agents.tools.output import counted
 from stores import migrations
 from stores.errors import StoreDown
 from stores.grants import PURPOSES, Purpose, grants_to
@@ -51,7 +52,7 @@ def up(upto: int | None, dry_run: bool, as_json: bool) -> None:
     for migration in done if dry_run else ():
         click.echo(f"would run {migration.number:04} {migration.name}")
     verb = "would run" if dry_run else "ran"
-    rest = f"{verb} {len(done)} migration(s)" if done else "nothing to do, all has run"
+    rest = f"{verb} {counted(len(done), 'migration')}" if done else "nothing to do, all has run"
     click.echo(f"Schema {schema}: {rest}.")
 
 

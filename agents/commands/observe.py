@@ -13,7 +13,7 @@ from agents.commands.importing import import_options, run_import, wish_of
 from agents.settings import load
 from agents.tools.feeds import TOPIC, send
 from agents.tools.machine import TENANTS, Machine
-from agents.tools.output import until_interrupted
+from agents.tools.output import counted, until_interrupted
 from agents.tools.publisher import Publisher
 
 
@@ -99,7 +99,7 @@ def observe(
                 publisher.poll(interval)
                 send(publisher, machine.sample())
         unanswered = publisher.close()
-    click.echo(f"{publisher.delivered} observations delivered", err=True)
+    click.echo(f"{counted(publisher.delivered, 'observation')} delivered", err=True)
     if failed or unanswered:
         sys.exit(1)
 

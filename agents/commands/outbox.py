@@ -14,7 +14,7 @@ from agents.commands.outbox_reconcile import reconcile_
 from agents.outbox import OURS
 from agents.settings import load
 from agents.tools.known import users_topic
-from agents.tools.output import plain
+from agents.tools.output import counted, plain
 from stores.errors import StoreError
 from stores.outbox_statements import COUNTED_MAX
 from stores.outbox_types import STATUSES, Added, Check, Replayed, Row, Skipped, Summary
@@ -154,7 +154,7 @@ def skip(ids: tuple[int, ...], actor: str, yes: bool, as_json: bool) -> None:
       soma outbox skip 17 --yes
     """
     if not yes:
-        click.confirm(f"{len(ids)} event(s) won't be sent. Go on?", abort=True, err=True)
+        click.confirm(f"{counted(len(ids), 'event')} won't be sent. Go on?", abort=True, err=True)
     done = _asked(lambda box: box.skip(ids, actor))
     _told("skipped", done.skipped, done, as_json)
 
@@ -285,7 +285,7 @@ def _say(found: Summary) -> None:
         click.echo(f"  {one.tenant:<24} {one.pending:>10,} pending {limit}, {one.failed:,} failed, "
                    f"oldest {one.oldest_age_s:,.0f} s")  # fmt: skip
     if found.tenants > len(found.top):
-        click.echo(f"  and {found.tenants - len(found.top):,} other tenant(s)")
+        click.echo(f"  and {counted(found.tenants - len(found.top), 'other tenant')}")
 
 
 def _told(verb: str, ids: list[int], done: Replayed | Skipped, as_json: bool) -> None:
@@ -293,7 +293,7 @@ def _told(verb: str, ids: list[int], done: Replayed | Skipped, as_json: bool) ->
     if as_json:
         _print(asdict(done))
     else:
-        click.echo(f"{verb} {len(ids)} event(s)")
+        click.echo(f"{verb} {counted(len(ids), 'event')}")
         if isinstance(done, Replayed) and done.more:
             click.echo("There may be more: do it again.")
         if done.missing:

@@ -10,6 +10,7 @@ import click
 from agents.commands.actor import actor as actor_option
 from agents.commands.moment import moment
 from agents.settings import Settings, load
+from agents.tools.output import counted
 from stores.errors import StoreDown, StoreError
 from topics.broker import BrokerError
 
@@ -96,12 +97,13 @@ def _wait(shard: int) -> None:
 def _lines(done: "Done", dry_run: bool) -> list[str]:
     read, found = done.read, done.outcome
     since = f"since {done.since:%Y-%m-%dT%H:%M:%SZ}" if done.since else "from the beginning"
-    lines = [f"Kafka, {since}: {read.records:,} records, {read.ours:,} of them from this outbox."]
+    records = counted(read.records, "record")
+    lines = [f"Kafka, {since}: {records}, {read.ours:,} of them from this outbox."]
     if read.cut:
         whole = f"{read.whole_since:%Y-%m-%dT%H:%M:%SZ}" if read.whole_since else "?"
         lines.append(
-            f"CAUTION: {len(read.cut)} partition(s) have lost their beginning since then (whole "
-            f"from {whole} on): what was there isn't known, and is sent if it waits."
+            f"CAUTION: {counted(len(read.cut), 'partition')} lost their beginning since then "
+            f"(whole from {whole} on): what was there isn't known, and is sent if it waits."
         )
     anew = f" ({found.anew:,} of them added anew)" if found.anew else ""
     lines.append(f"Delivered already, taken off the queue: {found.delivered:,}{anew}.")

@@ -10,6 +10,7 @@ from confluent_kafka import Consumer, KafkaException
 
 from agents.projections.declared import TOPICS
 from agents.settings import Settings, load
+from agents.tools.output import counted
 from stores import projection_admin
 from stores.errors import StoreDown
 from stores.names import schema_of
@@ -46,7 +47,7 @@ def list_(as_json: bool) -> None:
     for one in found:
         lag = _lag(one, ends)
         state = "dropped" if one.dropped else "not begun" if not one.positions else f"lag {lag}"
-        rows = f"{'' if one.counted else 'about '}{one.rows:,} rows"
+        rows = f"{'' if one.counted else 'about '}{counted(one.rows, 'row')}"
         click.echo(f"{one.name:<14} {rows:>18}  {state}  (generation {one.generation})")
         for partition, position in one.positions.items():
             end = ends.get((one.name, partition))

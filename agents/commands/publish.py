@@ -14,6 +14,7 @@ from agents.settings import load
 from agents.tools.admission import unfit
 from agents.tools.known import users_topic
 from agents.tools.lines import LINE_BYTES_MAX, lines
+from agents.tools.output import counted
 from agents.tools.publisher import Publisher
 from topics import codec, jsonform
 from topics.schemas import RESERVED, schemas
@@ -69,7 +70,7 @@ def publish(
         summary = {"topic": row.name, "lines": tally.read, "delivered": delivered}
         click.echo(json.dumps(summary | {"failed": wrong, "unanswered": unanswered}))
     else:
-        text = f"{delivered} of {tally.read} records delivered to {row.name}"
+        text = f"{delivered} of {counted(tally.read, 'record')} delivered to {row.name}"
         text += f", {wrong} failed" if wrong else ""
         text += f", {unanswered} without an answer in time" if unanswered else ""
         click.echo(text + ".", err=True)
@@ -103,7 +104,7 @@ def _publish_lines(
                 if rate is not None:
                     publisher.poll(start + tally.read / rate - time.monotonic())
                 if tally.read % PROGRESS_EVERY == 0:
-                    counts = f"{tally.read:,} lines, {publisher.delivered:,} delivered"
+                    counts = f"{counted(tally.read, 'line')}, {publisher.delivered:,} delivered"
                     bar.update(task, description=counts)
         except KeyboardInterrupt:
             return True

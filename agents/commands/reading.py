@@ -63,7 +63,11 @@ OPTIONS = (
         "--skip-lines", type=click.IntRange(0), default=0, help="Lines to pass over at the start."
     ),
     click.option(
-        "--encoding", callback=encoding, default="utf-8", show_default=True, help="Of the text."
+        "--encoding",
+        callback=encoding,
+        default="utf-8",
+        show_default=True,
+        help="Of the text, such as cp1252; UTF-16 and UTF-32 aren't read (iconv converts them).",
     ),
     click.option(
         "--day-first/--month-first",

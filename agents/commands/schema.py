@@ -4,6 +4,7 @@ import json
 
 import click
 
+from agents.tools.output import counted
 from topics.schemacheck import check as check_folder
 from topics.schemacheck import record as record_files
 from topics.schemas import SchemaError
@@ -37,7 +38,7 @@ def check(as_json: bool) -> None:
             click.echo(f"{number:>4}  {stem}")
     if report.problems:
         text = "\n  ".join(report.problems)
-        raise click.ClickException(f"{len(report.problems)} problem(s):\n  {text}")
+        raise click.ClickException(f"{counted(len(report.problems), 'problem')}:\n  {text}")
     if not as_json:
         click.echo(f"{len(report.schemas)} schemas, all compatible and unchanged.")
 

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from agents.tools.output import counted
+
 if TYPE_CHECKING:
     from agents.tools.clock import Clock
     from agents.tools.detecting import Detector
@@ -69,8 +71,8 @@ def tell(job: Job, figures: Mapping[str, Any]) -> None:
     seen, domains = job.series.seen, figures["domains"]
     total = sum(one["boundaries"] for one in domains.values())
     text = (
-        f"{job.name}: {seen.points:,} point{'s' * (seen.points != 1)} of {', '.join(domains)}, "
-        f"{total:,} boundar{'y' if total == 1 else 'ies'}"
+        f"{job.name}: {counted(seen.points, 'point')} of {', '.join(domains)}, "
+        f"{counted(total, 'boundary', 'boundaries')}"
     )
     if job.series.time_column:
         text += f"; time is {job.series.time_column!r}"
@@ -79,15 +81,16 @@ def tell(job: Job, figures: Mapping[str, Any]) -> None:
     late = max((sum(k >= seen.points for k in together(x)) for x in job.labels.values()), default=0)
     if seen.words:
         click.echo("times are neither numbers nor ISO 8601: the law counts points", err=True)
-    for count, what in (
-        (sum(seen.missing), "missing values (the law passes over them)"),
-        (figures["empty_lines"], "empty lines passed over"),
-        (figures["comments"], "comments passed over"),
-        (seen.backwards, "points before the time of the point before them"),
-        (late, "labels behind the last point (counted as missed)"),
+    for count, one, what in (
+        (sum(seen.missing), "missing value", "passed over by the law"),
+        (figures["empty_lines"], "empty line", "passed over"),
+        (figures["comments"], "comment", "passed over"),
+        (seen.backwards, "point", "earlier than the one before"),
+        (job.moments.early, "label", "before the first point (left out)"),
+        (late, "label", "behind the last point (counted as missed)"),
     ):
         if count:
-            click.echo(f"{count:,} {what}", err=True)
+            click.echo(f"{counted(count, one)} {what}", err=True)
     if figures["waiting_line"]:
         click.echo(f"line {figures['waiting_line']}: {UNENDED}", err=True)
     for domain, one in domains.items():
@@ -95,11 +98,11 @@ def tell(job: Job, figures: Mapping[str, Any]) -> None:
             what = f"a period of {one['period']} points is taken out" if one["period"] else ""
             click.echo(f"{domain}: {what or 'no period is taken out: too few cycles'}", err=True)
         if "f1" in one:
-            delay = one["delay_median"]
+            delay, false = one["delay_median"], one["false_boundaries"]
             click.echo(
                 f"{domain}: F1 {one['f1']:.3f} (precision {one['precision']:.3f}, recall "
                 f"{one['recall']:.3f}), covering {one['covering']:.3f}, "
-                f"{one['false_boundaries']} false boundaries, median delay "
+                f"{counted(false, 'false boundary', 'false boundaries')}, median delay "
                 f"{'-' if delay is None else f'{delay:g}'}",
                 err=True,
             )

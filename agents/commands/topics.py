@@ -9,6 +9,7 @@ import click
 
 from agents.settings import Settings, load
 from agents.tools.known import topic_named
+from agents.tools.output import counted
 from agents.tools.standing import data, end, said, standing
 from topics import preflight
 from topics.catalogue import CATALOGUE
@@ -91,7 +92,7 @@ def check(partitions: int | None, as_json: bool) -> None:
     if differences:
         lines = "\n  ".join(f"{_weight(one)} {one}" for one in differences)
         hint = "See what can be done with `soma topics plan`."
-        raise click.ClickException(f"{len(differences)} difference(s):\n  {lines}\n{hint}")
+        raise click.ClickException(f"{counted(len(differences), 'difference')}:\n  {lines}\n{hint}")
     if not as_json:
         click.echo(f"All {len(CATALOGUE)} topics are as wanted.")
 

@@ -8,7 +8,7 @@ import click
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from agents.tools.output import say
+from agents.tools.output import counted, say
 
 if TYPE_CHECKING:
     from agents.engine.compiling import Compiling
@@ -82,6 +82,8 @@ def warm(jobs: int | None, as_json: bool, rooms: tuple[str, ...]) -> None:
             json.dumps({"folder": place, "rooms": todo, "kernels": done, "seconds": seconds})
         )
     elif todo:
-        click.echo(f"compiled {done} kernels of {', '.join(todo)} in {seconds} s into {place}")
+        click.echo(
+            f"compiled {counted(done, 'kernel')} of {', '.join(todo)} in {seconds} s into {place}"
+        )
     else:
         click.echo(f"all kernels are there, in {place}")

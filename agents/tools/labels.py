@@ -16,11 +16,16 @@ ONE = "labels"  # the annotator of a plain list
 
 
 class Moments:
-    """Labels that are times: each becomes the index of the first point that isn't before it."""
+    """Labels that are times: each becomes the index of the first point that isn't before it.
+
+    One before the first point isn't the first point's: it is left out, and counted.
+    """
 
     def __init__(self, moments: Iterable[int]) -> None:
         """`moments`: event times in microseconds."""
         self._left = deque(sorted(moments))
+        self._begun = False
+        self.early = 0  # labels before the first point, left out
         self.places: list[int] = []
 
     @property
@@ -30,6 +35,10 @@ class Moments:
 
     def see(self, index: int, ts: int) -> None:
         """The next point."""
+        while not self._begun and self._left and self._left[0] < ts:
+            self._left.popleft()
+            self.early += 1
+        self._begun = True
         while self._left and self._left[0] <= ts:
             self._left.popleft()
             self.places.append(index)

@@ -8,12 +8,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from agents.tools.numbers import MISSING, NoNumberError, Numbers
+from agents.tools.rows import COLUMNS_MAX
 from agents.tools.source import Row
-from agents.tools.times import BadTimeError, Times, shown
+from agents.tools.times import TIME_NAMES, BadTimeError, Times, shown, time_name
 from topics import codec
 
 NAME = re.compile(r"[A-Za-z0-9._-]{1,128}")
-TIME_NAMES = ("time", "ts", "timestamp", "datetime", "date")
+PASSES = "--domain-per-column passes over such cells"
 DIM_MAX = 32_768  # numbers in a vector: more is a dead letter
 FLOAT32_MAX = 3.4028235677973366e38  # what rounds to more than float32 holds is refused
 
@@ -76,6 +77,8 @@ class Mapper:
             raise MappingError(f"there are several columns {_listed(twice)}")
         self.columns = wanted
         if plan.per_column:
+            if len(wanted) > COLUMNS_MAX:
+                raise MappingError(f"{len(wanted):,} columns (at most {COLUMNS_MAX:,} domains)")
             self.domains = _domains(wanted)
         self._places = [names.index(name) for name in wanted]
         self._time_place = -1 if self._time is None else names.index(self._time)
@@ -89,7 +92,7 @@ class Mapper:
         numbers: list[float | None] = []
         for place, name in zip(self._places, self.columns, strict=True):
             try:
-                lacks = self._plan.per_column and cells[place].strip().lower() in MISSING
+                lacks = self._plan.per_column and _lacks(cells[place])
                 numbers.append(None if lacks else number(cells[place], self._numbers))
             except BadRowError as error:
                 raise BadRowError(f"column {name!r} {error}") from None
@@ -109,7 +112,7 @@ class Mapper:
         for name in self.columns:
             value = _field(data, name)
             try:
-                lacks = self._plan.per_column and value is None
+                lacks = self._plan.per_column and _lacks(value)
                 numbers.append(None if lacks else _numbers(value))
             except BadRowError as error:
                 raise BadRowError(f"field {name!r} {error}") from None
@@ -164,14 +167,21 @@ class Mapper:
         return record["tenant"].encode(), codec.encode("observation", {**record, "ts": ts})
 
 
+def _lacks(value: object) -> bool:
+    """Whether a cell or a field says that there is no value."""
+    return value is None or (isinstance(value, str) and value.strip().lower() in MISSING)
+
+
 def number(cell: str, numbers: Numbers | None = None) -> float:
     """A cell's number; `BadRowError` if it is empty, none, not finite or beyond float32."""
     text = cell.strip()
     if not text:
-        raise BadRowError("is empty (--domain-per-column passes over such cells)")
+        raise BadRowError(f"is empty ({PASSES})")
     try:
         value = (numbers or Numbers()).read(text)
     except NoNumberError as error:
+        if _lacks(cell):
+            raise BadRowError(f"has {shown(cell)}, a missing value ({PASSES})") from None
         raise BadRowError(f"has {shown(cell)}, which is no number{error.hint}") from None
     if math.isinf(value) and "inf" not in text.lower():
         raise BadRowError(f"has {shown(text)}, which is beyond float32")
@@ -222,11 +232,10 @@ def time_column(wanted: str, names: Sequence[str]) -> str:
         if wanted not in names:
             raise MappingError(f"there is no time column {wanted!r}; there are {_listed(names)}")
         return wanted
-    for name in names:
-        if name.lower() in TIME_NAMES:
-            return name
+    if (found := time_name(names)) is not None:
+        return found
     raise MappingError(
-        f"none of the columns {_listed(names)} is called {' or '.join(TIME_NAMES)}: "
+        f"none of the columns {_listed(names)} is called {' or '.join(TIME_NAMES)}, or the like: "
         "say --time-column, or --now (--names names columns that have no names)"
     )
 

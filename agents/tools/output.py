@@ -15,6 +15,11 @@ def plain(text: str) -> str:
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
+def counted(number: int, one: str, many: str = "") -> str:
+    """'1 row', '2 rows', '1,000 rows': `many` where it isn't `one` and an s."""
+    return f"{number:,} {one if number == 1 else many or one + 's'}"
+
+
 def say(text: str) -> None:
     """Tell people what goes on, on standard error.
 

@@ -11,6 +11,8 @@ from typing import Any
 from agents.tools.source import BadLineError, Row, Source
 from topics import strictjson
 
+COLUMNS_MAX = 4_096  # that become domains, each of its own
+
 
 def csv_rows(source: Source, delimiter: str = ",") -> Iterator[Row[list[str]]]:
     """Rows of CSV (RFC 4180), the header among them; empty lines are left out, but counted."""

@@ -15,13 +15,9 @@ from agents.tools.csvform import Told
 from agents.tools.source import UNENDED, Row, Source, TableError
 from agents.tools.table import Cells, Table, csv_table, json_table, number, strict
 from agents.tools.tcpd import DOCUMENT_BYTES_MAX, Document, document
-from agents.tools.times import COMPACT, DATE, is_moment, micros, unit_of
+from agents.tools.times import COMPACT, DATE, is_moment, micros, time_name, unit_of
 
 Form = Literal["auto", "csv", "jsonl", "tcpd"]
-TIME_NAMES = frozenset(
-    {"", "time", "ts", "timestamp", "datetime", "date", "t", "index", "second", "seconds"}
-    | {"day", "month", "year", "hour", "minute", "period"}
-)
 NO_TIME = "none"
 SECOND = 1_000_000  # microseconds
 
@@ -251,8 +247,8 @@ def _wanted(first: str, layout: Layout) -> list[str]:
     if not layout.domains:
         return []
     keys = json_table(io.BytesIO(first.encode()), told=Told(final=True)).columns
-    time = layout.time_column or next((key for key in keys if key.lower() in TIME_NAMES), NO_TIME)
-    return [*layout.domains, *([] if time == NO_TIME else [time])]
+    time = layout.time_column or time_name(keys)
+    return [*layout.domains, *([] if time in (None, NO_TIME) else [time])]
 
 
 def _renames(table: Table, layout: Layout) -> bool:
@@ -270,10 +266,8 @@ def _time_place(table: Table, named: str, domains: Sequence[int]) -> int:
     if len(table.columns) == 1:
         return -1
     free = [k for k in range(len(table.columns)) if k not in domains]
-    if table.named:
-        for k in free:
-            if table.columns[k].strip().lower() in TIME_NAMES:
-                return k
+    if table.named and (name := time_name([table.columns[k] for k in free])) is not None:
+        return table.columns.index(name)
     return 0 if 0 in free else -1
 
 

@@ -19,6 +19,8 @@ UNENDED = "the row isn't ended yet and waits for its rest (--final takes it as i
 MAGIC = {
     b"\x1f\x8b": "gzip: try `zcat FILE | soma …`",
     b"PK\x03\x04": "a zip or spreadsheet file: save it as CSV first",
+    b"\xff\xfe\x00\x00": "UTF-32: convert it to UTF-8 (iconv -f UTF-32 -t UTF-8)",
+    b"\x00\x00\xfe\xff": "UTF-32: convert it to UTF-8 (iconv -f UTF-32 -t UTF-8)",
     b"\xff\xfe": "UTF-16: convert it to UTF-8 (iconv -f UTF-16 -t UTF-8)",
     b"\xfe\xff": "UTF-16: convert it to UTF-8 (iconv -f UTF-16 -t UTF-8)",
 }
@@ -96,6 +98,7 @@ class Source:
         self._stream = stream
         self.seekable = seekable  # it can be taken up at any place
         self._limit = limit
+        self._skipped = 0  # lines passed over at the start
         self._strict = strict
         self._encoding = encoding
         self._head = bytearray()
@@ -169,8 +172,11 @@ class Source:
         return [piece.decode(self._encoding, "replace") for piece in found]
 
     def skip(self, lines: int) -> None:
-        """Pass over lines, whatever they are; fewer if the stream ends."""
-        while self.line < lines and (piece := self._line()):
+        """Pass over lines, whatever they are; `TableError` if there are fewer."""
+        self._skipped = lines
+        while self.line < lines:
+            if not (piece := self._line()):
+                raise TableError(f"it has {self.line:,} of the {lines:,} lines to pass over")
             if self.line == 0:
                 _opening(piece)
             self._take(piece)
@@ -181,8 +187,9 @@ class Source:
             piece = self._peek(0)
             line = self.line + 1
             if not piece:
-                what = "holds nothing but empty lines" if self.line else "is empty"
-                raise TableError(f"it {what}")
+                where = f" behind line {self._skipped}" if self._skipped else ""
+                what = "holds nothing but empty lines" if self.blank else "is empty"
+                raise TableError(f"it {what}{where}")
             if len(piece) > self._limit:
                 raise TableError(f"longer than {self._limit:,} bytes", line)
             try:

@@ -14,11 +14,9 @@ from typing import Any, BinaryIO, TypeVar
 from agents.tools.csvfile import CsvFile
 from agents.tools.csvform import Told
 from agents.tools.numbers import MISSING, POINT, NoNumberError, Numbers
-from agents.tools.rows import json_rows
+from agents.tools.rows import COLUMNS_MAX, json_rows
 from agents.tools.source import UNENDED, Row, Source, TableError
 from agents.tools.times import Dates, shown
-
-COLUMNS_MAX = 4096
 
 Cells = Sequence[Any]  # text in CSV; JSON values in JSON lines
 T = TypeVar("T")

@@ -7,6 +7,7 @@ year last: which of the others is the day is told, or follows from the first tha
 
 import re
 import time
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 
 from topics import moments
@@ -31,6 +32,23 @@ CLOCK = re.compile(
 )
 # What fromisoformat of Python 3.11 doesn't take: a month without its day.
 MONTH = re.compile(r"\d{4}-\d{2}")
+
+
+# Usual names of a column of times. One of the first, wherever it stands, before one of the others,
+# which may as well be a number among numbers.
+TIME_NAMES = ("time", "ts", "timestamp", "datetime", "date")
+COUNT_NAMES = (
+    "t", "", "index", "second", "seconds", "day", "month", "year", "hour", "minute", "period",
+)  # fmt: skip
+
+
+def time_name(names: Sequence[str]) -> str | None:
+    """The name of these that a column of times has; None: none of them is usual."""
+    for usual in (TIME_NAMES, COUNT_NAMES):
+        for name in names:
+            if name.strip().lower() in usual:
+                return name
+    return None
 
 
 class BadTimeError(ValueError):

@@ -117,7 +117,7 @@ def test_labels_may_be_times_and_an_empty_file_is_a_quiet_series(tmp_path: Path)
         done = soma(file, "--labels", labels, "--summary")
         scored = printed(done)[-1]["summary"]["domains"]["load"]
         assert (scored["recall"], scored["false_boundaries"]) == (0.5, 1)
-        assert "1 labels behind the last point" in done.stderr
+        assert "1 label behind the last point" in done.stderr
     labels.write_text("")
     *_, last = printed(soma(file, "--labels", labels, "--summary"))
     scored = last["summary"]["domains"]["load"]
@@ -231,7 +231,13 @@ def test_a_file_that_is_not_there() -> None:
 def test_lawful_oddities_are_told() -> None:
     done = soma("-", stdin=b"\xef\xbb\xbftime,v\r\n5,1e300\r\n\r\n4,\r\n6,nan\r\n7,-1e300\r\n")
     assert printed(done) == []
-    for text in ("4 points", "2 missing values", "1 empty lines", "1 points before", "'time'"):
+    for text in (
+        "4 points",
+        "2 missing values",
+        "1 empty line passed",
+        "1 point earlier",
+        "'time'",
+    ):
         assert text in done.stderr
     assert "1 point of column1, 0 boundaries" in soma("-", stdin=b"5\n").stderr
     assert soma("-", "--quiet", stdin=b"5\n").stderr == ""

@@ -42,15 +42,22 @@ def test_an_empty_file_says_that_nothing_ever_changed(tmp_path: Path, text: str)
 
 
 @pytest.mark.parametrize(
-    "text", ["2026-01-01T00:00:20Z\n2026-01-01T00:00:05\n", "1767225620\n1767225605\n"]
+    "text",
+    [
+        "2026-01-01T00:00:20Z\n2026-01-01T00:00:05\n2025-12-31T23:59:59Z\n",
+        "1767225620\n1767225605\n1767225599\n",
+    ],
 )
 def test_labels_may_be_times(tmp_path: Path, text: str) -> None:
-    """Each is the first point not before it; those behind the last lie behind it."""
+    """Each is the first point not before it; those behind the last lie behind it, and those before
+    the first are left out.
+    """
     found, moments = read_labels(written(tmp_path / "a.txt", text), ["s"], ["a"])
-    assert (found, moments.left) == ({"a": {"labels": []}}, 2)
+    assert (found, moments.left) == ({"a": {"labels": []}}, 3)
     for index in range(5):
         moments.see(index, (1_767_225_600 + 2 * index) * 1_000_000)
     assert (found, moments.left) == ({"a": {"labels": [3]}}, 1)
+    assert moments.early == 1
     assert moments.finish(5) == 1
     assert found == {"a": {"labels": [3, 5]}}
 

@@ -1,5 +1,6 @@
 """Rows as observations: what a row says is what the topic gets, and each wrong cell is named."""
 
+import io
 import math
 import struct
 from typing import Any
@@ -10,8 +11,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agents.predictors import kernels
-from agents.tools.mapping import DIM_MAX, BadRowError, Mapper, MappingError, Plan, number
+from agents.tools.csvform import Told
+from agents.tools.mapping import (
+    DIM_MAX,
+    BadRowError,
+    Mapper,
+    MappingError,
+    Plan,
+    number,
+    time_column,
+)
 from agents.tools.numbers import Numbers
+from agents.tools.seriesfile import Layout, open_series
 from agents.tools.source import Row
 from agents.tools.times import Times
 from topics import codec
@@ -72,6 +83,30 @@ def test_a_missing_cell_is_no_observation_of_its_domain(
     assert one.missing == 2 * values.count(None)
 
 
+def test_a_missing_text_of_an_object_is_no_observation_of_its_domain() -> None:
+    one = mapper(["ts", "a", "b"], per_column=True)
+    (record,) = read(one.of_json(Row(1, {"ts": T, "a": "NA", "b": 2}), 0))
+    assert record["domain"] == "b"
+
+
+@pytest.mark.parametrize(
+    ("names", "time"),
+    [
+        (["index", "Date", "v"], "Date"),
+        (["v", " Time "], " Time "),
+        (["v", "second"], "second"),
+        (["", "v"], ""),
+        (["date", "time"], "date"),
+    ],
+)
+def test_the_column_of_times_is_the_same_for_both_commands(names: list[str], time: str) -> None:
+    """An import takes the column that `soma segment` does."""
+    assert time_column("", names) == time
+    text = ",".join(names) + "\n" + ",".join("1" for _ in names) + "\n"
+    series = open_series(io.BytesIO(text.encode()), Layout("csv", told=Told(header=True)))
+    assert series.time_column == time.strip()
+
+
 def test_columns_are_chosen_and_ordered() -> None:
     one = mapper(["a", "when", "b", "note"], columns=("b", "a"), time_column="when")
     (record,) = read(one.of_csv(Row(2, ["1", T, "2", "any"]), 0))
@@ -96,6 +131,7 @@ def test_the_present_time_needs_no_column() -> None:
         (["time", "a"], {"time_column": "t"}, "no time column 't'; there are 'time', 'a'"),
         (["a", "b"], {}, "none of the columns 'a', 'b' is called time or ts"),
         (["time"], {}, "no column of values beside 'time'"),
+        (["t", *map(str, range(4_097))], {"per_column": True}, "4,097 columns (at most 4,096"),
         (["time", "a", "a"], {}, "several columns 'a'"),
         (["time", "a", "time"], {}, "several columns 'time'"),
         (["time", "a b", "a-b"], {"per_column": True}, "would become domains 'a-b', 'a-b'"),
@@ -115,6 +151,7 @@ def test_columns_that_there_arent(names: list[str], how: dict[str, Any], why: st
         ([T, "1", "2", "3"], "4 cells where the header has 3"),
         ([T, "1", ""], "column 'b' is empty"),
         ([T, "1", "x"], "column 'b' has 'x', which is no number"),
+        ([T, "1", "NA"], "column 'b' has 'NA', a missing value (--domain-per-column"),
         (
             [T, "1,5", "2"],
             "column 'a' has '1,5', which is no number (a decimal comma? --decimal ,)",

@@ -1,6 +1,6 @@
 import pytest
 
-from agents.tools.output import plain
+from agents.tools.output import counted, plain
 
 
 @pytest.mark.parametrize(
@@ -16,3 +16,12 @@ from agents.tools.output import plain
 def test_what_has_an_effect_on_a_terminal_is_escaped(text: str, shown: str) -> None:
     assert plain(text) == shown
     assert plain(text).isprintable()
+
+
+@pytest.mark.parametrize(
+    ("number", "text"), [(0, "0 rows"), (1, "1 row"), (2, "2 rows"), (12_000, "12,000 rows")]
+)
+def test_what_is_counted_has_its_number(number: int, text: str) -> None:
+    assert counted(number, "row") == text
+    boundaries = "boundary" if number == 1 else "boundaries"
+    assert counted(number, "boundary", "boundaries").endswith(f" {boundaries}")
