@@ -47,7 +47,8 @@ def config() -> None:
 def set_(tenant: str, setting: str, value: str, processor: str, as_json: bool) -> None:
     """Give TENANT a VALUE of SETTING; without VALUE take its own back.
 
-    The tenant '*' stands for all that have no value of their own.
+    The tenant '*' stands for all that have no value of their own. `soma config list` says which
+    settings there are, and what each can be.
 
     \b
     Examples:

@@ -16,11 +16,15 @@ from pydantic_core import ErrorDetails
 from pydantic_settings import SettingsError as SourceError
 
 from agents.kit.setting import Setting
+from agents.settings.fields import values_of
 from agents.settings.tree import PREFIX, ProcessorGroup, Settings, SettingsError
 
 SECRETS_DIR = "SOMA_SECRETS_DIR"
 FOR_TESTS = "SOMA_TEST_"  # which run workers too
 RETIRED = ("SOMA_ENABLE_COG_THREADS",)  # they never did anything, and do no harm
+IN_WORDS = (  # errors that our words for the field tell better than pydantic's
+    "int_", "float_", "bool_", "finite_", "greater_", "less_", "literal_", "string_pattern",
+)  # fmt: skip
 AGENTS = Path(__file__).resolve().parents[1]
 
 
@@ -92,7 +96,8 @@ def load(*, whole: bool = False) -> Settings:
     except ValidationError as error:
         errors.extend(_described(one, tree) for one in error.errors())
     except SourceError as error:
-        errors.append(str(error.__cause__ or error))
+        name = str(error).partition('"')[2].partition('"')[0]  # … for field "api" from source …
+        errors.append(f"{PREFIX}{name.upper()}: give a JSON object ({error.__cause__})")
     if errors or settings is None:
         between = " " if len(errors) == 1 else "\n"
         raise SettingsError(between.join(["The settings can't be used:", *errors]))
@@ -149,11 +154,15 @@ def _no_such(variable: str, tree: type[Settings]) -> str:
 
 def _described(error: ErrorDetails, tree: type[Settings]) -> str:
     """One line: the variable, and what is wrong with its value, which isn't shown."""
-    variable = f"{PREFIX}{'__'.join(map(str, error['loc']))}".upper()
+    said, known = error["msg"].removeprefix("Value error, "), dict(fields(tree))
+    if not error["loc"]:
+        return said
+    path = [PREFIX + str(error["loc"][0]), *map(str, error["loc"][1:])]
+    if len(path) > 1 and path[0].upper() not in known:  # of a group, not of a mapping
+        path = ["__".join(path[:2]), *path[2:]]
+    variable = path[0].upper()
     if error["type"] == "extra_forbidden":
         return _no_such(variable, tree)
-    said = error["msg"].removeprefix("Value error, ")
-    if error["type"] == "string_pattern_mismatch":
-        extra: Any = dict(fields(tree))[variable].json_schema_extra
-        said = f"give {extra['values']}"
-    return f"{variable}: {said}" if error["loc"] else said
+    if variable in known and error["type"].startswith(IN_WORDS):
+        said = f"give {values_of(known[variable])}"
+    return ": ".join([variable, *path[1:], said])

@@ -3,13 +3,12 @@
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from types import NoneType
-from typing import Any, Literal, get_args, get_origin
+from typing import Any
 
-from pydantic import SecretStr
 from pydantic.fields import FieldInfo
 
-from agents.kit.setting import Scope, Setting, number_in_words, one_of, unit_of
+from agents.kit.setting import Scope, Setting, unit_of
+from agents.settings.fields import values_of
 from agents.settings.reading import declared, fields
 from agents.settings.tree import PREFIX, Settings
 
@@ -86,28 +85,8 @@ def _of_setting(variable: str, one: Setting) -> Row:
 
 
 def _of_field(variable: str, field: FieldInfo) -> Row:
-    said: Any = field.json_schema_extra
-    values = said["values"] or _values(field) + unit_of(variable)
+    values = values_of(field) + unit_of(variable)
     return Row(variable, _default(field), values, SCOPES["deployment"], field.description or "")
-
-
-def _values(field: FieldInfo) -> str:
-    """What a field can be, by its type and its limits."""
-    kind: Any = field.annotation
-    if NoneType in get_args(kind):
-        kind = next(one for one in get_args(kind) if one is not NoneType)
-    if get_origin(kind) is Literal:
-        return one_of(get_args(kind))
-    if kind in (int, float):
-        limits: dict[str, float] = {}
-        for one in field.metadata:
-            limits |= {
-                name: getattr(one, name) for name in ("ge", "gt", "le") if hasattr(one, name)
-            }
-        low = limits.get("ge", limits.get("gt"))
-        return number_in_words(kind is int, low, limits.get("le"), above="gt" in limits)
-    names = {bool: "true or false", Path: "a path", SecretStr: "a secret", str: "a text"}
-    return names.get(kind, "a path")
 
 
 def _default(field: FieldInfo) -> str:

@@ -146,7 +146,10 @@ def test_each_error_is_a_line_that_names_the_variable(monkeypatch: Env, tmp_path
         "SOMA_PREDICTORS__CALIBRATE_EVERY": "a whole number from 50 to 100000, not '50.5'",
         "SOMA_PROJECTIONS__HISTORY": "give off, all, 1/N (every n-th), or 1s, 500ms …",
         "SOMA_KITCHEN__ALPHA": "there is no such setting",
-        "SOMA_WEB_PORT": "Input should be less than or equal to 65535",
+        "SOMA_WEB_PORT": "give a whole number from 0 to 65535",
+        "SOMA_LOG_LEVEL": "give one of debug, info, warning, error",
+        "SOMA_OPA_FAIL_OPEN": "give true or false",
+        "SOMA_ANSWER_TIMEOUT_S": "give a number from 1 to 60",
     }
     values = {
         "SOMA_HEARTBEAT_S": "3", "SOMA_INTEGRATOR__MARGIN": "5", "SOMA_OPA_URL": "http://h:1",
@@ -162,6 +165,29 @@ def test_each_error_is_a_line_that_names_the_variable(monkeypatch: Env, tmp_path
     assert first == "The settings can't be used:" and len(lines) == len(wrong)
     for name, said in wrong.items():
         assert any(line.startswith(f"{name}: {said}") for line in lines), (name, lines)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "said"),
+    [
+        (
+            "JOURNAL",
+            '{"max_mb":',
+            "Expecting value: line 1 column 11 (char 10))",
+        ),
+        ("JOURNAL", '{"max_mb": 1}', "give a whole number from 16 to 1048576"),
+        ("API__PORT__X", "1", "give a whole number from 0 to 65535"),
+        ("KAFKA_PROPERTIES", '{"retries": 3}', "retries: Input should be a valid string"),
+    ],
+)
+def test_errors_inside_a_value_name_its_variable(
+    monkeypatch: Env, name: str, value: str, said: str
+) -> None:
+    monkeypatch.setenv(f"SOMA_{name}", value)
+    with pytest.raises(SettingsError) as caught:
+        load()
+    assert str(caught.value).startswith(f"The settings can't be used: SOMA_{name.split('__X')[0]}")
+    assert str(caught.value).endswith(said)
 
 
 def test_a_setting_that_never_did_anything_is_passed_over(monkeypatch: Env) -> None:
