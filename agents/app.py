@@ -10,7 +10,7 @@ import logging
 import socket
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, cast
 
 import faust
@@ -24,15 +24,11 @@ from agents.engine.compiling import Compiling, CompilingError, missing, units
 from agents.engine.ending import CLIENTS, calm, end_in
 from agents.engine.engine import Engine
 from agents.engine.processor import Processor
-from agents.engine.registry import GATEWAY, OUTBOX, PROJECTIONS, processors
+from agents.engine.registry import processors, services
 from agents.engine.security import credentials, security
 from agents.engine.transport import BatchConsumer, BatchSchema, BatchTransport
 from agents.engine.warm import warm
-from agents.gateway.gateway import TOPICS, Gateway
-from agents.outbox.service import RelayService
-from agents.outbox.warm import warm as warm_relay
-from agents.projections.frames import FramesToRedis
-from agents.projections.postgres import TopicToTable, projections
+from agents.services.base import Service
 from agents.settings import Settings, SettingsError, load
 from topics.broker import BrokerError, connect, look, session_limits_s
 from topics.catalogue import dlq_of
@@ -56,23 +52,13 @@ def needs(processor: Processor) -> list[str]:
     ]
 
 
-def has_gateway(settings: Settings) -> bool:
-    """Whether this worker calls the remote memory service. SettingsError if it can't as asked."""
-    if settings.memory_http_endpoint:
-        return not settings.agents or GATEWAY in settings.agents
-    if GATEWAY in settings.agents:
-        raise SettingsError(
-            "SOMA_AGENTS names the gateway, and no service to deliver to is set: "
-            "set SOMA_MEMORY_HTTP_ENDPOINT=https://host:port"
-        )
-    return False
-
-
-def checked(settings: Settings, chosen: dict[str, Processor]) -> int:
+def checked(
+    settings: Settings, chosen: dict[str, Processor], beside: Sequence[Service] = ()
+) -> int:
     """The common partition count of the topics. Raises SettingsError naming every difference."""
     topics = sorted(
         {name for processor in chosen.values() for name in needs(processor)}
-        | set(TOPICS if has_gateway(settings) else ())
+        | {name for service in beside for name in service.topics}
     )
     if not topics:
         return 0
@@ -184,45 +170,13 @@ def register(app: faust.App, engine: Engine) -> None:
         await engine.watch()
 
 
-Service = FramesToRedis | TopicToTable | RelayService | Gateway
-
-
-def chosen_services(settings: Settings, engine: Engine) -> list[Service]:
-    """What runs beside the processors, as far as it is set: projections, the relay, the gateway."""
-
-    def wanted(room: str) -> bool:
-        return not settings.agents or room in settings.agents
-
-    chosen: list[Service] = [] if not wanted(PROJECTIONS) else to_stores(settings, engine)
-    if wanted(OUTBOX) and settings.postgres_dsn.get_secret_value():
-        chosen.append(RelayService(settings, failed=engine.end))
-    elif OUTBOX in settings.agents:
-        log.warning("SOMA_POSTGRES_DSN isn't set: there is no outbox to relay from")
-    if has_gateway(settings):
-        chosen.append(Gateway(settings, failed=engine.end))
-    return chosen
-
-
-def to_stores(settings: Settings, engine: Engine) -> list[Service]:
-    """Topics into Redis and PostgreSQL, beside the processors, as far as these are set."""
-    chosen: list[Service] = []
-    if settings.redis_url.get_secret_value():
-        chosen.append(FramesToRedis(settings, failed=engine.end))
-    if settings.postgres_dsn.get_secret_value():
-        chosen.extend(projections(settings, failed=engine.end))
-    for name, url in (("REDIS_URL", settings.redis_url), ("POSTGRES_DSN", settings.postgres_dsn)):
-        if not url.get_secret_value():
-            log.warning("SOMA_%s isn't set: nothing is projected there", name)
-    return chosen
-
-
-def add_services(app: faust.App, chosen: list[Service], engine: Engine) -> None:
+def add_services(app: faust.App, chosen: Sequence[Service], engine: Engine) -> None:
     """Start and stop what runs beside the processors with the worker."""
     unstarted = list(chosen)
 
     def start() -> None:
         while unstarted:  # Faust says `on_worker_init` more than once
-            unstarted.pop(0).start()
+            unstarted.pop(0).start(engine.end)
 
     if engine.plans:
 
@@ -261,7 +215,8 @@ def make() -> tuple[faust.App, Engine]:
         settings = load()
         security(settings)  # names what is wrong more plainly than a client would
         chosen = processors(settings.agents)
-        engine = Engine(settings, chosen, checked(settings, chosen))
+        beside = services(settings)
+        engine = Engine(settings, chosen, checked(settings, chosen, beside))
         check_port(settings)
         made = build(settings)
     except KafkaException as error:
@@ -271,11 +226,9 @@ def make() -> tuple[faust.App, Engine]:
     except (SettingsError, BrokerError, ValueError) as error:
         sys.exit(f"soma worker: {error}")
     register(made, engine)
-    services = chosen_services(settings, engine)
-    relays = [one for one in services if isinstance(one, RelayService)]
-    pages.register(made, engine, lambda: relays[0].stopped() if relays else {})
-    if services:
-        add_services(made, services, engine)
+    pages.register(made, engine, beside)
+    if beside:
+        add_services(made, beside, engine)
 
     def tell(text: str) -> None:
         """What a log would say at this level; Faust sets the log up only after this."""
@@ -285,11 +238,11 @@ def make() -> tuple[faust.App, Engine]:
     @made.on_worker_init.connect
     def prepare(sender: Any, /, *_: Any, **__: Any) -> None:
         begun = time.monotonic()
-        compile_ahead([*chosen, *([OUTBOX] if relays else [])], tell)
+        compile_ahead([*chosen, *(one.name for one in beside)], tell)
         for plan in engine.plans.values():
             warm(plan, settings)
-        if relays:
-            warm_relay()
+        for one in beside:
+            one.warm()
         tell(f"the kernels are there, after {time.monotonic() - begun:.1f} s")
         gc.collect()
         gc.freeze()  # what is loaded by now stays: don't look at it again

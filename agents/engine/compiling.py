@@ -6,6 +6,7 @@ for its own rooms, and then loads what lies in the cache. `python -m agents.engi
 is one such process: a line for each kernel that it has, then one for each that it has compiled.
 """
 
+import importlib
 import os
 import subprocess
 import sys
@@ -20,7 +21,7 @@ from llvmlite import binding
 from numba.core import event
 from numba.core.registry import CPUDispatcher
 
-from agents.engine.registry import OUTBOX, processors, rooms
+from agents.engine.registry import packages_with, processors, rooms, service_rooms
 from topics import compiled
 
 LONGEST_FIRST = ("integrator", "segmentation", "predictors")  # so that no core idles at the end
@@ -36,7 +37,8 @@ class CompilingError(Exception):
 
 def units(chosen: Iterable[str] = ()) -> list[str]:
     """Which rooms have kernels, of the chosen ones or of all; the longest to compile first."""
-    known = [*LONGEST_FIRST, *(name for name in rooms() if name not in LONGEST_FIRST), OUTBOX]
+    beside = [name for name in packages_with("warm") if name in service_rooms()]
+    known = [*LONGEST_FIRST, *(name for name in rooms() if name not in LONGEST_FIRST), *beside]
     wanted = tuple(chosen)
     return [name for name in known if not wanted or name in wanted]
 
@@ -52,7 +54,7 @@ def _stamp(unit: str) -> Path | None:
     if not folder:
         return None
     root = compiled.ROOT / "agents"
-    spec = find_spec(f"agents.{unit}.{'warm' if unit == OUTBOX else 'agent'}")
+    spec = find_spec(f"agents.{unit}.{'agent' if unit in rooms() else 'warm'}")
     assert spec is not None and spec.origin is not None, unit
     first = Path(spec.origin)
     files = {*compiled.sources(first), *compiled.sources(root / "engine" / "warm.py")}
@@ -136,10 +138,12 @@ class Compiling:
         watch.daemon = True
         watch.start()
         last: list[str] = []
-        with process:
-            for line in process.stdout or ():
-                self._hear(line, last)
-        watch.cancel()
+        try:
+            with process:
+                for line in process.stdout or ():
+                    self._hear(line, last)
+        finally:
+            watch.cancel()
         if process.returncode and not self._ended:
             said = "".join(last[-15:])
             raise CompilingError(f"compiling the kernels of {unit} ended with {said}")
@@ -184,20 +188,18 @@ def main(unit: str) -> None:
     """Compile one room's kernels, or load them, and note that they are there."""
     from agents.engine.plan import Plan
     from agents.engine.warm import warm
-    from agents.outbox.warm import warm as warm_relay
     from agents.settings import Settings
 
     settings = Settings(kafka_bootstrap="127.0.0.1:1")  # no server is asked
-    plans = (
-        [] if unit == OUTBOX else [Plan(one, settings, 1) for one in processors([unit]).values()]
-    )
+    plans = [Plan(one, settings, 1) for one in processors([unit]).values()]
+    own = [] if plans else [importlib.import_module(f"agents.{unit}.warm").warm]
     for name in sorted(kernels()):
         print(KNOWN, name)
     event.register("numba:compile", _Teller())
     for plan in plans:
         warm(plan, settings)
-    if unit == OUTBOX:
-        warm_relay()
+    for compile_own in own:
+        compile_own()
     stamp = _stamp(unit)
     if stamp is not None:
         stamp.touch()

@@ -1,6 +1,6 @@
 """The worker's web pages: / (alive), /ready (every owned partition recovered), /metrics."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Sequence
 from typing import Any, cast
 
 import faust
@@ -9,23 +9,22 @@ from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
 from agents.engine.engine import Engine
 from agents.engine.transport import BatchConsumer
+from agents.services.base import Service
 
 
-def register(
-    app: faust.App, engine: Engine, stopped: Callable[[], Mapping[str, str]] = dict
-) -> None:
-    """Add the pages to the worker's web server. `stopped`: what else is stopped, and why."""
+def register(app: faust.App, engine: Engine, services: Sequence[Service] = ()) -> None:
+    """Add the pages to the worker's web server."""
 
     @app.page("/ready")
     async def ready(self: View, request: Request) -> Response:
         """200 when all owned partitions run; 503 with each one's phase, or why there are none.
 
-        And while a shard of the outbox is stopped.
+        And while a part of a service (a shard of the outbox) is stopped.
         """
         good, partitions = engine.ready()
-        shards = stopped()
+        stopped = {part: why for one in services for part, why in one.stopped().items()}
         refused = cast(BatchConsumer, app.consumer).refused if engine.plans else ""
-        good, partitions = good and not shards and not refused, {**partitions, **shards}
+        good, partitions = good and not stopped and not refused, {**partitions, **stopped}
         answer: dict[str, Any] = {
             "ready": good,
             "assigned": engine.assigned,

@@ -1,4 +1,4 @@
-"""The rooms there are: found in the folders of agents/, loaded only when chosen."""
+"""The processors and services there are: found in the folders of agents/, loaded when chosen."""
 
 import importlib
 import pkgutil
@@ -7,17 +7,33 @@ from importlib.util import find_spec
 
 import agents
 from agents.engine.processor import Processor
-
-PROJECTIONS = "projections"  # the room that writes to stores; it folds nothing
-OUTBOX = "outbox"  # the room that relays from a store; neither does it
-GATEWAY = "gateway"  # the room that calls the remote memory service
-_SERVICES = (PROJECTIONS, OUTBOX, GATEWAY)
+from agents.services.base import Service
+from agents.settings import Settings
 
 
 def rooms() -> list[str]:
     """Names of all processors: every folder of agents/ whose agent.py declares one."""
+    return packages_with("agent")
+
+
+def service_rooms() -> list[str]:
+    """What runs beside processors: every folder of agents/ whose service.py gives some."""
+    return packages_with("service")
+
+
+def packages_with(module: str) -> list[str]:
+    """The folders of agents/ that have a module of this name."""
     found = [entry.name for entry in pkgutil.iter_modules(agents.__path__) if entry.ispkg]
-    return sorted(name for name in found if find_spec(f"agents.{name}.agent") is not None)
+    return sorted(name for name in found if find_spec(f"agents.{name}.{module}") is not None)
+
+
+def services(settings: Settings) -> list[Service]:
+    """The services of the chosen rooms (default: all), as far as they are set. SettingsError."""
+    found: list[Service] = []
+    for name in service_rooms():
+        if not settings.agents or name in settings.agents:
+            found += importlib.import_module(f"agents.{name}.service").services(settings)
+    return found
 
 
 def processors(chosen: Iterable[str] = ()) -> dict[str, Processor]:
@@ -25,11 +41,11 @@ def processors(chosen: Iterable[str] = ()) -> dict[str, Processor]:
 
     Raises ValueError, which names the unknown rooms.
     """
-    known = rooms()
-    wanted = [name for name in chosen if name not in _SERVICES] or ([] if tuple(chosen) else known)
+    known, beside = rooms(), service_rooms()
+    wanted = [name for name in chosen if name not in beside] or ([] if tuple(chosen) else known)
     if unknown := sorted(set(wanted) - set(known)):
         raise ValueError(
-            f"no such room: {', '.join(unknown)}; there are {', '.join([*known, *_SERVICES])}"
+            f"no such room: {', '.join(unknown)}; there are {', '.join([*known, *beside])}"
         )
     found = {}
     for name in sorted(set(wanted)):

@@ -28,7 +28,8 @@ from agents.gateway.passes import Passes
 from agents.gateway.rule import Breakers
 from agents.gateway.slots import Slots
 from agents.gateway.writer import SOURCE, STATE, Writer
-from agents.projections.stream import Stream
+from agents.services.base import Service
+from agents.services.stream import Stream
 from agents.settings import Settings
 from stores.memory_remote import MemoryRemote
 from topics.catalogue import dlq_of
@@ -45,44 +46,22 @@ A = TypeVar("A")
 logger = logging.getLogger(__name__)
 
 
-class Gateway:
-    """Runs from `start` to `stop`; `error` says why it ended by itself."""
+class Gateway(Service):
+    """Delivers from `start` to `stop`; then it lets the calls that are out end."""
 
-    def __init__(
-        self,
-        settings: Settings,
-        registry: CollectorRegistry = REGISTRY,
-        failed: Callable[[Exception], None] | None = None,
-    ) -> None:
-        """`failed` hears, in that thread, the error that ended it: the worker should end too."""
+    topics = TOPICS
+
+    def __init__(self, settings: Settings, registry: CollectorRegistry = REGISTRY) -> None:
+        super().__init__(NAME)
         own = settings.gateway
-        self.error: Exception | None = None
         self.circuits = Circuits(Breakers(own.failures, own.open_s))
         registry.register(self.circuits)
         self._registry = registry
         self._settings = settings
-        self._failed = failed
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._run, name=NAME, daemon=True)
 
-    def start(self) -> None:
-        """Join the group and start reading."""
-        self._thread.start()
-
-    def stop(self, seconds: float = 5.0) -> None:
-        """Let the calls that are out end, note what is delivered, leave the group."""
-        self._stop.set()
-        if self._thread.ident is not None:
-            self._thread.join(seconds)
-
-    def _run(self) -> None:
+    def work(self) -> None:
         try:
             asyncio.run(self._work())
-        except Exception as error:
-            self.error = error
-            logger.exception("The gateway has ended")
-            if self._failed is not None:
-                self._failed(error)
         finally:
             self._registry.unregister(self.circuits)
 
@@ -95,7 +74,8 @@ class Gateway:
             self._settings.memory_http_token.get_secret_value(),
         )
         try:
-            await Running(self._settings, self.circuits, remote, self._registry).run(self._stop)
+            running = Running(self._settings, self.circuits, remote, self._registry)
+            await running.run(self.stopping)
         finally:
             await remote.close()
 

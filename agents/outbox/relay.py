@@ -19,7 +19,7 @@ from agents.outbox.office import Office
 from agents.outbox.shard import Shard
 from agents.outbox.standing import OutOfStepError
 from agents.outbox.warm import warm
-from agents.projections.backoff import Backoff
+from agents.services.backoff import Backoff
 from agents.settings import Settings
 from stores.errors import NotMigrated, StoreDown
 from stores.outbox_relay import Desk, Keeper, State

@@ -24,7 +24,7 @@ from agents.outbox.doze import Doze
 from agents.outbox.office import DRY_S, Office
 from agents.outbox.receipts import Receipt, ReceiptsLost, receipt
 from agents.outbox.standing import OutOfStepError
-from agents.projections.backoff import Backoff
+from agents.services.backoff import Backoff
 from stores.errors import StoreDown
 from stores.outbox_relay import Desk, Keeper, MovedError, Picked, TooHeavyError
 

@@ -9,7 +9,7 @@ from confluent_kafka import Message
 from agents.projections.batch import Every, Waiting
 from agents.projections.rows import Rows, of_log
 from agents.projections.sampling import Sampling, Sieve, parse
-from agents.projections.stream import Waiting as AnyWaiting
+from agents.services.stream import Waiting as AnyWaiting
 from agents.settings import Settings
 from stores.projection_sql import Target
 from topics import codec

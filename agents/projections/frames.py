@@ -1,151 +1,105 @@
 """Frames into Redis: the last one of each tenant, never older over newer (stores/frame_cache.py).
 
 Frames older than the cache keeps them are skipped, not read, so after an outage of hours it has
-caught up within seconds. While the store is away its partitions are paused and the membership kept;
-one line in the log says so, another when it is over. Where the store loses its memory each tenant's
-next frame repairs it, and older than two minutes nothing is shown anyway.
+caught up within seconds. Where the store loses its memory each tenant's next frame repairs it, and
+older than two minutes nothing is shown anyway.
 """
 
 import logging
-import threading
 import time
-from collections.abc import Callable
 
-from confluent_kafka import Message
+from confluent_kafka import KafkaException, Message
 from prometheus_client import REGISTRY, CollectorRegistry
 
-from agents.projections.backoff import Backoff
-from agents.projections.log import Log
-from agents.projections.metrics import metrics_of
+from agents.projections.batch import Waiting
+from agents.projections.projection import Projection
+from agents.services.stream import Stream
 from agents.settings import Settings
-from stores.errors import StoreDown
 from stores.frame_cache import TTL_MS, Frame, FrameCache, Place
 from topics import codec
 
 NAME = "frames"
 TOPIC = "cog.global.frame"
 SCHEMA = "global_frame"
-LOOK_S = 2.0  # how soon an outage is noticed while no frames come
 STORE_EVERY_S = 0.1  # at most one write per tenant in so long, whatever the rate
-READ_MAX = 5_000  # records per call of the consumer
 TENANTS_MAX = 20_000  # with so many waiting, the store is asked at once
+CLOCKS_MS = 60_000  # our clock may differ from the broker's by so much
 
 logger = logging.getLogger(__name__)
 
 
-class FramesToRedis:
-    """Runs in a thread of its own from `start` to `stop`; `error` says why it ended by itself."""
+class FramesToRedis(Projection):
+    """The group's position says where to read: what is written again does no harm."""
 
-    def __init__(
-        self,
-        settings: Settings,
-        registry: CollectorRegistry = REGISTRY,
-        failed: Callable[[Exception], None] | None = None,
-    ) -> None:
-        """`failed` hears, in that thread, the error that ended it: the worker should end too."""
-        self.metrics = metrics_of(registry)
-        self.error: Exception | None = None
-        self._settings = settings
-        self._failed = failed
+    whose = "Redis"
+
+    def __init__(self, settings: Settings, registry: CollectorRegistry = REGISTRY) -> None:
+        self._waiting = Waiting(codec.headers(SCHEMA))
+        super().__init__(settings, NAME, TOPIC, self._waiting, registry)
         self._cache = FrameCache(settings.redis(), settings.redis_key)
-        self._log: Log | None = None
-        self._backoff = Backoff()
-        self._lag: dict[int, int] = {}  # replaced whole by the thread, never changed
-        self._look_at = 0.0
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="projection.frames", daemon=True)
+        self._done: dict[int, int] = {}  # partition -> next offset that the store lacks
+        self._topic_id = ""  # of which these are
 
-    def start(self) -> None:
-        """Join the group and start reading."""
-        self._log = Log(self._settings, NAME, TOPIC, SCHEMA, TTL_MS)
-        self._thread.start()
+    def offsets(self) -> dict[int, int]:
+        return self._done
 
-    def stop(self, seconds: float = 5.0) -> None:
-        """Store what waits if the store answers, commit, leave the group."""
-        self._stop.set()
-        if self._thread.ident is not None:
-            self._thread.join(seconds)
-
-    def lag(self) -> dict[int, int]:
-        """Partition -> records that the store hasn't taken, of the partitions held."""
-        return dict(self._lag)
-
-    @property
-    def down(self) -> bool:
-        """Whether the store is away."""
-        return self._backoff.down
-
-    def _run(self) -> None:
-        log = self._log
-        assert log is not None  # `start` made it
-        try:
-            self.metrics.up.labels(NAME).set(1)
-            while not self._stop.is_set():
-                log.read(READ_MAX, STORE_EVERY_S)
-                if self._backoff.due or (len(log.waiting.last) >= TENANTS_MAX and not self.down):
-                    self._turn(log)
-                self._note_lag(log)
-            if not self.down:
-                self._turn(log)
-        except Exception as error:
-            self.error = error
-            logger.exception("The projection of frames has ended")
-            if self._failed is not None:
-                self._failed(error)
-        finally:
-            self._lag = {}
-            log.close()
-            self._cache.close()
-
-    def _note_lag(self, log: Log) -> None:
-        before, self._lag = self._lag, log.lag()
-        for partition in before.keys() - self._lag.keys():
-            self.metrics.lag.remove(NAME, str(partition))
-        for partition, lag in self._lag.items():
-            self.metrics.lag.labels(NAME, str(partition)).set(lag)
-
-    def _turn(self, log: Log) -> None:
-        """Give the store what waits; if it is away, keep all and come back later."""
-        try:
-            # While it is away, only what it says itself is an answer: there may be nothing to put.
-            if self.down or time.monotonic() >= self._look_at:
-                self._look_at = time.monotonic() + LOOK_S
-                self._cache.ping()
-            self._put(log)
-        except StoreDown as error:
-            if self._backoff.failed():
-                logger.warning("Redis is away, frames wait: %s", error)
-                self.metrics.up.labels(NAME).set(0)
-                log.pause()
+    def place(self, stream: Stream) -> None:
+        if not stream.unplaced or not stream.topic_id:
             return
-        if away := self._backoff.answered():
-            logger.info("Redis is back after %.1f s, frames go on", away)
-            self.metrics.up.labels(NAME).set(1)
-            log.resume()
+        if self._topic_id != stream.topic_id:
+            self._topic_id, self._done = stream.topic_id, {}
+        since = int(time.time() * 1000) - TTL_MS - CLOCKS_MS
+        for partition in list(stream.unplaced):
+            try:
+                known, first, end = stream.known(partition, since)
+            except KafkaException as error:
+                logger.debug("%s: it isn't known yet where to read: %s", stream.topic, error)
+                return  # asked again with the next turn
+            known = max(known, self._done.get(partition, known))
+            start = known if first <= known <= end else first
+            if (at := stream.place(partition, start, clamp=True)) is not None:
+                self._done[partition] = at
 
-    def _put(self, log: Log) -> None:
-        waiting = log.waiting
-        if not waiting or not log.topic_id:
+    def put(self, stream: Stream) -> None:
+        waiting = self._waiting
+        if not waiting or not stream.topic_id:
             return
-        frames, unreadable = _frames(waiting.records(), log)
+        frames, unreadable = _frames(waiting.records(), stream)
         results = self._cache.put(frames)
         counts: dict[str, int] = {result: results.count(result) for result in set(results)}
         counts |= {"replaced": waiting.replaced, "control": waiting.control}
-        counts |= {"unreadable": unreadable}
-        log.done(waiting.take())
-        for result, count in counts.items():
-            self.metrics.records.labels(NAME, result).inc(count)
-        self._backoff.wait(STORE_EVERY_S)
+        counts["unreadable"] = unreadable
+        self._are_done(stream, waiting.take())
+        self.count(counts)
+        self.backoff.wait(STORE_EVERY_S)
+
+    def look(self, stream: Stream) -> None:
+        self._cache.ping()
+        self._are_done(stream, stream.passed(self._done))
+
+    def full(self, stream: Stream) -> bool:
+        return len(self._waiting.last) >= TENANTS_MAX
+
+    def back(self, stream: Stream) -> None:
+        stream.unplace(self._done)  # to go on where it still matters
+        stream.resume()
+
+    def close(self) -> None:
+        self._cache.close()
+
+    def _are_done(self, stream: Stream, upto: dict[int, int]) -> None:
+        stream.done(upto)
+        self._done |= upto
 
 
-def _frames(messages: list[Message], log: Log) -> tuple[list[Frame], int]:
+def _frames(messages: list[Message], stream: Stream) -> tuple[list[Frame], int]:
     """What can be shown; and how many records aren't frames (each is named in the log)."""
     frames: list[Frame] = []
     for message in messages:
         try:
-            frames.append(frame_of(message, log.topic_id))
+            frames.append(frame_of(message, stream.topic_id))
         except codec.BadRecord as error:
-            place = f"{log.topic} partition {message.partition()} offset {message.offset()}"
+            place = f"{stream.topic} partition {message.partition()} offset {message.offset()}"
             logger.error("%s is no frame and isn't shown: %s", place, error)
     return frames, len(messages) - len(frames)
 

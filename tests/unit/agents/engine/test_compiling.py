@@ -3,13 +3,14 @@
 import json
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
 
 from agents.engine import compiling
 from agents.engine.compiling import Compiling, CompilingError, units
-from agents.engine.registry import OUTBOX, rooms
+from agents.engine.registry import rooms
 from topics import compiled
 
 
@@ -26,7 +27,7 @@ def warm(*words: str, folder: Path) -> "subprocess.CompletedProcess[str]":
 
 
 def test_every_room_has_its_unit_and_the_longest_come_first() -> None:
-    assert set(units()) == {*rooms(), OUTBOX}
+    assert set(units()) == {*rooms(), "outbox"}
     assert units()[: len(compiling.LONGEST_FIRST)] == list(compiling.LONGEST_FIRST)
     assert units(["projections", "predictors"]) == ["predictors"]
 
@@ -34,15 +35,15 @@ def test_every_room_has_its_unit_and_the_longest_come_first() -> None:
 @pytest.mark.kernel
 def test_what_lacks_is_compiled_once(tmp_path: Path) -> None:
     for k in range(compiled.KEPT + 3):
-        (tmp_path / f"compiled.{OUTBOX}-{k}").touch()
-    first = warm("--json", OUTBOX, folder=tmp_path)
+        (tmp_path / f"compiled.outbox-{k}").touch()
+    first = warm("--json", "outbox", folder=tmp_path)
     assert first.returncode == 0, first.stderr
     said = json.loads(first.stdout)
-    assert (said["folder"], said["rooms"]) == (str(tmp_path), [OUTBOX])
+    assert (said["folder"], said["rooms"]) == (str(tmp_path), ["outbox"])
     assert said["kernels"] > 10
-    assert len(list(tmp_path.glob(f"compiled.{OUTBOX}-*"))) == 1 + compiled.KEPT
+    assert len(list(tmp_path.glob("compiled.outbox-*"))) == 1 + compiled.KEPT
     files = sorted(tmp_path.rglob("*.nbc"))
-    again = warm(OUTBOX, folder=tmp_path)
+    again = warm("outbox", folder=tmp_path)
     assert again.stdout == f"all kernels are there, in {tmp_path}\n"
     assert sorted(tmp_path.rglob("*.nbc")) == files
 
@@ -57,6 +58,22 @@ def test_an_unknown_room_is_named(tmp_path: Path) -> None:
 def test_a_process_that_fails_is_named_with_its_last_lines() -> None:
     with pytest.raises(CompilingError, match="kernels of no_such_room ended"):
         Compiling(["no_such_room"]).wait(lambda done, of: None, 0.05)
+
+
+def test_one_that_cannot_be_heard_leaves_no_timer(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "agents" / "engine"
+    folder.mkdir(parents=True)
+    for package in (folder, folder.parent):
+        (package / "__init__.py").touch()
+    (folder / "compiling.py").write_text("import sys; sys.stdout.buffer.write(bytes([255, 10]))")
+    monkeypatch.setattr(compiled, "ROOT", tmp_path)
+    with pytest.raises(UnicodeDecodeError):
+        Compiling(["integrator"]).wait(lambda done, of: None, 0.05)
+    for timer in (one for one in threading.enumerate() if isinstance(one, threading.Timer)):
+        timer.join(10.0)
+        assert not timer.is_alive()
 
 
 def test_ended_early_nothing_runs_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,21 +4,23 @@ import subprocess
 import sys
 
 import pytest
+from pydantic import SecretStr
 
-from agents.engine.registry import PROJECTIONS, processors, rooms
+from agents.engine.registry import processors, rooms, service_rooms, services
+from agents.settings import Settings, SettingsError
 
 
 def test_the_rooms_there_are() -> None:
     assert {"integrator", "predictors"} <= set(rooms())
-    assert "engine" not in rooms() and "commands" not in rooms() and PROJECTIONS not in rooms()
+    assert "engine" not in rooms() and "commands" not in rooms() and "projections" not in rooms()
     assert sorted(processors()) == rooms()
 
 
 def test_only_the_chosen_are_given() -> None:
     assert list(processors(["predictors"])) == ["predictors"]
     assert list(processors(["predictors", "integrator"])) == ["integrator", "predictors"]
-    assert list(processors(["predictors", PROJECTIONS, "predictors"])) == ["predictors"]
-    assert processors([PROJECTIONS]) == {}
+    assert list(processors(["predictors", "projections", "predictors"])) == ["predictors"]
+    assert processors(["projections"]) == {}
 
 
 def test_only_the_chosen_are_loaded() -> None:
@@ -33,4 +35,20 @@ def test_only_the_chosen_are_loaded() -> None:
 def test_every_unknown_room_is_named_with_those_there_are() -> None:
     with pytest.raises(ValueError, match="no such room: kitchen, loft; there are") as error:
         processors(["loft", "integrator", "kitchen"])
-    assert all(name in str(error.value) for name in [*rooms(), PROJECTIONS])
+    assert all(name in str(error.value) for name in [*rooms(), *service_rooms()])
+
+
+def test_services_are_found_and_chosen_as_processors_are() -> None:
+    assert service_rooms() == ["gateway", "outbox", "projections"]
+    stores = {"redis_url": SecretStr("redis://127.0.0.1:1/0"), "memory_http_endpoint": "http://m"}
+    both = Settings(agents=("gateway", "projections", "predictors"), **stores)
+    found = services(both)
+    assert [one.name for one in found] == ["gateway", "frames"]
+    assert services(Settings(agents=("predictors",), **stores)) == []
+    for one in found:
+        one.stop()
+
+
+def test_a_service_that_is_asked_for_and_has_nothing_to_do_is_an_error() -> None:
+    with pytest.raises(SettingsError, match="SOMA_MEMORY_HTTP_ENDPOINT"):
+        services(Settings(agents=("gateway",)))

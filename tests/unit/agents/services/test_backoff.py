@@ -1,4 +1,4 @@
-from agents.projections.backoff import FIRST_S, LONGEST_S, Backoff
+from agents.services.backoff import FIRST_S, LONGEST_S, Backoff
 
 
 def test_an_outage_has_one_beginning_and_one_end() -> None:

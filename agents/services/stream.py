@@ -1,4 +1,4 @@
-"""The Kafka side of a projection whose position is in its store: reads from where that says.
+"""The Kafka side of a service that knows itself from where to read: its position is in a store.
 
 A partition that is assigned is read once `place` has said from where; before that, and while the
 store is away, it is paused and the membership of the group is kept. The group's offsets are written
@@ -13,7 +13,6 @@ from typing import Protocol
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 from confluent_kafka.admin import AdminClient
 
-from agents.projections.log import consumer_of
 from agents.settings import Settings
 from stores.errors import StoreDown
 from topics.broker import BrokerError, topic_ids
@@ -43,6 +42,24 @@ class Waiting(Protocol):
     def records(self) -> list[Message]: ...
     def take(self) -> dict[int, int]: ...
     def __bool__(self) -> bool: ...
+
+
+def consumer_of(settings: Settings, name: str) -> Consumer:
+    """A consumer of the group `projection.<name>`; its owner stores offsets when they are done."""
+    return Consumer(
+        settings.librdkafka(
+            group_id=settings.prefix(f"projection.{name}"),
+            isolation_level="read_committed",
+            auto_offset_reset="earliest",
+            enable_auto_offset_store=False,  # the client commits each second what is stored
+            auto_commit_interval_ms=1000,
+            enable_partition_eof=True,
+            session_timeout_ms=int(settings.session_timeout_s * 1000),
+            heartbeat_interval_ms=int(settings.heartbeat_s * 1000),
+            fetch_queue_backoff_ms=10,
+            queued_max_messages_kbytes=8192,
+        )
+    )
 
 
 class Stream:
@@ -116,6 +133,18 @@ class Stream:
             self._consumer.resume([at])
         return int(at.offset)
 
+    def known(self, partition: int, since_ms: int) -> tuple[int, int, int]:
+        """Where the group was (below 0: nowhere), the first offset since a time, and the end.
+
+        KafkaException: nobody says.
+        """
+        at = TopicPartition(self.topic, partition, since_ms)
+        was = self._consumer.committed([at], timeout=ANSWER_S)[0].offset
+        # The end is asked for first: what is appended after this lies behind it.
+        end = self._consumer.get_watermark_offsets(at, timeout=ANSWER_S)[1]
+        first = self._consumer.offsets_for_times([at], timeout=ANSWER_S)[0].offset
+        return was, first if first >= 0 else end, end
+
     def unplace(self, partitions: Iterable[int]) -> None:
         """Forget what was read of these partitions, and read no more before they are placed."""
         some = set(partitions) & (self._next.keys() | self.unplaced)
@@ -124,6 +153,11 @@ class Stream:
         self._consumer.pause([TopicPartition(self.topic, partition) for partition in some])
         self._forget(some)
         self.unplaced |= some
+
+    def passed(self, held: Mapping[int, int]) -> dict[int, int]:
+        """Partition -> its end, where nothing is left before it and `held` doesn't know it yet."""
+        waits = self.waiting.upto
+        return {p: end for p, end in self.ends.items() if p not in waits and end > held[p]}
 
     def done(self, upto: Mapping[int, int]) -> None:
         """The store has everything before these offsets: says so to the group."""

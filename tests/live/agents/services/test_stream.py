@@ -7,7 +7,7 @@ from confluent_kafka import ConsumerGroupTopicPartitions, Producer, TopicPartiti
 from confluent_kafka.admin import AdminClient, OffsetSpec  # type: ignore[attr-defined]
 
 from agents.gateway.inbox import Inbox
-from agents.projections.stream import Stream
+from agents.services.stream import Stream
 from agents.settings import Settings
 from tests.live.helpers import eventually, produce
 

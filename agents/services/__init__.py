@@ -1,0 +1,1 @@
+"""What runs beside the processors of a worker, each in a thread, and what such services share."""
