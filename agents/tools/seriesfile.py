@@ -15,7 +15,7 @@ from agents.tools.csvform import Told
 from agents.tools.source import UNENDED, Row, Source, TableError
 from agents.tools.table import Cells, Table, csv_table, json_table, number, strict
 from agents.tools.tcpd import DOCUMENT_BYTES_MAX, Document, document
-from agents.tools.times import COMPACT, DATE, is_moment, micros, time_name, unit_of
+from agents.tools.times import DATE, is_compact, is_moment, micros, time_name, unit_of
 
 Form = Literal["auto", "csv", "jsonl", "tcpd"]
 NO_TIME = "none"
@@ -107,7 +107,6 @@ class TableSeries(Series):
     def __init__(self, table: Table, layout: Layout) -> None:
         super().__init__()
         self._table, self.unit = table, "" if layout.unit == "auto" else layout.unit
-        self._compact = False  # whether times are dates without hyphens
         named = [table.place(name) for name in layout.domains if not _renames(table, layout)]
         self._time = _time_place(table, layout.time_column, named)
         if self._time in named:
@@ -167,9 +166,6 @@ class TableSeries(Series):
         if self.seen.words:
             return cell, index * SECOND
         try:
-            if self._compact or (not self.unit and COMPACT.fullmatch(str(cell).strip())):
-                self._compact = True  # 20260131: as `soma observe` reads it
-                return _written(cell), self._table.dates.iso(str(cell).strip())[0]
             ts = micros(cell, self._unit_for(cell), self._table.dates)
         except ValueError as error:
             # A first time in words says that all are; one among others is a mistake.
@@ -183,7 +179,7 @@ class TableSeries(Series):
     def _unit_for(self, cell: object) -> str:
         """The unit of the times that are numbers: the first of these says, unless we were told."""
         if not self.unit and not (isinstance(cell, str) and DATE.match(cell.strip())):
-            self.unit = unit_of(cell) or "s"
+            self.unit = unit_of(cell) or ("iso" if is_compact(cell) else "s")
         return self.unit or "s"
 
 

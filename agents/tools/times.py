@@ -208,8 +208,18 @@ def number_micros(value: float, unit: str = "s") -> int:
     return _whole(value, unit) if isinstance(value, int) else round(value * UNITS[unit])
 
 
+def is_compact(cell: object) -> bool:
+    """Is it a date without dashes, 20260131, as text or as a number?"""
+    return COMPACT.fullmatch(str(cell).strip()) is not None
+
+
 def micros(cell: object, unit: str = "s", dates: Dates | None = None) -> int:
-    """Microseconds of a cell: a number in `unit`, or a date. ValueError otherwise."""
+    """Microseconds of a cell: a number in `unit`, or a date. ValueError otherwise.
+
+    `iso`: in a file with compact dates numbers are dates too.
+    """
+    if unit == "iso":
+        return (dates or Dates()).iso(str(cell).strip())[0]
     if isinstance(cell, str):
         text = cell.strip()
         if DATE.match(text):

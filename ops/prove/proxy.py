@@ -7,10 +7,11 @@ protocol guide, request header versions 1 and 2.
 
 import asyncio
 import struct
-import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Self
+
+from ops.prove.between import Between, Ends, Way
 
 PRODUCE, FETCH, METADATA, OFFSET_FETCH, FIND_COORDINATOR, HEARTBEAT = 0, 1, 3, 9, 10, 12
 OFFSET_COMMIT, JOIN_GROUP, SYNC_GROUP = 8, 11, 14
@@ -47,39 +48,18 @@ class _Link:
     dumb: bool = False
 
 
-class Proxy:
-    """Runs in a thread of its own between `with` and its end."""
+class Proxy(Between):
+    """Runs between `with` and its end."""
 
     def __init__(self, broker: str) -> None:
         host, _, port = broker.partition(":")
-        self._broker = host, int(port)
+        super().__init__(host, int(port))
         self._rules: list[Rule] = []
-        self._loop = asyncio.new_event_loop()
-        self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
-        self._tasks: set[asyncio.Task[None]] = set()
-        self.address = ""
 
-    def __enter__(self) -> Self:
-        self._thread.start()
-        served = asyncio.run_coroutine_threadsafe(
-            asyncio.start_server(self._serve, "127.0.0.1", 0), self._loop
-        ).result(10.0)
-        self._server = served
-        self._port = int(served.sockets[0].getsockname()[1])
-        self.address = f"127.0.0.1:{self._port}"
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        asyncio.run_coroutine_threadsafe(self._close(), self._loop).result(10.0)
-        self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join(10.0)
-        self._loop.close()
-
-    async def _close(self) -> None:
-        self._server.close()
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+    @property
+    def address(self) -> str:
+        """Where clients find it."""
+        return f"127.0.0.1:{self.port}"
 
     def rule(self, one: Rule) -> Rule:
         """From now on; returned, so that its hits can be counted."""
@@ -90,29 +70,10 @@ class Proxy:
         """No rule any more. What was kept back stays so."""
         self._rules.clear()
 
-    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.current_task()
-        assert task is not None
-        self._tasks.add(task)
-        try:
-            up, down = await asyncio.open_connection(*self._broker)
-            link = _Link(writer)
-            both = [
-                asyncio.create_task(self._requests(reader, down, link)),
-                asyncio.create_task(self._answers(up, link)),
-            ]
-            try:
-                await asyncio.wait(both, return_when=asyncio.FIRST_COMPLETED)
-            finally:
-                for one in both:
-                    one.cancel()
-                await asyncio.gather(*both, return_exceptions=True)
-                down.close()
-        except OSError:
-            pass  # the broker is away: so is this connection
-        finally:
-            writer.close()
-            self._tasks.discard(task)
+    def ways(self, client: Ends, server: Ends) -> tuple[Way, Way]:
+        (reader, writer), (up, down) = client, server
+        link = _Link(writer)
+        return self._requests(reader, down, link), self._answers(up, link)
 
     async def _requests(
         self, reader: asyncio.StreamReader, down: asyncio.StreamWriter, link: _Link
@@ -135,9 +96,9 @@ class Proxy:
             (correlation,) = struct.unpack_from(">i", frame)
             api, rule = link.asked.pop(correlation)
             if api in NAMING_BROKERS:
-                host, port = self._broker
+                host, port = self.server
                 theirs = host.encode() + struct.pack(">i", port)
-                frame = frame.replace(theirs, host.encode() + struct.pack(">i", self._port))
+                frame = frame.replace(theirs, host.encode() + struct.pack(">i", self.port))
             if rule is not None and rule.late_s is not None:
                 await asyncio.sleep(rule.late_s)
             link.dumb = link.dumb or (rule is not None and rule.late_s is None)
