@@ -23,6 +23,7 @@ from agents.engine import pages
 from agents.engine.compiling import Compiling, CompilingError, missing, units
 from agents.engine.ending import CLIENTS, calm, end_in
 from agents.engine.engine import Engine
+from agents.engine.plan import EPOCHS
 from agents.engine.processor import Processor
 from agents.engine.registry import processors, services
 from agents.engine.security import credentials, security
@@ -36,7 +37,6 @@ from topics.preflight import check_topics
 
 log = logging.getLogger(__name__)
 
-EPOCHS = "soma.epochs"
 TELL_EVERY_S = 10.0  # while kernels compile
 BUFFER = 256  # events that a stream holds; a partition pauses itself long before
 
@@ -115,7 +115,7 @@ def build(settings: Settings) -> faust.App:
         web_router_enabled=False,
         web_bind=settings.web_host,
         web_host=settings.web_host,
-        web_port=settings.web_port or 6066,
+        web_port=settings.web_port or None,
         web_enabled=settings.web_port != 0,
         stream_wait_empty=False,
         stream_buffer_maxsize=BUFFER,

@@ -18,3 +18,7 @@ class NotMigrated(StoreDown):
 
 class Locked(StoreDown):
     """Another open transaction holds what this needs: nothing was done, the database is well."""
+
+
+class StatementError(StoreDown):
+    """The server refuses a statement of ours: a defect, but waiting loses nothing."""

@@ -88,6 +88,13 @@ class FrameCache:
         except redis.RedisError as error:
             raise self._down(error) from error
 
+    def version(self) -> str:
+        """The server's. `StoreDown`."""
+        try:
+            return str(self._redis.info("server")["redis_version"])
+        except redis.RedisError as error:
+            raise self._down(error) from error
+
     def get(self, tenant: str) -> dict[str, Any] | None:
         """A tenant's last frame, if it is younger than TTL_MS."""
         try:

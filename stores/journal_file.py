@@ -321,13 +321,13 @@ def _page(
 
 
 def _rows(found: Iterable[Sequence[Any]]) -> list[JournalRow]:
-    return [_row(*values) for values in found]
+    return [_row(values) for values in found]
 
 
-def _row(
-    seq: int, created: float, topic: str, tenant: str, key: str, payload: str, headers: str | None,
-    dedupe_key: str, state: State, error: str | None, but_for: str | None = None,
-) -> JournalRow:  # fmt: skip
+def _row(values: Sequence[Any]) -> JournalRow:
+    """Of COLUMNS, and perhaps `but_for` behind them."""
+    seq, created, topic, tenant, key, payload, headers, dedupe_key, state, error, *more = values
+    but_for = more[0] if more else None
     kept = None if headers is None else json.loads(headers)
     event = JournalEvent(topic, tenant, key, payload, dedupe_key, kept, created, but_for)
     return JournalRow(seq, event, state, error)

@@ -18,8 +18,8 @@ from stores import migrations
 from stores import outbox_sql as sql
 from stores.errors import NotMigrated, StoreDown
 from stores.names import quoted
-from stores.postgres import STATEMENT_S, connect, connected, said
-from stores.projection_store import LOST, down
+from stores.postgres import STATEMENT_S, connect, connected, down, said
+from stores.projection_store import LOST
 
 PRESENT = 200  # the lock that every relay holds shared: so many are alive
 DOZING = 100  # and shard: the lock by which writers know that its relay sleeps

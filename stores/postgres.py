@@ -15,7 +15,8 @@ from typing import Any
 import asyncpg
 from asyncpg import connect_utils
 
-from stores.errors import StoreDown
+from stores.errors import NotMigrated, StatementError, StoreDown
+from stores.sqlstates import Meaning, meaning
 
 CONNECT_S = 5.0
 STATEMENT_S = 30.0  # of the server; the client waits a little longer
@@ -85,12 +86,22 @@ async def connected(
     try:
         yield connection
     except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError) as error:
-        raise StoreDown(said(error)) from error
+        raise down(error) from error
     finally:
         try:
             await connection.close(timeout=CONNECT_S)
         except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError):
             connection.terminate()
+
+
+def down(error: BaseException) -> StoreDown:
+    """What a failure of the store means for those who wait until it answers again."""
+    match meaning(error):
+        case Meaning.LACKING:
+            return NotMigrated(said(error))
+        case Meaning.DEFECT:
+            return StatementError(f"it refuses a statement of ours: {said(error)}")
+    return StoreDown(said(error))
 
 
 def said(error: BaseException) -> str:

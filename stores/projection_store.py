@@ -21,9 +21,9 @@ import asyncpg
 from stores import migrations, projection_sql
 from stores.errors import NotMigrated, StoreDown
 from stores.names import quoted
-from stores.postgres import ANSWER_S, connect, said
+from stores.postgres import ANSWER_S, connect, down, said
 from stores.projection_sql import Position, Target
-from stores.sqlstates import Meaning, may_be_the_row, meaning
+from stores.sqlstates import may_be_the_row
 
 # What may be wrong with a row. (These the client finds before it sends the row, of the server's
 # `of_row` says which.)
@@ -40,10 +40,6 @@ LOST = (
 AGAIN = 100  # writes after a row that the table held: more may follow
 T = TypeVar("T")
 Row = tuple[Any, ...]
-
-
-class StatementError(StoreDown):
-    """The server refuses a statement of ours: a defect, but waiting loses nothing."""
 
 
 class DroppedError(StoreDown):
@@ -268,16 +264,6 @@ class ProjectionStore:
             **await self._sieve(rows[:half], first),
             **await self._sieve(rows[half:], first + half),
         }
-
-
-def down(error: BaseException) -> StoreDown:
-    """What a failure of the store means for those who wait until it answers again."""
-    match meaning(error):
-        case Meaning.LACKING:
-            return NotMigrated(said(error))
-        case Meaning.DEFECT:
-            return StatementError(f"it refuses a statement of ours: {said(error)}")
-    return StoreDown(said(error))
 
 
 def of_row(error: BaseException) -> bool:

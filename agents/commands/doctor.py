@@ -3,6 +3,7 @@
 import asyncio
 import json
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -170,13 +171,12 @@ def differing(differences: list[preflight.Difference]) -> str:
 
 
 def _redis(settings: Settings) -> str:
-    import redis
+    from stores.frame_cache import FrameCache
 
     try:
-        url = settings.redis()
-        with redis.Redis.from_url(url, socket_timeout=ANSWER_S, retry=None) as client:
-            return f"version {client.info('server')['redis_version']}"
-    except (redis.RedisError, ValueError) as error:
+        with closing(FrameCache(settings.redis())) as cache:
+            return f"version {cache.version()}"
+    except (StoreDown, ValueError) as error:
         raise _silent("Redis", "SOMA_REDIS_URL", error) from error
 
 

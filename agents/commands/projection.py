@@ -12,7 +12,7 @@ from agents.projections.declared import TOPICS
 from agents.settings import Settings, load
 from agents.tools.output import counted
 from stores import projection_admin
-from stores.errors import StoreDown
+from stores.errors import NotMigrated, StoreDown
 from stores.names import schema_of
 from stores.projection_admin import NoProjectionError, Standing
 from topics.reading import span_of
@@ -113,9 +113,7 @@ def _known(settings: Settings, name: str) -> None:
 
 
 def _asked(settings: Settings, work: Callable[[Any, str], Awaitable[T]]) -> T:
-    import asyncpg  # when it is used
-
-    from stores.postgres import connected
+    from stores.postgres import connected  # the client: when it is used
 
     async def ask() -> T:
         async with connected(settings.postgres(), "soma projection") as connection:
@@ -125,9 +123,9 @@ def _asked(settings: Settings, work: Callable[[Any, str], Awaitable[T]]) -> T:
         return asyncio.run(ask())
     except NoProjectionError as error:
         raise click.ClickException(str(error)) from error
+    except NotMigrated as error:
+        raise click.ClickException(f"{error}: run `soma migrate up` first.") from error
     except StoreDown as error:
-        if isinstance(error.__cause__, asyncpg.UndefinedTableError):
-            raise click.ClickException(f"{error}: run `soma migrate up` first.") from error
         raise click.ClickException(f"PostgreSQL: {error}") from error
 
 

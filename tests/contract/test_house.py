@@ -1,0 +1,215 @@
+"""The house's own rules: who imports whom, who speaks to stores, how large a function may be.
+
+Each check takes source text and gives what is wrong in it; what is allowed all the same is named
+here with its reason, and must be found: a list can only become shorter.
+"""
+
+import ast
+from collections.abc import Callable, Iterator
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+from agents.engine.registry import rooms, service_rooms
+from topics import compiled
+from topics.catalogue import CATALOGUE
+
+ROOT = Path(__file__).parents[2]
+LINES_MAX, PARAMETERS_MAX = 70, 8
+Function = ast.FunctionDef | ast.AsyncFunctionDef
+KERNELS = {"entry", "kernel", "view", "glue", "part"}  # the decorators of topics/compiled.py
+CLIENTS = {"asyncpg", "redis", "sqlite3"}
+PORTS = {5432, 6066, 6379, 8080, 8181, 9092}  # ours and those of servers beside us
+
+SPEAK_TO_STORES = {
+    "ops/bench/peers/outbox.py": "a relay as others write it, to compare with",
+    "ops/prove/outbox_table.py": "checks the tables behind the back of what is proven",
+    "ops/prove/outbox_verify.py": "checks the tables behind the back of what is proven",
+    "ops/prove/outbox_writers.py": "writes as services in other languages do",
+    "ops/stack/postgres.py": "asks the server that it starts whether it is there",
+    "ops/stack/valkey.py": "asks the server that it starts whether it is there",
+}
+KNOW_NUMBA = {
+    "topics/compiled.py": "how kernels are compiled",
+    "agents/engine/compiling.py": "which are compiled",
+}
+USE_OPS = {  # verbs that start the local stack, or run what lies in ops/
+    "agents/commands/bench.py", "agents/commands/bench_outbox.py", "agents/commands/benching.py",
+    "agents/commands/demo.py", "agents/commands/doctor.py", "agents/commands/stack.py",
+}  # fmt: skip
+LONG = {"agents/predictors/kernels.py:fold_rows": 72}
+WITH_MANY_PARAMETERS = {  # click gives a command all of its options
+    "agents/commands/bench.py:chain": 9,
+    "agents/commands/outbox.py:replay": 10,
+    "agents/commands/segment.py:segment": 16,
+}
+
+
+@cache
+def everything() -> dict[str, ast.Module]:
+    """All modules, by their paths."""
+    tops = ("agents", "ops", "stores", "topics")
+    found = [path for top in tops for path in sorted((ROOT / top).rglob("*.py"))]
+    return {str(path.relative_to(ROOT)): ast.parse(path.read_text("utf-8")) for path in found}
+
+
+def parsed(folder: str) -> dict[str, ast.Module]:
+    """A folder's modules, by their paths."""
+    return {path: tree for path, tree in everything().items() if path.startswith(f"{folder}/")}
+
+
+@cache
+def imports(tree: ast.AST) -> set[str]:
+    """What a module imports, in functions too, as dotted names."""
+    found: set[str] = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            found.update(one.name for one in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            found.update(f"{node.module}.{one.name}" for one in node.names)
+    return found
+
+
+def uses(tree: ast.AST, *packages: str) -> set[str]:
+    """What a module imports of these packages."""
+    return {one for one in imports(tree) if any(f"{one}.".startswith(f"{p}.") for p in packages)}
+
+
+def functions(tree: ast.AST) -> Iterator[Function]:
+    for node in ast.walk(tree):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            yield node
+
+
+def lines(one: Function) -> int:
+    return (one.end_lineno or 0) - one.lineno + 1
+
+
+def parameters(one: Function) -> int:
+    """How many a caller may give; none of a kernel's, whose arrays come one by one."""
+    if KERNELS & {ast.unparse(decorator) for decorator in one.decorator_list}:
+        return 0
+    named = [*one.args.posonlyargs, *one.args.args, *one.args.kwonlyargs]
+    return len([arg for arg in named if arg.arg not in ("self", "cls")])
+
+
+def literals(tree: ast.AST) -> Iterator[tuple[str | int, bool]]:
+    """Names of topics and ports that stand in the code; whether as the value of a constant."""
+    constants = {
+        id(part)
+        for node in (tree.body if isinstance(tree, ast.Module) else ())
+        if isinstance(node, ast.Assign | ast.AnnAssign) and node.value is not None
+        for part in ast.walk(node.value)
+    }
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Constant) and isinstance(node.value, str | int):
+            named = isinstance(node.value, str) and node.value in CATALOGUE
+            if named or (not isinstance(node.value, bool) and node.value in PORTS):
+                yield node.value, id(node) in constants
+
+
+def test_a_room_never_imports_another() -> None:
+    all_rooms = {*rooms(), *service_rooms()}
+    found = {}
+    for room in all_rooms:
+        others = [f"agents.{other}" for other in all_rooms - {room}]
+        for path, tree in parsed(f"agents/{room}").items():
+            found[path] = uses(tree, *others, "agents.commands", "agents.api", "ops")
+    assert {path: names for path, names in found.items() if names} == {}
+
+
+def test_imports_point_one_way() -> None:
+    up = {path: uses(tree, "agents", "stores", "ops") for path, tree in parsed("topics").items()}
+    up |= {path: uses(tree, "agents", "topics", "ops") for path, tree in parsed("stores").items()}
+    rooms_of = [f"agents.{room}" for room in (*rooms(), *service_rooms(), "commands", "api")]
+    for beneath in ("engine", "services", "kit"):
+        up |= {p: uses(t, *rooms_of, "ops") for p, t in parsed(f"agents/{beneath}").items()}
+    assert {path: names for path, names in up.items() if names} == {}
+    assert {path for path, tree in parsed("agents").items() if uses(tree, "ops")} == USE_OPS
+
+
+def test_a_rule_imports_numpy_and_how_kernels_are_compiled() -> None:
+    known = ("math", "typing", "collections.abc", "numpy", "topics.compiled")
+    for room in rooms():
+        tree = parsed("agents")[f"agents/{room}/rule.py"]
+        assert imports(tree) - uses(tree, *known) == set(), room
+
+
+def test_only_stores_speak_to_stores() -> None:
+    found = {
+        path
+        for path, tree in everything().items()
+        if path[:7] != "stores/" and uses(tree, *CLIENTS)
+    }
+    assert found == set(SPEAK_TO_STORES)
+
+
+def test_one_module_says_how_kernels_are_compiled() -> None:
+    assert {path for path, tree in everything().items() if uses(tree, "numba")} == set(KNOW_NUMBA)
+    assert all(callable(getattr(compiled, name)) for name in KERNELS)
+
+
+def measured(measure: Callable[[Function], int]) -> dict[str, int]:
+    """Each function's measure, by its file and name; the largest where several have one name."""
+    found: dict[str, int] = {}
+    for path, tree in everything().items():
+        for one in functions(tree):
+            name = f"{path}:{one.name}"
+            found[name] = max(found.get(name, 0), measure(one))
+    return found
+
+
+def test_functions_fit_a_screen() -> None:
+    assert {name: n for name, n in measured(lines).items() if n > LINES_MAX} == LONG
+
+
+def test_functions_take_few_parameters() -> None:
+    many = {name: n for name, n in measured(parameters).items() if n > PARAMETERS_MAX}
+    assert many == WITH_MANY_PARAMETERS
+
+
+def test_topics_are_named_where_they_are_declared_and_ports_in_the_settings() -> None:
+    declared = {f"agents/{room}/agent.py" for room in rooms()} | {"topics/catalogue.py"}
+    ports = set()
+    for path, tree in everything().items():
+        if path.startswith("ops/"):
+            continue
+        for value, constant in literals(tree):
+            if isinstance(value, int):
+                ports.add(str(Path(path).parent))
+            elif path not in declared:
+                in_processor = path.split("/")[1] in rooms()
+                assert constant and not in_processor, f"{path}: {value}"
+    assert ports == {"agents/settings"}
+
+
+@pytest.mark.parametrize(
+    ("code", "seen"),
+    [
+        ("def f():\n    from agents.outbox import relay", {"agents.outbox.relay"}),
+        ("import asyncpg.pool", {"asyncpg.pool"}),
+        ("from agents.outboxes import one", set()),
+    ],
+)
+def test_imports_are_seen_wherever_they_stand(code: str, seen: set[str]) -> None:
+    assert uses(ast.parse(code), "agents.outbox", "asyncpg") == seen
+
+
+def test_what_is_too_large_is_seen() -> None:
+    names = ", ".join(f"a{k}" for k in range(5))
+    more = names.replace("a", "b")
+    for before, many in (("", 10), ("@click.command()\n", 10), ("@entry\n", 0)):
+        (one,) = functions(ast.parse(f"{before}async def f(self, {names}, *, {more}): pass"))
+        assert parameters(one) == many
+    (one,) = functions(ast.parse("def f():\n" + "    pass\n" * 70))
+    assert lines(one) == 71
+
+
+def test_literals_are_seen_with_where_they_stand() -> None:
+    code = (
+        "A = 'cog.segments'\ndef f(port=9092):\n    'cog.segments here'\n    return 'soma.epochs'"
+    )
+    assert sorted(map(str, literals(ast.parse(code)))) == [
+        "('cog.segments', True)", "('soma.epochs', False)", "(9092, False)",
+    ]  # fmt: skip
