@@ -2,21 +2,20 @@
 
 import json
 import re
+from typing import TYPE_CHECKING
 
 import click
 from confluent_kafka import KafkaException, Message, Producer
 
 from agents.commands.actor import actor
-from agents.engine.epochs import Skip
-from agents.engine.plan import EPOCHS
-from agents.engine.position import Position, read_position
-from agents.engine.processor import Processor
-from agents.engine.recovery import reader
-from agents.engine.registry import processors
-from agents.engine.work import POSITION_KEY
 from agents.settings import Settings, load
 from topics.broker import BrokerError, connect, topic_ids
 from topics.reading import ends_of, read_to
+
+if TYPE_CHECKING:
+    from agents.engine.epochs import Skip
+    from agents.engine.position import Position
+    from agents.engine.processor import Processor
 
 PLACE = re.compile(r"([A-Za-z0-9._-]+)/(\d{1,9})/(\d{1,18})")
 ANSWER_S = 10.0
@@ -40,6 +39,8 @@ def skip(place: str, processor: str, reason: str, actor: str, as_json: bool) -> 
     Example:
       soma skip cog.observations/3/1234 --processor counting --reason 'a unit nobody knows'
     """
+    from agents.engine.epochs import Skip  # the engine: when it is used
+
     found = PLACE.fullmatch(place)
     if found is None:
         raise click.ClickException(f"{place!r} isn't TOPIC/PARTITION/OFFSET")
@@ -63,8 +64,10 @@ def skip(place: str, processor: str, reason: str, actor: str, as_json: bool) -> 
         click.echo(f"{one.name} passes over {place} (key {key!r}, {size} bytes)", err=True)
 
 
-def _reading(settings: Settings, topic: str, name: str) -> Processor:
+def _reading(settings: Settings, topic: str, name: str) -> "Processor":
     """The processor that reads the topic."""
+    from agents.engine.registry import processors
+
     known = [p for p in processors().values() if topic in (p.source, settings.topic(p.source))]
     if name:
         known = [p for p in known if p.name == name]
@@ -76,8 +79,12 @@ def _reading(settings: Settings, topic: str, name: str) -> Processor:
     return known[0]
 
 
-def _position(settings: Settings, one: Processor, partition: int) -> Position:
+def _position(settings: Settings, one: "Processor", partition: int) -> "Position":
     """How far the processor is, as its state says."""
+    from agents.engine.position import read_position
+    from agents.engine.recovery import reader
+    from agents.engine.work import POSITION_KEY
+
     state = settings.topic(one.state_topic)
     consumer = reader(settings, "soma-skip", [(state, partition)])
     row: bytes | None = None
@@ -98,9 +105,11 @@ def _position(settings: Settings, one: Processor, partition: int) -> Position:
 
 
 def _next(
-    settings: Settings, one: Processor, partition: int, position: Position, offset: int
+    settings: Settings, one: "Processor", partition: int, position: "Position", offset: int
 ) -> Message:
     """The record, if it is the next one to be folded."""
+    from agents.engine.recovery import reader
+
     place = settings.topic(one.source), partition
     if offset < position.next_offset:
         raise click.ClickException(
@@ -120,8 +129,10 @@ def _next(
     return first
 
 
-def _say(settings: Settings, said: Skip) -> None:
+def _say(settings: Settings, said: "Skip") -> None:
     """Write it into the epochs log."""
+    from agents.engine.plan import EPOCHS
+
     failures: list[str] = []
     key, value = said.record()
     producer = Producer(settings.librdkafka(acks="all"))
