@@ -215,9 +215,10 @@ class Columns:
 
     def get(self, row: int, bufs: Sequence[U8]) -> dict[str, Any]:
         """A row as a record, as topics.codec gives it. `bufs`: what spans point into, by src."""
-        return {field.name: self._get(row, field, bufs) for field in self.layout.fields}
+        return {field.name: self.get_field(row, field, bufs) for field in self.layout.fields}
 
-    def _get(self, row: int, field: Field, bufs: Sequence[U8]) -> Any:
+    def get_field(self, row: int, field: Field, bufs: Sequence[U8]) -> Any:
+        """One field of a row, as `get` gives it."""
         cols, kind, slot = self.cols, field.type.kind, field.slot
         if field.null_slot >= 0 and cols.null[field.null_slot, row]:
             return None

@@ -12,7 +12,7 @@ from typing import Any
 from fastavro import schemaless_reader, schemaless_writer
 
 from topics.jsonform import from_json, to_json
-from topics.schemas import RESERVED, schemas
+from topics.schemas import is_control_id, schemas
 from topics.walk import BadRecord, Walk
 
 __all__ = [
@@ -45,7 +45,7 @@ def headers(name: str) -> frozenset[bytes]:
 @cache
 def control_headers() -> frozenset[bytes]:
     """How control records begin: rooms obey them, and nobody else has to do with them."""
-    return frozenset(header(number) for number in schemas().ids() if number >= RESERVED)
+    return frozenset(header(number) for number in schemas().ids() if is_control_id(number))
 
 
 def schema_of(value: bytes) -> int:

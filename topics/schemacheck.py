@@ -12,7 +12,17 @@ from pathlib import Path
 from typing import Any
 
 from topics.compat import misshapen, unreadable
-from topics.schemas import RESERVED, SchemaError, fingerprint, folder, parse, read, split
+from topics.schemas import (
+    PLUGINS,
+    RESERVED,
+    SchemaError,
+    fingerprint,
+    folder,
+    is_control_id,
+    parse,
+    read,
+    split,
+)
 
 FINGERPRINTS = "fingerprints.json"
 ID_MAX = 2**31 - 1  # Confluent's ids are 32 bits, and its clients take them for signed
@@ -74,8 +84,9 @@ def _check_ids(where: Path, report: Report) -> None:
             report.problems.append(f"ids.json: {text!r} is no id")
             continue
         report.schemas[int(text)] = str(stem)
-        if (int(text) >= RESERVED) != str(stem).startswith("control_"):
-            report.problems.append(f"ids.json: ids from {RESERVED} on are for control_*: {stem}")
+        if is_control_id(int(text)) != str(stem).startswith("control_"):
+            span = f"{RESERVED} to {PLUGINS - 1}"
+            report.problems.append(f"ids.json: ids from {span} are for control_*: {stem}")
     listed = list(report.schemas.values())
     files = set(_stems(where))
     twice = sorted({stem for stem in listed if listed.count(stem) > 1})

@@ -1,7 +1,8 @@
 """The schemas of avro/: append-only files NAME.vN.avsc, and ids.json, which numbers them.
 
 An id stands in front of every value on the wire (Confluent wire format), so an id never changes its
-meaning. Ids from `RESERVED` on are control records, which rooms obey instead of folding them.
+meaning. Ids from `RESERVED` on are control records, which rooms obey instead of folding them; those
+from `PLUGINS` on belong to packages of other people (`topics.plugins`).
 """
 
 import hashlib
@@ -13,8 +14,16 @@ from typing import Any
 
 from fastavro import parse_schema
 
+from topics.plugins import plugins
+
 Schema = dict[str, Any]
 RESERVED = 900
+PLUGINS = 1000  # ids of plugins' schemas begin here
+
+
+def is_control_id(number: int) -> bool:
+    """Whether an id is a control record's."""
+    return RESERVED <= number < PLUGINS
 
 
 class SchemaError(Exception):
@@ -48,21 +57,34 @@ def plain(schema: Any) -> Any:
 
 
 class Schemas:
-    """All schemas, by id and by name and version. Read-only after it is made."""
+    """All schemas, by id and by name and version. Only ever added to (`add`)."""
 
     def __init__(self, place: Path | None = None) -> None:
         self.place = place or folder()
-        table = read(self.place / "ids.json")
-        self._stems: dict[int, str] = {int(number): stem for number, stem in table.items()}
+        self._stems: dict[int, str] = {}
         self._ids: dict[tuple[str, int], int] = {}
         self._raw: dict[tuple[str, int], Schema] = {}
         self._parsed: dict[tuple[str, int], Schema] = {}
-        for number, stem in sorted(self._stems.items()):
+        self._take(self.place)
+
+    def add(self, place: Path) -> None:
+        """Take in the schemas of a plugin. `SchemaError` if ids or names are taken."""
+        low = [number for number in read(place / "ids.json") if int(number) < PLUGINS]
+        if low:
+            raise SchemaError(f"{place}/ids.json: ids of plugins begin at {PLUGINS}, not {low[0]}")
+        self._take(place)
+
+    def _take(self, place: Path) -> None:
+        table = {int(number): stem for number, stem in read(place / "ids.json").items()}
+        for number, stem in sorted(table.items()):
             key = split(stem)
             if key in self._ids:
                 raise SchemaError(f"ids.json gives {stem} two ids: {self._ids[key]} and {number}")
+            if number in self._stems:
+                raise SchemaError(f"the id {number} is {self._stems[number]}'s, not {stem}'s")
+            self._stems[number] = stem
             self._ids[key] = number
-            self._raw[key] = read(self.place / f"{stem}.avsc")
+            self._raw[key] = read(place / f"{stem}.avsc")
             self._parsed[key] = parse(self._raw[key], stem)
 
     def names(self) -> list[str]:
@@ -118,8 +140,12 @@ def fingerprint(schema: Any) -> str:
 
 @cache
 def schemas() -> Schemas:
-    """The installed schemas, read once."""
-    return Schemas()
+    """The installed schemas and those of plugins, read once."""
+    known = Schemas()
+    for plugin in plugins():
+        if plugin.schemas is not None:
+            known.add(plugin.schemas)
+    return known
 
 
 def read(path: Path) -> dict[str, Any]:

@@ -27,7 +27,7 @@ from stores.outbox import Event
 from stores.outbox_checks import KEY_BYTES_MAX
 from topics.catalogue import CATALOGUE
 from topics.codec import BadRecord, from_json
-from topics.schemas import RESERVED, schemas
+from topics.schemas import is_control_id, schemas
 
 HEADERS_MAX = 16
 NAME = re.compile(r"[a-z][a-z0-9_-]{0,63}")
@@ -152,7 +152,7 @@ def schema_for(topic: str) -> str:
     row = CATALOGUE.get(topic)
     if row is None:
         raise Problem(404, "There is no such topic.")
-    if not row.public or row.schema is None or schemas().schema_id(row.schema) >= RESERVED:
+    if not row.public or row.schema is None or is_control_id(schemas().schema_id(row.schema)):
         raise Problem(403, "This topic isn't written by users.")
     return row.schema
 

@@ -17,7 +17,7 @@ from agents.tools.lines import LINE_BYTES_MAX, lines
 from agents.tools.output import counted
 from agents.tools.publisher import Publisher
 from topics import codec, jsonform
-from topics.schemas import RESERVED, schemas
+from topics.schemas import is_control_id, schemas
 
 PROGRESS_EVERY = 200  # lines
 
@@ -59,7 +59,7 @@ def publish(
         soma publish cog.observations
     """
     row, schema = users_topic(topic)
-    if schemas().schema_id(schema) >= RESERVED:
+    if is_control_id(schemas().schema_id(schema)):
         raise click.ClickException(f"{schema} is a control record: use `soma config set`.")
     tally = Tally()
     with Publisher(load(), row.name, tally.fail) as publisher:

@@ -21,7 +21,7 @@ from llvmlite import binding
 from numba.core import event
 from numba.core.registry import CPUDispatcher
 
-from agents.engine.registry import packages_with, processors, rooms, service_rooms
+from agents.engine.registry import modules, packages_with, processors, rooms, service_rooms
 from topics import compiled
 
 LONGEST_FIRST = ("integrator", "segmentation", "predictors")  # so that no core idles at the end
@@ -54,7 +54,7 @@ def _stamp(unit: str) -> Path | None:
     if not folder:
         return None
     root = compiled.ROOT / "agents"
-    spec = find_spec(f"agents.{unit}.{'agent' if unit in rooms() else 'warm'}")
+    spec = find_spec(modules().get(unit, f"agents.{unit}.warm"))
     assert spec is not None and spec.origin is not None, unit
     first = Path(spec.origin)
     files = {*compiled.sources(first), *compiled.sources(root / "engine" / "warm.py")}

@@ -1,4 +1,6 @@
-"""The processors and services there are: found in the folders of agents/, loaded when chosen."""
+"""The processors and services there are: found in the folders of agents/ and among plugins, loaded
+when chosen.
+"""
 
 import importlib
 import pkgutil
@@ -9,11 +11,22 @@ import agents
 from agents.engine.processor import Processor
 from agents.services.base import Service
 from agents.settings import Settings
+from topics.plugins import plugins
 
 
 def rooms() -> list[str]:
-    """Names of all processors: every folder of agents/ whose agent.py declares one."""
-    return packages_with("agent")
+    """Names of all processors: folders of agents/ whose agent.py declares one, and plugins'."""
+    return sorted(modules())
+
+
+def modules() -> dict[str, str]:
+    """Which module declares a processor, by its name. ValueError if a plugin's name is taken."""
+    ours = {name: f"agents.{name}.agent" for name in packages_with("agent")}
+    for plugin in plugins():
+        if clash := sorted({*ours, *service_rooms()} & set(plugin.processors)):
+            raise ValueError(f"SOMA_PLUGINS: there is a room {', '.join(clash)} already")
+        ours |= plugin.processors
+    return ours
 
 
 def service_rooms() -> list[str]:
@@ -41,7 +54,8 @@ def processors(chosen: Iterable[str] = ()) -> dict[str, Processor]:
 
     Raises ValueError, which names the unknown rooms.
     """
-    known, beside = rooms(), service_rooms()
+    homes, beside = modules(), service_rooms()
+    known = sorted(homes)
     wanted = [name for name in chosen if name not in beside] or ([] if tuple(chosen) else known)
     if unknown := sorted(set(wanted) - set(known)):
         raise ValueError(
@@ -49,10 +63,8 @@ def processors(chosen: Iterable[str] = ()) -> dict[str, Processor]:
         )
     found = {}
     for name in sorted(set(wanted)):
-        processor = importlib.import_module(f"agents.{name}.agent").PROCESSOR
+        processor = importlib.import_module(homes[name]).PROCESSOR
         if not isinstance(processor, Processor) or processor.name != name:
-            raise TypeError(
-                f"agents/{name}/agent.py must declare PROCESSOR, a Processor named {name!r}"
-            )
+            raise TypeError(f"{homes[name]} must declare PROCESSOR, a Processor named {name!r}")
         found[name] = processor
     return found

@@ -10,7 +10,7 @@ from confluent_kafka import Message
 from topics import codec
 from topics.codec import BadRecord
 from topics.jsonform import from_json
-from topics.schemas import RESERVED
+from topics.schemas import is_control_id
 from topics.strictjson import begins_object
 
 SCHEMA = "memory_event"
@@ -50,7 +50,7 @@ def is_control(message: Message) -> bool:
         isinstance(value, bytes)
         and len(value) >= codec.HEADER
         and value[0] == 0
-        and int.from_bytes(value[1 : codec.HEADER], "big") >= RESERVED
+        and is_control_id(int.from_bytes(value[1 : codec.HEADER], "big"))
     )
 
 

@@ -18,6 +18,7 @@ from pydantic_settings import SettingsError as SourceError
 from agents.kit.setting import Setting
 from agents.settings.fields import values_of
 from agents.settings.tree import PREFIX, ProcessorGroup, Settings, SettingsError
+from topics.plugins import plugins
 
 SECRETS_DIR = "SOMA_SECRETS_DIR"
 FOR_TESTS = "SOMA_TEST_"  # which run workers too
@@ -41,6 +42,10 @@ def declared(mentioned: str | None = None) -> dict[str, Mapping[str, Setting]]:
             found[name] = import_module(f"agents.{name}.settings").SETTINGS
         elif mentioned is None or f"{PREFIX}{name.upper()}__" in mentioned:
             found[name] = import_module(f"agents.{name}.agent").PROCESSOR.settings
+    for plugin in plugins():
+        for name, module in plugin.processors.items():
+            if mentioned is None or f"{PREFIX}{name.upper()}__" in mentioned:
+                found[name] = import_module(module).PROCESSOR.settings
     return found
 
 

@@ -106,6 +106,10 @@ class Settings(BaseSettings):
         (), "processors and services of this worker; not set: all", values="names such as a,b"
     )
 
+    plugins: str = setting(  # read before there are settings (topics/plugins.py)
+        "", "packages that bring processors, topics and schemas", values="modules such as a,b"
+    )
+
     kafka_bootstrap: Annotated[str, AfterValidator(addresses.servers)] = setting(
         "", "the broker; not set: the local stack's", values="host:port,host:port"
     )

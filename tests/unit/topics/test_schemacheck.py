@@ -81,8 +81,8 @@ def test_words_for_people_may_change(avro: Path) -> None:
         ({"0": "nothing.v1"}, "ids.json: '0' is no id"),
         ({"007": "nothing.v1"}, "ids.json: '007' is no id"),
         ({"4294967296": "nothing.v1"}, "ids.json: '4294967296' is no id"),
-        ({"900": "observation.v1"}, "ids from 900 on are for control_*: observation.v1"),
-        ({"50": "control_tick.v1"}, "ids from 900 on are for control_*: control_tick.v1"),
+        ({"900": "observation.v1"}, "ids from 900 to 999 are for control_*: observation.v1"),
+        ({"50": "control_tick.v1"}, "ids from 900 to 999 are for control_*: control_tick.v1"),
     ],
 )
 def test_ids_cover_exactly_the_files(avro: Path, ids: dict[str, str], said: str) -> None:

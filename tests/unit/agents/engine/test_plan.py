@@ -10,7 +10,7 @@ from agents.settings import Settings
 from agents.settings.reading import declared, tree_of
 from tests.contract.harness import PROCESSORS, plan_of
 from topics.catalogue import CATALOGUE
-from topics.schemas import RESERVED, schemas
+from topics.schemas import is_control_id, schemas
 
 each = pytest.mark.parametrize("processor", PROCESSORS, ids=lambda p: p.name)
 NAMED = Settings(kafka_bootstrap="127.0.0.1:1", namespace="ours", topics_partitions=7)
@@ -47,7 +47,7 @@ def test_all_strings_are_checked_tenant_and_domain_among_them(processor: Process
 @each
 def test_control_schemas_are_reserved_and_never_the_sources(processor: Processor) -> None:
     plan = plan_of(processor)
-    assert plan.reserved.tolist() == sorted(n for n in schemas().ids() if n >= RESERVED)
+    assert plan.reserved.tolist() == sorted(n for n in schemas().ids() if is_control_id(n))
     assert plan.reserved.size >= 2
     assert not set(plan.reserved.tolist()) & set(schemas().writers(plan.schema))
 
