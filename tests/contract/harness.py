@@ -4,71 +4,54 @@ What the engine would send is read back by aiokafka's reader, not by our own.
 """
 
 import importlib
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
-from aiokafka.record.memory_records import MemoryRecords
 
-from agents.engine.batches import RawBatch, raw_batch
-from agents.engine.builder import HEADER, RawBuilder
 from agents.engine.digest import rows_of
 from agents.engine.plan import Plan, defaults_of
-from agents.engine.processor import Batch, Context, Fold, Place, Processor
-from agents.engine.records import frame_one
-from agents.engine.recovery import Loader
+from agents.engine.processor import Batch, Fold, Place, Policy, Processor
 from agents.engine.registry import processors
-from agents.engine.work import POSITION_KEY, Worker
-from agents.engine.workspace import Outcome, Workspace
+from agents.kit import run as kit
+from agents.kit.run import LOG_MS, TOPIC_ID, Message, Sent, batch_of, read
 from agents.settings import Settings
+from ops.examples import PLUGIN
+from ops.examples.install import install
 from topics import codec
 from topics.columns import Buffer, Columns
 from topics.partition import partition_of
 
+__all__ = ["LOG_MS", "TOPIC_ID", "Message", "Sent", "batch_of", "read"]
+
 PARTITIONS = 1  # every tenant belongs here, unless a test says otherwise
-TOPIC_ID = "0123abcd" * 4
-LOG_MS = 1_760_000_000_000
+
+
+def _examples() -> dict[str, Processor]:
+    """The examples: a worker would have them by SOMA_PLUGINS."""
+    install()
+    return {n: importlib.import_module(m).PROCESSOR for n, m in PLUGIN.processors.items()}
+
+
+def samples(processor: Processor) -> Any:
+    """The room's own samples module: records(rng, n) and settings()."""
+    where = "ops.examples" if processor.name in PLUGIN.processors else "agents"
+    return importlib.import_module(f"tests.unit.{where}.{processor.name}.samples")
 
 
 def _with_policies(processor: Processor) -> list[Processor]:
     """The processor as it is, and with each policy that its samples have."""
-    module = importlib.import_module(f"tests.unit.agents.{processor.name}.samples")
-    policies = module.policies() if hasattr(module, "policies") else []
+    module = samples(processor)
+    policies: list[Policy] = module.policies() if hasattr(module, "policies") else []
     return [processor, *(replace(processor, policy=lambda _, p=p: p) for p in policies)]
 
 
 PROCESSORS = [
     each
-    for processor in sorted(processors().values(), key=lambda p: p.name)
+    for processor in sorted((processors() | _examples()).values(), key=lambda p: p.name)
     for each in _with_policies(processor)
 ]
 SETTINGS = Settings(kafka_bootstrap="127.0.0.1:1", topics_partitions=PARTITIONS)
-
-
-@dataclass
-class Message:
-    """A record of the input, at an offset of the test's choice."""
-
-    offset: int
-    key: bytes | None
-    value: bytes | None
-    headers: list[tuple[str, bytes | None]] = field(default_factory=list)
-
-
-@dataclass
-class Sent:
-    """A record that the engine would send."""
-
-    topic: str
-    partition: int
-    key: bytes | None
-    value: bytes | None
-    headers: tuple[tuple[str, bytes | None], ...]
-
-
-def samples(processor: Processor) -> Any:
-    """The room's own samples module: records(rng, n) and settings()."""
-    return importlib.import_module(f"tests.unit.agents.{processor.name}.samples")
 
 
 def plan_of(processor: Processor, partitions: int = PARTITIONS) -> Plan:
@@ -96,91 +79,11 @@ def setting(offset: int, tenant: str, name: str, value: str) -> Message:
     return Message(offset, tenant.encode(), codec.encode("control_setting", record))
 
 
-def batch_of(part: list[Message], log_ms: int = LOG_MS) -> RawBatch:
-    """One record batch as the broker would send it: offsets and log append time filled in."""
-    base = part[0].offset
-    body = b"".join(frame_one(m.offset - base, m.key, m.value, m.headers) for m in part)
-    data = bytearray(RawBuilder(body, len(part))._build())
-    fields = list(HEADER.unpack_from(data))
-    fields[0], fields[5], fields[6] = base, fields[5] | 8, part[-1].offset - base
-    fields[7] = fields[8] = log_ms
-    HEADER.pack_into(data, 0, *fields)
-    return raw_batch(bytes(data))
-
-
-def read(topic: str, partition: int, builder: RawBuilder) -> list[Sent]:
-    """The records of a batch that the engine built."""
-    records = MemoryRecords(builder._build())
-    found = []
-    while records.has_next():
-        batch = records.next_batch()
-        assert batch is not None and batch.validate_crc()
-        found += [Sent(topic, partition, r.key, r.value, tuple(r.headers)) for r in batch]
-    return found
-
-
-class Run:
-    """A fold with everything it has sent so far."""
+class Run(kit.Run):
+    """A fold with the tests' settings."""
 
     def __init__(self, plan: Plan, fold: Fold | None = None, partition: int = 0) -> None:
-        self.plan = plan
-        self.place = Place(TOPIC_ID[:8], partition)
-        self.fold = fold if fold is not None else plan.processor.make(self.context)
-        self.worker = Worker(plan, self.place, self.fold)
-        self.space = Workspace(plan)
-        self.sent: list[Sent] = []
-        self.results: dict[str, int] = {}
-        self.last, self.transactions = Outcome(0), 0
-        self.counted: dict[str, int] = {}
-        self.next = 0
-
-    @property
-    def context(self) -> Context:
-        return self.plan.context(self.place, defaults_of(self.plan.processor, SETTINGS))
-
-    def restart(self, fold: Fold) -> None:
-        """Go on with another fold, as after a recovery; what was sent stays sent."""
-        self.fold = fold
-        self.worker = Worker(self.plan, self.place, fold)
-
-    def feed(self, parts: list[list[Message]], log_ms: int = LOG_MS) -> "Run":
-        """Each part is one record batch in a transaction of its own, appended at this time."""
-        for part in parts:
-            if part:
-                self.transaction([batch_of(part, log_ms)])
-        return self
-
-    def transaction(self, batches: list[RawBatch]) -> None:
-        """Fold until these batches are done, as the partition's task does."""
-        while batches[-1].next_offset > self.next:
-            outcome = self.worker.run(self.space, batches, self.next, lambda _: b"position")
-            assert outcome.next_offset > self.next
-            self.last, self.next = outcome, outcome.next_offset
-            self.transactions += 1
-            for topic, partition, builder in outcome.sends:
-                self.sent += read(topic, partition, builder)
-            for mine, more in ((self.results, outcome.results), (self.counted, outcome.counted)):
-                for name, count in more.items():
-                    mine[name] = mine.get(name, 0) + count
-
-    def of(self, topic: str) -> list[Sent]:
-        """What was sent to a topic, position rows left out."""
-        return [sent for sent in self.sent if sent.topic == topic and sent.key != POSITION_KEY]
-
-    def outputs(self) -> list[Sent]:
-        """What was sent to the sinks."""
-        return [sent for sink in self.plan.sinks for sent in self.of(sink.topic)]
-
-    def rows(self) -> dict[bytes, bytes]:
-        """The state topic after compaction."""
-        table: dict[bytes, bytes] = {}
-        for sent in self.of(self.plan.state):
-            assert sent.key is not None
-            if sent.value is None:
-                table.pop(sent.key, None)
-            else:
-                table[sent.key] = sent.value
-        return table
+        super().__init__(plan, defaults_of(plan.processor, SETTINGS), fold, partition)
 
 
 def loaded(plan: Plan, rows: dict[bytes, bytes], order: np.random.Generator | None = None) -> Run:
@@ -189,8 +92,7 @@ def loaded(plan: Plan, rows: dict[bytes, bytes], order: np.random.Generator | No
     keys = sorted(rows)
     if order is not None:
         order.shuffle(keys)
-    if keys:
-        Loader(plan, 0, run.fold).load(keys, [rows[k] for k in keys], np.zeros(len(keys), np.uint8))
+    run.load({key: rows[key] for key in keys})
     assert rows_of(plan, run.fold) == rows
     return run
 

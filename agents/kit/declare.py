@@ -1,0 +1,126 @@
+"""Declare a processor whose law is a plain Python function: `RowProcessor(…)`.
+
+@dataclass(slots=True)
+class Count:
+    total: int = 0
+
+def count(row: Count, record: Any, out: Emit) -> None:
+    row.total += 1
+    out.to("my.counts", {"tenant": record.tenant, "total": row.total, "ts": record.ts})
+
+PROCESSOR = RowProcessor("counting", "cog.observations", ("my.counts",), Count, count)
+"""
+
+from collections.abc import Mapping
+from dataclasses import fields
+from operator import attrgetter
+from typing import Any
+
+from agents.engine.processor import Processor, Reads, Tally
+from agents.kit.emit import layout_of, scratch_fields
+from agents.kit.fold import KIT_FIELDS, Key, Law, OnTime, RowFold, Spec
+from agents.kit.schema import RowMismatch, differences, row_schema
+from agents.kit.setting import Setting
+from agents.kit.table import FORGET
+from topics.catalogue import CATALOGUE
+from topics.layout import Layout
+from topics.schemas import schemas
+
+REFUSED = "refused"  # the reason of `Refuse` unless it names another
+FORGET_SETTING = Setting(
+    30 * 86_400, "silence after which a row is forgotten", 60, 315_360_000, unit="s"
+)
+
+
+def RowProcessor(  # noqa: N802 - reads as a declaration
+    name: str,
+    source: str,
+    sinks: tuple[str, ...],
+    row: type[Any],
+    fold: Law | None = None,
+    *,
+    folds: Mapping[str, Law] | None = None,
+    key: str | Key | None = None,
+    on_time: OnTime | None = None,
+    settings: Mapping[str, Setting] | None = None,
+    reasons: Mapping[str, str] | None = None,
+    counts: Mapping[str, str] | None = None,
+    reads: Reads | Mapping[str, Reads] | None = None,
+    law: int = 1,
+) -> Processor:
+    """A processor whose law is `fold`, or one per schema of the source (`folds`).
+
+    A law gets the row of the record's tenant (of the entity that `key`, a field's name or a
+    function, finds in the record), the record, and `Emit`. It changes the row in place; it has no
+    clock, no random numbers and no I/O. `on_time(row, now, out)` is called when the row's field
+    `due` (wall time, microseconds, or None) has come. `settings` come in band, `reasons` are those
+    of `Refuse` -> what each says of a record, `counts` are metrics -> their help, `reads` says
+    which fields of the source are checked (one for all schemas, or by schema), and `law` goes up
+    whenever other bytes would come out.
+
+    ValueError names what of it can't be.
+    """
+    laws = _laws(name, source, fold, folds)
+    state = _state(name, row)
+    if on_time is not None and "due" not in {one.name for one in fields(row)}:
+        raise ValueError(f"{name}: on_time needs a row field `due: int | None = None`")
+    declared = dict(settings or {})
+    if FORGET in declared:
+        raise ValueError(f"{name}: {FORGET} is a setting of every processor")
+    if of_domain := [one for one, setting in declared.items() if setting.scope == "domain"]:
+        raise ValueError(f"{name}: {', '.join(of_domain)}: rows have no settings of a domain")
+    said = {REFUSED: "the law refused it"} | dict(reasons or {})
+    spec = Spec(
+        name, source, state, sinks, row, laws, attrgetter(key) if isinstance(key, str) else key,
+        on_time, declared | {FORGET: FORGET_SETTING}, tuple(said), tuple(counts or {}),
+    )  # fmt: skip
+    by_schema = reads if isinstance(reads, Mapping) else {}
+    common = reads if isinstance(reads, Reads) else Reads()
+    main, *others = laws
+    return Processor(
+        name=name, source=source, sinks=sinks, state_schema=state, law=law,
+        settings=spec.settings,
+        make=lambda context: RowFold(spec, context),
+        reasons=said,
+        sink_src={sink: scratch_fields(layout_of(sink)) for sink in sinks},
+        state_src=scratch_fields(Layout(schemas().newest(state))),
+        tallies=tuple(Tally(one, text) for one, text in (counts or {}).items()),
+        reads=by_schema.get(main, common),
+        kinds={one: by_schema.get(one, common) for one in others},
+        in_loop=False,
+    )  # fmt: skip
+
+
+def _laws(
+    name: str, source: str, fold: Law | None, folds: Mapping[str, Law] | None
+) -> dict[str, Law]:
+    """Schema -> law, the source's own schema first."""
+    layout_of(source)
+    main = CATALOGUE[source].schema or ""
+    if (fold is None) == (folds is None):
+        raise ValueError(f"{name}: give either fold or folds")
+    laws = {main: fold} if fold is not None else dict(folds or {})
+    if main not in laws:
+        raise ValueError(f"{name}: folds lacks {main}, the schema of {source}")
+    for schema in laws:
+        if schema not in schemas().names():
+            raise ValueError(f"{name}: there is no schema {schema}")
+        names = {one["name"] for one in schemas().newest(schema)["fields"]}
+        if clash := names & set(KIT_FIELDS):
+            raise ValueError(f"{name}: {schema} has {', '.join(clash)}, a name of the kit's own")
+    return {main: laws.pop(main), **laws}
+
+
+def _state(name: str, row: type[Any]) -> str:
+    """The schema of the processor's rows, compared with their dataclass."""
+    wanted = row_schema(name, row)
+    topic = f"soma.{name}.state"
+    if topic not in CATALOGUE or (state := CATALOGUE[topic].schema) is None:
+        raise ValueError(f"{name}: the catalogue has no topic {topic} with a schema")
+    settle = f"`soma schema row {name}` writes it"
+    if state not in schemas().names():
+        raise RowMismatch(f"{name}: there is no schema {state}; {settle}", wanted)
+    if problems := differences(wanted, schemas().newest(state)):
+        text = f"the schema {state} isn't that of {row.__name__}: {'; '.join(problems)}"
+        raise RowMismatch(f"{name}: {text}; {settle} anew", wanted)
+    return state

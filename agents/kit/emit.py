@@ -1,0 +1,256 @@
+"""What a law is handed beside row and record: the way to sinks, to other rows, settings, counts."""
+
+from collections.abc import Callable, Mapping
+from operator import attrgetter, itemgetter
+from typing import TYPE_CHECKING, Any
+
+from agents.engine.errors import LawFailed
+from agents.engine.processor import SRC_SCRATCH, Output
+from agents.kit.errors import Misfit
+from agents.kit.transposed import put, sizes
+from topics.catalogue import CATALOGUE
+from topics.layout import BYTES, LISTS, MAP, SPANS, Field, Layout
+from topics.partition import partition_of
+from topics.schemas import schemas
+
+if TYPE_CHECKING:
+    from agents.kit.table import Table
+
+SEP = "\x1f"  # between tenant and entity in a key
+OUTPUTS_MAX = 10_000  # records that one input may cause, per sink
+RECORD_BYTES_MAX = 1_000_000  # of a record or a row, as it is sent: Kafka's limit, and its frame
+TIMER = -1  # the cause of what a timer's call writes
+
+Own = tuple[bytes | None, int]  # a record's own key, and its partition (-1: the fold's)
+
+
+def layout_of(topic: str) -> Layout:
+    """The fields of a topic's records. ValueError if the catalogue has no such topic or schema."""
+    if topic not in CATALOGUE:
+        raise ValueError(f"there is no topic {topic}; the catalogue has {', '.join(CATALOGUE)}")
+    schema = CATALOGUE[topic].schema
+    if schema is None:
+        raise ValueError(f"the topic {topic} has no schema")
+    return Layout(schemas().newest(schema))
+
+
+def scratch_fields(layout: Layout) -> dict[str, int]:
+    """`Layout`'s src for records whose texts all come from a fold's own bytes."""
+    src = {}
+    for field in layout.fields:
+        if field.type.kind in SPANS:
+            src[field.name] = SRC_SCRATCH
+        if field.type.kind == MAP:
+            src[f"{field.name}.key"] = SRC_SCRATCH
+        if field.type.item is not None and field.type.item.kind in SPANS:
+            src[f"{field.name}.item"] = SRC_SCRATCH
+    return src
+
+
+class Sink:
+    """Records on their way to one topic: snapshots, so that a law may go on with what it gave."""
+
+    __slots__ = (
+        "_defaults",
+        "_layout",
+        "_names",
+        "cause",
+        "given",
+        "lists",
+        "look_at",
+        "own",
+        "take",
+        "topic",
+        "width",
+    )  # fmt: skip
+
+    def __init__(self, topic: str) -> None:
+        self.topic = topic
+        self._layout = layout_of(topic)
+        self._names = tuple(field.name for field in self._layout.fields)
+        self.width = len(self._names)
+        self.take = taking(self._names)
+        self._defaults = {f.name: _default(f) for f in self._layout.fields if f.has_default}
+        self.lists = [k for k, f in enumerate(self._layout.fields) if f.type.kind in LISTS]
+        self.given: list[tuple[Any, ...]] = []
+        self.cause: list[int] = []
+        self.own: list[Own] = []  # of the first records; those behind its end have none
+        self.look_at = OUTPUTS_MAX  # so many records may be from one cause: look
+
+    def add(self, cause: int, record: Mapping[str, Any]) -> None:
+        """Take a record: defaults filled in, lists and maps copied."""
+        if len(record) != self.width:
+            if unknown := [name for name in record if name not in self._names]:
+                raise LawFailed(cause, f"{self.topic}: no field {unknown[0]!r}")
+            record = self._defaults | dict(record)
+        try:
+            one = self.take(record)
+        except KeyError as lacking:
+            raise LawFailed(cause, f"{self.topic}: {lacking.args[0]} is lacking") from None
+        if self.lists:
+            copied = list(one)
+            for k in self.lists:
+                if isinstance(one[k], list | dict):
+                    copied[k] = one[k].copy()
+            one = tuple(copied)
+        self.given.append(one)
+        self.cause.append(cause)
+
+    def address(self, key: bytes, partition: int) -> None:
+        """Give the record just taken a key and a partition of its own (-1: the fold's)."""
+        at = len(self.given) - 1
+        del self.own[at:]
+        self.own += [(None, -1)] * (at - len(self.own))
+        self.own.append((key, partition))
+
+    def count(self, cause: int) -> None:
+        """Refuse more outputs than one cause may have; else say when to look again."""
+        mine = 0
+        for one in reversed(self.cause):
+            if one != cause or mine > OUTPUTS_MAX:
+                break
+            mine += 1
+        if mine > OUTPUTS_MAX:
+            raise LawFailed(cause, f"more than {OUTPUTS_MAX} records to {self.topic}")
+        self.look_at = len(self.given) + OUTPUTS_MAX - mine
+
+    def take_back(self, cause: int) -> None:
+        """Forget what came from this cause."""
+        while self.cause and self.cause[-1] == cause:
+            self.cause.pop()
+            self.given.pop()
+        del self.own[len(self.given) :]
+
+    def flush(self, output: Output) -> None:
+        """Everything into the columns of the engine's output. LawFailed names what doesn't fit."""
+        n = len(self.given)
+        if not n:
+            return
+        at = output.n
+        output.reserve(n)
+        try:
+            columns = zip(*self.given, strict=True)
+            for field, column in zip(self._layout.fields, columns, strict=True):
+                put(output.columns, field, at, column, output.scratch)
+            size = sizes(output.columns, self._layout, at, at + n)
+            if (large := int(size.argmax())) >= 0 and size[large] > RECORD_BYTES_MAX:
+                raise Misfit(large, f"a record of more than {RECORD_BYTES_MAX:,} bytes")
+        except Misfit as error:
+            raise LawFailed(self.cause[error.index], f"{self.topic}: {error}") from error
+        output.cause[at : at + n] = self.cause
+        if self.own or output.own:
+            output.own += [(None, -1)] * (at - len(output.own))
+            output.own += self.own + [(None, -1)] * (n - len(self.own))
+        output.n = at + n
+        self.given, self.cause, self.own = [], [], []
+        self.look_at = OUTPUTS_MAX
+
+
+def _default(field: Field) -> Any:
+    """A field's default as a value: Avro writes that of bytes as text, a byte a code point."""
+    value = field.default
+    return value.encode("latin-1") if field.type.kind == BYTES and value is not None else value
+
+
+def taking(names: tuple[str, ...]) -> Callable[[Any], tuple[Any, ...]]:
+    """What takes these items out of a mapping, as a tuple."""
+    if len(names) == 1:
+        return lambda record: (record[names[0]],)
+    return itemgetter(*names)
+
+
+def taking_of(names: tuple[str, ...]) -> Callable[[Any], tuple[Any, ...]]:
+    """What takes these attributes of an object, as a tuple."""
+    if len(names) == 1:
+        return lambda row: (getattr(row, names[0]),)
+    return attrgetter(*names)
+
+
+class Emit:
+    """What a law may do beside changing its row.
+
+    `tenant` and `entity` say whose row it is; `entity` is "" without `key=`.
+    """
+
+    __slots__ = ("_cause", "_counts", "_partitions", "_sinks", "_table", "entity", "tenant")
+
+    def __init__(
+        self, table: "Table", sinks: tuple[Sink, ...], counts: tuple[str, ...], partitions: int
+    ) -> None:
+        self._table = table
+        self._sinks = {sink.topic: sink for sink in sinks}
+        self._counts: dict[str, list[tuple[int, int]]] = {name: [] for name in counts}
+        self._partitions = partitions
+        self._cause = TIMER
+        self.tenant = ""
+        self.entity = ""
+
+    def to(self, topic: str, record: Mapping[str, Any], key: str | None = None) -> None:
+        """Write a record to a sink: its content as it is now, whatever becomes of it later.
+
+        It has the tenant's key and goes to the partition at hand; with `key`, that one, and to
+        that key's partition. A field that is lacking takes its schema's default.
+        """
+        sink = self._sinks.get(topic)
+        if sink is None:
+            raise LawFailed(self._cause, f"{topic} is no sink of this processor's")
+        if sink.lists or len(record) != sink.width:
+            sink.add(self._cause, record)
+        else:  # as `add` does: these lines run once per output
+            try:
+                sink.given.append(sink.take(record))
+            except KeyError:
+                sink.add(self._cause, record)  # names what is wrong
+            else:
+                sink.cause.append(self._cause)
+        if len(sink.given) > sink.look_at:
+            sink.count(self._cause)
+        if key is not None:
+            sink.address(key.encode(), partition_of(key, self._partitions))
+        elif self._cause == TIMER:
+            sink.address(self.tenant.encode(), -1)
+
+    def everywhere(self, topic: str, record: Mapping[str, Any], key: str | None = None) -> None:
+        """Write a record to every partition of a sink, with the tenant's key or this one."""
+        for partition in range(self._partitions):
+            self.to(topic, record)
+            self._sinks[topic].address((key or self.tenant).encode(), partition)
+
+    def setting(self, name: str) -> Any:
+        """A setting's value, as it stands for this tenant at this record."""
+        own = self._table.settings.parsed.get(self.tenant)
+        return (self._table.settings.common if own is None else own)[name]
+
+    def row(self, entity: str) -> Any:
+        """The row of another entity of this tenant; made if there is none."""
+        return self._table.open(f"{self.tenant}{SEP}{entity}" if entity else self.tenant).row
+
+    def forget(self, entity: str | None = None) -> None:
+        """Delete this row, or another entity's of the tenant: a tombstone."""
+        name = self.entity if entity is None else entity
+        self._table.drop(f"{self.tenant}{SEP}{name}" if name else self.tenant)
+
+    def count(self, name: str, n: int = 1) -> None:
+        """Add to one of the processor's counts, once this is committed."""
+        self._counts[name].append((self._cause, n))
+
+    # --- the fold's side ------------------------------------------------------------------
+
+    def begin_timer(self, tenant: str, entity: str) -> None:
+        """A timer's call comes: what it writes has no record for a cause."""
+        self._cause, self.tenant, self.entity = TIMER, tenant, entity
+
+    def take_back(self) -> None:
+        """Forget what the record at hand has written and counted."""
+        for sink in self._sinks.values():
+            sink.take_back(self._cause)
+        for counted in self._counts.values():
+            while counted and counted[-1][0] == self._cause:
+                counted.pop()
+
+    def counted(self) -> dict[str, int]:
+        """Counts since the last call."""
+        found = {name: sum(n for _, n in given) for name, given in self._counts.items() if given}
+        for given in self._counts.values():
+            given.clear()
+        return found
