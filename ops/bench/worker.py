@@ -72,6 +72,11 @@ class Worker:
             self._process.kill()
             self._process.wait()
 
+    def kill(self) -> None:
+        """End it as a power cut would: SIGKILL."""
+        self._process.kill()
+        self._process.wait(STOP_S)
+
     def check(self) -> None:
         """Raise `WorkerError` if it has ended."""
         if self._process.poll() is not None:
