@@ -43,6 +43,7 @@ VERBS = {
     "segment": Verb("agents.commands.segment:segment", "Find the changes of a series in a file."),
     "demo": Verb("agents.commands.demo:demo", "Watch a live stream become frames."),
     "warm": Verb("agents.commands.warm:warm", "Compile the kernels ahead of the first start."),
+    "new": Verb("agents.commands.new:new", "Write a processor of your own, with its test."),
     "config": Verb("agents.commands.config:config", "Change a tenant's settings in band."),
     "policy": Verb("agents.commands.policy:policy", "Try out the policy that may veto a leader."),
     "bench": Verb("agents.commands.bench:bench", "Measure this engine beside its peers."),

@@ -44,6 +44,24 @@ def check(as_json: bool) -> None:
 
 
 @schema.command()
+@click.argument("processor")
+def row(processor: str) -> None:
+    """Write the schema of PROCESSOR's rows, from their dataclass, as its next version.
+
+    \b
+    Example:
+      soma schema row heartbeats
+    """
+    from agents.tools import newprocessor, rowschema
+
+    try:
+        path = rowschema.write(processor)
+    except newprocessor.CantMakeError as error:
+        raise click.ClickException(str(error)) from error
+    click.echo(path.name if path is not None else "Nothing new.")
+
+
+@schema.command()
 @click.option("--replace", multiple=True, metavar="NAME.vN", help="Record a changed file anew.")
 def record(replace: tuple[str, ...]) -> None:
     """Record the fingerprints of new schema files, so that no later change goes unseen.

@@ -1,0 +1,186 @@
+"""Writes a new row processor into a checkout: its code, test, schemas and topics (`soma new`)."""
+
+import json
+import keyword
+import re
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import agents
+from agents.engine.registry import rooms, service_rooms
+from agents.engine.warm import sample
+from agents.tools import templates
+from topics.catalogue import CATALOGUE
+from topics.schemas import RESERVED, schemas
+
+NAME = re.compile(r"[a-z][a-z0-9]{1,30}")
+CATALOGUE_END = ")  # fmt: skip\n\n# Who reads what"
+MADE = "_MADE: dict[str, str] = {"
+TS = 1_750_000_000_000_000  # of samples: in the past of the tests' log
+CHECK_S = 120.0
+
+
+class CantMakeError(Exception):
+    """Why there can't be such a processor; the text is for people."""
+
+
+@dataclass(frozen=True, slots=True)
+class New:
+    """A processor that isn't there yet."""
+
+    root: Path
+    name: str
+    source: str
+
+    @property
+    def sink(self) -> str:
+        """Where its records go."""
+        return f"cog.{self.name}"
+
+    @property
+    def schema(self) -> str:
+        """Of these records."""
+        return f"{self.name}_event"
+
+
+def root_of(package: Path | None = None) -> Path:
+    """The checkout that this code is in. CantMakeError if it is installed as a package."""
+    root = (package or Path(agents.__file__)).resolve().parents[1]
+    if not (root / "pyproject.toml").is_file() or not (root / "tests" / "unit").is_dir():
+        raise CantMakeError(
+            f"{root} is no checkout of Soma Stream: `soma new` writes the processor, its test, its "
+            "schemas and topics into one"
+        )
+    return root
+
+
+def checked(root: Path, name: str, source: str) -> New:
+    """The processor, if it can be. CantMakeError says why it can't."""
+    new = New(root, name, source)
+    if not NAME.fullmatch(name) or keyword.iskeyword(name):
+        raise CantMakeError(
+            f"no processor can be named {name[:40]!r}: 2 to 31 lower-case letters and digits, a "
+            "letter first"
+        )
+    folder = root / "agents" / name
+    if name in [*rooms(), *service_rooms()] or folder.exists():
+        raise CantMakeError(f"there is {folder.relative_to(root)} already: choose another name")
+    for topic in (new.sink, f"soma.{name}.state"):
+        if topic in CATALOGUE:
+            raise CantMakeError(f"there is a topic {topic} already: choose another name")
+    for schema in (new.schema, f"{name}_state"):
+        if schema in schemas().names():
+            raise CantMakeError(f"there is a schema {schema} already: choose another name")
+    if source not in CATALOGUE:
+        known = ", ".join(sorted(t for t in CATALOGUE if _readable(t)))
+        raise CantMakeError(f"there is no topic {source[:60]!r}; there are {known}")
+    if not _readable(source):
+        raise CantMakeError(f"{source} has no records with a tenant: no rows can be kept of it")
+    return new
+
+
+def _readable(topic: str) -> bool:
+    schema = CATALOGUE[topic].schema
+    return schema is not None and "tenant" in _types(schema)
+
+
+def _types(schema: str) -> dict[str, Any]:
+    return {field["name"]: field["type"] for field in schemas().newest(schema)["fields"]}
+
+
+def write(new: New) -> list[Path]:
+    """Write everything; returns the files, made and changed. The row's schema comes last."""
+    schema = CATALOGUE[new.source].schema
+    assert schema is not None
+    fields = _types(schema)
+    lacking = [name for name in ("domain", "ts") if fields.get(name) not in ("string", "long")]
+    reads = f"Reads({', '.join(f'{name}=None' for name in lacking)})"
+    values = {
+        "name": new.name,
+        "source": new.source,
+        "sink": new.sink,
+        "schema": new.schema,
+        "imports": "Reads, RowProcessor, Setting" if lacking else "RowProcessor, Setting",
+        "reads": f"\n    reads={reads}," if lacking else "",
+        "time": "record.log_ms * 1000" if "ts" in lacking else "record.ts",
+        "houses": "\n".join(
+            sorted(
+                (
+                    f"from agents.{new.name}.agent import PROCESSOR, SECOND",
+                    "from agents.kit import Driver",
+                )
+            )
+        ),
+        "record": _literal(_sample(schema)),
+    }
+    house, trial = new.root / "agents" / new.name, new.root / "tests/unit/agents" / new.name
+    made = {
+        house / "__init__.py": f'"""The processor {new.name}: agent.py declares it."""\n',
+        house / "agent.py": templates.AGENT.substitute(values),
+        trial / "__init__.py": "",
+        trial / "samples.py": templates.SAMPLES.substitute(values),
+        trial / f"test_{new.name}.py": templates.TEST.substitute(values),
+        new.root / "avro" / f"{new.schema}.v1.avsc": templates.OUTPUT.substitute(values),
+    }
+    catalogue = new.root / "topics" / "catalogue.py"
+    changed = _with_topics(catalogue.read_text(encoding="utf-8"), new, values)
+    for path, text in (made | {catalogue: changed}).items():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, encoding="utf-8")
+    ids = give_id(new.root / "avro", f"{new.schema}.v1", 1, RESERVED)
+    return [*made, catalogue, ids, _row_schema(new)]
+
+
+def _sample(schema: str) -> dict[str, Any]:
+    """A record to try it with."""
+    fields = _types(schema)
+    record = sample(schemas().newest(schema))
+    told = {"tenant": "tenant-0", "ts": TS}
+    return record | {name: value for name, value in told.items() if name in fields}
+
+
+def _literal(record: dict[str, Any]) -> str:
+    """A record as Python's source."""
+    lines = []
+    for name, value in record.items():
+        text = json.dumps(value) if isinstance(value, str) else repr(value)
+        text = f"bytes({len(value)})" if isinstance(value, bytes) else text
+        lines.append(f'    "{name}": {text},\n')
+    return f"{{\n{''.join(lines)}}}"
+
+
+def _with_topics(text: str, new: New, values: dict[str, str]) -> str:
+    """The catalogue's source with the new topics in it."""
+    if text.count(CATALOGUE_END) != 1 or text.count(MADE) != 1:
+        raise CantMakeError("topics/catalogue.py isn't as it was: add the topics by hand")
+    text = text.replace(CATALOGUE_END, templates.TOPICS.substitute(values) + CATALOGUE_END)
+    text = text.replace(f"{MADE}}}", f"{MADE}\n}}")
+    return text.replace(MADE, f'{MADE}\n    "{new.name}": "{new.source}",')
+
+
+def give_id(folder: Path, stem: str, low: int, high: int) -> Path:
+    """Number a schema in a folder's ids.json: the next id from `low` on, below `high`."""
+    path = folder / "ids.json"
+    table: dict[str, str] = json.loads(path.read_text(encoding="utf-8"))
+    number = 1 + max((int(n) for n in table if low <= int(n) < high), default=low - 1)
+    if number >= high:
+        raise CantMakeError(f"{path.name} has no id below {high} left")
+    table[str(number)] = stem
+    ordered = dict(sorted(table.items(), key=lambda one: int(one[0])))
+    path.write_text(json.dumps(ordered, indent=2) + "\n", encoding="utf-8")
+    return path
+
+
+def _row_schema(new: New) -> Path:
+    """Let a process that sees the new topics write the schema of the rows."""
+    made = new.root / "avro" / f"{new.name}_state.v1.avsc"
+    done = subprocess.run(
+        [sys.executable, "-m", "agents.cli", "schema", "row", new.name],
+        cwd=new.root, capture_output=True, text=True, timeout=CHECK_S, check=False,
+    )  # fmt: skip
+    if done.returncode or not made.is_file():
+        raise CantMakeError(f"soma schema row {new.name}: {(done.stdout + done.stderr).strip()}")
+    return made
