@@ -9,6 +9,7 @@ import click
 
 from agents.commands import benching
 from agents.commands.bench_outbox import outbox
+from agents.commands.bench_rows import rows
 from agents.tools.output import say
 
 _json = benching.as_json
@@ -59,10 +60,7 @@ def pipeline(
     """
     from ops.bench import pipeline as bench_pipeline
 
-    try:
-        chosen = bench_pipeline.parse_peers(peers) if peers else bench_pipeline.PEERS
-    except ValueError as error:
-        raise click.BadParameter(str(error), param_hint="--peers") from error
+    chosen = benching.peers(peers)
     plan = bench_pipeline.Plan(events, runs, chosen, tenants, compression, seed, kstreams_threads)
     with benching.site() as site:
         results = bench_pipeline.Pipeline(site, plan).run()
@@ -363,3 +361,4 @@ def projections(backlog: int, rate: int, seconds: float, tenants: int, as_json: 
 
 
 bench.add_command(outbox)
+bench.add_command(rows)

@@ -18,6 +18,16 @@ as_json = click.option("--json", "as_json", is_flag=True, help="Print the result
 runs = click.option("--runs", type=click.IntRange(1), default=3, show_default=True)
 
 
+def peers(text: str) -> tuple[str, ...]:
+    """The peers that --peers names, or all."""
+    from ops.bench.pipeline import PEERS, parse_peers
+
+    try:
+        return parse_peers(text) if text else PEERS
+    except ValueError as error:
+        raise click.BadParameter(str(error), param_hint="--peers") from error
+
+
 @contextmanager
 def settings() -> Iterator[Settings]:
     """Settings with a broker that answers; what ends a benchmark is one message, no traceback."""

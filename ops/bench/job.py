@@ -21,6 +21,7 @@ class Job:
     events: int
     partitions: int
     folder: str  # for what the peer keeps on disk
+    work: str = "fusion"  # one of ops.bench.works
 
     def env(self) -> dict[str, str]:
         """The environment of the peer's process."""

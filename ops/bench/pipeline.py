@@ -4,7 +4,7 @@ import json
 import statistics
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -15,6 +15,7 @@ from ops.bench.peers import kstreams
 from ops.bench.report import Report, spread
 from ops.bench.site import Site
 from ops.bench.worker import ROOT
+from ops.bench.works import FUSION
 
 SOURCE, SINK = "cog.predictor.updates", "cog.global.frame"
 PEERS = ("bare", "faust", "quix", "quix-state", "kstreams", "soma")
@@ -125,16 +126,22 @@ def run_peer(job: Job, threads: int, cache: Path) -> dict[str, float]:
 class Pipeline:
     """One run set on one broker."""
 
+    work, room, source_name, sink_name = FUSION, "integrator", SOURCE, SINK
+    environment: Mapping[str, str] = {}  # of our worker
+
     def __init__(self, site: Site, plan: Plan) -> None:
         self.site, self.plan = site, plan
-        self.source = site.topic(SOURCE)
+        self.source = site.topic(self.source_name)
+
+    def records(self) -> Iterator[tuple[bytes, bytes]]:
+        """What the topic is filled with."""
+        return updates(self.plan.events, self.plan.tenants, self.plan.seed)
 
     def run(self) -> Results:
         """Fill the topic, and run every peer that is here, alternating."""
         plan = self.plan
         self.site.say(f"filling {self.source} with {plan.events:,} events")
-        records = updates(plan.events, plan.tenants, plan.seed)
-        fill(self.site.settings, self.source, records, plan.compression)
+        fill(self.site.settings, self.source, self.records(), plan.compression)
         here = [peer for peer in plan.peers if absent(peer) is None]
         results = {peer: Result(plan.share(peer)) for peer in here}
         for k in range(plan.runs):
@@ -164,15 +171,15 @@ class Pipeline:
         job = Job(
             peer, name, site.settings.bootstrap(), self.source, sink,
             site.broker.id_prefix(self.source), self.plan.share(peer), PARTITIONS,
-            str(site.folder / name),
+            str(site.folder / name), self.work,
         )  # fmt: skip
         Path(job.folder).mkdir()
         return run_peer(job, self.plan.threads, site.settings.home / "bench")
 
     def _engine(self, k: int) -> dict[str, float]:
         if k:
-            self.site.forget(SOURCE)
-        rate = self.site.measure("integrator", SINK, self.plan.events)
+            self.site.forget(self.source_name)
+        rate = self.site.measure(self.room, self.sink_name, self.plan.events, **self.environment)
         return {"events_per_s": rate.events_per_s, "cpu_us_per_event": rate.cpu_us_per_event}
 
 
@@ -192,7 +199,10 @@ def cpu_ratio(results: Results, peer: str) -> float | None:
     return other / mine if mine else None
 
 
-def report(plan: Plan, results: Results) -> Report:
+def report(
+    plan: Plan, results: Results, goals: Mapping[str, str] = GOALS, title: str = "pipeline",
+    method: str = METHOD,
+) -> Report:  # fmt: skip
     """The table of a run set."""
     rows = []
     for peer, result in results.items():
@@ -201,17 +211,17 @@ def report(plan: Plan, results: Results) -> Report:
         rows.append((
             TITLES[peer], f"{result.events:,}", spread(result.rates), spread(result.cpu_us, 2),
             f"{times:,.1f} ×" if times and beside else "",
-            GOALS.get(peer, ""),
+            goals.get(peer, ""),
             f"{cpu_times:,.1f} ×" if cpu_times and beside else "",
         ))  # fmt: skip
     notes = [f"{TITLES[p]}: skipped, {why}" for p in plan.peers if (why := absent(p))]
     if "kstreams" in results:
         notes.append(f"Kafka Streams: {plan.threads} stream thread(s), commit every second")
     return Report(
-        "pipeline" if plan.compression == "none" else f"pipeline ({plan.compression})",
+        title if plan.compression == "none" else f"{title} ({plan.compression})",
         COLUMNS,
         rows,
-        METHOD.format(partitions=PARTITIONS, **vars(plan)),
+        method.format(partitions=PARTITIONS, **vars(plan)),
         notes,
     )  # fmt: skip
 

@@ -17,11 +17,11 @@ def _plain(schema: Any) -> Any:
     return [_plain(part) for part in schema] if isinstance(schema, list) else schema
 
 
-def load(name: str) -> tuple[Any, bytes]:
+def load(name: str, folder: Path = AVRO) -> tuple[Any, bytes]:
     """A schema and the five bytes that stand in front of its records."""
-    ids = json.loads((AVRO / "ids.json").read_text())
+    ids = json.loads((folder / "ids.json").read_text())
     number = next(int(n) for n, stem in ids.items() if stem == f"{name}.v1")
-    parsed = parse_schema(_plain(json.loads((AVRO / f"{name}.v1.avsc").read_text())))
+    parsed = parse_schema(_plain(json.loads((folder / f"{name}.v1.avsc").read_text())))
     return parsed, b"\0" + number.to_bytes(4, "big")
 
 

@@ -7,8 +7,7 @@ Python.
 from confluent_kafka import Consumer, Producer, TopicPartition
 
 from ops.bench.job import Job, Meter
-from ops.bench.law import State, fold, new_state
-from ops.bench.wire import decode_update, encode_frame
+from ops.bench.works import State, work
 
 POLL_RECORDS = 2000
 
@@ -24,6 +23,8 @@ def main() -> None:
     )
     consumer.assign([TopicPartition(job.source, p, 0) for p in range(job.partitions)])
     tenants: dict[str, State] = {}
+    mine = work(job.work)
+    decode, fold, encode, new_state = mine.decode, mine.fold, mine.encode, mine.new_state
     meter = Meter(job)
     done = False
     while not done:
@@ -31,13 +32,13 @@ def main() -> None:
         if messages:
             meter.start()
         for message in messages:
-            update = decode_update(message.value() or b"")
-            state = tenants.get(update["tenant"])
+            record = decode(message.value() or b"")
+            state = tenants.get(record["tenant"])
             if state is None:
-                state = tenants[update["tenant"]] = new_state()
+                state = tenants[record["tenant"]] = new_state()
             place = f"{job.id_prefix}-{message.partition()}-{message.offset()}"
-            frame = encode_frame(fold(state, update, place))
-            producer.produce(job.sink, frame, message.key(), message.partition() or 0)
+            output = encode(fold(state, record, place))
+            producer.produce(job.sink, output, message.key(), message.partition() or 0)
         producer.flush(30)
         done = meter.count(len(messages))
     meter.report()

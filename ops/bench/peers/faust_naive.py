@@ -6,10 +6,10 @@ import sys
 import faust
 
 from ops.bench.job import Job, Meter
-from ops.bench.law import fold, new_state
-from ops.bench.wire import decode_update, encode_frame
+from ops.bench.works import work
 
 job = Job.given()
+mine = work(job.work)
 app = faust.App(
     job.run,
     broker=f"kafka://{job.bootstrap}",
@@ -36,17 +36,17 @@ meter = Meter(job)
 
 @app.agent(source)
 async def integrate(stream: faust.StreamT[bytes]) -> None:
-    """Fold each record into the tenant's row of the table, and send its frame."""
+    """Fold each record into the tenant's row of the table, and send what comes of it."""
     async for event in stream.events():
         if meter.counted >= job.events:
             continue
         meter.start()
-        update = decode_update(event.value)
-        state = tenants.get(update["tenant"]) or new_state()
+        record = mine.decode(event.value)
+        state = tenants.get(record["tenant"]) or mine.new_state()
         place = f"{job.id_prefix}-{event.message.partition}-{event.message.offset}"
-        frame = fold(state, update, place)
-        tenants[update["tenant"]] = state
-        await sink.send(key=event.key, value=encode_frame(frame), partition=event.message.partition)
+        value = mine.encode(mine.fold(state, record, place))
+        tenants[record["tenant"]] = state
+        await sink.send(key=event.key, value=value, partition=event.message.partition)
         if meter.count():
             await app.producer.flush()
             meter.report()

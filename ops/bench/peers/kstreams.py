@@ -8,6 +8,8 @@ from pathlib import Path
 
 from ops.bench.job import Job
 from ops.bench.wire import AVRO
+from ops.bench.works import ROWS
+from ops.examples import PLUGIN
 
 SOURCES = Path(__file__).resolve().parents[1] / "kafka_streams"
 BUILD = ("mvn", "-q", "-B", "package", "dependency:copy-dependencies")
@@ -42,9 +44,13 @@ def build(cache: Path) -> Path:
 
 def command(job: Job, place: Path, threads: int) -> list[str]:
     """The command line of the built program."""
-    ids = json.loads((AVRO / "ids.json").read_text())
-    frame_id = next(number for number, stem in ids.items() if stem == "global_frame.v1")
+    main, avro, out = ("Job", AVRO, "global_frame.v1")
+    if job.work == ROWS:
+        main, avro, out = ("RowsJob", PLUGIN.schemas or AVRO, "observation_count.v1")
+    ids = json.loads((avro / "ids.json").read_text())
+    out_id = next(number for number, stem in ids.items() if stem == out)
+    folders = f"{AVRO}:{avro}"
     classes = f"{place / 'target/classes'}:{place / 'target/dependency'}/*"
-    program = ["java", HEAP, f"-Djava.io.tmpdir={job.folder}", "-cp", classes, "soma.bench.Job"]
+    program = ["java", HEAP, f"-Djava.io.tmpdir={job.folder}", "-cp", classes, f"soma.bench.{main}"]
     arguments = [job.bootstrap, job.run, job.source, job.sink, job.id_prefix, job.events]
-    return [*program, *map(str, arguments), str(threads), str(AVRO), frame_id]
+    return [*program, *map(str, arguments), str(threads), folders, out_id]

@@ -5,8 +5,7 @@ from typing import Any
 from quixstreams import Application, State, message_context
 
 from ops.bench.job import Job, Meter
-from ops.bench.law import fold, new_state
-from ops.bench.wire import decode_update, encode_frame
+from ops.bench.works import work
 
 STATEFUL = "quix-state"
 
@@ -27,6 +26,8 @@ def main() -> None:
     sink = app.topic(job.sink, key_serializer="bytes", value_serializer="bytes")
     meter = Meter(job)
     tenants: dict[str, dict[str, Any]] = {}
+    mine = work(job.work)
+    decode, fold, encode, new_state = mine.decode, mine.fold, mine.encode, mine.new_state
 
     def place() -> str:
         context = message_context()
@@ -34,29 +35,29 @@ def main() -> None:
 
     def without_state(value: bytes) -> bytes:
         meter.start()
-        update = decode_update(value)
-        state = tenants.get(update["tenant"])
+        record = decode(value)
+        state = tenants.get(record["tenant"])
         if state is None:
-            state = tenants[update["tenant"]] = new_state()
-        frame = encode_frame(fold(state, update, place()))
+            state = tenants[record["tenant"]] = new_state()
+        output = encode(fold(state, record, place()))
         meter.count()
-        return frame
+        return output
 
     def with_state(value: bytes, state: State) -> bytes:
         # Quix keys its state by the record's key, which is the tenant.
         meter.start()
         row = state.get("tenant") or new_state()
-        frame = encode_frame(fold(row, decode_update(value), place()))
+        output = encode(fold(row, decode(value), place()))
         state.set("tenant", row)
         meter.count()
-        return frame
+        return output
 
-    frames = app.dataframe(source)
+    outputs = app.dataframe(source)
     if job.peer == STATEFUL:
-        frames = frames.apply(with_state, stateful=True)
+        outputs = outputs.apply(with_state, stateful=True)
     else:
-        frames = frames.apply(without_state)
-    frames.to_topic(sink)
+        outputs = outputs.apply(without_state)
+    outputs.to_topic(sink)
     app.run(count=job.events)  # flushes and commits at the end
     meter.report()
 

@@ -3,6 +3,7 @@ package soma.bench;
 import java.io.ByteArrayOutputStream;
 import java.io.File;
 import java.io.IOException;
+import java.nio.ByteBuffer;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.time.Duration;
@@ -18,12 +19,14 @@ import org.apache.avro.io.DecoderFactory;
 import org.apache.avro.io.EncoderFactory;
 import org.apache.kafka.common.serialization.ByteArrayDeserializer;
 import org.apache.kafka.common.serialization.ByteArraySerializer;
+import org.apache.kafka.common.serialization.Serde;
 import org.apache.kafka.common.serialization.Serdes;
 import org.apache.kafka.streams.KafkaStreams;
 import org.apache.kafka.streams.Topology;
 import org.apache.kafka.streams.errors.StreamsUncaughtExceptionHandler;
 import org.apache.kafka.streams.processor.api.Processor;
 import org.apache.kafka.streams.processor.api.ProcessorContext;
+import org.apache.kafka.streams.processor.api.ProcessorSupplier;
 import org.apache.kafka.streams.processor.api.Record;
 import org.apache.kafka.streams.state.KeyValueStore;
 import org.apache.kafka.streams.state.Stores;
@@ -32,23 +35,36 @@ import org.apache.kafka.streams.state.Stores;
  * predictor_update to global_frame in Kafka Streams: exactly_once_v2, in-memory store with changelog.
  *
  * <p>Arguments: broker, application id, input topic, output topic, its topic id prefix, events,
- * stream threads, folder with the .avsc files, schema id of global_frame. Prints one JSON line.
+ * stream threads, folders with the .avsc files, schema id of global_frame. Prints one JSON line.
  */
 public final class Job {
   private Job() {}
 
   public static void main(String[] args) throws Exception {
-    Path schemas = Path.of(args[7]);
+    Path schemas = Path.of(args[7].split(":")[0]);
     Schema update = parse(schemas.resolve("predictor_update.v1.avsc"));
     Schema frame = parse(schemas.resolve("global_frame.v1.avsc"));
     Meter meter = new Meter(Long.parseLong(args[5]));
+    run(
+        args,
+        meter,
+        () -> new Fold(update, frame, Integer.parseInt(args[8]), args[4], meter),
+        new TenantState.Rows());
+  }
+
+  /** Run a processor with a store of tenants until the meter has counted all; print its line. */
+  static <T> void run(
+      String[] args,
+      Meter meter,
+      ProcessorSupplier<byte[], byte[], byte[], byte[]> fold,
+      Serde<T> rows)
+      throws InterruptedException {
     Topology topology = new Topology();
     topology.addSource("in", new ByteArrayDeserializer(), new ByteArrayDeserializer(), args[2]);
-    topology.addProcessor(
-        "fold", () -> new Fold(update, frame, Integer.parseInt(args[8]), args[4], meter), "in");
+    topology.addProcessor("fold", fold, "in");
     topology.addStateStore(
         Stores.keyValueStoreBuilder(
-            Stores.inMemoryKeyValueStore("tenants"), Serdes.String(), new TenantState.Rows()),
+            Stores.inMemoryKeyValueStore("tenants"), Serdes.String(), rows),
         "fold");
     topology.addSink("out", args[3], new ByteArraySerializer(), new ByteArraySerializer(), "fold");
     KafkaStreams streams = new KafkaStreams(topology, settings(args));
@@ -66,8 +82,13 @@ public final class Job {
     System.exit(0);
   }
 
-  private static Schema parse(Path file) throws IOException {
+  static Schema parse(Path file) throws IOException {
     return new Schema.Parser().parse(Files.readString(file));
+  }
+
+  /** The five bytes in front of a value (Confluent wire format). */
+  static byte[] header(int schemaId) {
+    return ByteBuffer.allocate(5).put((byte) 0).putInt(schemaId).array();
   }
 
   private static Properties settings(String[] args) {
@@ -103,7 +124,7 @@ public final class Job {
       this.reader = new GenericDatumReader<>(update);
       this.writer = new GenericDatumWriter<>(frame);
       this.frame = frame;
-      this.header = new byte[] {0, (byte) (schemaId >>> 24), (byte) (schemaId >>> 16), (byte) (schemaId >>> 8), (byte) schemaId};
+      this.header = header(schemaId);
       this.idPrefix = idPrefix;
       this.meter = meter;
       String[] wanted = {"tenant", "domain", "error_metric", "ts", "observation_id"};
