@@ -71,3 +71,25 @@ def test_what_was_set_is_shown_once_the_worker_has_taken_it(
     assert shown == ["integrator: alpha = 1.5  (all)", "segmentation: cpd@state = off  (own)"]
     letters = read(topics, f"{SOURCE}.dlq")
     assert letters == []
+
+
+def test_settings_of_a_row_processor_are_set_and_shown_likewise(
+    topics: Settings, worker: WorkerFactory
+) -> None:
+    brought = {"SOMA_PLUGINS": "ops.examples"}
+    env = environment(topics, **brought)
+    assert soma("topics", "apply", env=env).returncode == 0
+    refused = soma("config", "set", "cpu", "every", "0", env=env)
+    assert refused.returncode == 1
+    assert "every is a whole number from 1 to 1000000, not '0'" in refused.stderr
+    assert soma("config", "set", "*", "every", "2", env=env).returncode == 0
+    assert soma("config", "set", "cpu", "every", "3", env=env).returncode == 0
+    worker(SOMA_AGENTS="counting", **brought)
+
+    def got(tenant: str) -> object:
+        words = ("config", "get", tenant, "--processor", "counting", "--json")
+        found = soma(*words, env=env)
+        return json.loads(found.stdout)["processors"] if found.returncode == 0 else found.stderr
+
+    eventually(lambda: got("cpu") == {"counting": {"every": {"value": 3, "of": "cpu"}}})
+    assert got("disk") == {"counting": {"every": {"value": 2, "of": "*"}}}
