@@ -140,12 +140,17 @@ class Reconciler:
         self._connection = connection
 
     async def own(self, held: Callable[[int], None]) -> None:
-        """Own all shards; `held` hears of one that a relay has now, `Locked` names one it keeps."""
+        """Own all shards. `held` hears of the first that a relay has now; `Locked` names one that
+        it keeps.
+        """
         await self._connection.execute(f"SET lock_timeout = {int(OWN_S * 1000)}")
+        first = True
         for shard in range(SHARDS):
             if await self._connection.fetchval(TRY, shard):
                 continue
-            held(shard)
+            if first:
+                held(shard)
+            first = False
             try:
                 await self._connection.execute(OWN, shard)
             except asyncpg.LockNotAvailableError:

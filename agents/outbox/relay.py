@@ -101,9 +101,9 @@ class Relay:
             shard.stop()
 
     def ready(self) -> bool:
-        """Whether all shards that are ours were taken, and none is stopped."""
+        """Whether both stores answer, all shards that are ours were taken, and none is stopped."""
         taken = all(one.running for one in self.shards.values())
-        return self.office is not None and taken and not self._stopped
+        return self.office is not None and self._why is None and taken and not self._stopped
 
     def stopped(self) -> dict[int, str]:
         """Shards that are stopped until an operator has looked, and the name of the error."""

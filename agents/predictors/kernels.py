@@ -146,7 +146,6 @@ def inspect(src: Source, lo: int, hi: int) -> tuple[int, int, int]:
 
     (-1, row, 0) if a span of a record lies outside the buffer.
     """
-    # Arrays leave their tuples before a loop: inside it each would cost a count of references.
     buf, status = src.buf, src.status
     tpos, tlen = src.cols.pos[src.tenant], src.cols.len[src.tenant]
     dpos, dlen = src.cols.pos[src.domain], src.cols.len[src.domain]
@@ -293,38 +292,35 @@ def _confide(
     return sure(e.learned[k, 0] * logit + e.learned[k, 1])
 
 
+@kernel
+def _came(e: Entities, k: int, ts: int, log_ms: int) -> None:
+    """Entity k had an observation."""
+    e.n[k] += 1
+    e.counts[LIVE] += 1 - e.live[k]
+    e.live[k] = 1
+    e.ts[k] = max(e.ts[k], ts)
+    e.touched[k] = max(e.touched[k], log_ms)
+    mark(e, k)
+
+
 @entry
 def fold_rows(
-    src: Source,
-    lo: int,
-    hi: int,
-    ids: Ints,
-    e: Entities,
-    pool: Floats,
-    table: Floats,
-    version: int,
-    plans: Plans,
-    work: Work,
-    found: Found,
-    reports: Reports,
-    out: Bytes,
-) -> tuple[int, int]:
+    src: Source, lo: int, hi: int, ids: Ints, e: Entities, pool: Floats, table: Floats,
+    version: int, plans: Plans, work: Work, found: Found, reports: Reports, out: Bytes,
+) -> tuple[int, int]:  # fmt: skip
     """Fold records lo..hi-1 with status 0. Returns (next record, why it stopped there).
 
     `version` is that of the settings in `table`. The vectors of next events go to `out`, where
     found.next_at wants them (-1: nowhere); it becomes -1 where there is none.
     """
-    buf, status, log_ms = src.buf, src.status, src.log_ms
     pos, length, stamp = src.cols.pos[src.vector], src.cols.len[src.vector], src.cols.i[src.ts]
-    owner, slot, seen, single = e.owner, e.slot, work.seen, work.single
-    seen_before, dim, made = e.n, e.dim, e.made
-    ts, touched, live, next_at = e.ts, e.touched, e.live, found.next_at
+    seen, single, next_at = work.seen, work.single, found.next_at
     for r in range(lo, hi):
-        if status[r] != 0:
+        if src.status[r] != 0:
             continue
         k, n = ids[r], length[r] // 4
-        settings = table[slot[owner[k]]]
-        first, plan = seen_before[k] == 0 or dim[k] != n, -1
+        settings = table[e.slot[e.owner[k]]]
+        first, plan = e.n[k] == 0 or e.dim[k] != n, -1
         onward = settings[NEXT] != 0.0 and next_at[r] >= 0
         if reports.used[0] >= reports.record.shape[0]:
             return r, NEED_REPORTS
@@ -334,34 +330,24 @@ def fold_rows(
                 return r, NEED_PLAN
         if not place(e, pool.shape[0], k, n):
             return r, NEED_POOL
-        _read(buf, pos[r], n, single, seen)
-        last, level, predicted = (
-            part(e, pool, k, LAST),
-            part(e, pool, k, LEVEL),
-            part(e, pool, k, EXPECTED),
-        )
-        error = NEUTRAL_ERROR
+        _read(src.buf, pos[r], n, single, seen)
+        last, level = part(e, pool, k, LAST), part(e, pool, k, LEVEL)
+        predicted, error = part(e, pool, k, EXPECTED), NEUTRAL_ERROR
         if first:
             _begin(e, pool, k, seen)
         else:
-            if made[k] != version:  # else it is what was published as the next event
+            if e.made[k] != version:  # else it is what was published as the next event
                 _predict(settings, last, level, plans, plan, work, n, predicted)
             error = _follow(settings, e, pool, k, seen, last, level, predicted)
         for i in range(n):
             last[i] = seen[i]
-        seen_before[k] += 1
-        e.counts[LIVE] += 1 - live[k]
-        live[k] = 1
-        ts[k] = max(ts[k], stamp[r])
-        touched[k] = max(touched[k], log_ms[r])
-        mark(e, k)
+        _came(e, k, stamp[r], src.log_ms[r])
         found.error[r] = error
         found.confidence[r] = narrow(_confide(settings, e, pool, k, error, r, reports))
         found.predictor[r] = int(settings[PREDICTOR])
-        made[k] = 0
+        e.made[k] = version if onward else 0
         if onward:
             _predict(settings, last, level, plans, plan, work, n, predicted)
-            made[k] = version
             _write(predicted, n, single, out, next_at[r])
         else:
             next_at[r] = -1

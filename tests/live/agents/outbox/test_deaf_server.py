@@ -27,12 +27,16 @@ def test_the_relay_gives_a_silent_database_up_and_goes_on(
         through = at._replace(netloc=at.netloc.rpartition("@")[0] + f"@127.0.0.1:{proxy.port}")
         behind = ready.model_copy(update={"postgres_dsn": SecretStr(through.geturl())})
         asked(ready, lambda connection: few(connection, 0))
-        with Running(behind):
+        with Running(behind) as running:
             eventually(lambda: queued(ready) == 0, what="an empty queue")
             proxy.deaf = True
             asked(ready, lambda connection: few(connection, 5))
             said = "the outbox waits: PostgreSQL: "
             eventually(lambda: said in caplog.text, 50.0, "the relay says what it waits for")
+            relay = running.relay
+            assert relay is not None
+            eventually(lambda: not relay.ready(), what="the relay isn't ready while it waits")
             proxy.deaf = False
             eventually(lambda: queued(ready) == 0, 60.0, "an empty queue")
+            assert relay.ready()
     assert sequences(ready) == {("acme", "k"): list(range(10))}
