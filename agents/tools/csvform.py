@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 from agents.tools.numbers import COMMA, MISSING, NUMBER, POINT, THOUSANDS
+from agents.tools.output import counted
 from agents.tools.source import TableError
 from agents.tools.times import YEAR_LAST, is_moment, shown, unit_of
 
@@ -241,7 +242,7 @@ def _header(reading: _Reading, told: Told) -> bool:
         if len(first) > reading.width and not any(map(is_data, filter(None, first))):
             return True  # names, and too short rows below them
         raise TableError(
-            f"the first row has {len(first)} cells and those below it {reading.width}: "
+            f"the first row has {counted(len(first), 'cell')} and those below it {reading.width}: "
             "--skip-lines passes over lines, --header or --no-header says what it is"
         )
     pairs = [(cell, column) for cell, column in zip(first, columns, strict=False) if cell]

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from agents.tools.numbers import MISSING, NoNumberError, Numbers
+from agents.tools.output import counted
 from agents.tools.rows import COLUMNS_MAX
 from agents.tools.source import Row
 from agents.tools.times import TIME_NAMES, BadTimeError, Times, shown, time_name
@@ -87,7 +88,7 @@ class Mapper:
         """The records of a CSV row; `BadRowError` names the column that is wrong."""
         cells = row.cells
         if len(cells) != self._count:
-            raise BadRowError(f"{len(cells)} cells where the header has {self._count}")
+            raise BadRowError(f"{counted(len(cells), 'cell')} where the header has {self._count}")
         ts = now if self._time_place < 0 else self._time_of(cells[self._time_place])
         numbers: list[float | None] = []
         for place, name in zip(self._places, self.columns, strict=True):

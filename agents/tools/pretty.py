@@ -9,6 +9,8 @@ from typing import Any
 
 from rich.text import Text
 
+from agents.tools.output import counted
+
 Record = Mapping[str, Any]
 COLOURS = {
     "leader_change": "yellow",
@@ -49,7 +51,7 @@ def _calibration(record: Record) -> Text:
     text = _head(record, "ts")
     text.append(f"ECE {_number(record['ece_pre'])} → ")
     text.append(f"{_number(record['ece_post'])}\n", style="bold")
-    detail = f"    {record['samples']:,} samples"
+    detail = f"    {counted(record['samples'], 'sample')}"
     if record["slope"] is not None:
         detail += f", in force: slope {_number(record['slope'])}, bias {_number(record['bias'])}"
     text.append(

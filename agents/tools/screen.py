@@ -12,6 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from agents.tools.machine import TENANTS
+from agents.tools.output import counted
 from agents.tools.pretty import COLOURS as EVIDENCE
 from agents.tools.pretty import clock, duration
 from agents.tools.series import PREFIX
@@ -138,7 +139,7 @@ def _numbers(moment: Moment) -> Text:
 
 def _boundaries(moment: Moment, rows: int) -> Text:
     """The latest boundaries, the newest first: this machine's before those of the recording."""
-    text = Text(f" {moment.boundary_count:,} boundaries", style="bold")
+    text = Text(f" {counted(moment.boundary_count, 'boundary', 'boundaries')}", style="bold")
     if not moment.boundaries:
         return text.append(": none yet, load the processor and see one", style="dim")
     newest = moment.boundaries[::-1]

@@ -14,6 +14,7 @@ from typing import Any, BinaryIO, TypeVar
 from agents.tools.csvfile import CsvFile
 from agents.tools.csvform import Told
 from agents.tools.numbers import MISSING, POINT, NoNumberError, Numbers
+from agents.tools.output import counted
 from agents.tools.rows import COLUMNS_MAX, json_rows
 from agents.tools.source import UNENDED, Row, Source, TableError
 from agents.tools.times import Dates, shown
@@ -73,7 +74,8 @@ class CsvTable(Table):
         width = len(self.columns)
         for row in self._file:
             if row.error or len(row.cells) != width:
-                why = f"{len(row.cells)} cells instead of {width} ({', '.join(self.columns)})"
+                cells, names = counted(len(row.cells), "cell"), ", ".join(self.columns)
+                why = f"{cells} instead of {width} ({names})"
                 raise TableError(row.error or why, row.line)
             yield row
 

@@ -113,7 +113,7 @@ def test_files_as_they_are_found(
         ("time,2019\n1,5\n2,6\n", "looks like the next"),
         ("x,5\n1,6\n", "first row \\(x, 5\\) looks like the next \\(1, 6\\)"),
         # DuckDB #15576: a title, and then the table.
-        ("Estrazione del 2025-01-06\nid;a;b\n1;2;3\n2;3;4\n", "has 1 cells and.*3: --skip-lines"),
+        ("Estrazione del 2025-01-06\nid;a;b\n1;2;3\n2;3;4\n", "has 1 cell and.*3: --skip-lines"),
         ("a\n1;2\n1;2;3\n1;2;3;4\n", "don't agree on a delimiter: say --delimiter"),
         # DuckDB #14117: a quote that isn't closed.
         ('"1,2\n3,4\n', "a quote .*isn't closed"),

@@ -95,7 +95,7 @@ def test_columns(data: str, layout: dict[str, object], domains: object, time: st
         ("", {}, "empty"),
         ("time,value\n", {}, "no rows"),
         ("time,a\n1,2\n2,x\n", {}, "line 3: column 'a': 'x' isn't a number"),
-        ("time,a\n1,2\n\n2\n", {}, "line 4: 1 cells instead of 2"),
+        ("time,a\n1,2\n\n2\n", {}, "line 4: 1 cell instead of 2"),
         ("time,a,b\n1,2,3\n", {"domains": ("c",)}, "no column 'c'; there are time, a, b"),
         ("time,a\n1,2\n", {"time_column": "when"}, "no column 'when'"),
         ("time,a,b\n1,2,3\n", {"domains": ("a",), "time_column": "a"}, "both time and domain"),
