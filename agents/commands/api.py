@@ -6,9 +6,10 @@ from typing import TYPE_CHECKING
 
 import click
 
-from agents.settings import ApiSettings, Settings, load
+from agents.settings import load
 
 if TYPE_CHECKING:
+    from agents.settings import Settings
     from stores.journal import Journal
 
 TTL_MAX_S = 30 * 86_400
@@ -91,6 +92,7 @@ def openapi() -> None:
       soma api openapi > openapi.json
     """
     from agents.api.app import make
+    from agents.settings import ApiSettings
 
     settings = load()
     shown = settings.model_copy(update={"api": ApiSettings(auth="off")})
@@ -107,7 +109,7 @@ def _check_dsn(dsn: str) -> None:
         raise click.ClickException(f"PostgreSQL: {error}.") from error
 
 
-def _opened(settings: Settings) -> "Journal | None":
+def _opened(settings: "Settings") -> "Journal | None":
     """The journal, unless it is off; taken here, so that what is in the way is said plainly."""
     from agents.api.journal_door import open_journal
     from stores.journal import JournalError, JournalLockedError
@@ -124,7 +126,7 @@ def _opened(settings: Settings) -> "Journal | None":
         raise click.ClickException(f"{error}. {own}.") from error
 
 
-def _with(settings: Settings, host: str | None, port: int | None) -> Settings:
+def _with(settings: "Settings", host: str | None, port: int | None) -> "Settings":
     """The settings with what the command line says instead."""
     given = {"host": host, "port": port}
     changes = {name: value for name, value in given.items() if value is not None}

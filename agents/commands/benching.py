@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from agents.settings import Settings, load
+from agents.settings import load
 from agents.tools.output import say
 
 if TYPE_CHECKING:
+    from agents.settings import Settings
     from ops.bench.report import Report
     from ops.bench.site import Site
 
@@ -29,7 +30,7 @@ def peers(text: str) -> tuple[str, ...]:
 
 
 @contextmanager
-def settings() -> Iterator[Settings]:
+def settings() -> Iterator["Settings"]:
     """Settings with a broker that answers; what ends a benchmark is one message, no traceback."""
     from ops.bench.peers.kstreams import BuildError
     from ops.bench.pipeline import PeerError

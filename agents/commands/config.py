@@ -11,15 +11,18 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from agents.kit.setting import AT, EVERYONE, Setting, find, parse
-from agents.settings import Settings, load
-from agents.settings.reading import declared
+from agents.settings import load
 from agents.tools.publisher import Publisher
 from agents.tools.reader import Reader, seen
 from topics import codec
 from topics.partition import partition_of
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from agents.engine.processor import Processor
+    from agents.kit.setting import Setting
+    from agents.settings import Settings
 
 NAME = re.compile(r"[A-Za-z0-9._-]{1,128}")  # of a tenant or a domain
 
@@ -59,7 +62,7 @@ def set_(tenant: str, setting: str, value: str, processor: str, as_json: bool) -
     """
     _tenant(tenant)
     owner = _owner(processor, setting)
-    _check(declared()[owner], tenant, setting, value)
+    _check(_declared()[owner], tenant, setting, value)
     failures: list[str] = []
     with Publisher(
         load(), _processor_of(owner).source, lambda _, why: failures.append(why)
@@ -100,7 +103,7 @@ def get(tenant: str, processor: str, as_json: bool) -> None:
       soma config get cpu
     """
     _tenant(tenant)
-    asked = [_named(processor)] if processor else list(declared())
+    asked = [_named(processor)] if processor else list(_declared())
     settings = load()
     found = {name: _settings(settings, _processor_of(name), tenant) for name in asked}
     if as_json:
@@ -114,7 +117,9 @@ def get(tenant: str, processor: str, as_json: bool) -> None:
         click.echo(f"{', '.join(found)}: {tenant} has the deployment's settings", err=True)
 
 
-def _settings(settings: Settings, processor: "Processor", tenant: str) -> dict[str, dict[str, Any]]:
+def _settings(
+    settings: "Settings", processor: "Processor", tenant: str
+) -> dict[str, dict[str, Any]]:
     """What counts for the tenant beside the deployment's values, by a setting's name."""
     rows = _rows(settings, processor, tenant)
     found: dict[str, dict[str, Any]] = {}
@@ -137,7 +142,7 @@ def list_(as_json: bool) -> None:
     """
     known = {
         name: {setting: one.line(setting) for setting, one in settings.items()}
-        for name, settings in declared().items()
+        for name, settings in _declared().items()
     }
     if as_json:
         click.echo(json.dumps(known))
@@ -156,8 +161,8 @@ def _processor_of(name: str) -> "Processor":
 
 
 def _named(name: str) -> str:
-    if name not in declared():
-        listed = ", ".join(declared())
+    if name not in _declared():
+        listed = ", ".join(_declared())
         raise click.ClickException(f"There is no processor {name!r}; there are {listed}.")
     return name
 
@@ -172,7 +177,7 @@ def _tenant(tenant: str) -> None:
 def _owner(asked: str, setting: str) -> str:
     """The processor that has the setting: the one asked for, or the only one."""
     name, at, _ = setting.partition(AT)
-    known = declared()
+    known = _declared()
     owners = [one for one in known if name in known[one]]
     listed = ", ".join(owners)
     if at:
@@ -211,7 +216,7 @@ def _check(settings: Mapping[str, Setting], tenant: str, setting: str, value: st
 
 
 def _rows(
-    settings: Settings, processor: "Processor", tenant: str
+    settings: "Settings", processor: "Processor", tenant: str
 ) -> dict[str, dict[str, float | str]]:
     """What the tenant and '*' set themselves, by the newest rows of the state topic."""
     reader = Reader(settings, processor.state_topic, "beginning", of=tenant)
@@ -230,3 +235,9 @@ def _rows(
     finally:
         reader.close()
     return rows
+
+
+def _declared() -> "dict[str, Mapping[str, Setting]]":
+    from agents.settings.reading import declared  # when they are asked for
+
+    return declared()

@@ -5,13 +5,13 @@ import json
 from collections.abc import Callable
 from contextlib import closing
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient
 
-from agents.settings import Settings, SettingsError, load
+from agents.settings import SettingsError, load
 from agents.tools.output import counted
 from agents.tools.standing import data, said, standing
 from ops.stack import StackError
@@ -22,6 +22,9 @@ from stores.migrations import MigrationError, Step
 from stores.names import schema_of
 from topics import preflight
 from topics.broker import BrokerError
+
+if TYPE_CHECKING:
+    from agents.settings import Settings
 
 ANSWER_S = 5.0
 QUEUE_MAX = 0.5  # from here on the outbox doesn't notify (migrations/0004_outbox_clock.sql)
@@ -76,7 +79,7 @@ def doctor(hanging: bool, json_: bool) -> None:
         raise click.exceptions.Exit(1)
 
 
-def examine(settings: Settings) -> list[Finding]:
+def examine(settings: "Settings") -> list[Finding]:
     """Every finding, in the order in which it makes sense to mend them."""
     checks: list[tuple[str, Callable[[], str]]] = [
         ("kafka", lambda: _kafka(settings)),
@@ -116,7 +119,7 @@ def _examined(what: str, check: Callable[[], str]) -> Finding:
         return Finding(what, False, str(error))
 
 
-def _kafka(settings: Settings) -> str:
+def _kafka(settings: "Settings") -> str:
     try:
         found = AdminClient(settings.librdkafka()).list_topics(timeout=ANSWER_S)
     except KafkaException as error:
@@ -124,14 +127,14 @@ def _kafka(settings: Settings) -> str:
     return f"{settings.bootstrap()}, {counted(len(found.brokers), 'broker')}"
 
 
-def _topics(settings: Settings) -> str:
+def _topics(settings: "Settings") -> str:
     differences = preflight.plan(settings)
     if differences:
         raise SettingsError(f"differ from the catalogue; {differing(differences)}")
     return "as the catalogue wants them"
 
 
-def _open(settings: Settings) -> str:
+def _open(settings: "Settings") -> str:
     """Transactions that stay open."""
     if found := standing(settings):
         lines = "\n".join(f"      {said(one)}" for one in found)
@@ -142,7 +145,7 @@ def _open(settings: Settings) -> str:
     return "no transaction stays open"
 
 
-def _list_hanging(settings: Settings, json_: bool) -> None:
+def _list_hanging(settings: "Settings", json_: bool) -> None:
     try:
         found = standing(settings)
     except (BrokerError, SettingsError) as error:
@@ -170,7 +173,7 @@ def differing(differences: list[preflight.Difference]) -> str:
     )
 
 
-def _redis(settings: Settings) -> str:
+def _redis(settings: "Settings") -> str:
     from stores.frame_cache import FrameCache
 
     try:
@@ -180,7 +183,7 @@ def _redis(settings: Settings) -> str:
         raise _silent("Redis", "SOMA_REDIS_URL", error) from error
 
 
-def _postgres(settings: Settings) -> str:
+def _postgres(settings: "Settings") -> str:
     from stores.postgres import connected  # clients: when they are used
 
     async def look() -> Any:
@@ -205,7 +208,7 @@ def _postgres(settings: Settings) -> str:
     return f"version {found['version']}, takes writes"
 
 
-def _doors(settings: Settings) -> Finding | None:
+def _doors(settings: "Settings") -> Finding | None:
     """What a `soma api` that runs here says: its sessions may be older than what a new one sees."""
     import httpx
 
@@ -220,7 +223,7 @@ def _doors(settings: Settings) -> Finding | None:
     return Finding("api", state == "ready", detail)
 
 
-def _memory(settings: Settings) -> str:
+def _memory(settings: "Settings") -> str:
     from stores.memory_remote import MemoryRemote
 
     async def well() -> bool:
@@ -239,7 +242,7 @@ def _memory(settings: Settings) -> str:
     return f"{settings.memory_http_endpoint} answers"
 
 
-def _policy(settings: Settings) -> str:
+def _policy(settings: "Settings") -> str:
     """The policy as a worker would use it."""
     from agents.integrator.policy import policy_of  # the engine: when it is used
 
@@ -252,7 +255,7 @@ def _policy(settings: Settings) -> str:
     return "the OPA server (SOMA_OPA_URL) answers"
 
 
-async def _opa_error(settings: Settings) -> str:
+async def _opa_error(settings: "Settings") -> str:
     """What is wrong with the server's answer about a tenant `probe`; empty: nothing."""
     from agents.engine.processor import Question
     from agents.integrator.policy import Remote
@@ -273,7 +276,7 @@ def _silent(what: str, where: str, error: object) -> SettingsError:
     )
 
 
-def _outbox(settings: Settings) -> str:
+def _outbox(settings: "Settings") -> str:
     """Whether PostgreSQL and Kafka agree on what was sent."""
     from agents.outbox.receipts import ReceiptsLost
     from agents.outbox.reconcile import disagreement  # kernels: when they are used
@@ -289,7 +292,7 @@ def _outbox(settings: Settings) -> str:
     return "PostgreSQL and Kafka agree on what was sent"
 
 
-def _schema(settings: Settings) -> str:
+def _schema(settings: "Settings") -> str:
     from stores.postgres import connected
 
     schema, wanted = schema_of(settings.namespace), migrations.load()

@@ -9,13 +9,14 @@ import click
 from confluent_kafka import Consumer, KafkaException, TopicPartition
 
 from agents.engine.errors import UnknownVersion
-from agents.settings import Settings, load
+from agents.settings import load
 from agents.tools.output import counted, plain
 from topics.broker import BrokerError, connect, look, topic_ids
 from topics.reading import ends_of, read_to
 
 if TYPE_CHECKING:
     from agents.gateway.state import Saved
+    from agents.settings import Settings
 
 ANSWER_S = 5.0
 
@@ -76,7 +77,7 @@ class Place:
     unread: int
 
 
-def examine(settings: Settings) -> dict[int, Place]:
+def examine(settings: "Settings") -> dict[int, Place]:
     """partition -> how far it is delivered. BrokerError, KafkaException."""
     from agents.gateway import state  # the engine: when it is used
     from agents.gateway.writer import SOURCE, STATE
@@ -103,7 +104,7 @@ def examine(settings: Settings) -> dict[int, Place]:
 
 
 def _with_records(
-    settings: Settings, topic: str, places: Mapping[int, int], ends: Mapping[int, int]
+    settings: "Settings", topic: str, places: Mapping[int, int], ends: Mapping[int, int]
 ) -> set[int]:
     """Those of the partitions with a record between its place and its end: markers of transactions
     are none.

@@ -15,13 +15,14 @@ import click
 from agents.api import journal_hand
 from agents.commands.actor import actor as _actor
 from agents.commands.moment import moment
-from agents.settings import Settings, load
+from agents.settings import load
 from agents.tools.output import counted, plain
 from stores import journal_folder as folders
 from stores.errors import StoreError
 from stores.journal import Journal, JournalError, JournalLockedError, JournalRow, Replayed
 
 if TYPE_CHECKING:
+    from agents.settings import Settings
     from stores.outbox_door import OutboxDoor
 
 T = TypeVar("T")
@@ -222,7 +223,7 @@ def drain(folder: Path | None, as_json: bool) -> None:
 
 @asynccontextmanager
 async def _outbox(
-    settings: Settings, name: str, lock_s: float | None = None
+    settings: "Settings", name: str, lock_s: float | None = None
 ) -> "AsyncIterator[OutboxDoor]":
     from stores.outbox_door import OutboxDoor  # the client: when it is used
     from stores.postgres import LOCK_S
@@ -241,7 +242,7 @@ def row_data(row: JournalRow) -> dict[str, Any]:
     return {"seq": row.seq, "state": row.state, "error": row.error, **shown}
 
 
-def _there(settings: Settings, folder: Path | None) -> Path:
+def _there(settings: "Settings", folder: Path | None) -> Path:
     from agents.api.journal_door import journal_folder
 
     where = folder or journal_folder(settings)
@@ -262,7 +263,7 @@ def _asked(ask: Callable[[], T]) -> T:
 
 
 def _with_journal(
-    settings: Settings, folder: Path | None, use: Callable[[Journal], Awaitable[T]]
+    settings: "Settings", folder: Path | None, use: Callable[[Journal], Awaitable[T]]
 ) -> T:
     from agents.api.journal_door import open_journal
 

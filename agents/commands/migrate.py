@@ -4,16 +4,20 @@ import asyncio
 import json
 from collections.abc import Sequence
 from dataclasses import asdict
+from typing import TYPE_CHECKING
 
 import click
 
-from agents.settings import Settings, load
+from agents.settings import load
 from agents.tools.output import counted
 from stores import migrations
 from stores.errors import StoreDown
 from stores.grants import PURPOSES, Purpose, grants_to
 from stores.migrations import Migration, MigrationError, Step
 from stores.names import schema_of
+
+if TYPE_CHECKING:
+    from agents.settings import Settings
 
 STATEMENT_S = 3600.0  # a migration may rewrite a large table
 
@@ -99,7 +103,7 @@ def grants(role: str, purpose: Purpose, as_json: bool) -> None:
     click.echo(json.dumps({"role": role, "for": purpose, "sql": text}) if as_json else text)
 
 
-def bring_up(settings: Settings) -> None:
+def bring_up(settings: "Settings") -> None:
     """Run what hasn't run; for a database that is ours alone, as the local stack's is."""
     asyncio.run(_up(settings.postgres(), schema_of(settings.namespace), _wanted(), None, False))
 

@@ -2,11 +2,13 @@
 
 import click
 
+SOURCE = "cog.observations"
+
 
 @click.command()
 @click.argument("name")
 @click.option(
-    "--source", default="cog.observations", show_default=True, metavar="TOPIC",
+    "--source", default=SOURCE, show_default=True, metavar="TOPIC",
     help="The topic that it reads.",
 )  # fmt: skip
 def new(name: str, source: str) -> None:

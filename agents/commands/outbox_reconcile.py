@@ -9,7 +9,7 @@ import click
 
 from agents.commands.actor import actor as actor_option
 from agents.commands.moment import moment
-from agents.settings import Settings, load
+from agents.settings import load
 from agents.tools.output import counted
 from stores.errors import StoreDown, StoreError
 from topics.broker import BrokerError
@@ -17,6 +17,7 @@ from topics.broker import BrokerError
 if TYPE_CHECKING:
     from agents.outbox.held import Read
     from agents.outbox.reconcile import Asked, Done
+    from agents.settings import Settings
 
 
 @click.command("reconcile")
@@ -62,7 +63,7 @@ def reconcile_(
         raise click.exceptions.Exit(1)
 
 
-def _done(settings: Settings, asked: "Asked") -> "Done":
+def _done(settings: "Settings", asked: "Asked") -> "Done":
     from aiokafka.errors import KafkaError
     from confluent_kafka import KafkaException
 

@@ -3,19 +3,22 @@
 import asyncio
 import json
 from collections.abc import Awaitable, Callable, Mapping
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 from confluent_kafka import Consumer, KafkaException
 
 from agents.projections.declared import TOPICS
-from agents.settings import Settings, load
+from agents.settings import load
 from agents.tools.output import counted
 from stores import projection_admin
 from stores.errors import NotMigrated, StoreDown
 from stores.names import schema_of
 from stores.projection_admin import NoProjectionError, Standing
 from topics.reading import span_of
+
+if TYPE_CHECKING:
+    from agents.settings import Settings
 
 ANSWER_S = 5.0
 T = TypeVar("T")
@@ -103,7 +106,7 @@ def _reset(name: str, verb: str, dropped: bool, yes: bool, as_json: bool) -> Non
         click.echo(f"{name} is empty (generation {generation}) and {then}.")
 
 
-def _known(settings: Settings, name: str) -> None:
+def _known(settings: "Settings", name: str) -> None:
     """ClickException unless there is such a projection: nobody is asked about what isn't there."""
 
     async def check(connection: Any, schema: str) -> None:
@@ -112,7 +115,7 @@ def _known(settings: Settings, name: str) -> None:
     _asked(settings, check)
 
 
-def _asked(settings: Settings, work: Callable[[Any, str], Awaitable[T]]) -> T:
+def _asked(settings: "Settings", work: Callable[[Any, str], Awaitable[T]]) -> T:
     from stores.postgres import connected  # the client: when it is used
 
     async def ask() -> T:
@@ -129,7 +132,7 @@ def _asked(settings: Settings, work: Callable[[Any, str], Awaitable[T]]) -> T:
         raise click.ClickException(f"PostgreSQL: {error}") from error
 
 
-def _ends(settings: Settings, found: list[Standing]) -> dict[tuple[str, int], int]:
+def _ends(settings: "Settings", found: list[Standing]) -> dict[tuple[str, int], int]:
     """(projection, partition) -> the end of its log; what the broker doesn't say is left out."""
     ends: dict[tuple[str, int], int] = {}
     # What is behind an open transaction lacks too: the end of all, not of what can be read.

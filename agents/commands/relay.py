@@ -3,13 +3,17 @@
 import asyncio
 import logging
 import sys
+from typing import TYPE_CHECKING
 
 import click
 
 from agents.engine.ending import CLIENTS, calm, end_in
-from agents.settings import Settings, load
+from agents.settings import load
 from agents.tools.output import say
 from agents.tools.signals import audible
+
+if TYPE_CHECKING:
+    from agents.settings import Settings
 
 
 @click.command()
@@ -65,7 +69,7 @@ def _serve_metrics(host: str, port: int) -> str:
     return f"metrics: http://{host}:{port}/metrics"
 
 
-async def _run(settings: Settings, metrics: str) -> None:
+async def _run(settings: "Settings", metrics: str) -> None:
     from agents.outbox.relay import Relay
 
     one = Relay(settings, told=lambda shards: say(f"soma relay: {shards}; {metrics}"))

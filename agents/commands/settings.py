@@ -6,8 +6,6 @@ from typing import Any
 import click
 
 from agents.settings import load
-from agents.settings.reading import fields, origin
-from agents.settings.tree import PREFIX
 
 
 @click.group()
@@ -30,6 +28,9 @@ def print_(json_: bool) -> None:
     Example:
       SOMA_NAMESPACE=test soma settings print
     """
+    from agents.settings.reading import fields, origin
+    from agents.settings.tree import PREFIX
+
     loaded = load(whole=True)
     values = loaded.shown()
     origins = {variable: origin(loaded, variable) for variable, _ in fields(type(loaded))}

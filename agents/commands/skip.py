@@ -8,7 +8,7 @@ import click
 from confluent_kafka import KafkaException, Message, Producer
 
 from agents.commands.actor import actor
-from agents.settings import Settings, load
+from agents.settings import load
 from topics.broker import BrokerError, connect, topic_ids
 from topics.reading import ends_of, read_to
 
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from agents.engine.epochs import Skip
     from agents.engine.position import Position
     from agents.engine.processor import Processor
+    from agents.settings import Settings
 
 PLACE = re.compile(r"([A-Za-z0-9._-]+)/(\d{1,9})/(\d{1,18})")
 ANSWER_S = 10.0
@@ -64,7 +65,7 @@ def skip(place: str, processor: str, reason: str, actor: str, as_json: bool) -> 
         click.echo(f"{one.name} passes over {place} (key {key!r}, {size} bytes)", err=True)
 
 
-def _reading(settings: Settings, topic: str, name: str) -> "Processor":
+def _reading(settings: "Settings", topic: str, name: str) -> "Processor":
     """The processor that reads the topic."""
     from agents.engine.registry import processors
 
@@ -79,7 +80,7 @@ def _reading(settings: Settings, topic: str, name: str) -> "Processor":
     return known[0]
 
 
-def _position(settings: Settings, one: "Processor", partition: int) -> "Position":
+def _position(settings: "Settings", one: "Processor", partition: int) -> "Position":
     """How far the processor is, as its state says."""
     from agents.engine.position import read_position
     from agents.engine.recovery import reader
@@ -105,7 +106,7 @@ def _position(settings: Settings, one: "Processor", partition: int) -> "Position
 
 
 def _next(
-    settings: Settings, one: "Processor", partition: int, position: "Position", offset: int
+    settings: "Settings", one: "Processor", partition: int, position: "Position", offset: int
 ) -> Message:
     """The record, if it is the next one to be folded."""
     from agents.engine.recovery import reader
@@ -129,7 +130,7 @@ def _next(
     return first
 
 
-def _say(settings: Settings, said: "Skip") -> None:
+def _say(settings: "Settings", said: "Skip") -> None:
     """Write it into the epochs log."""
     from agents.engine.plan import EPOCHS
 

@@ -4,13 +4,17 @@ import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
+from typing import TYPE_CHECKING
 
 import click
 
 from agents.commands.migrate import bring_up
-from agents.settings import Settings, load
+from agents.settings import load
 from agents.tools.output import say
 from ops.stack import Stack, StackError
+
+if TYPE_CHECKING:
+    from agents.settings import Settings
 
 # A setting that names the user's own server, and the part that then isn't started.
 OWN = {"kafka_bootstrap": "kafka", "redis_url": "valkey", "postgres_dsn": "postgres"}
@@ -87,13 +91,13 @@ def status(json_: bool) -> None:
         raise click.exceptions.Exit(1)
 
 
-def local(settings: Settings, ephemeral: bool = False) -> Stack:
+def local(settings: "Settings", ephemeral: bool = False) -> Stack:
     """The local stack as the settings want it: without the servers that the user has himself."""
     own = [part for name, part in OWN.items() if name in settings.model_fields_set]
     return Stack(settings.home, ephemeral, without=own, say=say)
 
 
-def migrate_own(settings: Settings) -> None:
+def migrate_own(settings: "Settings") -> None:
     """Bring the schema up to date in the stack's own PostgreSQL; the user's own is his."""
     if "postgres_dsn" not in settings.model_fields_set:
         bring_up(settings)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from agents.settings import Settings, load
+from agents.settings import load
 from agents.tools.known import topic_named
 from agents.tools.output import counted
 from agents.tools.standing import data, end, said, standing
@@ -16,6 +16,7 @@ from topics.catalogue import CATALOGUE
 from topics.preflight import BrokerError, CannotApplyError, Difference
 
 if TYPE_CHECKING:
+    from agents.settings import Settings
     from topics.transactions import Open
 
 Act = Callable[..., list[Difference]]
@@ -130,7 +131,7 @@ def abort_transaction(
         click.echo(f"Aborted: {said(one)}", err=True)
 
 
-def _chosen(settings: Settings, topic: str, partition: int, producer: int | None) -> "Open":
+def _chosen(settings: "Settings", topic: str, partition: int, producer: int | None) -> "Open":
     """The one that is meant. ClickException where there is none, or more than one."""
     found = [
         one
@@ -148,14 +149,14 @@ def _chosen(settings: Settings, topic: str, partition: int, producer: int | None
     return found[0]
 
 
-def _asked(act: Act, settings: Settings, partitions: int | None) -> list[Difference]:
+def _asked(act: Act, settings: "Settings", partitions: int | None) -> list[Difference]:
     try:
         return act(settings, partitions=partitions)
     except (BrokerError, CannotApplyError, ValueError) as error:
         raise click.ClickException(str(error)) from error
 
 
-def _print_json(settings: Settings, differences: Iterable[Difference]) -> None:
+def _print_json(settings: "Settings", differences: Iterable[Difference]) -> None:
     shown = {
         "topics": [settings.topic(name) for name in CATALOGUE],
         "differences": [asdict(one) for one in differences],

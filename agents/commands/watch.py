@@ -3,18 +3,22 @@
 import json
 from collections.abc import Iterator
 from datetime import UTC, datetime
+from typing import TYPE_CHECKING
 
 import click
 from rich.console import Console
 from rich.json import JSON
 
-from agents.settings import Settings, load
+from agents.settings import load
 from agents.tools.known import topic_named
 from agents.tools.output import until_interrupted
 from agents.tools.pretty import glance
 from agents.tools.reader import Reader, Seen, seen
 from agents.tools.standing import said, standing
 from topics.broker import BrokerError
+
+if TYPE_CHECKING:
+    from agents.settings import Settings
 
 OFFSET_MAX = 2**63 - 1
 
@@ -104,7 +108,7 @@ def _say_of_offset(reader: Reader, follow: bool) -> None:
             )
 
 
-def _refuse_held_up(settings: Settings, topic: str) -> None:
+def _refuse_held_up(settings: "Settings", topic: str) -> None:
     """ClickException if what couldn't be read won't soon be: an open transaction, by its name."""
     try:
         found = standing(settings, [topic])

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from confluent_kafka import Message
 
@@ -10,9 +10,11 @@ from agents.projections.batch import Every, Waiting
 from agents.projections.rows import Rows, of_log
 from agents.projections.sampling import Sampling, Sieve, parse
 from agents.services.stream import Waiting as AnyWaiting
-from agents.settings import Settings
 from stores.projection_sql import Target
 from topics import codec
+
+if TYPE_CHECKING:
+    from agents.settings import Settings
 
 # Projection -> its topic.
 TOPICS = {
@@ -51,7 +53,7 @@ class HistoryRows(Rows):
         return (*super().row(message, topic_id), of_log(slot), sequence)
 
 
-def declared(settings: Settings) -> list[Declared]:
+def declared(settings: "Settings") -> list[Declared]:
     """The projections into PostgreSQL that these settings ask for."""
     found = [
         _whole("frames", "global_frame", ("tenant",), latest=True),

@@ -8,14 +8,16 @@ for lag tools and never read.
 import logging
 import time
 from collections.abc import Iterable, Mapping
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 from confluent_kafka.admin import AdminClient
 
-from agents.settings import Settings
 from stores.errors import StoreDown
 from topics.broker import BrokerError, topic_ids
+
+if TYPE_CHECKING:
+    from agents.settings import Settings
 
 ANSWER_S = 5.0
 NAMED_EVERY_S = 10.0  # how soon a topic that was made anew is noticed where offsets don't tell
@@ -44,7 +46,7 @@ class Waiting(Protocol):
     def __bool__(self) -> bool: ...
 
 
-def consumer_of(settings: Settings, name: str) -> Consumer:
+def consumer_of(settings: "Settings", name: str) -> Consumer:
     """A consumer of the group `projection.<name>`; its owner stores offsets when they are done."""
     return Consumer(
         settings.librdkafka(
@@ -65,7 +67,7 @@ def consumer_of(settings: Settings, name: str) -> Consumer:
 class Stream:
     """One topic, read by the group `projection.<name>` into `waiting`. For one thread only."""
 
-    def __init__(self, settings: Settings, name: str, topic: str, waiting: Waiting) -> None:
+    def __init__(self, settings: "Settings", name: str, topic: str, waiting: Waiting) -> None:
         self.topic = settings.topic(topic)
         self.topic_id = ""
         self.waiting = waiting

@@ -16,8 +16,9 @@ from pydantic_core import ErrorDetails
 from pydantic_settings import SettingsError as SourceError
 
 from agents.kit.setting import Setting
+from agents.settings.errors import SettingsError
 from agents.settings.fields import values_of
-from agents.settings.tree import PREFIX, ProcessorGroup, Settings, SettingsError
+from agents.settings.tree import PREFIX, ProcessorGroup, Settings
 from topics.plugins import plugins
 
 SECRETS_DIR = "SOMA_SECRETS_DIR"

@@ -27,6 +27,7 @@ from pydantic_settings import (
 from agents import addresses
 from agents.kit.setting import Value
 from agents.settings import groups, kafka
+from agents.settings.errors import SettingsError
 from agents.settings.fields import Group, Host, HttpUrl, setting
 
 PREFIX = "SOMA_"
@@ -34,10 +35,6 @@ LOCAL_PARTITIONS = 4  # the local stack's common partition count
 PROCESSOR = re.compile(r"[a-z][a-z0-9_]*")
 HIDDEN = "**********"
 SECRET = re.compile("password|secret|key|token|oauth")  # a property that is one
-
-
-class SettingsError(Exception):
-    """The settings can't be used; the text names every error and what to set instead."""
 
 
 class ProcessorGroup(Group):

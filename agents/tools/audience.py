@@ -5,13 +5,15 @@ import time
 from abc import ABC, abstractmethod
 from collections import Counter, deque
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from confluent_kafka import Message
 
-from agents.settings import Settings
 from agents.tools.reader import Reader
 from topics import codec
+
+if TYPE_CHECKING:
+    from agents.settings import Settings
 
 TOPIC = "cog.global.frame"
 BOUNDARIES = "cog.segments"
@@ -40,7 +42,7 @@ class Rate:
 class Watcher(ABC):
     """Reads one topic in a thread; the attributes may be read from any other."""
 
-    def __init__(self, settings: Settings, topic: str, schema: str) -> None:
+    def __init__(self, settings: "Settings", topic: str, schema: str) -> None:
         self.unreadable = 0
         self.error: str | None = None
         self._topic = topic
@@ -89,7 +91,7 @@ class Watcher(ABC):
 class Audience(Watcher):
     """Of the frames."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: "Settings") -> None:
         super().__init__(settings, TOPIC, "global_frame")
         self.frames = 0
         self.last: dict[str, dict[str, Any]] = {}
@@ -115,7 +117,7 @@ class Audience(Watcher):
 class Boundaries(Watcher):
     """Of the segments' boundaries."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: "Settings") -> None:
         super().__init__(settings, BOUNDARIES, "segment_boundary")
         self.count = 0
         self.tenants: Counter[str] = Counter()

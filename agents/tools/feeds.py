@@ -5,12 +5,15 @@ import threading
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
-from agents.settings import Settings
 from agents.tools import series
 from agents.tools.machine import Machine, Observation
 from agents.tools.publisher import Publisher
 from topics import codec
+
+if TYPE_CHECKING:
+    from agents.settings import Settings
 
 TOPIC = "cog.observations"
 
@@ -25,7 +28,7 @@ def send(publisher: Publisher, seen: Sequence[Observation]) -> None:
 class Feed(ABC):
     """Publishes in a thread until it is stopped. `error` says why it ended by itself."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: "Settings") -> None:
         self.error: str | None = None
         self._publisher = Publisher(settings, TOPIC, self._failed)
         self._ended = threading.Event()
@@ -70,7 +73,7 @@ class Feed(ABC):
 class MachineFeed(Feed):
     """This machine, sampled every `interval` seconds."""
 
-    def __init__(self, settings: Settings, tenants: Sequence[str], interval: float) -> None:
+    def __init__(self, settings: "Settings", tenants: Sequence[str], interval: float) -> None:
         super().__init__(settings)
         self._machine = Machine(tenants)
         self._interval = interval
@@ -86,7 +89,7 @@ class SeriesFeed(Feed):
     its tenants go on where they were instead of being late.
     """
 
-    def __init__(self, settings: Settings, tenants: Sequence[str], speed: float) -> None:
+    def __init__(self, settings: "Settings", tenants: Sequence[str], speed: float) -> None:
         super().__init__(settings)
         self._steps = [
             (second, [row for row in rows if row.tenant in tenants])

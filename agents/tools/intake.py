@@ -11,11 +11,10 @@ from contextlib import ExitStack, closing
 from dataclasses import dataclass, field, replace
 from itertools import chain
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import click
 
-from agents.settings import Settings
 from agents.tools.csvfile import CsvFile
 from agents.tools.csvform import Told
 from agents.tools.importer import BadRows, Importer, Note, patient
@@ -25,6 +24,9 @@ from agents.tools.rows import json_rows
 from agents.tools.source import ReplacedError, Row, Source, TableError
 from agents.tools.times import Times
 from topics import codec, strictjson
+
+if TYPE_CHECKING:
+    from agents.settings import Settings
 
 TOPIC = "cog.observations"
 STDIN = "-"
@@ -87,7 +89,7 @@ class Intake:
         self._began = Note()
         self._idle: Callable[[], None] = lambda: None  # while a pipe is silent
 
-    def open(self, settings: Callable[[], Settings]) -> None:
+    def open(self, settings: Callable[[], "Settings"]) -> None:
         """Find the place to go on from. `click.ClickException` for what a user can mend."""
         wish = self.wish
         stream = self._stream()
@@ -189,7 +191,7 @@ class Intake:
     def _errors(self) -> "_Errors":
         return _Errors(self.wish)
 
-    def _ledger(self, settings: Settings) -> Ledger:
+    def _ledger(self, settings: "Settings") -> Ledger:
         return Ledger(settings, TOPIC, self.wish.key(), kept=not self.wish.nameless)
 
     def _stream(self) -> BinaryIO:

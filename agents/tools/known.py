@@ -2,12 +2,15 @@
 
 import difflib
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import click
 from confluent_kafka import Consumer, KafkaException, Producer
 
-from agents.settings import Settings
 from topics.catalogue import CATALOGUE, Topic
+
+if TYPE_CHECKING:
+    from agents.settings import Settings
 
 ANSWER_S = 10.0  # how long we wait for the broker to say who it is
 
@@ -40,7 +43,7 @@ def _unknown(name: str, which: str, names: Sequence[str]) -> click.ClickExceptio
     return click.ClickException(f"There is no topic {name!r}. {hint}{which}:\n{known}")
 
 
-def partitions_of(client: Consumer | Producer, settings: Settings, topic: str) -> set[int]:
+def partitions_of(client: Consumer | Producer, settings: "Settings", topic: str) -> set[int]:
     """The topic's partitions; ClickException if the broker or the topic isn't there."""
     name = settings.topic(topic)
     try:

@@ -13,15 +13,17 @@ import logging
 import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from confluent_kafka import KafkaError, KafkaException, Producer
 
-from agents.settings import Settings
 from agents.tools.known import partitions_of
 from agents.tools.marks import MARKS, LedgerError, last_mark
 from topics import codec
 from topics.partition import partition_of
+
+if TYPE_CHECKING:
+    from agents.settings import Settings
 
 TIMEOUT_S = 5.0  # of one call: after it, the same call goes on
 PATIENCE_S = 45.0  # for a broker that is away
@@ -37,7 +39,7 @@ T = TypeVar("T")
 class Ledger:
     """Use `open`, then `send` and `commit` in turn, and `close` at the end."""
 
-    def __init__(self, settings: Settings, topic: str, name: str, kept: bool = True) -> None:
+    def __init__(self, settings: "Settings", topic: str, name: str, kept: bool = True) -> None:
         """`name`: of the import; its marks are kept unless nobody can take it up again.
 
         `click.ClickException` if the broker or a topic isn't there.

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from confluent_kafka import (
     OFFSET_BEGINNING,
@@ -14,9 +14,11 @@ from confluent_kafka import (
 )
 from confluent_kafka.admin import AdminClient, OffsetSpec  # type: ignore[attr-defined]
 
-from agents.settings import Settings
 from topics import codec
 from topics.reading import UNSETTLED, read_to
+
+if TYPE_CHECKING:
+    from agents.settings import Settings
 
 MARKS = "soma.imports"
 ASK_S = 10.0
@@ -30,7 +32,7 @@ class LedgerError(Exception):
     """Kafka didn't do what it was asked; the text says what, and why."""
 
 
-def last_mark(settings: Settings, partition: int, key: bytes) -> Mapping[str, Any] | None:
+def last_mark(settings: "Settings", partition: int, key: bytes) -> Mapping[str, Any] | None:
     """The last committed mark under a key, None if there is none; `LedgerError` if unreadable.
 
     Reads on to where the log ends now, not only to where readers of committed records may go: a
@@ -60,7 +62,7 @@ def last_mark(settings: Settings, partition: int, key: bytes) -> Mapping[str, An
     return codec.decode(found)[1] if found is not None else None
 
 
-def _end(settings: Settings, place: TopicPartition) -> int:
+def _end(settings: "Settings", place: TopicPartition) -> int:
     """Where the partition's log ends, whatever of it is committed."""
     admin = AdminClient(settings.librdkafka())
     latest = OffsetSpec.latest()  # type: ignore[no-untyped-call]

@@ -7,12 +7,14 @@ librdkafka's own default would send most records elsewhere, to be forwarded).
 import time
 from collections.abc import Callable
 from types import TracebackType
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
-from agents.settings import Settings
 from agents.tools.known import partitions_of
+
+if TYPE_CHECKING:
+    from agents.settings import Settings
 
 CLOSE_S = 30.0  # how long the last deliveries may take
 WAITING_MAX = 50_000  # records under way at once: bounds the memory
@@ -23,7 +25,7 @@ OnFailure = Callable[[int, str], None]
 class Publisher:
     """Publishes to one topic; `failed(number, why)` is called for each record that wasn't taken."""
 
-    def __init__(self, settings: Settings, topic: str, failed: OnFailure) -> None:
+    def __init__(self, settings: "Settings", topic: str, failed: OnFailure) -> None:
         self.topic = settings.topic(topic)
         self.delivered = 0
         self._failed = failed

@@ -3,7 +3,7 @@
 import base64
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 from confluent_kafka import (
@@ -15,12 +15,14 @@ from confluent_kafka import (
     TopicPartition,
 )
 
-from agents.settings import Settings
 from agents.tools.known import ANSWER_S, partitions_of
 from topics import codec, strictjson
 from topics.catalogue import CATALOGUE, dlq_of
 from topics.partition import partition_of
 from topics.reading import Place, ends_of, read_to, span_of
+
+if TYPE_CHECKING:
+    from agents.settings import Settings
 
 POLL_S = 0.1
 POLL_MAX = 500
@@ -80,7 +82,7 @@ class Reader:
     """Reads every partition of a topic, read_committed, from a start to the end or for ever."""
 
     def __init__(
-        self, settings: Settings, topic: str, start: str = "end", of: str | None = None
+        self, settings: "Settings", topic: str, start: str = "end", of: str | None = None
     ) -> None:
         """`start`: 'beginning', 'end' or an offset of each partition; `of`: only this tenant's."""
         self.topic = settings.topic(topic)

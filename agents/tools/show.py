@@ -5,17 +5,19 @@ from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from agents.settings import Settings
 from agents.tools.audience import Audience, Boundaries, Rate
 from agents.tools.feeds import MachineFeed, SeriesFeed
 from agents.tools.screen import PAST, Moment
 from agents.tools.series import PREFIX
 from agents.tools.subworker import SubWorker
 from stores.errors import StoreDown
+
+if TYPE_CHECKING:
+    from agents.settings import Settings
 
 READY_S = 600.0
 SAY_EVERY_S = 30.0
@@ -35,7 +37,7 @@ class Plan:
 class Show:
     """Use `open`, `moment` as often as you like, `close`."""
 
-    def __init__(self, settings: Settings, plan: Plan) -> None:
+    def __init__(self, settings: "Settings", plan: Plan) -> None:
         self.settings = settings
         self.worker = SubWorker(settings.home / "logs" / "demo-worker.log")
         self._plan = plan

@@ -6,17 +6,18 @@ from collections.abc import Iterable
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from agents.settings import Settings, SettingsError
+from agents.settings import SettingsError
 from topics.broker import BrokerError, connect, look
 from topics.catalogue import CATALOGUE
 
 if TYPE_CHECKING:
+    from agents.settings import Settings
     from topics.transactions import Open
 
 LONG_S = 10.0  # ours take less than a second, an import's two
 
 
-def standing(settings: Settings, topics: Iterable[str] = CATALOGUE) -> "list[Open]":
+def standing(settings: "Settings", topics: Iterable[str] = CATALOGUE) -> "list[Open]":
     """What has been open for long in these of the catalogue's topics, as far as they are there.
 
     BrokerError; SettingsError.
@@ -26,14 +27,14 @@ def standing(settings: Settings, topics: Iterable[str] = CATALOGUE) -> "list[Ope
     return [one for one in _asked(settings, names) if one.since_ms < before]
 
 
-def _asked(settings: Settings, names: list[str]) -> "list[Open]":
+def _asked(settings: "Settings", names: list[str]) -> "list[Open]":
     from topics import transactions  # aiokafka: when it is used
 
     secured = _secured(settings)
     return asyncio.run(transactions.look(settings.bootstrap(), secured, names)) if names else []
 
 
-def _secured(settings: Settings) -> dict[str, Any]:
+def _secured(settings: "Settings") -> dict[str, Any]:
     from agents.engine.security import security  # Faust: when it is used
 
     try:
@@ -71,7 +72,7 @@ def data(one: "Open") -> dict[str, Any]:
     }
 
 
-def end(settings: Settings, one: "Open") -> None:
+def end(settings: "Settings", one: "Open") -> None:
     """Abort it. BrokerError, also if it has ended meanwhile."""
     from topics import transactions
 

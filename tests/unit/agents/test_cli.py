@@ -41,8 +41,9 @@ def leaves(command: click.Command, path: tuple[str, ...]) -> Iterator[tuple[str,
 
 # What takes a tenth of a second or more to import, or speaks to a server.
 HEAVY = (
-    "numba", "llvmlite", "scipy", "numpy", "faust", "aiokafka", "asyncpg", "redis", "aiohttp",
-    "httpx", "fastapi", "uvicorn", "uvloop", "prometheus_client", "regopy", "matplotlib", "plotext",
+    "numba", "llvmlite", "scipy", "numpy", "pydantic", "faust", "aiokafka", "asyncpg", "redis",
+    "aiohttp", "httpx", "fastapi", "uvicorn", "uvloop", "prometheus_client", "regopy", "matplotlib",
+    "plotext",
 )  # fmt: skip
 
 

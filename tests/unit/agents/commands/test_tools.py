@@ -81,7 +81,7 @@ def test_config_lists_every_setting() -> None:
         (("cpu", "fusion", "hedge", "--processor", "chef"), "no processor 'chef'"),
         (("cpu", "alpha", "1.5"), "integrator, predictors have a setting 'alpha': say which by"),
         (("cpu", "cpd", "off", "--processor", "integrator"), "(but segmentation has)"),
-        (("cpu", "alpha@state", "1"), "alpha can't be set for one domain"),
+        (("cpu", "alpha@state", "1"), "alpha is the tenant's: it can't be set for a domain"),
         (("cpu", "cpd@a b", "off"), "'a b' can't be a domain"),
         (("cpu", "cpd@", "off"), "'' can't be a domain"),
         (("cpu", "leader@state"), "can't be set for a domain"),
