@@ -18,7 +18,7 @@ from pydantic_settings import SettingsError as SourceError
 from agents.kit.setting import Setting
 from agents.settings.errors import SettingsError
 from agents.settings.fields import values_of
-from agents.settings.tree import PREFIX, ProcessorGroup, Settings
+from agents.settings.tree import FORGET_AFTER, PREFIX, ProcessorGroup, Settings
 from topics.plugins import plugins
 
 SECRETS_DIR = "SOMA_SECRETS_DIR"
@@ -124,13 +124,16 @@ def fields(tree: type[BaseModel]) -> Iterator[tuple[str, FieldInfo]]:
 
 
 def origin(settings: Settings, variable: str) -> str:
-    """Where the value of a variable comes from: default, environment, file or local stack."""
+    """Where the value of a variable comes from: default, environment, file, local stack, or the
+    variable that counts for all processors.
+    """
     place, _, inner = variable.removeprefix(PREFIX).lower().partition("__")
     if place in settings.filled:
         return "local stack"
     holder, name = (getattr(settings, place), inner) if inner else (settings, place)
     if name not in holder.model_fields_set:
-        return "default"
+        common = inner == FORGET_AFTER and FORGET_AFTER in settings.model_fields_set
+        return f"{PREFIX}{FORGET_AFTER.upper()}" if common else "default"
     named = {one.upper() for one, text in os.environ.items() if text}
     return "environment" if {variable, f"{PREFIX}{place.upper()}"} & named else "file"
 

@@ -31,6 +31,7 @@ from agents.settings.errors import SettingsError
 from agents.settings.fields import Group, Host, HttpUrl, setting
 
 PREFIX = "SOMA_"
+FORGET_AFTER = "forget_after_s"  # of a processor: where it isn't set, the common one counts
 LOCAL_PARTITIONS = 4  # the local stack's common partition count
 PROCESSOR = re.compile(r"[a-z][a-z0-9_]*")
 HIDDEN = "**********"
@@ -299,6 +300,9 @@ class Settings(BaseSettings):
             name: HIDDEN if SECRET.search(name) else value
             for name, value in self.kafka_properties.items()
         }
+        for name in (name for name, group in self if isinstance(group, ProcessorGroup)):
+            if FORGET_AFTER in data[name].keys() - self.given(name).keys():
+                data[name][FORGET_AFTER] = self.forget_after_s
         return data
 
 

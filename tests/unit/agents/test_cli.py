@@ -110,6 +110,8 @@ def test_settings_print_says_where_each_value_comes_from(
     monkeypatch.setenv("SOMA_NAMESPACE", "red")
     monkeypatch.setenv("SOMA_JOURNAL", '{"max_mb": 32}')
     monkeypatch.setenv("SOMA_WEB_PORT", "")
+    monkeypatch.setenv("SOMA_FORGET_AFTER_S", "90")
+    monkeypatch.setenv("SOMA_INTEGRATOR__FORGET_AFTER_S", "70")
     told = CliRunner().invoke(main, ["settings", "print"])
     lines = dict(line.split("=", 1) for line in told.output.splitlines())
     wanted = {
@@ -118,6 +120,8 @@ def test_settings_print_says_where_each_value_comes_from(
         "SOMA_JOURNAL__BATCH": "500  # default", "SOMA_WEB_PORT": "6066  # default",
         "SOMA_KAFKA_BOOTSTRAP": "127.0.0.1:1  # local stack",
         "SOMA_TOPICS_PARTITIONS": "4  # local stack", "SOMA_SEGMENTATION__CPD": "glr  # default",
+        "SOMA_INTEGRATOR__FORGET_AFTER_S": "70.0  # environment",
+        "SOMA_PREDICTORS__FORGET_AFTER_S": "90  # SOMA_FORGET_AFTER_S",
     }  # fmt: skip
     assert wanted.items() <= lines.items()
     data = json.loads(CliRunner().invoke(main, ["settings", "print", "--json"]).output)
