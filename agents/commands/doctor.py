@@ -285,7 +285,9 @@ def _outbox(settings: "Settings") -> str:
 
     try:
         found = asyncio.run(disagreement(settings, topics_there(settings)))
-    except (StoreDown, KafkaException, ReceiptsLost) as error:
+    except KafkaException as error:
+        raise SettingsError(f"can't be looked at: {error.args[0].str()}") from error
+    except (StoreDown, ReceiptsLost) as error:
         raise SettingsError(f"can't be looked at: {error}") from error
     if found is not None:
         raise SettingsError(str(found))

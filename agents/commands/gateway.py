@@ -42,7 +42,9 @@ def status(limit: int, json_: bool) -> None:
     """
     try:
         found = examine(load())
-    except (BrokerError, KafkaException, UnknownVersion) as error:
+    except KafkaException as error:
+        raise click.ClickException(f"the state can't be read: {error.args[0].str()}") from error
+    except (BrokerError, UnknownVersion) as error:
         raise click.ClickException(f"the state can't be read: {error}") from error
     waiting = sorted(
         (

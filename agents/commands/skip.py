@@ -54,8 +54,11 @@ def skip(place: str, processor: str, reason: str, actor: str, as_json: bool) -> 
         record = _next(settings, one, partition, position, offset)
         said = Skip(one.name, partition, position.topic_id, offset, actor, reason)
         _say(settings, said)
-    except (KafkaException, BrokerError) as error:
-        raise click.ClickException(f"Kafka: {error}") from error
+    except KafkaException as error:
+        why = error.args[0].str()
+        raise click.ClickException(f"Kafka at {settings.bootstrap()}: {why}") from error
+    except BrokerError as error:
+        raise click.ClickException(str(error)) from error
     key = (record.key() or b"").decode(errors="replace")
     if as_json:
         told = {"processor": one.name, "place": place, "key": key, "author": said.author}
