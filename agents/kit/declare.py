@@ -70,12 +70,15 @@ def RowProcessor(  # noqa: N802 - reads as a declaration
     if of_domain := [one for one, setting in declared.items() if setting.scope == "domain"]:
         raise ValueError(f"{name}: {', '.join(of_domain)}: rows have no settings of a domain")
     said = {REFUSED: "the law refused it"} | dict(reasons or {})
-    spec = Spec(
-        name, source, state, sinks, row, laws, attrgetter(key) if isinstance(key, str) else key,
-        on_time, declared | {FORGET: FORGET_SETTING}, tuple(said), tuple(counts or {}),
-    )  # fmt: skip
     by_schema = reads if isinstance(reads, Mapping) else {}
     common = reads if isinstance(reads, Reads) else Reads()
+    each = {one: by_schema.get(one, common) for one in laws}
+    tenants = {one: _tenant_of(name, one, its.tenant) for one, its in each.items()}
+    spec = Spec(
+        name, source, state, sinks, row, laws, tenants,
+        attrgetter(key) if isinstance(key, str) else key,
+        on_time, declared | {FORGET: FORGET_SETTING}, tuple(said), tuple(counts or {}),
+    )  # fmt: skip
     main, *others = laws
     return Processor(
         name=name, source=source, sinks=sinks, state_schema=state, law=law,
@@ -85,8 +88,8 @@ def RowProcessor(  # noqa: N802 - reads as a declaration
         sink_src={sink: scratch_fields(layout_of(sink)) for sink in sinks},
         state_src=scratch_fields(Layout(schemas().newest(state))),
         tallies=tuple(Tally(one, text) for one, text in (counts or {}).items()),
-        reads=by_schema.get(main, common),
-        kinds={one: by_schema.get(one, common) for one in others},
+        reads=each[main],
+        kinds={one: each[one] for one in others},
         in_loop=False,
     )  # fmt: skip
 
@@ -109,6 +112,16 @@ def _laws(
         if clash := names & set(KIT_FIELDS):
             raise ValueError(f"{name}: {schema} has {', '.join(clash)}, a name of the kit's own")
     return {main: laws.pop(main), **laws}
+
+
+def _tenant_of(name: str, schema: str, field: str) -> str:
+    """The field that is the tenant, if the schema has it, and no other by that name."""
+    names = [one["name"] for one in schemas().newest(schema)["fields"]]
+    if field not in names:
+        raise ValueError(f"{name}: {schema} has no field {field}; `reads` says which is the tenant")
+    if field != "tenant" and "tenant" in names:
+        raise ValueError(f"{name}: {schema} has a field tenant, which {field} would hide")
+    return field
 
 
 def _state(name: str, row: type[Any]) -> str:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from agents.engine.errors import LawFailed
 from agents.engine.processor import SRC_SCRATCH, Output
 from agents.kit.errors import Misfit
-from agents.kit.transposed import put, sizes
+from agents.kit.transposed import blank, put, sizes
 from topics.catalogue import CATALOGUE
 from topics.layout import BYTES, LISTS, MAP, SPANS, Field, Layout
 from topics.partition import partition_of
@@ -56,6 +56,7 @@ class Sink:
         "_names",
         "cause",
         "given",
+        "gone",
         "lists",
         "look_at",
         "own",
@@ -75,6 +76,7 @@ class Sink:
         self.given: list[tuple[Any, ...]] = []
         self.cause: list[int] = []
         self.own: list[Own] = []  # of the first records; those behind its end have none
+        self.gone: list[int] = []  # those of the records that are deletions
         self.look_at = OUTPUTS_MAX  # so many records may be from one cause: look
 
     def add(self, cause: int, record: Mapping[str, Any]) -> None:
@@ -94,6 +96,12 @@ class Sink:
                     copied[k] = one[k].copy()
             one = tuple(copied)
         self.given.append(one)
+        self.cause.append(cause)
+
+    def delete(self, cause: int) -> None:
+        """Take a deletion: its content is never sent."""
+        self.gone.append(len(self.given))
+        self.given.append(tuple(blank(field.type) for field in self._layout.fields))
         self.cause.append(cause)
 
     def address(self, key: bytes, partition: int) -> None:
@@ -120,6 +128,8 @@ class Sink:
             self.cause.pop()
             self.given.pop()
         del self.own[len(self.given) :]
+        while self.gone and self.gone[-1] >= len(self.given):
+            self.gone.pop()
 
     def flush(self, output: Output) -> None:
         """Everything into the columns of the engine's output. LawFailed names what doesn't fit."""
@@ -141,8 +151,9 @@ class Sink:
         if self.own or output.own:
             output.own += [(None, -1)] * (at - len(output.own))
             output.own += self.own + [(None, -1)] * (n - len(self.own))
+        output.gone.update(at + k for k in self.gone)
         output.n = at + n
-        self.given, self.cause, self.own = [], [], []
+        self.given, self.cause, self.own, self.gone = [], [], [], []
         self.look_at = OUTPUTS_MAX
 
 
@@ -191,9 +202,7 @@ class Emit:
         It has the tenant's key and goes to the partition at hand; with `key`, that one, and to
         that key's partition. A field that is lacking takes its schema's default.
         """
-        sink = self._sinks.get(topic)
-        if sink is None:
-            raise LawFailed(self._cause, f"{topic} is no sink of this processor's")
+        sink = self._sinks.get(topic) or self._sink(topic)
         if sink.lists or len(record) != sink.width:
             sink.add(self._cause, record)
         else:  # as `add` does: these lines run once per output
@@ -216,6 +225,12 @@ class Emit:
             self.to(topic, record)
             self._sinks[topic].address((key or self.tenant).encode(), partition)
 
+    def delete(self, topic: str, key: str) -> None:
+        """Delete a key of a compacted sink: a record without a value, to that key's partition."""
+        sink = self._sink(topic)
+        sink.delete(self._cause)
+        sink.address(key.encode(), partition_of(key, self._partitions))
+
     def setting(self, name: str) -> Any:
         """A setting's value, as it stands for this tenant at this record."""
         own = self._table.settings.parsed.get(self.tenant)
@@ -233,6 +248,11 @@ class Emit:
     def count(self, name: str, n: int = 1) -> None:
         """Add to one of the processor's counts, once this is committed."""
         self._counts[name].append((self._cause, n))
+
+    def _sink(self, topic: str) -> Sink:
+        if topic not in self._sinks:
+            raise LawFailed(self._cause, f"{topic} is no sink of this processor's")
+        return self._sinks[topic]
 
     # --- the fold's side ------------------------------------------------------------------
 

@@ -8,6 +8,7 @@ from collections import namedtuple
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import repeat
+from operator import itemgetter
 from time import monotonic
 from typing import Any
 
@@ -44,6 +45,7 @@ class Spec:
     sinks: tuple[str, ...]
     row: type[Any]
     laws: Mapping[str, Law]  # by schema; the source's own comes first
+    tenants: Mapping[str, str]  # schema -> its field that is the tenant
     key: Key | None
     on_time: OnTime | None
     settings: Mapping[str, Setting]
@@ -52,9 +54,12 @@ class Spec:
 
 
 class Records:
-    """Turns one schema's columns into named tuples, with offset, log time and id behind."""
+    """Turns one schema's columns into named tuples, with offset, log time and id behind.
 
-    def __init__(self, schema: str, prefix: str) -> None:
+    `tenant` is the field that is read as `record.tenant` too.
+    """
+
+    def __init__(self, schema: str, tenant: str, prefix: str) -> None:
         self._layout = Layout(schemas().newest(schema))
         names = [field.name for field in self._layout.fields]
         base = namedtuple(schema, [*names, *KIT_FIELDS[:2]])  # type: ignore[misc]
@@ -64,7 +69,9 @@ class Records:
             """The record's own id: what is derived from it is known by that."""
             return f"{prefix}{record[at]}"
 
-        own = {"__slots__": (), "source_id": property(source_id)}
+        own: dict[str, Any] = {"__slots__": (), "source_id": property(source_id)}
+        if tenant != "tenant":
+            own["tenant"] = property(itemgetter(names.index(tenant)))
         self.make: Any = type(schema, (base,), own)._make  # type: ignore[attr-defined]
 
     def read(self, batch: Batch, columns: Columns, rows: Any) -> Iterator[Any]:
@@ -80,7 +87,10 @@ class RowFold:
     def __init__(self, spec: Spec, context: Context) -> None:
         self._spec = spec
         prefix = context.place.prefix.decode()
-        self._laws = [(Records(schema, prefix), law) for schema, law in spec.laws.items()]
+        self._laws = [
+            (Records(schema, spec.tenants[schema], prefix), law)
+            for schema, law in spec.laws.items()
+        ]
         self._sinks = tuple(Sink(topic) for topic in spec.sinks)
         book = TextSettings(spec.settings, context.defaults)
         layout = Layout(schemas().newest(spec.state))
@@ -149,6 +159,8 @@ class RowFold:
             try:
                 if key is not None:
                     out.entity = entity = key(record)
+                    if type(entity) is not str:
+                        raise LawFailed(cause, f"key: {entity!r} is no text")
                     if entity:
                         name = f"{name}{SEP}{entity}"
                 table.log_ms = log_ms = record.log_ms

@@ -96,8 +96,8 @@ def put(
         if type(None) in types:
             cols.null[field.null_slot, at:end] = [value is None for value in given]
             types.discard(type(None))
-            blank = _blank(field.type)
-            given = [blank if value is None else value for value in given]
+            plain = _plain(field.type)
+            given = [plain if value is None else value for value in given]
         else:
             cols.null[field.null_slot, at:end] = 0
     if not types <= (wanted := _wanted(field.type.kind, exact)):
@@ -203,7 +203,16 @@ def _wanted(kind: int, exact: bool) -> frozenset[type]:
     return _PLAIN.get(kind, _INTEGER)
 
 
-def _blank(type_: Type) -> Any:
+def blank(type_: Type) -> Any:
+    """A value of a type, where it doesn't matter which."""
+    if type_.nullable:
+        return None
+    if type_.kind in LISTS:
+        return {} if type_.kind == MAP else []
+    return _plain(type_)
+
+
+def _plain(type_: Type) -> Any:
     """What stands in a null's place."""
     if type_.kind in FLOATS:
         return 0.0

@@ -86,6 +86,8 @@ def made(**given: Any) -> Callable[[], Any]:
         ({"folds": {"observation": law}, "fold": law}, "counting: give either fold or folds"),
         ({"folds": {"memory_event": law}}, "counting: folds lacks observation"),
         ({"folds": {"observation": law, "x": law}}, "counting: there is no schema x"),
+        ({"reads": Reads(tenant="who")}, "counting: observation has no field who; `reads` says"),
+        ({"reads": Reads(tenant="domain")}, "observation has a field tenant, which domain would"),
         ({"name": "nothing"}, "nothing: the catalogue has no topic soma.nothing.state"),
         ({"row": More}, "isn't that of More: name: not in the schema; `soma schema row counting`"),
         ({"row": Less}, "isn't that of Less: last_ts: not in the dataclass; norms: not in"),

@@ -167,6 +167,23 @@ def test_a_key_of_its_own_goes_to_that_keys_partition() -> None:
     assert sorted(s for s in sent if not s[2]) == [("*", p, 0) for p in range(4)]
 
 
+def test_a_key_of_a_sink_is_deleted() -> None:
+    def law(row: Full, record: Any, out: Emit) -> None:
+        out.delete(PAUSES, "a/x")
+        out.delete(COUNTS, record.domain)
+        out.to(COUNTS, count_of("a", 1))
+        if record.domain == "bad":
+            raise Refuse("bad")
+
+    driver = Driver(full(law), partitions=4, partition=partition_of("a", 4))
+    driver.send_all([observation(domain="bad"), observation(domain="x"), observation(domain="y")])
+    found = [(one.topic, one.key, one.partition) for one in driver.outputs if one.record is None]
+    gone = partition_of("a/x", 4)
+    assert found[:2] == [(PAUSES, "a/x", gone)] * 2
+    assert set(found[2:]) == {(COUNTS, key, partition_of(key, 4)) for key in "xy"}
+    assert len(driver.outputs) == 6 and len(driver.dead_letters) == 1
+
+
 def test_an_output_is_what_it_was_when_it_was_written() -> None:
     def law(row: Full, record: Any, out: Emit) -> None:
         row.gaps.append(float(len(row.gaps)))
@@ -537,6 +554,29 @@ def test_several_schemas_large_strings_and_no_domain() -> None:
     assert totals(driver) == {"a": 102}
     reasons = sorted(letter.reason for letter in driver.dead_letters)
     assert reasons == ["refused", "string_too_long", "unknown_schema"]
+
+
+def test_the_tenant_may_be_a_field_of_another_name() -> None:
+    def law(row: Row, record: Any, out: Emit) -> None:
+        assert record.tenant == record.processor == out.tenant
+        row.total += record.number
+        out.to(COUNTS, count_of(out.tenant, row.total))
+
+    reads = Reads(tenant="processor", domain=None)
+    made = RowProcessor("counting", "soma.epochs", (COUNTS,), Row, law, reads=reads)
+    epoch = {
+        "partition": 0, "number": 3, "from_offset": 0, "law": 1, "settings": {}, "policy": "",
+        "schemas": "", "ts": TS,
+    }  # fmt: skip
+    driver = Driver(made)
+    driver.send(epoch, tenant="a")
+    assert totals(driver) == {"a": 3} and driver.outputs[0].key == "a"
+
+
+def test_an_entity_is_a_text() -> None:
+    for key, said in ((lambda record: 5, "key: 5 is no text"), ("sequence", "key: None is no")):
+        with pytest.raises(LawFailed, match=said):
+            Driver(counting(add, key=key)).send(observation())
 
 
 def test_what_a_message_is_to_a_driver() -> None:
