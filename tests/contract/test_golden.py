@@ -67,6 +67,7 @@ def impossible(plan: Plan) -> set[str]:
     """Reasons of dead letters that these inputs can't give."""
     found = {
         reasons.NAMES[reasons.TOO_LARGE],  # a megabyte
+        reasons.NAMES[reasons.LAW_FAILED],  # a defect, and a command that skips it
         "name",  # the engine refuses such names before the integrator sees them
     }
     if not plan.public:
