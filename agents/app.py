@@ -149,8 +149,8 @@ def register(app: faust.App, engine: Engine) -> None:
             async for event in stream.events():
                 engine.offer(TP(event.message.topic, event.message.partition), event.value)
 
-    for plan in engine.plans.values():
-        agent(plan.processor.name, plan.source)
+    for source in {plan.source for plan in engine.plans.values()}:
+        agent("+".join(plan.processor.name for plan in engine.reading(source)), source)
 
     @app.on_partitions_assigned.connect
     async def assigned(sender: Any, /, *found: set[TP], **_: Any) -> None:

@@ -31,6 +31,7 @@ __all__ = [
     "USERS",
     "Topic",
     "dlq_of",
+    "keeper_of",
 ]
 
 _TOPICS = (
@@ -99,3 +100,11 @@ for _name, _source in _MADE.items():
     join(CATALOGUE, _name, _source)
 for _plugin in plugins():
     bring(_plugin, CATALOGUE)
+
+
+def keeper_of(topic: str) -> str:
+    """Which of a topic's readers writes dead letters of what nobody can read, and forwards what
+    came to the wrong partition: the first writer of its dead letters. Empty: nobody does.
+    """
+    dead = CATALOGUE.get(dlq_of(topic))
+    return dead.writers[0] if dead is not None else ""

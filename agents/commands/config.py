@@ -75,6 +75,7 @@ def set_(tenant: str, setting: str, value: str, processor: str, as_json: bool) -
             "value": value,
             "author": getpass.getuser(),
             "ts": time.time_ns() // 1000,
+            "processor": owner,
         }
         for partition in where:
             publisher.send(
@@ -85,7 +86,7 @@ def set_(tenant: str, setting: str, value: str, processor: str, as_json: bool) -
         why = failures[0] if failures else "no answer in time"
         raise click.ClickException(f"{setting} of {tenant} isn't (everywhere) set: {why}")
     if as_json:
-        click.echo(json.dumps(record | {"processor": owner, "partitions": list(where)}))
+        click.echo(json.dumps(record | {"partitions": list(where)}))
     else:
         said = f"{setting} = {value}" if value else f"{setting} as for all"
         click.echo(f"{owner}: {said} for {tenant}, from its next record on", err=True)

@@ -82,7 +82,7 @@ def tasks_of(client: AIOKafkaProducer | AIOKafkaConsumer) -> dict[str, Any]:
         found = {"metadata": client._client._sync_task}
         if client._fetcher is not None:
             found["fetcher"] = client._fetcher._fetch_task
-        if client._coordinator is not None:
+        if client._coordinator is not None and client._group_id is not None:
             found["coordination"] = client._coordinator._coordination_task
     return {name: task for name, task in found.items() if task is not None}
 
@@ -123,7 +123,7 @@ def _heard(task: Any) -> None:
 def _all_tasks(client: AIOKafkaProducer | AIOKafkaConsumer) -> Iterator[Any]:
     yield from tasks_of(client).values()
     if isinstance(client, AIOKafkaConsumer):
-        if client._coordinator is not None:
+        if client._coordinator is not None and client._group_id is not None:
             others = (client._coordinator._heartbeat_task, client._coordinator._commit_refresh_task)
             yield from (task for task in others if task is not None)
         if client._fetcher is not None:

@@ -13,6 +13,7 @@ from agents.engine.checks import NAME_MAX, TS_AHEAD
 from agents.engine.plan import Plan
 from agents.engine.processor import OUTCOMES, RATIONALE_BYTES_MAX, Control, Place
 from topics import codec
+from topics.catalogue import CATALOGUE
 from topics.partition import partition_of
 
 EVERYONE = "*"
@@ -23,11 +24,20 @@ Read = tuple[Control | None, str | None]
 
 
 def read_control(value: bytes, plan: Plan, place: Place, offset: int, log_ms: int) -> Read:
-    """A control record from its wire bytes, or None and why it is refused."""
+    """A control record from its wire bytes, or None and why it is refused.
+
+    None and no refusal where it is meant for another processor of the source: one that it names,
+    or the source's keeper where it names none.
+    """
     try:
         name, record = codec.decode(value)
     except codec.BadRecord as error:
-        return None, error.detail
+        return None, error.detail if plan.keeper else None
+    named, ours = str(record.get("processor", "")), plan.processor.name
+    if name != "control_tick" and not (named == ours or (plan.keeper and not named)):
+        known = CATALOGUE[plan.processor.source].readers
+        lost = plan.keeper and named not in known
+        return None, f"no processor {named[:60]!r} reads {plan.source}" if lost else None
     ts = int(record["ts"]) if "ts" in record else 0
     if name == "control_tick":
         if ts > log_ms * 1000 + TS_AHEAD:

@@ -11,17 +11,20 @@ import queue
 import time
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
 
 from aiokafka.errors import KafkaError
-from confluent_kafka import Consumer, IsolationLevel, KafkaException, TopicPartition
-from confluent_kafka.admin import AdminClient, OffsetSpec  # type: ignore[attr-defined]
+from confluent_kafka import KafkaException, TopicPartition
+from confluent_kafka.admin import AdminClient
 from faust.types import TP
 
 from agents.engine import metrics
+from agents.engine.aside import Aside
+from agents.engine.dealing import Rooms
 from agents.engine.ending import end_now
 from agents.engine.errors import Fenced
 from agents.engine.held import HeldUp
+from agents.engine.host import Part
+from agents.engine.logs import end_of, inspect
 from agents.engine.partition import Partition
 from agents.engine.plan import Plan, defaults_of
 from agents.engine.position import Input, Recovered
@@ -36,6 +39,7 @@ from agents.engine.watchdog import Watchdog
 from agents.engine.workspace import Outcome, Workspace
 from agents.settings import Settings
 from topics.broker import BrokerError, topic_ids
+from topics.catalogue import CATALOGUE, keeper_of
 from topics.schemas import schemas
 
 log = logging.getLogger(__name__)
@@ -65,16 +69,16 @@ class Engine:
     ) -> None:
         self.settings = settings
         self.schema_digest = schemas().digest()
-        for one in processors.values():
-            if len(same := [p.name for p in processors.values() if p.source == one.source]) > 1:
-                raise ValueError(
-                    f"{' and '.join(same)} read {one.source}: choose one of them (SOMA_AGENTS)"
-                )
         metrics.declare(processors.values())
-        self.plans = {
-            settings.topic(p.source): Plan(p, settings, partitions) for p in processors.values()
+        self.plans = {p.name: Plan(p, settings, partitions) for p in processors.values()}
+        Rooms.runs = {
+            plan.source: [one.processor.name for one in self.reading(plan.source)]
+            for plan in self.plans.values()
         }
-        self.partitions: dict[TP, Partition] = {}
+        Rooms.keepers = {
+            settings.topic(name): keeper for name in CATALOGUE if (keeper := keeper_of(name))
+        }
+        self.partitions: dict[Part, Partition] = {}
         self.consumer: BatchConsumer | None = None
         self.assigned = False
         # Whoever has a turn may fold; what takes long may hold up one thread for each partition.
@@ -89,8 +93,9 @@ class Engine:
                 self._spaces[plan.processor.name].put(Workspace(plan))
         self._admin = AdminClient(settings.librdkafka())
         self._hinted: dict[TP, int] = {}
+        self._asides: dict[str, Aside] = {}  # of the processors but the first of a source
         self._told: set[UnderWay] = set()
-        self._slow: dict[TP, float] = {}  # when folds began that have been named
+        self._slow: dict[Part, float] = {}  # when folds began that have been named
         self._rejoin_at = 0.0
         self._security = security(settings)
         self.held_up = HeldUp()
@@ -109,23 +114,50 @@ class Engine:
             self._watchdog.start()
         async with self._changing:
             for tp in tps:
-                if tp.topic in self.plans and tp not in self.partitions:
-                    self._own(tp)
+                consumer.held.add(tp)  # until it is known from where
+                for name in (plan.processor.name for plan in self.reading(tp.topic)):
+                    part = Part(*tp, name)
+                    if Rooms.ours(*part) and part not in self.partitions:
+                        self._own(part)
 
-    def _own(self, tp: TP, progress: Progress | None = None) -> None:
-        self.hold(tp)
-        self.partitions[tp] = Partition(self, self.plans[tp.topic], tp.partition, progress)
+    def reading(self, topic: str) -> list[Plan]:
+        """The processors that read a topic here; what the group's consumer reads is the first's."""
+        return [plan for plan in self.plans.values() if plan.source == topic]
+
+    def _own(self, part: Part, progress: Progress | None = None) -> None:
+        self.hold(part)
+        plan = self.plans[part.processor]
+        self.partitions[part] = Partition(self, plan, part.partition, progress)
+
+    def _reader(self, part: Part) -> BatchConsumer | Aside | None:
+        """What reads a partition for a processor."""
+        if self.reading(part.topic)[0] is self.plans[part.processor]:
+            return self.consumer
+        if part.processor not in self._asides:
+
+            def offer(tp: TP, fetched: Fetched) -> None:
+                if (partition := self.partitions.get(Part(*tp, part.processor))) is not None:
+                    partition.offer(fetched)
+
+            aside = Aside(self.settings, self._security, part.processor, offer, self.end)
+            self._asides[part.processor] = aside
+        return self._asides[part.processor]
 
     async def revoke(self, tps: Iterable[TP]) -> None:
         """Let these partitions go, each after the transaction at hand."""
         async with self._changing:
-            gone = [self.partitions.pop(tp) for tp in list(tps) if tp in self.partitions]
+            lost = set(tps)
+            gone = [self.partitions.pop(part) for part in list(self.partitions) if part.tp in lost]
             await asyncio.gather(*(partition.close(CLOSE_S) for partition in gone))
+            for aside in self._asides.values():
+                aside.drop(lost)
 
     async def close(self) -> None:
         """Let everything go."""
         self._watchdog.stop()
-        await self.revoke(list(self.partitions))
+        await self.revoke([part.tp for part in self.partitions])
+        for aside in self._asides.values():
+            await aside.close()
         for plan in self.plans.values():
             if isinstance(plan.policy, RemotePolicy):
                 await plan.policy.close()
@@ -134,7 +166,7 @@ class Engine:
 
     def offer(self, tp: TP, fetched: Fetched) -> None:
         """Hand a fetch to the partition it belongs to; what isn't ours any more is dropped."""
-        partition = self.partitions.get(tp)
+        partition = self.partitions.get(Part(*tp, self.reading(tp.topic)[0].processor.name))
         if partition is not None:
             partition.offer(fetched)
 
@@ -154,23 +186,9 @@ class Engine:
 
     async def inspect(self, tp: TP) -> Input:
         """The source topic's id and the partition's offsets, from the broker."""
-        return await asyncio.get_running_loop().run_in_executor(self._blocking, self._inspect, tp)
-
-    def _inspect(self, tp: TP) -> Input:
-        answer_s = self.settings.answer_timeout_s
-        found = topic_ids(self._admin, [tp.topic], answer_s)
-        if tp.topic not in found:
-            raise BrokerError(f"topic {tp.topic} doesn't exist; `soma topics apply` creates it")
-        client = Consumer(
-            self.settings.librdkafka(**{"group.id": self.settings.prefix("soma-inspect")})
+        return await asyncio.get_running_loop().run_in_executor(
+            self._blocking, inspect, self.settings, self._admin, tp
         )
-        try:
-            low, high = client.get_watermark_offsets(
-                TopicPartition(tp.topic, tp.partition), timeout=answer_s
-            )
-        finally:
-            client.close()
-        return Input(found[tp.topic], low, high)
 
     async def recover(
         self, plan: Plan, partition: int, fold: Fold, advanced: Callable[[], None]
@@ -185,15 +203,8 @@ class Engine:
         """Where a partition of the epochs log ends now, for who reads what is committed."""
         loop = asyncio.get_running_loop()
         place = TopicPartition(plan.epochs, partition)
-        return await loop.run_in_executor(self._blocking, self._end, place)
-
-    def _end(self, place: TopicPartition) -> int:
-        latest = OffsetSpec.latest()  # type: ignore[no-untyped-call]
         answer_s = self.settings.answer_timeout_s
-        asked = self._admin.list_offsets(
-            {place: latest}, isolation_level=IsolationLevel.READ_COMMITTED, request_timeout=answer_s
-        )
-        return int(asked[place].result(answer_s + 1).offset)
+        return await loop.run_in_executor(self._blocking, end_of, self._admin, place, answer_s)
 
     async def work(
         self, plan: Plan, job: Callable[[Workspace], Outcome], records: int, size: int
@@ -223,20 +234,21 @@ class Engine:
             if spaces.qsize() < self.settings.threads:
                 spaces.put(space)
 
-    async def read_from(self, tp: TP, offset: int) -> int:
+    async def read_from(self, part: Part, offset: int) -> int:
         """Start delivering a partition from this offset; returns the tag of what comes."""
-        assert self.consumer is not None
-        return await self.consumer.read_from(tp, offset)
+        reader = self._reader(part)
+        assert reader is not None
+        return await reader.read_from(part.tp, offset)
 
-    def hold(self, tp: TP) -> None:
+    def hold(self, part: Part) -> None:
         """Deliver nothing of a partition for now."""
-        if self.consumer is not None:
-            self.consumer.held.add(tp)
+        if (reader := self._reader(part)) is not None:
+            reader.held.add(part.tp)
 
-    def release(self, tp: TP) -> None:
+    def release(self, part: Part) -> None:
         """Deliver a held partition again, from where it was."""
-        if self.consumer is not None:
-            self.consumer.held.discard(tp)
+        if (reader := self._reader(part)) is not None:
+            reader.held.discard(part.tp)
 
     def fail(self, tp: TP, error: BaseException) -> None:
         """A defect: say so and end the process. A restart resumes where the state says."""
@@ -252,29 +264,28 @@ class Engine:
 
     # --- watching -------------------------------------------------------------------------
 
-    def _stands(self, tp: TP, why: str, consumer: bool) -> None:
+    def _stands(self, part: Part, why: str, consumer: bool) -> None:
         """The watchdog, from its thread: this partition is to be taken anew."""
         assert self._loop is not None
-        asyncio.run_coroutine_threadsafe(self._renew(tp, why, consumer), self._loop)
+        asyncio.run_coroutine_threadsafe(self._renew(part, why, consumer), self._loop)
 
-    async def _renew(self, tp: TP, why: str, consumer: bool) -> None:
+    async def _renew(self, part: Part, why: str, consumer: bool) -> None:
         """End a partition's life and begin another."""
         async with self._changing:
-            old = self.partitions.get(tp)
+            old = self.partitions.get(part)
             if old is None or old.resting:
                 return
             await old.close(RENEW_S, at_once=True)
-            self._own(tp, old.progress)
-            if consumer and self.consumer is not None:
-                self.consumer.renew(f"{tp.topic}/{tp.partition}: {why}, though taken anew")
+            self._own(part, old.progress)
+            if consumer and (reader := self._reader(part)) is not None:
+                reader.renew(f"{part.topic}/{part.partition}: {why}, though taken anew")
 
     async def watch(self) -> None:
         """Once a second: were topics recreated, did a log move under us? And hint our offsets."""
         hinted = 0.0
         while True:
             await asyncio.sleep(WATCH_S)
-            for tp in list(self.consumer.lost) if self.consumer is not None else []:
-                self._taken_anew(tp, "its offset isn't in the log")
+            self._watch_lost()
             await self._watch_ids()
             await self._watch_fenced()
             self._watch_policies(time.monotonic())
@@ -286,17 +297,19 @@ class Engine:
                 hinted = time.monotonic()
                 await self._hint()
 
-    def _taken_anew(self, tp: TP, why: str) -> None:
-        assert self.consumer is not None
-        self.consumer.lost.discard(tp)
-        partition = self.partitions.get(tp)
-        if partition is not None and partition.phase == "running":
-            partition.take_anew(why)
+    def _watch_lost(self) -> None:
+        """Positions that aren't in the log."""
+        for part, partition in self.partitions.items():
+            reader = self._reader(part)
+            if reader is not None and part.tp in reader.lost:
+                reader.lost.discard(part.tp)
+                if partition.phase == "running":
+                    partition.take_anew("its offset isn't in the log")
 
     async def _watch_ids(self) -> None:
         if not self.partitions:
             return
-        names = sorted({tp.topic for tp in self.partitions})
+        names = sorted({part.topic for part in self.partitions})
         loop = asyncio.get_running_loop()
         try:
             found = await loop.run_in_executor(
@@ -305,8 +318,8 @@ class Engine:
         except (BrokerError, KafkaException) as error:
             log.info("the broker doesn't say its topics' ids just now: %r", error)
             return
-        for tp, partition in list(self.partitions.items()):
-            known = found.get(tp.topic)
+        for part, partition in list(self.partitions.items()):
+            known = found.get(part.topic)
             if known is not None and partition.phase == "running" and partition.topic_id != known:
                 partition.take_anew("its topic was recreated")
 
@@ -341,23 +354,26 @@ class Engine:
 
     def _watch_folds(self, now: float) -> None:
         """Name the folds that take long while they do: a law may never come back."""
-        for tp, partition in self.partitions.items():
+        for part, partition in self.partitions.items():
             began = partition.progress.began
-            if (text := partition.slow(now)) and self._slow.get(tp) != began:
-                self._slow[tp] = began
-                log.warning("%s/%d: %s; this partition waits", *tp, text)
+            if (text := partition.slow(now)) and self._slow.get(part) != began:
+                self._slow[part] = began
+                log.warning("%s/%d: %s; this partition waits", *part.tp, text)
 
     def _watch_held(self) -> None:
         """Show what nobody can read: behind a transaction that stays open."""
         ends = self.consumer.ends if self.consumer is not None else {}
-        owners = {tp: p.plan.processor.name for tp, p in self.partitions.items()}
+        owners = {part.tp: part.processor for part in reversed(self.partitions)}
         long = self.held_up.look(ends, owners, time.time())
-        for tp, partition in self.partitions.items():
-            partition.unreadable = long.get(tp, 0)
+        for part, partition in self.partitions.items():
+            partition.unreadable = long.get(part.tp, 0)
 
     async def _hint(self) -> None:
         """Commit offsets to the group for lag tools. Nothing relies on them: errors only show."""
-        current = {tp: p.done for tp, p in self.partitions.items() if p.committed >= 0}
+        current: dict[TP, int] = {}
+        for part, one in self.partitions.items():
+            if one.committed >= 0:  # of several processors the one that is furthest behind
+                current[part.tp] = min(one.done, current.get(part.tp, one.done))
         news = {tp: offset for tp, offset in current.items() if self._hinted.get(tp) != offset}
         if not news or self.consumer is None:
             return
@@ -367,21 +383,7 @@ class Engine:
         except (KafkaError, TimeoutError) as error:
             log.info("offsets weren't noted in the group: %r", error)
 
-    def troubles(self) -> dict[str, str]:
-        """What stops partitions, or takes them long, in words."""
-        now = time.monotonic()
-        return {
-            f"{tp.topic}/{tp.partition}": text
-            for tp, p in self.partitions.items()
-            if (text := str(p.stopped) if p.stopped else p.slow(now))
-        }
-
-    def ready(self) -> tuple[bool, dict[str, Any]]:
-        """Whether all owned partitions run, and what each does."""
-        stalled, now = self._watchdog.stalled, time.monotonic()
-        state = {}
-        for tp, p in self.partitions.items():
-            slow = "slow_fold" if p.slow(now) else "stalled" if tp in stalled else p.phase
-            state[f"{tp.topic}/{tp.partition}"] = p.stopped.name if p.stopped else slow
-        joined = self.assigned or not self.plans
-        return joined and all(phase == "running" for phase in state.values()), state
+    @property
+    def stalled(self) -> Mapping[Part, float]:
+        """Partitions that stand still, and for how many seconds."""
+        return self._watchdog.stalled

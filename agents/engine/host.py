@@ -1,7 +1,7 @@
 """What a partition needs of the engine around it."""
 
 from collections.abc import Callable
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from faust.types import TP
 
@@ -10,6 +10,19 @@ from agents.engine.position import Input, Recovered
 from agents.engine.processor import Fold
 from agents.engine.producer import Transactions
 from agents.engine.workspace import Outcome, Workspace
+
+
+class Part(NamedTuple):
+    """A partition of one processor's source."""
+
+    topic: str
+    partition: int
+    processor: str
+
+    @property
+    def tp(self) -> TP:
+        """Which partition."""
+        return TP(self.topic, self.partition)
 
 
 class Host(Protocol):
@@ -26,8 +39,8 @@ class Host(Protocol):
         self, plan: Plan, job: Callable[[Workspace], Outcome], records: int, size: int
     ) -> Outcome: ...
     async def epochs_end(self, plan: Plan, partition: int) -> int: ...
-    async def read_from(self, tp: TP, offset: int) -> int: ...
-    def hold(self, tp: TP) -> None: ...
-    def release(self, tp: TP) -> None: ...
+    async def read_from(self, part: Part, offset: int) -> int: ...
+    def hold(self, part: Part) -> None: ...
+    def release(self, part: Part) -> None: ...
     def defaults_of(self, plan: Plan) -> dict[str, str]: ...
     def fail(self, tp: TP, error: BaseException) -> None: ...

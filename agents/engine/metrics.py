@@ -11,7 +11,10 @@ from agents.engine.processor import Processor, Tally
 SHOWN_MAX = 50  # label values of a share: those that have most
 
 RECORDS = Counter(
-    "soma_processor_records_total", "Input records by what became of them", ["processor", "result"]
+    "soma_processor_records_total",
+    "Input records by what became of them; left: to the source's keeper, as dead letters or "
+    "forwarded",
+    ["processor", "result"],
 )
 OUTPUTS = Counter("soma_processor_outputs_total", "Records written to sinks", ["processor"])
 ROWS = Counter("soma_processor_state_rows_total", "State rows written", ["processor"])

@@ -1,5 +1,6 @@
 """The worker's web pages: / (alive), /ready (every owned partition recovered), /metrics."""
 
+import time
 from collections.abc import Sequence
 from typing import Any, cast
 
@@ -8,8 +9,35 @@ from faust.web import Request, Response, View
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
 from agents.engine.engine import Engine
+from agents.engine.host import Part
 from agents.engine.transport import BatchConsumer
 from agents.services.base import Service
+
+
+def _named(engine: Engine, part: Part) -> str:
+    """A partition for people; with the processor where several read its topic here."""
+    several = len(engine.reading(part.topic)) > 1
+    return f"{part.topic}/{part.partition}" + (f" {part.processor}" if several else "")
+
+
+def troubles(engine: Engine) -> dict[str, str]:
+    """What stops partitions, or takes them long, in words."""
+    now = time.monotonic()
+    return {
+        _named(engine, part): text
+        for part, one in engine.partitions.items()
+        if (text := str(one.stopped) if one.stopped else one.slow(now))
+    }
+
+
+def phases(engine: Engine) -> tuple[bool, dict[str, str]]:
+    """Whether all owned partitions run, and what each does."""
+    state, now = {}, time.monotonic()
+    for part, one in engine.partitions.items():
+        slow = "slow_fold" if one.slow(now) else "stalled" if part in engine.stalled else one.phase
+        state[_named(engine, part)] = one.stopped.name if one.stopped else slow
+    joined = engine.assigned or not engine.plans
+    return joined and all(phase == "running" for phase in state.values()), state
 
 
 def register(app: faust.App, engine: Engine, services: Sequence[Service] = ()) -> None:
@@ -21,7 +49,7 @@ def register(app: faust.App, engine: Engine, services: Sequence[Service] = ()) -
 
         And while a part of a service (a shard of the outbox) is stopped.
         """
-        good, partitions = engine.ready()
+        good, partitions = phases(engine)
         stopped = {part: why for one in services for part, why in one.stopped().items()}
         refused = cast(BatchConsumer, app.consumer).refused if engine.plans else ""
         good, partitions = good and not stopped and not refused, {**partitions, **stopped}
@@ -32,8 +60,8 @@ def register(app: faust.App, engine: Engine, services: Sequence[Service] = ()) -
         }
         if held := engine.held_up.shown():  # ready all the same: another's transaction is open
             answer["held_up"] = held
-        if troubles := engine.troubles():
-            answer["troubles"] = troubles
+        if told := troubles(engine):
+            answer["troubles"] = told
         if refused:
             answer["refused"] = refused
         return self.json(answer, status=200 if good else 503)

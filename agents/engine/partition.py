@@ -19,7 +19,7 @@ from agents.engine.batches import RawBatch
 from agents.engine.builder import RawBuilder
 from agents.engine.epochs import Epoch
 from agents.engine.errors import LawFailed, PartitionAdded, Stopped, UnknownVersion
-from agents.engine.host import Host
+from agents.engine.host import Host, Part
 from agents.engine.inbox import Inbox
 from agents.engine.plan import Plan
 from agents.engine.position import Position, added, start_at
@@ -53,6 +53,7 @@ class Partition:
         self.host = host
         self.plan = plan
         self.tp = TP(plan.source, partition)
+        self.part = Part(plan.source, partition, plan.processor.name)
         self.phase = "recovering"  # recovering, running, stopped, closed
         self.stopped: Stopped | None = None
         self.committed = -1  # next offset, as committed
@@ -85,7 +86,7 @@ class Partition:
         self._inbox.take_in(fetched)
         self._show_lag()
         if self._inbox.bytes > WAITING_BYTES_MAX:
-            self.host.hold(self.tp)
+            self.host.hold(self.part)
         self._wake.set()
 
     @property
@@ -195,7 +196,7 @@ class Partition:
 
     async def _drop(self) -> None:
         """Forget everything that isn't in Kafka."""
-        self.host.hold(self.tp)
+        self.host.hold(self.part)
         self._tag = -1
         self._inbox.clear()
         if self._asker is not None:
@@ -242,7 +243,7 @@ class Partition:
         self.committed = position.next_offset
         self._inbox.begin(position.next_offset, position.seen)
         does("the consumer to begin at its position")
-        self._tag = await self.host.read_from(self.tp, position.next_offset)
+        self._tag = await self.host.read_from(self.part, position.next_offset)
         self.progress.recovered(recovered, fold, self._next)
         self.phase = "running"
         if isinstance(plan.policy, RemotePolicy):
@@ -342,7 +343,7 @@ class Partition:
         if self._inbox.batches:
             self._wake.set()
         if self._inbox.bytes <= WAITING_BYTES_MAX // 2:
-            self.host.release(self.tp)
+            self.host.release(self.part)
 
     async def _commit(self, outcome: Outcome, began: float) -> None:
         assert self._producer is not None

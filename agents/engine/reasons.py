@@ -28,6 +28,9 @@ CONTROL = 33
 MISROUTED = 34
 DONE = 35  # a control record that was applied
 
+# What a processor finds out that isn't the keeper of its source: the others the keeper tells.
+OWN = (CONTROL_REFUSED, LAW_FAILED)
+
 NAMES = {
     BAD_WIRE: "bad_wire_format",
     UNKNOWN_SCHEMA: "unknown_schema",

@@ -15,7 +15,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import faust
-from aiokafka.coordinator.assignors.roundrobin import RoundRobinPartitionAssignor
 from aiokafka.errors import (
     IllegalStateError,
     InconsistentGroupProtocolError,
@@ -32,6 +31,7 @@ from faust.types.tuples import ConsumerMessage
 
 from agents.engine.batches import RawBatch, install
 from agents.engine.connection import abandon, answer_within, ended
+from agents.engine.dealing import Rooms
 from agents.engine.ending import end_now
 
 log = logging.getLogger(__name__)
@@ -74,14 +74,31 @@ class BatchSchema(faust.Schema[Any, Any]):
         return message.value
 
 
-class Rooms(RoundRobinPartitionAssignor):  # type: ignore[misc]
-    """aiokafka's round robin, which copes with members that run different rooms, by our own name.
+def fetched_of(
+    consumer: Any, active: Any, records: Any, tags: Mapping[TP, int], told: dict[TP, float],
+    ends: dict[TP, tuple[int, int]],
+) -> dict[TP, Fetched]:  # fmt: skip
+    """What a fetch brought. Nothing may be awaited between it and this: position and tag are its.
 
-    The broker then lets nobody into the group who can't deal out rooms: a consumer that happens to
-    use the group's name would be given partitions and fold nothing.
+    `told` (when a partition last had something to say) and `ends` are brought up to date.
     """
-
-    name = "soma"
+    found = {TP(tp.topic, tp.partition): batches for tp, batches in records.items()}
+    subscribed = consumer._subscription.subscription
+    states = subscribed.assignment if subscribed is not None else None
+    now = time.monotonic()
+    result = {}
+    for place in active or found:
+        tp = TP(place.topic, place.partition)
+        state = states.state_value(TopicPartition(*tp)) if states else None
+        if state is None or not state.has_valid_position:
+            continue
+        ends[tp] = state.lso or 0, state.highwater or 0
+        batches = found.get(tp, [])
+        if not batches and now - told.get(tp, 0.0) < QUIET_S:
+            continue
+        told[tp] = now
+        result[tp] = Fetched(tags[tp], batches, state.position, state.lso or 0)
+    return result
 
 
 class BatchThread(driver.AIOKafkaConsumerThread):
@@ -130,29 +147,13 @@ class BatchThread(driver.AIOKafkaConsumerThread):
             if consumer._coordinator._pending_exception is None:
                 raise
             return {}  # the group's, not the fetch's: it is named by `_look`
-        return self._fetched(consumer, active_partitions, records)
+        return fetched_of(
+            consumer, active_partitions, records, self.tags, self.told, self.consumer.ends
+        )
 
     def _uses(self, consumer: Any) -> bool:
         begun: bool = consumer._fetcher is not None
         return begun and consumer is self._consumer
-
-    def _fetched(self, consumer: Any, active: Any, records: Any) -> dict[TP, Fetched]:
-        """Nothing may be awaited between the fetch and this: position and tag are theirs."""
-        found = {TP(tp.topic, tp.partition): batches for tp, batches in records.items()}
-        states = consumer._subscription.subscription.assignment
-        now = time.monotonic()
-        result = {}
-        for tp in active or found:
-            state = states.state_value(TopicPartition(tp.topic, tp.partition)) if states else None
-            if state is None or not state.has_valid_position:
-                continue
-            self.consumer.ends[tp] = state.lso or 0, state.highwater or 0
-            batches = found.get(tp, [])
-            if not batches and now - self.told.get(tp, 0.0) < QUIET_S:
-                continue
-            self.told[tp] = now
-            result[tp] = Fetched(self.tags[tp], batches, state.position, state.lso or 0)
-        return result
 
     async def seek_tagged(self, tp: TP, offset: int) -> int:
         """Read from offset on; batches fetched from there carry the tag that is returned."""

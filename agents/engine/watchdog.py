@@ -16,6 +16,7 @@ from confluent_kafka.admin import AdminClient, OffsetSpec  # type: ignore[attr-d
 from faust.types import TP
 
 from agents.engine import metrics
+from agents.engine.host import Part
 from agents.engine.progress import FETCH, Progress
 from agents.settings import Settings
 
@@ -29,6 +30,7 @@ class Watched(Protocol):
     """What the watchdog reads of a partition, from its own thread."""
 
     tp: TP
+    part: Part
     progress: Progress
 
     @property
@@ -57,22 +59,22 @@ class Watchdog:
         self,
         settings: Settings,
         partitions: Callable[[], Iterable[Watched]],
-        renew: Callable[[TP, str, bool], None],
+        renew: Callable[[Part, str, bool], None],
     ) -> None:
-        """`renew(tp, why, consumer)` is called, in this thread: this partition is to be taken anew.
+        """`renew(part, why, consumer)` is called, in this thread: it is to be taken anew.
 
-        And the group's consumer, too, where `consumer` says so.
+        And the consumer that reads it, too, where `consumer` says so.
         """
-        self.stalled: Mapping[TP, float] = {}  # seconds; replaced whole, never changed
+        self.stalled: Mapping[Part, float] = {}  # seconds; replaced whole, never changed
         self._after = settings.stalled_after_s
         # No single step that has a deadline of its own lasts longer.
         self._step = max(self._after, settings.commit_timeout_s, 2 * settings.answer_timeout_s)
         self._partitions = partitions
         self._renew = renew
         self._admin = AdminClient(settings.librdkafka())
-        self._cases: dict[TP, _Case] = {}
+        self._cases: dict[Part, _Case] = {}
         self._ends: Mapping[TP, int] = {}
-        self._shown: dict[TP, tuple[str, str]] = {}
+        self._shown: dict[Part, tuple[str, str]] = {}
         self._silent = ""
         self._last = 0.0  # when any of them got on, monotonic
         self._stop = threading.Event()
@@ -99,39 +101,39 @@ class Watchdog:
     def look(self, found: Iterable[Watched], ends: Mapping[TP, int], now: float) -> None:
         """Judge these partitions by where what can be read of each ends; `now` is monotonic."""
         self._ends = ends
-        watched = {one.tp: one for one in found}
+        watched = {one.part: one for one in found}
         stalled = {}
         self._last = max((one.progress.advanced for one in watched.values()), default=now)
-        for tp, one in watched.items():
-            waits = self._waits(tp, one, now)
+        for part, one in watched.items():
+            waits = self._waits(part, one, now)
             metrics.STALLED.labels(*one.progress.labels).set(waits)
             if waits >= self._after:
-                stalled[tp] = waits
-                self._tell(tp, one, waits, now)
-        for tp in self._shown.keys() - watched.keys():
-            metrics.STALLED.remove(*self._shown[tp])
-            self._cases.pop(tp, None)
-        self._shown = {tp: one.progress.labels for tp, one in watched.items()}
+                stalled[part] = waits
+                self._tell(part, one, waits, now)
+        for part in self._shown.keys() - watched.keys():
+            metrics.STALLED.remove(*self._shown[part])
+            self._cases.pop(part, None)
+        self._shown = {part: one.progress.labels for part, one in watched.items()}
         self.stalled = stalled
 
-    def _waits(self, tp: TP, one: Watched, now: float) -> float:
+    def _waits(self, part: Part, one: Watched, now: float) -> float:
         """For how many seconds it has had work and done nothing of it."""
         progress, done = one.progress, one.done
-        if done >= 0 and self._ends.get(tp, 0) <= done:
-            self._cases.pop(tp, None)
+        if done >= 0 and self._ends.get(part.tp, 0) <= done:
+            self._cases.pop(part, None)
             return 0.0
-        case = self._cases.setdefault(tp, _Case(now, progress.commits))
+        case = self._cases.setdefault(part, _Case(now, progress.commits))
         if case.commits != progress.commits:
-            self._cases[tp] = case = _Case(progress.advanced, progress.commits)
+            self._cases[part] = case = _Case(progress.advanced, progress.commits)
         elif progress.queued:  # it waits for others, as long as these get on
             case.since = max(case.since, self._last)
         elif not case.renewed:  # reading its state back is work, but not what one waits for then
             case.since = max(case.since, progress.advanced)
         return max(0.0, now - case.since)
 
-    def _tell(self, tp: TP, one: Watched, waits: float, now: float) -> None:
+    def _tell(self, part: Part, one: Watched, waits: float, now: float) -> None:
         """Name it; and have it taken anew, unless it was a moment ago or is at work."""
-        case, progress, renew = self._cases[tp], one.progress, False
+        case, progress, renew = self._cases[part], one.progress, False
         if progress.folding:
             verdict = "its fold is still under way"
         elif progress.queued:
@@ -145,14 +147,14 @@ class Watchdog:
             log.error(
                 "%s/%d stands still: done to offset %d of %d, nothing committed for %.0f s, "
                 "waiting for %s%s: %s",
-                *tp, one.done, self._ends.get(tp, -1), waits, progress.doing, self._silent,
-                verdict,
+                *part.tp, one.done, self._ends.get(part.tp, -1), waits, progress.doing,
+                self._silent, verdict,
             )  # fmt: skip
         if renew:
             case.renewed += 1
             progress.moved = now  # not again at once
             consumer = case.renewed > 1 and progress.doing == FETCH
-            self._renew(tp, f"nothing committed for {waits:.0f} s", consumer)
+            self._renew(part, f"nothing committed for {waits:.0f} s", consumer)
 
     def _ask(self, watched: Iterable[TP]) -> None:
         """The ends of what can be read, as the broker says; kept as they were if it doesn't."""

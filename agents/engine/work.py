@@ -20,6 +20,7 @@ from agents.engine.forward import forward
 from agents.engine.letters import Letters
 from agents.engine.plan import Plan
 from agents.engine.processor import (
+    ROOM_REASONS,
     Asking,
     Batch,
     Counting,
@@ -83,7 +84,8 @@ class Worker:
             self._fold(ws, letters, outcome)
             for sink, output in zip(self.plan.sinks, ws.outputs, strict=True):
                 emit(ws, sink, output, self.fold.names, self.place.partition, outcome)
-            forward(self.plan, self.place, ws, outcome)
+            if self.plan.keeper:
+                forward(self.plan, self.place, ws, outcome)
             letters.cut(outcome.next_offset)
             self._bury(ws, letters, outcome)
             self._keep(ws, position(outcome.next_offset), outcome)
@@ -300,6 +302,12 @@ class Worker:
         """Dead letters, for all that could not be folded or forwarded."""
         status = ws.status[: ws.n]
         gone = (status == reasons.OK) | (status == reasons.MISROUTED) | (status == reasons.DONE)
+        if not self.plan.keeper:  # its keeper tells what nobody can read, and forwards
+            left = ~np.isin(status, (reasons.OK, reasons.DONE, *reasons.OWN))
+            left &= status < ROOM_REASONS
+            letters.cut(0)
+            outcome.results["left"] = int(left.sum())
+            gone |= left
         letters.add_rows(ws, np.flatnonzero(~gone))
         for builder in letters.builders():
             outcome.sends.append((self.plan.dlq, self.place.partition, builder))

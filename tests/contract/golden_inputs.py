@@ -179,7 +179,7 @@ PHASES = ((0.0, LOG_MS), (0.5, LOG_MS + 3_600_000), (0.8, LOG_MS + 3 * DAY_MS))
 def setting(tenant: str, name: str, value: str) -> tuple[bytes, bytes]:
     """Key and value of a control record that changes a setting."""
     fields = {"tenant": tenant, "setting": name, "value": value, "author": "", "ts": START}
-    return tenant.encode(), codec.encode("control_setting", fields)
+    return tenant.encode(), codec.encode("control_setting", fields, 1)
 
 
 def answer(tenant: str, asked: str, outcome: str, leader: str = "") -> tuple[bytes, bytes]:

@@ -13,6 +13,7 @@ from importlib.metadata import version
 import pytest
 
 VERSIONS = {"aiokafka": "0.14.0", "faust-streaming": "0.15.3", "mode-streaming": "0.7.1"}
+GROUP = "aiokafka.consumer.group_coordinator"
 DRIVER = "faust.transport.drivers.aiokafka"
 SOURCES = {
     "aiokafka.client:AIOKafkaClient._get_conn": "68ce5d839171",
@@ -26,9 +27,9 @@ SOURCES = {
     "aiokafka.consumer.consumer:AIOKafkaConsumer.start": "2f1ba7044332",
     "aiokafka.consumer.consumer:AIOKafkaConsumer.stop": "bc5da9c98595",
     "aiokafka.consumer.fetcher:Fetcher.close": "1cd24bc1c442",
-    "aiokafka.consumer.group_coordinator:GroupCoordinator._push_error_to_user": "743ff515bd7e",
-    "aiokafka.consumer.group_coordinator:GroupCoordinator.check_errors": "ba6ca51ad348",
-    "aiokafka.consumer.group_coordinator:GroupCoordinator.commit_offsets": "5cbe31af28d6",
+    f"{GROUP}:GroupCoordinator._push_error_to_user": "743ff515bd7e",
+    f"{GROUP}:GroupCoordinator.check_errors": "ba6ca51ad348",
+    f"{GROUP}:GroupCoordinator.commit_offsets": "5cbe31af28d6",
     "aiokafka.producer.producer:AIOKafkaProducer.stop": "43ef97147111",
     "aiokafka.producer.sender:Sender._sender_routine": "2380dc5e333d",
     "aiokafka.producer.sender:Sender.start": "ef0a0cbbf1f6",
@@ -50,6 +51,12 @@ SOURCES = {
     "aiokafka.producer.message_accumulator:MessageBatch": "36a7b1dac89d",
     "aiokafka.producer.message_accumulator:MessageAccumulator.add_batch": "5ed1c5b1367a",
     "aiokafka.producer.producer:AIOKafkaProducer.send_batch": "bf42b0f0c5c0",
+    f"{GROUP}:GroupCoordinator._perform_assignment": "a5cf61fa9732",
+    f"{GROUP}:GroupCoordinator._on_join_complete": "0b0b3d204b40",
+    f"{GROUP}:CoordinatorGroupRebalance.perform_group_join": "ff2c2109b2e9",
+    "aiokafka.consumer.consumer:AIOKafkaConsumer.assign": "284d8843e221",
+    "aiokafka.consumer.subscription_state:SubscriptionState.assign_from_user": "0a6bd14f1ff6",
+    "aiokafka.consumer.subscription_state:Assignment": "ce6859542c70",
     # Where kernels are kept: topics/compiled.py gives numba a locator of its own.
     "numba.core.caching:_CacheLocator": "9d795c906504",
     "numba.core.caching:CacheImpl.__init__": "4d692ab2c1a9",

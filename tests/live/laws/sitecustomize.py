@@ -1,4 +1,4 @@
-"""Python runs this first where this folder is in PYTHONPATH: one more processor, `sick`."""
+"""Python runs this first where this folder is in PYTHONPATH: two more processors for it to find."""
 
 from pathlib import Path
 
@@ -6,7 +6,8 @@ import agents
 from topics.catalogue import CATALOGUE, Topic
 
 agents.__path__.append(str(Path(__file__).parent))
-CATALOGUE["soma.sick.state"] = Topic(
-    "soma.sick.state", "gateway_state", "tenant", "as the processor's source", ("sick",), ("sick",),
-    cleanup="compact",
-)  # fmt: skip
+for name in ("sick", "well"):
+    CATALOGUE[f"soma.{name}.state"] = Topic(
+        f"soma.{name}.state", "gateway_state", "tenant", "as the processor's source", (name,),
+        (name,), cleanup="compact",
+    )  # fmt: skip

@@ -29,12 +29,13 @@ SICK = {"SOMA_AGENTS": "sick", **WITH_SICK}
 
 @pytest.fixture
 def sick(topics: Settings) -> Settings:
-    """The settings of this test, with the state topic of the sick processor."""
+    """The settings of this test, with the state topics of both processors."""
     admin = connect(topics.librdkafka())
     config = {"cleanup.policy": "compact", "message.timestamp.type": "LogAppendTime",
         "max.message.bytes": "1048588"}  # fmt: skip
-    new = NewTopic(topics.topic(STATE), topics.topics_partitions, 1, config=config)
-    for future in admin.create_topics([new]).values():
+    names = [topics.topic(f"soma.{name}.state") for name in ("sick", "well")]
+    new = [NewTopic(name, topics.topics_partitions, 1, config=config) for name in names]
+    for future in admin.create_topics(new).values():
         future.result(20)
     return topics
 
@@ -46,10 +47,10 @@ def tell(settings: Settings, tenant: str, *told: Mapping[str, Any]) -> None:
     produce(settings, SOURCE, [(tenant.encode(), value) for value in values])
 
 
-def counts(settings: Settings) -> dict[str, int]:
-    """How many records of each tenant are folded, by the state."""
+def counts(settings: Settings, processor: str = "sick") -> dict[str, int]:
+    """How many records of each tenant are folded, by a processor's state."""
     found = {}
-    for message in helpers.read(settings, STATE):
+    for message in helpers.read(settings, f"soma.{processor}.state"):
         key, value = message.key() or b"", message.value()
         if key != b"@position" and value is not None:
             found[key.decode()] = int(codec.decode(value)[1]["next_offset"])
@@ -92,7 +93,7 @@ def test_a_law_that_raises_stops_its_partition_by_name_until_the_record_is_passe
     ill, well = homes()
     place = f"{sick.topic(SOURCE)}/{partition_of(ill, 4)}"
     first = worker(sick, **SICK)
-    tell(sick, ill, {}, {}, {"raise": 1}, {}, {})
+    tell(sick, ill, {}, {}, {"raise": "sick"}, {}, {})
     answer = until(first, lambda one: "troubles" in one, "the failure in /ready")
     assert answer["partitions"][place] == "law_failed" and not answer["ready"]
     assert answer["troubles"][place].startswith(f"sick at {place}/2: ValueError(")
@@ -112,10 +113,10 @@ def test_a_law_that_raises_stops_its_partition_by_name_until_the_record_is_passe
     )
     env = environment(sick, **WITH_SICK)
 
+    words = ("--processor", "sick", "--reason", "it's broken", "--actor", "me")
+
     def passed(offset: int) -> str:
-        done = soma(
-            "skip", f"{place}/{offset}", "--reason", "it's broken", "--actor", "me", env=env
-        )
+        done = soma("skip", f"{place}/{offset}", *words, env=env)
         return "" if done.returncode == 0 else done.stderr.strip()
 
     assert passed(3) == f"Error: 2 is next in {place}, not 3"
@@ -168,3 +169,45 @@ def test_a_record_that_takes_long_is_named_while_it_does(
     eventually(lambda: counts(sick) == {slow: 3, quick: 1}, what="the records behind")
     assert one.log.read_text().count("sick has been folding for 1") == 1
     assert one.stop() == 0
+
+
+def test_processors_of_one_source_go_on_without_each_other_in_one_worker_and_in_two(
+    sick: Settings, worker: WorkerFactory
+) -> None:
+    ill, well = homes()
+    both = worker(sick, SOMA_AGENTS="sick,well", **WITH_SICK)
+    tell(sick, ill, {}, {"raise": "sick"}, {})
+    tell(sick, well, *[{}] * 50)
+    place = f"{sick.topic(SOURCE)}/{partition_of(ill, 4)}"
+    answer = until(both, lambda one: "troubles" in one, "the failure in /ready")
+    assert len(answer["partitions"]) == 8
+    assert {k for k, v in answer["partitions"].items() if v != "running"} == {f"{place} sick"}
+    eventually(lambda: counts(sick, "well") == {ill: 3, well: 50}, what="all of it, by the one")
+    eventually(lambda: counts(sick) == {ill: 1, well: 50}, what="and by the other")
+    both.kill()
+
+    tell(sick, ill, {})
+    tell(sick, well, {})
+    one = worker(sick, ready=False, **SICK)
+    other = worker(sick, **{**SICK, "SOMA_AGENTS": "well"})
+    eventually(lambda: counts(sick, "well") == {ill: 4, well: 51}, what="all of it, by the one")
+    eventually(lambda: counts(sick) == {ill: 1, well: 51}, what="and by the other")
+    assert len(ready(other)["partitions"]) == len(ready(one)["partitions"]) == 4
+    done = soma(
+        "skip", f"{place}/1", "--processor", "sick", "--reason", "bad",
+        env=environment(sick, **WITH_SICK),
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+
+    both = worker(sick, SOMA_AGENTS="sick,well", **WITH_SICK)  # they share what there is
+    for each in (one, other, both):
+        until(each, lambda it: bool(it.get("ready")), "that it is ready")
+    dealt = [set(ready(each)["partitions"]) for each in (one, other, both)]
+    assert [len(mine) for mine in dealt] != [4, 4, 0] and sum(map(len, dealt)) == 8
+    one.kill()
+    tell(sick, ill, {})
+    tell(sick, well, {})
+    for name, found in (("well", {ill: 5, well: 52}), ("sick", {ill: 4, well: 52})):
+        eventually(lambda n=name, f=found: counts(sick, n) == f, what=f"what {name} folds")
+    reasons = [dict(m.headers() or [])["soma-reason"] for m in helpers.read(sick, DLQ)]
+    assert reasons == [b"law_failed"]

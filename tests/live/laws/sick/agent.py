@@ -6,6 +6,7 @@ State: how many records of each tenant were folded (`next_offset` of a gateway_s
 import json
 import time
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +21,7 @@ class Sick:
     """A `Fold`."""
 
     context: Context
+    name: str = "sick"
     counts: dict[str, int] = field(default_factory=dict)
     dirty: dict[str, None] = field(default_factory=dict)
     names: NDArray[np.uint8] = field(default_factory=lambda: np.zeros(1, np.uint8))
@@ -41,10 +43,10 @@ class Sick:
                 return r + 1
         return None
 
-    def law(self, tenant: str, told: dict[str, float]) -> None:
-        if "raise" in told:
+    def law(self, tenant: str, told: dict[str, Any]) -> None:
+        if told.get("raise") == self.name:
             raise ValueError(f"a record of {tenant} that I can't bear")
-        time.sleep(told.get("sleep", 0.0))
+        time.sleep(told.get("sleep", 0.0) if told.get("of", self.name) == self.name else 0.0)
         self.counts[tenant] = self.counts.get(tenant, 0) + 1
         self.dirty[tenant] = None
 

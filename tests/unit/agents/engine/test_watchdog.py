@@ -6,6 +6,7 @@ import pytest
 from faust.types import TP
 from prometheus_client import REGISTRY
 
+from agents.engine.host import Part
 from agents.engine.progress import FETCH, Progress
 from agents.engine.watchdog import Watchdog
 from agents.settings import Settings
@@ -13,6 +14,7 @@ from tests.contract.harness import PROCESSORS, plan_of
 
 AFTER_S, STEP_S = 10.0, 20.0  # STEP_S: no step with a deadline of its own lasts longer
 PLACE = TP("somewhere", 3)
+PART = Part(*PLACE, "somebody")
 
 
 @dataclass
@@ -22,6 +24,7 @@ class Standing:
     progress: Progress
     done: int = 5
     tp: TP = PLACE
+    part: Part = PART
     resting: bool = False
 
 
@@ -47,7 +50,7 @@ class Watch:
         self.dog.look([self.one], {PLACE: end}, now)
         labels = dict(zip(("processor", "partition"), self.one.progress.labels, strict=True))
         shown = REGISTRY.get_sample_value("soma_partition_stalled_seconds", labels)
-        stalled = self.dog.stalled.get(PLACE, 0.0)
+        stalled = self.dog.stalled.get(PART, 0.0)
         assert shown is not None and shown >= stalled
         return stalled
 
@@ -120,7 +123,8 @@ def test_a_partition_that_is_gone_is_not_shown_any_more(watch: Watch) -> None:
 
 def test_one_that_waits_for_its_turn_is_not_taken_anew_while_others_get_on(watch: Watch) -> None:
     """A worker reads back a few partitions at a time: the last one's turn may come late."""
-    other = Standing(Progress(plan_of(PROCESSORS[0]), 4), tp=TP("somewhere", 4))
+    tp = TP("somewhere", 4)
+    other = Standing(Progress(plan_of(PROCESSORS[0]), 4), tp=tp, part=Part(*tp, "somebody"))
     watch.one.progress.queued = True
     ends = {PLACE: 9, other.tp: 9}
     for now in (1000.0, 1020.0, 1040.0, 1060.0):
@@ -128,7 +132,7 @@ def test_one_that_waits_for_its_turn_is_not_taken_anew_while_others_get_on(watch
         watch.dog.look([watch.one, other], ends, now)
         assert watch.dog.stalled == {}
     watch.dog.look([watch.one, other], ends, 1060.0 + AFTER_S)
-    assert watch.dog.stalled == {PLACE: AFTER_S, other.tp: AFTER_S}
+    assert watch.dog.stalled == {PART: AFTER_S, other.part: AFTER_S}
     assert watch.renewed == []
     watch.one.progress.advances()
     assert not watch.one.progress.queued

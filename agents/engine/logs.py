@@ -1,0 +1,34 @@
+"""What the broker says of a log. Called in threads, for each waits up to its deadline."""
+
+from confluent_kafka import Consumer, IsolationLevel, TopicPartition
+from confluent_kafka.admin import AdminClient, OffsetSpec  # type: ignore[attr-defined]
+from faust.types import TP
+
+from agents.engine.position import Input
+from agents.settings import Settings
+from topics.broker import BrokerError, topic_ids
+
+
+def inspect(settings: Settings, admin: AdminClient, tp: TP) -> Input:
+    """A source topic's id and a partition's offsets. KafkaException, BrokerError."""
+    answer_s = settings.answer_timeout_s
+    found = topic_ids(admin, [tp.topic], answer_s)
+    if tp.topic not in found:
+        raise BrokerError(f"topic {tp.topic} doesn't exist; `soma topics apply` creates it")
+    client = Consumer(settings.librdkafka(**{"group.id": settings.prefix("soma-inspect")}))
+    try:
+        low, high = client.get_watermark_offsets(
+            TopicPartition(tp.topic, tp.partition), timeout=answer_s
+        )
+    finally:
+        client.close()
+    return Input(found[tp.topic], low, high)
+
+
+def end_of(admin: AdminClient, place: TopicPartition, answer_s: float) -> int:
+    """Where a partition ends now, for who reads what is committed. KafkaException, TimeoutError."""
+    latest = OffsetSpec.latest()  # type: ignore[no-untyped-call]
+    asked = admin.list_offsets(
+        {place: latest}, isolation_level=IsolationLevel.READ_COMMITTED, request_timeout=answer_s
+    )
+    return int(asked[place].result(answer_s + 1).offset)
