@@ -7,6 +7,7 @@ their metadata what they run, and are told in their assignment what of it is the
 
 import itertools
 import json
+import logging
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from typing import Any, ClassVar
@@ -16,6 +17,11 @@ from aiokafka.coordinator.protocol import (
     ConsumerProtocolMemberAssignment,
     ConsumerProtocolMemberMetadata,
 )
+
+from agents.engine.plan import Plan
+from topics.catalogue import keeper_of
+
+log = logging.getLogger(__name__)
 
 Dealt = dict[str, dict[str, list[int]]]  # topic -> processor -> partitions
 
@@ -96,3 +102,15 @@ def deal(
                 for name in names:
                     dealt[member][topic][name].append(partition)
     return dealt
+
+
+def name_keepers(plans: Mapping[str, Plan]) -> None:
+    """Say of whose sources the keeper runs elsewhere, or nowhere."""
+    for plan in plans.values():
+        keeper = keeper_of(plan.processor.source)
+        if keeper not in plans:
+            log.info(
+                "what nobody can read of %s, or came to the wrong partition, is left to %s, "
+                "which doesn't run here",
+                plan.source, keeper or "nobody",
+            )  # fmt: skip

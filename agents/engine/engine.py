@@ -19,7 +19,7 @@ from faust.types import TP
 
 from agents.engine import metrics
 from agents.engine.aside import Aside
-from agents.engine.dealing import Rooms
+from agents.engine.dealing import Rooms, name_keepers
 from agents.engine.ending import end_now
 from agents.engine.errors import Fenced
 from agents.engine.held import HeldUp
@@ -70,7 +70,10 @@ class Engine:
         self.settings = settings
         self.schema_digest = schemas().digest()
         metrics.declare(processors.values())
-        self.plans = {p.name: Plan(p, settings, partitions) for p in processors.values()}
+        self.plans = {
+            p.name: Plan(p, settings, partitions, keeper_of(p.source) == p.name)
+            for p in processors.values()
+        }
         Rooms.runs = {
             plan.source: [one.processor.name for one in self.reading(plan.source)]
             for plan in self.plans.values()
@@ -112,6 +115,7 @@ class Engine:
         if self._loop is None:
             self._loop = asyncio.get_running_loop()
             self._watchdog.start()
+            name_keepers(self.plans)
         async with self._changing:
             for tp in tps:
                 consumer.held.add(tp)  # until it is known from where

@@ -9,7 +9,7 @@ from agents.engine.checks import STRING_MAX
 from agents.engine.processor import Context, Output, Place, Processor, Reads, StateRows
 from agents.settings import Settings
 from agents.settings.tree import FORGET_AFTER
-from topics.catalogue import CATALOGUE, dlq_of, keeper_of
+from topics.catalogue import CATALOGUE, dlq_of
 from topics.columns import Buffer, Columns, Layout, Reader, Writer
 from topics.layout import LONG, NAMES
 from topics.layout import STRING as STRING_KIND
@@ -60,7 +60,12 @@ class Kind:
 class Plan:
     """What a processor is made of, ready to run on any of its partitions."""
 
-    def __init__(self, processor: Processor, settings: Settings, partitions: int) -> None:
+    def __init__(
+        self, processor: Processor, settings: Settings, partitions: int, keeper: bool = True
+    ) -> None:
+        """`keeper`: of its source. Where several read one, one alone writes dead letters of what
+        nobody can read, and forwards what came to the wrong partition.
+        """
         known = schemas()
         source = CATALOGUE[processor.source]
         if source.schema is None:
@@ -71,13 +76,11 @@ class Plan:
         self.policy_digest = self.policy.digest if self.policy is not None else ""
         self.schema = source.schema
         self.public = source.public
-        # Where several read a source, one alone writes dead letters of what nobody can read, and
-        # forwards what came to the wrong partition.
-        self.keeper = keeper_of(processor.source) == processor.name
-        if processor.policy is not None and not self.keeper:
+        self.keeper = keeper
+        if processor.policy is not None and not keeper:
             raise ValueError(
-                f"{processor.name}: only {keeper_of(processor.source)} may ask a policy about "
-                f"{processor.source}: answers don't say whom they are for"
+                f"{processor.name}: only the keeper of {processor.source} may ask a policy: "
+                "answers don't say whom they are for"
             )
         self.source = settings.topic(processor.source)
         self.state = settings.topic(processor.state_topic)

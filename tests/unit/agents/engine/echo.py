@@ -7,7 +7,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from agents.engine.plan import Plan
 from agents.engine.processor import (
     SRC_SCRATCH,
     Batch,
@@ -18,7 +17,6 @@ from agents.engine.processor import (
     Reads,
     StateRows,
 )
-from tests.contract.harness import PARTITIONS, plan_of
 from topics.columns import Columns
 from topics.schemas import schemas
 
@@ -95,10 +93,3 @@ def echo(
         reasons={"unheard": "it doesn't want to hear that"},
         sink_src={SINK: dict.fromkeys(SPANS, SRC_SCRATCH)}, **given,
     )  # fmt: skip
-
-
-def kept(processor: Processor, partitions: int = PARTITIONS) -> Plan:
-    """Its plan, as the keeper of its source."""
-    plan = plan_of(processor, partitions)
-    plan.keeper = True
-    return plan

@@ -7,9 +7,9 @@ import pytest
 
 from agents.engine.control import read_control
 from agents.engine.plan import Plan
-from agents.engine.processor import ROOM_REASONS, Batch, Output, Place
+from agents.engine.processor import ROOM_REASONS, Batch, Output, Place, Processor
 from tests.contract.harness import LOG_MS, PROCESSORS, SETTINGS, Message, Run, batch_of, plan_of
-from tests.unit.agents.engine.echo import Echo, echo, kept
+from tests.unit.agents.engine.echo import Echo, echo
 from tests.unit.agents.engine.test_kinds import letters, observed, told
 from tests.unit.agents.engine.test_laws import lying
 from topics import codec
@@ -44,6 +44,11 @@ def part_of() -> list[Message]:
     return part
 
 
+def beside(processor: Processor) -> Plan:
+    """Its plan, where another is the keeper of its source."""
+    return Plan(processor, SETTINGS, 1, keeper=False)
+
+
 class Strict(Echo):
     """Knows no setting."""
 
@@ -62,7 +67,7 @@ def run_of(plan: Plan) -> Run:
 
 
 def test_the_keeper_tells_what_nobody_can_read_and_forwards() -> None:
-    run = run_of(kept(STRICT, 1))
+    run = run_of(plan_of(STRICT))
     assert [(why, detail[:13]) for _, why, detail in letters(run)] == [
         ("bad_batch", "unknown compr"),
         ("unheard", "it doesn't wa"),
@@ -77,7 +82,7 @@ def test_the_keeper_tells_what_nobody_can_read_and_forwards() -> None:
 
 
 def test_another_processor_tells_only_what_it_refuses_itself() -> None:
-    run = run_of(plan_of(STRICT))
+    run = run_of(beside(STRICT))
     assert [(value, why) for value, why, _ in letters(run)] == [
         (part_of()[1].value, "unheard"),
         (part_of()[7].value, "control_refused"),
@@ -88,19 +93,18 @@ def test_another_processor_tells_only_what_it_refuses_itself() -> None:
     assert run.results["control"] == 2, "settings of others are passed over"
 
 
-@pytest.mark.parametrize("processor", PROCESSORS, ids=lambda p: p.name)
-def test_each_source_has_one_keeper_and_the_houses_processors_are_it(processor: Any) -> None:
-    assert (
-        keeper_of(processor.source)
-        == processor.name
-        == CATALOGUE[dlq_of(processor.source)].writers[0]
-    )
-    assert plan_of(processor).keeper
+def test_the_keeper_of_a_source_is_the_first_writer_of_its_dead_letters() -> None:
+    for processor in PROCESSORS:
+        assert keeper_of(processor.source) == CATALOGUE[dlq_of(processor.source)].writers[0]
+    assert keeper_of("cog.observations") == "predictors"
+    assert keeper_of("cog.predictor.updates") == "integrator"
+    assert keeper_of("memory.events") == "gateway"
+    assert keeper_of("nowhere") == ""
 
 
 def test_a_setting_is_for_whom_it_names_or_for_the_keeper() -> None:
     ours = plan_of(next(p for p in PROCESSORS if p.name == "predictors"))
-    other = plan_of(echo(refuses, kinds={}))
+    other = beside(echo(refuses, kinds={}))
     place = Place("0123abcd", 0)
 
     def taken(plan: Plan, processor: str) -> tuple[bool, str | None]:
@@ -121,12 +125,12 @@ def test_a_setting_is_for_whom_it_names_or_for_the_keeper() -> None:
 def test_a_setting_of_before_is_the_keepers() -> None:
     record = {"tenant": "a", "setting": "s", "value": "1", "author": "", "ts": 1}
     old = codec.encode("control_setting", record, 1)
-    for plan, ours in ((kept(STRICT), True), (plan_of(STRICT), False)):
+    for plan, ours in ((plan_of(STRICT), True), (beside(STRICT), False)):
         found = read_control(old, plan, Place("0123abcd", 0), 1, LOG_MS)
         assert (found[0] is not None, found[1]) == (ours, None)
 
 
 def test_only_a_keeper_may_ask_a_policy() -> None:
     integrator = next(p for p in PROCESSORS if p.name == "integrator")
-    with pytest.raises(ValueError, match="other: only integrator may ask a policy about cog"):
-        Plan(replace(integrator, name="other"), SETTINGS, 1)
+    with pytest.raises(ValueError, match="other: only the keeper of cog"):
+        beside(replace(integrator, name="other"))

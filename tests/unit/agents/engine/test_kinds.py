@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from agents.engine.processor import ROOM_REASONS, Batch, Output, Reads
-from tests.contract.harness import LOG_MS, Message, Run, Sent
-from tests.unit.agents.engine.echo import Echo, echo, event, kept
+from tests.contract.harness import LOG_MS, Message, Run, Sent, plan_of
+from tests.unit.agents.engine.echo import Echo, echo, event
 from topics import codec
 from topics.partition import partition_of
 
@@ -73,7 +73,7 @@ def letters(run: Run) -> list[tuple[bytes | None, str, str]]:
 @pytest.mark.parametrize("as_json", [False, True], ids=["avro", "json"])
 def test_records_of_several_schemas_are_folded_in_the_order_of_the_log(as_json: bool) -> None:
     records = [marked(), observed(), remembered(), observed("b"), marked("b"), remembered("b")]
-    run = Run(kept(echo(heard))).feed([told(records, as_json)])
+    run = Run(plan_of(echo(heard))).feed([told(records, as_json)])
     assert payloads(run) == [
         "0 2 ['bad_bytes', 'ended', 'head']",
         "1 0 ['domain', 'kind', 'sequence']",
@@ -98,7 +98,7 @@ def test_each_schema_is_checked_by_its_own_rules() -> None:
         marked(),  # without a time of its own
         ("position", {"next_offset": 1, "seen": 1, "topic_id": "", "epoch": 1, "version": 1}),
     ])  # fmt: skip
-    run = Run(kept(echo(heard))).feed([part])
+    run = Run(plan_of(echo(heard))).feed([part])
     assert [text[:3] for text in payloads(run)] == ["1 1", "6 2"]
     assert [(value, why) for value, why, _ in letters(run)] == [
         (part[0].value, "bad_domain"),
@@ -111,7 +111,7 @@ def test_each_schema_is_checked_by_its_own_rules() -> None:
 
 
 def test_the_time_of_a_record_that_has_none_is_the_logs() -> None:
-    run = Run(kept(echo(heard)))
+    run = Run(plan_of(echo(heard)))
     ends = []
     for at, record in enumerate([observed(ts=TS - 7), marked(), remembered(ts=TS - 9)]):
         (message,) = told([record])
@@ -124,14 +124,14 @@ def test_the_time_of_a_record_that_has_none_is_the_logs() -> None:
 def test_json_that_fits_no_schema_is_told_why_of_each() -> None:
     (message,) = told([observed()])
     message.value = b'{"tenant": "a"}'
-    ((value, why, detail),) = letters(Run(kept(echo(heard))).feed([[message]]))
+    ((value, why, detail),) = letters(Run(plan_of(echo(heard))).feed([[message]]))
     assert (value, why) == (message.value, "bad_json")
     assert detail.startswith("observation: ") and " | memory_event: event_id: " in detail
     assert " | import_mark: " in detail
 
 
 def test_records_of_every_schema_are_forwarded_to_their_tenants() -> None:
-    plan = kept(echo(heard), partitions=5)
+    plan = plan_of(echo(heard), partitions=5)
     part = told([record(f"t{k}") for k in range(8) for record in (observed, remembered, marked)])
     run = Run(plan, partition=2).feed([part])
     homes = [partition_of((m.key or b"").decode(), 5) for m in part]
@@ -156,9 +156,9 @@ def test_a_declaration_that_its_schema_does_not_bear_out_is_refused(
     reads: Reads, error: str
 ) -> None:
     with pytest.raises(ValueError, match=f"echo: cog.observations: {error}"):
-        kept(echo(heard, reads=reads))
+        plan_of(echo(heard, reads=reads))
     with pytest.raises(ValueError, match="there is no schema nothing"):
-        kept(echo(heard, kinds={"nothing": Reads()}))
+        plan_of(echo(heard, kinds={"nothing": Reads()}))
 
 
 def test_a_fold_says_in_its_own_words_what_it_refuses() -> None:
@@ -168,7 +168,7 @@ def test_a_fold_says_in_its_own_words_what_it_refuses() -> None:
             batch.details[r] = f"not from {record['tenant']}"
 
     part = told([observed("a"), observed("b")])
-    assert letters(Run(kept(echo(refuses))).feed([part])) == [
+    assert letters(Run(plan_of(echo(refuses))).feed([part])) == [
         (part[0].value, "unheard", "it doesn't want to hear that"),
         (part[1].value, "unheard", "not from b"),
     ]
@@ -182,7 +182,7 @@ def test_outputs_have_keys_and_partitions_of_their_own() -> None:
         self.say(output, -1, "nobody", "no cause")
         output.own.append((b"own", 0))
 
-    plan = kept(echo(spread))
+    plan = plan_of(echo(spread))
     run = Run(plan).feed([told([observed("a"), observed("b")])])
     found = [(s.partition, s.key, payload(s)) for s in run.outputs()]
     assert found == [
@@ -206,7 +206,7 @@ def test_outputs_can_be_deletions(own: bool) -> None:
         if own:
             output.own.append((f"k{r}".encode(), r % 2))
 
-    run = Run(kept(echo(deletes))).feed([told([observed(f"t{r}") for r in range(6)])])
+    run = Run(plan_of(echo(deletes))).feed([told([observed(f"t{r}") for r in range(6)])])
     found = {s.key: (s.partition, payload(s)) for s in run.outputs()}
     name, to = ("k", 1) if own else ("t", 0)
     assert found == {
@@ -224,6 +224,6 @@ def test_outputs_of_any_number_are_sent_to_any_number_of_partitions() -> None:
             said.append((output.own[-1][1], f"{r} {k} "))
 
     rng, said = np.random.default_rng(3), list[tuple[int, str]]()
-    run = Run(kept(echo(many))).feed([told([observed(f"t{r}") for r in range(300)])])
+    run = Run(plan_of(echo(many))).feed([told([observed(f"t{r}") for r in range(300)])])
     found = [(s.partition, (payload(s) or "")[:-5000]) for s in run.outputs()]
     assert found == sorted(said, key=lambda one: one[0])

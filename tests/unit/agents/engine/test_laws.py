@@ -10,8 +10,8 @@ from agents.engine.batches import RawBatch
 from agents.engine.errors import LawFailed
 from agents.engine.processor import SRC_NAMES, Batch, Output, Processor, StateRows
 from agents.engine.work import ROOM_MIN, Worker
-from tests.contract.harness import Message, Run, batch_of, read
-from tests.unit.agents.engine.echo import Echo, echo, kept
+from tests.contract.harness import Message, Run, batch_of, plan_of, read
+from tests.unit.agents.engine.echo import Echo, echo
 from tests.unit.agents.engine.test_kinds import heard, letters, observed, payloads, told
 from topics import codec
 
@@ -60,7 +60,7 @@ def lying(part: list[Message]) -> RawBatch:
 def test_where_a_fold_ends_early_changes_no_byte() -> None:
     part = odd_part(200)
     batches = [batch_of(part[:50]), lying(part[50:60]), batch_of(part[60:])]
-    whole, run = Run(kept(echo(heard))), Run(kept(short()))
+    whole, run = Run(plan_of(echo(heard))), Run(plan_of(short()))
     whole.transaction(batches)
     run.transaction(batches)
     assert whole.transactions == 1 and run.transactions > 30
@@ -71,7 +71,7 @@ def test_where_a_fold_ends_early_changes_no_byte() -> None:
 
 
 def test_as_many_records_are_read_as_a_slow_fold_gets_done() -> None:
-    run = Run(kept(short()))
+    run = Run(plan_of(short()))
     part = told([observed()] * 2000)
     run.worker.run(run.space, [batch_of(part)], 0, lambda _: b"")
     run.worker.run(run.space, [batch_of(part)], 3, lambda _: b"")
@@ -88,7 +88,7 @@ def test_a_fold_that_takes_nothing_is_a_defect() -> None:
         def fold(self, batch: Batch, lo: int, hi: int, outputs: tuple[Output, ...]) -> int | None:
             return lo
 
-    run = Run(kept(echo(heard, make=lambda context: Idle(context, heard))))
+    run = Run(plan_of(echo(heard, make=lambda context: Idle(context, heard))))
     part = told([observed()] * 9)
     with pytest.raises(ValueError, match="echo: a fold that takes nothing"):
         run.feed([part])
@@ -188,11 +188,13 @@ WRONG = {
 
 
 @pytest.mark.parametrize("wrong", WRONG)
-def test_a_law_that_fails_is_named_with_its_record_and_what_came_before_is_kept(wrong: str) -> None:
+def test_a_law_that_fails_is_named_with_its_record_and_what_came_before_is_kept(
+    wrong: str,
+) -> None:
     part = told([observed(f"t{r}") for r in range(20)])
     (part[6],) = told([observed("t6", domain=wrong)])
     part[6].offset = 6
-    run = Life(kept(FAILING))
+    run = Life(plan_of(FAILING))
     error = run.live([batch_of(part[:4]), batch_of(part[4:])])
     assert error is not None and error.offset == 6 and run.next == 6
     assert payloads(run) == [f"{r}" for r in range(6)]
@@ -218,7 +220,7 @@ def test_a_record_that_fails_only_beside_others_is_folded_in_the_end() -> None:
             raise LawFailed(-1, "too many at once")
         self.say(output, r, record["tenant"], f"{batch.offsets[r]}")
 
-    run = Life(kept(echo(minds)))
+    run = Life(plan_of(echo(minds)))
     assert run.live([batch_of(told([observed()] * 30))]) is None
     assert payloads(run) == [f"{r}" for r in range(30)]
 
@@ -226,7 +228,7 @@ def test_a_record_that_fails_only_beside_others_is_folded_in_the_end() -> None:
 def test_control_records_can_be_passed_over_and_bad_records_stay_what_they_are() -> None:
     part = told([observed(), observed(), observed()])
     part[0].value, part[1].value = TICK, b"junk"
-    run = Run(kept(echo(heard)))
+    run = Run(plan_of(echo(heard)))
     run.worker = Worker(run.plan, run.place, run.fold, {0: "said so", 1: "this too", 99: "far"})
     run.feed([part])
     assert letters(run) == [
@@ -252,9 +254,9 @@ def test_the_record_under_way_is_told() -> None:
         seen.append(run.worker.under_way())
         self.row = -1
 
-    run = Run(kept(echo(looks, make=lambda context: Tells(context, looks))))
+    run = Run(plan_of(echo(looks, make=lambda context: Tells(context, looks))))
     part = told([observed(), observed()])
     part[1].offset = 7
     run.feed([part])
     assert seen == [-1, 0, -1, 7]
-    assert Run(kept(echo(heard))).worker.under_way() == -1
+    assert Run(plan_of(echo(heard))).worker.under_way() == -1
