@@ -131,7 +131,7 @@ def write(new: New) -> list[Path]:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text, encoding="utf-8")
     ids = give_id(new.root / "avro", f"{new.schema}.v1", 1, RESERVED)
-    return [*made, catalogue, ids, _row_schema(new)]
+    return [*made, catalogue, ids, _row_schema(new), _settings_page(new)]
 
 
 def _sample(schema: str) -> dict[str, Any]:
@@ -177,10 +177,23 @@ def give_id(folder: Path, stem: str, low: int, high: int) -> Path:
 def _row_schema(new: New) -> Path:
     """Let a process that sees the new topics write the schema of the rows."""
     made = new.root / "avro" / f"{new.name}_state.v1.avsc"
+    _soma(new, "schema", "row", new.name)
+    return made
+
+
+def _settings_page(new: New) -> Path:
+    """Bring the page of all settings up to date."""
+    page = new.root / "ops" / "SETTINGS.md"
+    page.write_text(_soma(new, "settings", "reference"), encoding="utf-8")
+    return page
+
+
+def _soma(new: New, *arguments: str) -> str:
+    """What a verb says in a process of its own, which sees the new files."""
     done = subprocess.run(
-        [sys.executable, "-m", "agents.cli", "schema", "row", new.name],
+        [sys.executable, "-m", "agents.cli", *arguments],
         cwd=new.root, capture_output=True, text=True, timeout=CHECK_S, check=False,
     )  # fmt: skip
-    if done.returncode or not made.is_file():
-        raise CantMakeError(f"soma schema row {new.name}: {(done.stdout + done.stderr).strip()}")
-    return made
+    if done.returncode:
+        raise CantMakeError(f"soma {' '.join(arguments)}: {(done.stdout + done.stderr).strip()}")
+    return done.stdout

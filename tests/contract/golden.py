@@ -276,11 +276,13 @@ def main() -> None:
                 sys.stdout.write(f"{topic} {k} {readable(sent, golden.plan)}\n")
     elif asked.record:
         scenarios = {name: Golden(name).found()[0] for name in SCENARIOS}
-        words: dict[str, set[str]] = {name: set() for name in processors()}
+        words: dict[str, set[str]] = {
+            name: set() for name, one in processors().items() if one.in_loop
+        }
         for name, scenario in scenarios.items():
             words[SCENARIOS[name].processor] |= set(scenario.pop("words"))
         told = {name: sorted(texts) for name, texts in words.items()}
-        rows = {name: _rows(f"{name}: changes") for name in processors()}
+        rows = {name: _rows(f"{name}: changes") for name in words}
         content = {"numerics": numerics(), "words": told, "rows": rows, "scenarios": scenarios}
         FILE.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n")
     else:

@@ -52,13 +52,14 @@ def test_a_new_processor_passes_its_own_test(tree: Path, name: str, source: str)
     made = new(tree, name, "--source", source)
     assert made.returncode == 0, made.stderr
     files = [tree / line for line in made.stdout.split()]
-    assert all(file.is_file() for file in files) and len(files) == 9
+    assert all(file.is_file() for file in files) and len(files) == 10
     code, test = tree / "agents" / name / "agent.py", tree / "tests/unit/agents" / name
     assert len(code.read_text().splitlines()) <= 60
     assert len((test / f"test_{name}.py").read_text().splitlines()) <= 60
     tried = run(tree, "pytest", "-q", "-p", "no:cacheprovider", str(test))
     assert tried.returncode == 0, tried.stdout
     assert "3 passed" in tried.stdout
+    assert f"SOMA_{name.upper()}__EVERY" in (tree / "ops/SETTINGS.md").read_text()
     checked = run(tree, "agents.cli", "schema", "check")
     assert checked.returncode == 0, checked.stderr
     for style in (["check"], ["format", "--check"]):
