@@ -13,6 +13,8 @@ from agents.engine.compiling import Compiling, CompilingError, units
 from agents.engine.registry import rooms
 from topics import compiled
 
+LIMIT_S = 540  # of a process that compiles, on a machine that does much else
+
 
 def warm(*words: str, folder: Path) -> "subprocess.CompletedProcess[str]":
     return subprocess.run(
@@ -21,7 +23,7 @@ def warm(*words: str, folder: Path) -> "subprocess.CompletedProcess[str]":
         cwd=compiled.ROOT,
         capture_output=True,
         text=True,
-        timeout=110,
+        timeout=LIMIT_S,
         check=False,
     )
 
@@ -32,7 +34,10 @@ def test_every_room_has_its_unit_and_the_longest_come_first() -> None:
     assert units(["projections", "predictors"]) == ["predictors"]
 
 
-@pytest.mark.kernel
+@pytest.mark.timeout(2 * LIMIT_S + 60)
+@pytest.mark.skipif(
+    bool(compiled.config.BOUNDSCHECK), reason="what it looks at is the same with bounds checks"
+)
 def test_what_lacks_is_compiled_once(tmp_path: Path) -> None:
     for k in range(compiled.KEPT + 3):
         (tmp_path / f"compiled.outbox-{k}").touch()
