@@ -58,13 +58,13 @@ def counts(settings: Settings, processor: str = "sick") -> dict[str, int]:
 
 
 def ready(worker: Worker) -> dict[str, Any]:
-    """What /ready says, whatever its status; nothing before there is a page."""
+    """What /ready says, whatever its status; nothing where it doesn't answer."""
     try:
-        with urllib.request.urlopen(worker.url("/ready"), timeout=2.0) as answer:
+        with urllib.request.urlopen(worker.url("/ready"), timeout=5.0) as answer:
             return dict(json.loads(answer.read()))
     except urllib.error.HTTPError as error:
         return dict(json.loads(error.read()))
-    except urllib.error.URLError:
+    except OSError:
         return {}
 
 
