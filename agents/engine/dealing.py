@@ -26,7 +26,7 @@ log = logging.getLogger(__name__)
 Dealt = dict[str, dict[str, list[int]]]  # topic -> processor -> partitions
 
 
-class Rooms(RoundRobinPartitionAssignor):  # type: ignore[misc]
+class ProcessorAssignor(RoundRobinPartitionAssignor):  # type: ignore[misc]
     """aiokafka's round robin, by processor, and by our own name.
 
     The broker then lets nobody into the group who can't deal out processors: a consumer that

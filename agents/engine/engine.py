@@ -19,7 +19,7 @@ from faust.types import TP
 
 from agents.engine import metrics
 from agents.engine.aside import Aside
-from agents.engine.dealing import Rooms, name_keepers
+from agents.engine.dealing import ProcessorAssignor, name_keepers
 from agents.engine.ending import end_now
 from agents.engine.errors import Fenced
 from agents.engine.held import HeldUp
@@ -74,11 +74,11 @@ class Engine:
             p.name: Plan(p, settings, partitions, keeper_of(p.source) == p.name)
             for p in processors.values()
         }
-        Rooms.runs = {
+        ProcessorAssignor.runs = {
             plan.source: [one.processor.name for one in self.reading(plan.source)]
             for plan in self.plans.values()
         }
-        Rooms.keepers = {
+        ProcessorAssignor.keepers = {
             settings.topic(name): keeper for name in CATALOGUE if (keeper := keeper_of(name))
         }
         self.partitions: dict[Part, Partition] = {}
@@ -121,7 +121,7 @@ class Engine:
                 consumer.held.add(tp)  # until it is known from where
                 for name in (plan.processor.name for plan in self.reading(tp.topic)):
                     part = Part(*tp, name)
-                    if Rooms.ours(*part) and part not in self.partitions:
+                    if ProcessorAssignor.ours(*part) and part not in self.partitions:
                         self._own(part)
 
     def reading(self, topic: str) -> list[Plan]:

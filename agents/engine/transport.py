@@ -31,7 +31,7 @@ from faust.types.tuples import ConsumerMessage
 
 from agents.engine.batches import RawBatch, install
 from agents.engine.connection import abandon, answer_within, ended
-from agents.engine.dealing import Rooms
+from agents.engine.dealing import ProcessorAssignor
 from agents.engine.ending import end_now
 
 log = logging.getLogger(__name__)
@@ -119,7 +119,7 @@ class BatchThread(driver.AIOKafkaConsumerThread):
         consumer = super()._create_worker_consumer(transport)
         consumer._isolation_level = "read_committed"
         consumer._fetch_max_wait_ms = FETCH_WAIT_MS
-        consumer._partition_assignment_strategy = [Rooms]
+        consumer._partition_assignment_strategy = [ProcessorAssignor]
         answer_within(consumer._client, self.consumer.answer_s)
         return consumer
 
@@ -259,9 +259,9 @@ class BatchThread(driver.AIOKafkaConsumerThread):
         group = consumer._group_id
         if isinstance(error, InconsistentGroupProtocolError):
             self.refused = (
-                f"the group {group} has members that don't know the protocol {Rooms.name!r}: an "
-                "older worker (stop all of them before the new ones can join), or a consumer that "
-                "isn't a worker and uses the group's name"
+                f"the group {group} has members that don't know the protocol "
+                f"{ProcessorAssignor.name!r}: an older worker (stop all of them before the new "
+                "ones can join), or a consumer that isn't a worker and uses the group's name"
             )
         elif isinstance(error, InvalidSessionTimeoutError):
             self.refused = (

@@ -9,7 +9,7 @@ from aiokafka.coordinator.protocol import ConsumerProtocolMemberMetadata
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agents.engine.dealing import Rooms, deal
+from agents.engine.dealing import ProcessorAssignor, deal
 
 NAMES = ("a", "b", "c")
 members = st.dictionaries(
@@ -61,14 +61,14 @@ def test_members_that_run_the_same_share_equally_and_keep_processors_together(
 
 @pytest.fixture
 def fresh() -> Any:
-    before = Rooms.runs, Rooms.keepers, Rooms.dealt
-    yield Rooms
-    Rooms.runs, Rooms.keepers, Rooms.dealt = before
+    before = ProcessorAssignor.runs, ProcessorAssignor.keepers, ProcessorAssignor.dealt
+    yield ProcessorAssignor
+    ProcessorAssignor.runs, ProcessorAssignor.keepers, ProcessorAssignor.dealt = before
 
 
 def metadata(runs: dict[str, list[str]]) -> ConsumerProtocolMemberMetadata:
-    Rooms.runs = runs
-    said = Rooms.metadata(list(runs))
+    ProcessorAssignor.runs = runs
+    said = ProcessorAssignor.metadata(list(runs))
     decoded = ConsumerProtocolMemberMetadata.decode(said.encode())
     assert isinstance(decoded, ConsumerProtocolMemberMetadata)
     return decoded
@@ -76,29 +76,34 @@ def metadata(runs: dict[str, list[str]]) -> ConsumerProtocolMemberMetadata:
 
 def test_a_partition_goes_to_two_members_that_run_different_processors(fresh: Any) -> None:
     told = {"u": metadata({"one": ["a"]}), "v": metadata({"one": ["b"]})}
-    found = Rooms.assign(Cluster({"one": 3}), told)
+    found = ProcessorAssignor.assign(Cluster({"one": 3}), told)
     for member, name in (("u", "a"), ("v", "b")):
         assert [tuple(place) for place in found[member].assignment] == [("one", [0, 1, 2])]
-        Rooms.on_assignment(found[member])
-        assert [Rooms.ours("one", 1, n) for n in ("a", "b")] == [name == "a", name == "b"]
+        ProcessorAssignor.on_assignment(found[member])
+        assert [ProcessorAssignor.ours("one", 1, n) for n in ("a", "b")] == [
+            name == "a",
+            name == "b",
+        ]
 
 
 def test_a_member_of_a_version_before_runs_the_keeper_alone(fresh: Any) -> None:
-    Rooms.keepers = {"one": "a"}
+    ProcessorAssignor.keepers = {"one": "a"}
     old = RoundRobinPartitionAssignor.metadata(["one"])
-    found = Rooms.assign(Cluster({"one": 4}), {"old": old, "new": metadata({"one": ["a", "b"]})})
-    Rooms.on_assignment(found["new"])
-    ours = [[p for p in range(4) if Rooms.ours("one", p, name)] for name in ("a", "b")]
+    found = ProcessorAssignor.assign(
+        Cluster({"one": 4}), {"old": old, "new": metadata({"one": ["a", "b"]})}
+    )
+    ProcessorAssignor.on_assignment(found["new"])
+    ours = [[p for p in range(4) if ProcessorAssignor.ours("one", p, name)] for name in ("a", "b")]
     ((_, theirs),) = found["old"].assignment
     assert sorted(ours[0] + theirs) == [0, 1, 2, 3] and ours[1] == [0, 1, 2, 3]
     # And where such a member deals: what it gives us is for all that we run.
-    Rooms.on_assignment(
+    ProcessorAssignor.on_assignment(
         RoundRobinPartitionAssignor.assign(Cluster({"one": 4}), {"new": old})["new"]
     )
-    assert Rooms.ours("one", 3, "a") and Rooms.ours("one", 3, "b")
+    assert ProcessorAssignor.ours("one", 3, "a") and ProcessorAssignor.ours("one", 3, "b")
 
 
 def test_members_and_topics_without_anything_to_do_are_told_so(fresh: Any) -> None:
     told = {"u": metadata({"one": ["a"]}), "v": metadata({})}
-    found = Rooms.assign(Cluster({}), told)
+    found = ProcessorAssignor.assign(Cluster({}), told)
     assert found["u"].assignment == found["v"].assignment == []
