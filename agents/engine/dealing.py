@@ -17,6 +17,7 @@ from aiokafka.coordinator.protocol import (
     ConsumerProtocolMemberAssignment,
     ConsumerProtocolMemberMetadata,
 )
+from pydantic import TypeAdapter, ValidationError
 
 from agents.engine.plan import Plan
 from topics.catalogue import keeper_of
@@ -24,6 +25,8 @@ from topics.catalogue import keeper_of
 log = logging.getLogger(__name__)
 
 Dealt = dict[str, dict[str, list[int]]]  # topic -> processor -> partitions
+_RUNS = TypeAdapter(dict[str, list[str]])  # topic -> processors
+_DEALT = TypeAdapter(Dealt)
 
 
 class ProcessorAssignor(RoundRobinPartitionAssignor):  # type: ignore[misc]
@@ -38,9 +41,11 @@ class ProcessorAssignor(RoundRobinPartitionAssignor):  # type: ignore[misc]
     runs: ClassVar[Mapping[str, list[str]]] = {}  # topic -> processors of it in this process
     keepers: ClassVar[Mapping[str, str]] = {}  # topic -> its keeper
     dealt: ClassVar[Dealt | None] = None  # to this process; None: it isn't said
+    undealt: ClassVar[frozenset[str]] = frozenset()  # topics that we as the leader don't know (yet)
 
     @classmethod
     def metadata(cls, topics: Iterable[str]) -> ConsumerProtocolMemberMetadata:
+        cls.undealt = frozenset()
         said = json.dumps({topic: cls.runs.get(topic, []) for topic in topics})
         return ConsumerProtocolMemberMetadata(cls.version, list(topics), said.encode())
 
@@ -48,26 +53,58 @@ class ProcessorAssignor(RoundRobinPartitionAssignor):  # type: ignore[misc]
     def assign(
         cls, cluster: Any, members: Mapping[str, ConsumerProtocolMemberMetadata]
     ) -> dict[str, ConsumerProtocolMemberAssignment]:
-        running = {member: cls._running(metadata) for member, metadata in members.items()}
-        dealt = deal(running, {t: cluster.partitions_for_topic(t) or () for t in _topics(running)})
+        """Deal out the topics whose partitions are known; `undealt` are the others.
+
+        A broker that has just started may name no partition. Whoever reads such a topic is told
+        nothing of it, which isn't the same as being told that none of its partitions is his.
+        """
+        running = {one: cls._running(one, metadata) for one, metadata in members.items()}
+        topics = {topic for one in running.values() for topic in one}
+        known = {t: found for t in topics if (found := cluster.partitions_for_topic(t))}
+        cls.undealt = frozenset(topics - known.keys())
+        if cls.undealt:
+            log.warning("the broker names no partition (yet) of %s", ", ".join(sorted(cls.undealt)))
+        dealt = deal(running, known)
         found = {}
         for member in members:
-            mine = dealt.get(member, {})
-            places = sorted((t, sorted(set(itertools.chain(*d.values())))) for t, d in mine.items())
+            mine = dealt[member]
+            places = ((t, sorted(set(itertools.chain(*d.values())))) for t, d in mine.items())
             said = json.dumps(mine).encode()
-            found[member] = ConsumerProtocolMemberAssignment(cls.version, places, said)
+            found[member] = ConsumerProtocolMemberAssignment(
+                cls.version, sorted(place for place in places if place[1]), said
+            )
         return found
 
     @classmethod
-    def _running(cls, metadata: ConsumerProtocolMemberMetadata) -> dict[str, list[str]]:
-        if metadata.user_data:
-            said: dict[str, list[str]] = json.loads(metadata.user_data)
-            return said
-        return {topic: [cls.keepers.get(topic, "")] for topic in metadata.subscription}
+    def _running(
+        cls, member: str, metadata: ConsumerProtocolMemberMetadata
+    ) -> dict[str, list[str]]:
+        topics = metadata.subscription
+        if not metadata.user_data:
+            return {topic: [cls.keepers.get(topic, "")] for topic in topics}
+        try:
+            said = _RUNS.validate_json(metadata.user_data, strict=True)
+        except ValidationError:
+            log.warning(
+                "%s is in the group and gets nothing: it says unreadably what it runs", member
+            )
+            said = {}
+        return {topic: said.get(topic, []) for topic in topics}
 
     @classmethod
     def on_assignment(cls, assignment: ConsumerProtocolMemberAssignment) -> None:
-        cls.dealt = json.loads(assignment.user_data) if assignment.user_data else None
+        cls.dealt = None
+        if assignment.user_data:
+            try:
+                cls.dealt = _DEALT.validate_json(assignment.user_data, strict=True)
+            except ValidationError:
+                log.error("the group's leader says unreadably what is ours: nothing, then")
+                cls.dealt = {}
+
+    @classmethod
+    def unsaid(cls) -> list[str]:
+        """Topics that we read, of which the group's leader hasn't said whose they are."""
+        return [] if cls.dealt is None else sorted(cls.runs.keys() - cls.dealt.keys())
 
     @classmethod
     def ours(cls, topic: str, partition: int, processor: str) -> bool:
@@ -75,18 +112,18 @@ class ProcessorAssignor(RoundRobinPartitionAssignor):  # type: ignore[misc]
         return cls.dealt is None or partition in cls.dealt.get(topic, {}).get(processor, ())
 
 
-def _topics(running: Mapping[str, Mapping[str, list[str]]]) -> set[str]:
-    return {topic for one in running.values() for topic in one}
-
-
 def deal(
     running: Mapping[str, Mapping[str, list[str]]], partitions: Mapping[str, Iterable[int]]
 ) -> dict[str, Dealt]:
     """member -> what it gets: each partition once for each processor of its topic, in turns.
 
-    Processors that run in the same members stay together: their partitions go to one member.
+    Processors that run in the same members stay together: their partitions go to one member. Who
+    gets nothing of a topic in `partitions` that it reads has an empty entry there.
     """
-    dealt: dict[str, Dealt] = defaultdict(lambda: defaultdict(lambda: defaultdict(list)))
+    dealt: dict[str, Dealt] = {
+        member: {topic: defaultdict(list) for topic in topics if topic in partitions}
+        for member, topics in running.items()
+    }
     turn = itertools.cycle(sorted(running))
     for topic in sorted(partitions):
         runners: dict[str, set[str]] = defaultdict(set)

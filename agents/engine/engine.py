@@ -148,7 +148,8 @@ class Engine:
         return self._asides[part.processor]
 
     async def revoke(self, tps: Iterable[TP]) -> None:
-        """Let these partitions go, each after the transaction at hand."""
+        """Let these partitions go, each after the transaction at hand: the group assigns anew."""
+        self.assigned = False
         async with self._changing:
             lost = set(tps)
             gone = [self.partitions.pop(part) for part in list(self.partitions) if part.tp in lost]

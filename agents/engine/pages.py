@@ -8,6 +8,7 @@ import faust
 from faust.web import Request, Response, View
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
+from agents.engine.dealing import ProcessorAssignor
 from agents.engine.engine import Engine
 from agents.engine.host import Part
 from agents.engine.transport import BatchConsumer
@@ -23,7 +24,8 @@ def _named(engine: Engine, part: Part) -> str:
 def troubles(engine: Engine) -> dict[str, str]:
     """What stops partitions, or takes them long, in words."""
     now = time.monotonic()
-    return {
+    unsaid = "the group's leader hasn't said whose its partitions are: it doesn't know them (yet)"
+    return dict.fromkeys(ProcessorAssignor.unsaid(), unsaid) | {
         _named(engine, part): text
         for part, one in engine.partitions.items()
         if (text := str(one.stopped) if one.stopped else one.slow(now))
@@ -31,12 +33,15 @@ def troubles(engine: Engine) -> dict[str, str]:
 
 
 def phases(engine: Engine) -> tuple[bool, dict[str, str]]:
-    """Whether all owned partitions run, and what each does."""
+    """Whether all owned partitions run, and what each does.
+
+    Owning none is fine, where the group has said so.
+    """
     state, now = {}, time.monotonic()
     for part, one in engine.partitions.items():
         slow = "slow_fold" if one.slow(now) else "stalled" if part in engine.stalled else one.phase
         state[_named(engine, part)] = one.stopped.name if one.stopped else slow
-    joined = engine.assigned or not engine.plans
+    joined = (engine.assigned and not ProcessorAssignor.unsaid()) or not engine.plans
     return joined and all(phase == "running" for phase in state.values()), state
 
 

@@ -253,6 +253,8 @@ class BatchThread(driver.AIOKafkaConsumerThread):
             self._name(error, consumer)
         if consumer.assignment():
             self.refused = ""
+        if ProcessorAssignor.undealt:  # once the broker says more, aiokafka has all join anew
+            consumer._client.force_metadata_update()
         return ""
 
     def _name(self, error: KafkaError, consumer: Any) -> None:

@@ -107,3 +107,22 @@ def test_a_partition_added_meanwhile_is_named_and_the_others_go_on(
     told = soma("doctor", env=environment(topics)).stdout
     mending, _, stuck = told.partition("`soma topics apply` can't mend:")
     assert name in stuck and "publish what was kept" in stuck and name not in mending
+
+
+def test_a_worker_is_not_ready_while_the_broker_names_no_partition_of_its_source(
+    topics: Settings, worker: WorkerFactory
+) -> None:
+    running, name = worker(SOMA_AGENTS="integrator"), topics.topic(UPDATES)
+    admin = AdminClient(topics.librdkafka())
+    admin.delete_topics([name], operation_timeout=20.0)[name].result(30)
+
+    def met() -> dict[str, Any]:
+        now = ready(running)
+        return now if now.get("assigned") and not now["partitions"] else {}
+
+    told = eventually(met, 60.0, "the group has met without the topic")
+    assert not told["ready"] and "hasn't said" in told["troubles"][name]
+    done = soma("topics", "apply", env=environment(topics))
+    assert done.returncode == 0, done.stderr
+    running.await_ready(60.0)
+    assert len(ready(running)["partitions"]) == LOCAL_PARTITIONS

@@ -1,12 +1,17 @@
 """Partitions are dealt out once for each processor, to members that run it."""
 
+import json
+import logging
 from collections import Counter, defaultdict
 from typing import Any
 
 import pytest
 from aiokafka.coordinator.assignors.roundrobin import RoundRobinPartitionAssignor
-from aiokafka.coordinator.protocol import ConsumerProtocolMemberMetadata
-from hypothesis import given
+from aiokafka.coordinator.protocol import (
+    ConsumerProtocolMemberAssignment,
+    ConsumerProtocolMemberMetadata,
+)
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from agents.engine.dealing import ProcessorAssignor, deal
@@ -60,10 +65,11 @@ def test_members_that_run_the_same_share_equally_and_keep_processors_together(
 
 
 @pytest.fixture
-def fresh() -> Any:
-    before = ProcessorAssignor.runs, ProcessorAssignor.keepers, ProcessorAssignor.dealt
-    yield ProcessorAssignor
-    ProcessorAssignor.runs, ProcessorAssignor.keepers, ProcessorAssignor.dealt = before
+def fresh(monkeypatch: pytest.MonkeyPatch) -> Any:
+    """The assignor of this process, as it was afterwards."""
+    for name in ("runs", "keepers", "dealt", "undealt"):
+        monkeypatch.setattr(ProcessorAssignor, name, getattr(ProcessorAssignor, name))
+    return ProcessorAssignor
 
 
 def metadata(runs: dict[str, list[str]]) -> ConsumerProtocolMemberMetadata:
@@ -103,7 +109,72 @@ def test_a_member_of_a_version_before_runs_the_keeper_alone(fresh: Any) -> None:
     assert ProcessorAssignor.ours("one", 3, "a") and ProcessorAssignor.ours("one", 3, "b")
 
 
-def test_members_and_topics_without_anything_to_do_are_told_so(fresh: Any) -> None:
-    told = {"u": metadata({"one": ["a"]}), "v": metadata({})}
+def test_a_member_that_gets_nothing_is_told_so(fresh: Any) -> None:
+    """More workers than partitions: it is ready."""
+    told = {name: metadata({"one": ["a"]}) for name in "uv"}
+    found = ProcessorAssignor.assign(Cluster({"one": 1}), told)
+    assert sorted(len(one.assignment) for one in found.values()) == [0, 1]
+    for one in found.values():
+        ProcessorAssignor.on_assignment(one)
+        assert ProcessorAssignor.unsaid() == [] and not ProcessorAssignor.undealt
+
+
+def test_nothing_is_said_of_a_topic_whose_partitions_the_leader_does_not_know(fresh: Any) -> None:
+    """A broker that has just started names none; that isn't an assignment of none."""
+    told = {"v": metadata({"two": ["b"]}), "u": metadata({"one": ["a"], "two": ["b"]})}
     found = ProcessorAssignor.assign(Cluster({}), told)
     assert found["u"].assignment == found["v"].assignment == []
+    ProcessorAssignor.on_assignment(found["u"])
+    assert ProcessorAssignor.unsaid() == ["one", "two"] == sorted(ProcessorAssignor.undealt)
+    found = ProcessorAssignor.assign(Cluster({"two": 2}), told)
+    ProcessorAssignor.on_assignment(found["u"])
+    assert ProcessorAssignor.unsaid() == ["one"] == list(ProcessorAssignor.undealt)
+    assert ProcessorAssignor.ours("two", 0, "b") and not ProcessorAssignor.ours("one", 0, "a")
+    ProcessorAssignor.metadata(["one", "two"])  # the next round: another may be the leader
+    assert not ProcessorAssignor.undealt
+
+
+def unlike(wanted: str) -> st.SearchStrategy[bytes]:
+    """Bytes of any kind, and JSON that is nearly what it should be."""
+    leaf = st.none() | st.booleans() | st.integers() | st.text() | st.just(wanted)
+    near = st.recursive(
+        leaf, lambda one: st.lists(one) | st.dictionaries(st.just("one") | st.text(), one)
+    )
+    return st.binary(min_size=1) | near.map(lambda one: json.dumps(one).encode())
+
+
+@given(junk=unlike("a"))
+@example(junk=b"[" * 100_000)
+@example(junk=b'{"one": "abc"}')
+@example(junk=b'{"one": {"a": 1}}')
+@example(junk=b'{"one": ["\\ud800"]}')
+@example(junk=b'{"one": [' + b"1" * 5000 + b"]}")
+@example(junk=b'{"other": ["a"]}')
+def test_what_a_member_says_unreadably_takes_nothing_from_the_others(junk: bytes) -> None:
+    good = ConsumerProtocolMemberMetadata(0, ["one"], b'{"one": ["a"]}')
+    odd = ConsumerProtocolMemberMetadata(0, ["one"], junk)
+    found = ProcessorAssignor.assign(Cluster({"one": 4}), {"good": good, "odd": odd})
+    got = [json.loads(one.user_data)["one"].get("a", []) for one in found.values()]
+    assert sorted(got[0] + got[1]) == [0, 1, 2, 3]
+    assert all(topic == "one" for topic, _ in found["odd"].assignment), "what it subscribed to"
+
+
+def test_a_member_that_says_unreadably_what_it_runs_is_named(
+    fresh: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    odd = ConsumerProtocolMemberMetadata(0, ["one"], b"\xff")
+    with caplog.at_level(logging.WARNING):
+        found = ProcessorAssignor.assign(Cluster({"one": 4}), {"worker-7": odd})
+    assert found["worker-7"].assignment == [] and "worker-7" in caplog.text
+
+
+@given(junk=unlike("a"))
+@example(junk=b"[" * 100_000)
+def test_what_a_leader_says_unreadably_is_no_assignment(junk: bytes) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(ProcessorAssignor, "runs", {"one": ["a"]})
+        patch.setattr(ProcessorAssignor, "dealt", None)
+        said = ConsumerProtocolMemberAssignment(0, [("one", [0])], junk)
+        ProcessorAssignor.on_assignment(said)
+        assert ProcessorAssignor.dealt is not None
+        assert not ProcessorAssignor.ours("one", 0, "a")
