@@ -8,6 +8,7 @@ from agents.tools.rows import csv_rows
 from agents.tools.source import UNENDED, Row, Source, TableError
 from agents.tools.times import Dates
 
+LOST = "\N{REPLACEMENT CHARACTER}"  # stands for bytes that were no text
 LOOK_FILE = 1024  # lines that are looked at, at most
 LOOK_PIPE = 32  # and of what comes as it comes
 
@@ -35,10 +36,18 @@ class CsvFile:
         names = self.form.names
         self.named = bool(names) or self.form.header
         if self.form.header:
+            # What is no text may stand in a cell that nobody uses; names are used, all of them.
+            strict, source.strict = source.strict, source.strict or not names
             row = next(self._rows)
+            source.strict = strict
             if row.error:
                 raise TableError(row.error, row.line)
             names = names or _names(row.cells)
+        elif not told.names and any(LOST in name for name in names):
+            raise TableError(
+                f"the comment that names the columns isn't {source.encoding.upper()} (--encoding "
+                "says what it is), or was damaged before (--names names them)"
+            )
         self.columns = names or tuple(f"column{k + 1}" for k in range(self.form.width))
 
     def __iter__(self) -> Iterator[Row[list[str]]]:

@@ -99,8 +99,8 @@ class Source:
         self.seekable = seekable  # it can be taken up at any place
         self._limit = limit
         self._skipped = 0  # lines passed over at the start
-        self._strict = strict
-        self._encoding = encoding
+        self.strict = strict  # may be changed from row to row
+        self.encoding = encoding
         self._head = bytearray()
         self._ahead: deque[bytes] = deque()  # lines that were looked at, and are read again
         self._pieces: list[bytes] = []
@@ -169,7 +169,7 @@ class Source:
                 break
             size += len(piece)
             found.append(piece if found or self.line else _opening(piece))
-        return [piece.decode(self._encoding, "replace") for piece in found]
+        return [piece.decode(self.encoding, "replace") for piece in found]
 
     def skip(self, lines: int) -> None:
         """Pass over lines, whatever they are; `TableError` if there are fewer."""
@@ -303,14 +303,14 @@ class Source:
         raise BadLineError(f"longer than {self._limit:,} bytes")
 
     def _text(self, data: bytes) -> str:
-        if not self._strict:
-            return data.decode(self._encoding, "surrogateescape")
+        if not self.strict:
+            return data.decode(self.encoding, "surrogateescape")
         if b"\x00" in data:
             raise BadLineError("a zero byte: this is a binary file, no text")
         try:
-            return data.decode(self._encoding)
+            return data.decode(self.encoding)
         except UnicodeDecodeError as error:
-            at, name = error.start, self._encoding.upper()
+            at, name = error.start, self.encoding.upper()
             raise BadLineError(
                 f"byte {at + 1} ({data[at]:#04x}) isn't {name} (--encoding says what it is)"
             ) from None

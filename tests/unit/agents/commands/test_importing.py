@@ -68,6 +68,9 @@ def test_options_that_clash(words: tuple[str, ...], said: str) -> None:
         (b"1700000000,2\n", (), "--names names columns"),
         (b"time,a\n", ("--columns", "b"), "no column 'b'; there are 'time', 'a'"),
         (b"when,a\n", (), "say --time-column, or --now"),
+        (b"time,\xb0v\n1,2\n", ("--domain-per-column",), "line 1: byte 6 (0xb0) isn't UTF-8"),
+        (b"time,\xb0v,w\n1,2,3\n", ("--columns", "w"), "(--encoding says what it is)"),
+        (b"#time,\xb0v\n1,2.5\n2,3.5\n", (), "the comment that names the columns isn't UTF-8"),
         ("time,a\n".encode("utf-16"), (), "UTF-16"),
         ("time,a\n".encode("utf-32"), (), "UTF-32"),
         (b"time,a\n1,2\n", ("--skip-lines", "9"), "it has 2 of the 9 lines to pass over"),
@@ -158,6 +161,19 @@ def test_a_file_is_read_as_it_is_written(tmp_path: Path) -> None:
     summary, _ = rehearsed(path, *words, "--final")
     assert (summary["rows"], summary["published"]) == (3, 4)
     assert summary["domains"] == ["Temp-C", "Druck"]
+
+
+def test_what_is_no_text_matters_in_a_cell_that_is_used_and_in_names(tmp_path: Path) -> None:
+    path = tmp_path / "series.csv"
+    path.write_bytes(f"time,note,a\n{T},2°,1\n{T},°,2\n".encode("cp1252"))
+    words = ("--domain-per-column", "--skip-bad")
+    assert rehearsed(path, *words, "--columns", "a")[0]["published"] == 2
+    assert rehearsed(path, *words)[0]["refused"] == 2
+    path.write_bytes(f"time,T °C\n{T},1\n".encode("cp1252"))
+    assert rehearsed(path, *words, "--encoding", "cp1252")[0]["domains"] == ["T-C"]
+    assert rehearsed(path, *words, "--header", "--names", "time,T")[0]["domains"] == ["T"]
+    path.write_bytes(f"#time,T °C\n{T},1\n{T},2\n".encode("cp1252"))
+    assert rehearsed(path, *words, "--names", "time,T")[0]["domains"] == ["T"]
 
 
 def test_columns_without_names_are_asked_for_by_number(tmp_path: Path) -> None:
