@@ -23,8 +23,9 @@ if TYPE_CHECKING:
 @click.command("reconcile")
 @click.option(
     "--since", callback=moment, metavar="TIME",
-    help="Look at what Kafka holds since then, e.g. 2026-01-31T12:00:00Z: not later than the last "
-    "thing the restored database knows of. [default: a minute before its last batch]",
+    help="Look at what Kafka holds since then, e.g. 2026-01-31T12:00:00Z; one later than the "
+    "default is refused. [default: a minute before the last batch that the restored database "
+    "knows of]",
 )  # fmt: skip
 @click.option("--dry-run", is_flag=True, help="Say what would be done, and change nothing.")
 @click.option("--resend", is_flag=True, help="Send again what was sent and Kafka lost.")
@@ -46,8 +47,9 @@ def reconcile_(
 
     \b
     Examples:
-      soma outbox reconcile --since 2026-01-31T12:00:00Z --dry-run
-      soma outbox reconcile --since 2026-01-31T12:00:00Z
+      soma outbox reconcile --dry-run
+      soma outbox reconcile
+      soma outbox reconcile --since 2026-01-31T12:00:00Z --resend
     """
     if resend and leave:
         raise click.UsageError("Give --resend or --leave, not both.")
@@ -89,8 +91,11 @@ def _tell(read: "Read") -> None:
 
 
 def _wait(shard: int) -> None:
+    from stores.outbox_reconcile import OWN_S
+
     click.echo(
-        f"a relay has shard {shard}: waiting for it, in case it is a stopped one that only looks",
+        f"a relay has shard {shard}: waiting for it, {OWN_S:.0f} s at most (one that is stopped "
+        "has its shards only while it looks whether it may go on)",
         err=True,
     )
 

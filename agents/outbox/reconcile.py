@@ -7,7 +7,7 @@ events to nobody a second time, and notes in PostgreSQL that Kafka's last batche
 
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from agents.engine.producer import Transactions
@@ -16,12 +16,15 @@ from agents.outbox import RECEIPTS, SHARDS
 from agents.outbox.agreement import agreed
 from agents.outbox.held import Held, Read
 from agents.outbox.receipts import Receipt, Receipts
-from agents.outbox.standing import CLOCKS, OutOfStepError, since
+from agents.outbox.standing import CLOCKS, OutOfStepError, ahead, since
 from agents.settings import Settings
 from stores.names import schema_of
 from stores.outbox_reconcile import Outcome, Reconciler, Wish, reconciler
 from stores.outbox_relay import Desks, Standing, Statements
 from stores.outbox_types import BadQuestion
+
+EVER = datetime(1970, 1, 1, tzinfo=UTC)
+FORM = "%Y-%m-%dT%H:%M:%SZ"
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +59,8 @@ async def reconcile(
 
     `told` hears how far it has read, `waits` of a shard that a relay has and is waited for.
 
-    `StoreError`, `BrokerError`, KafkaError of either client, `ReceiptsLost`.
+    `StoreError` (`BadQuestion`: a `since` that leaves out what was sent), `BrokerError`, KafkaError
+    of either client, `ReceiptsLost`.
     """
     schema = schema_of(settings.namespace)
     async with reconciler(settings.postgres(), schema) as session:
@@ -64,7 +68,8 @@ async def reconcile(
         if not asked.dry:
             await _fence(settings)
         papers = Receipts(settings, topics[RECEIPTS]).read()
-        start = asked.since or _since(papers, Standing(*await session.batches(), 0))
+        standing = Standing(*await session.batches(), 0)
+        start = start_of(asked.since, datetime.now(UTC), papers, standing)
         public = {name: count for name, count in topics.items() if name != RECEIPTS}
         held = Held(settings, public, start, f"/{schema}/outbox")
         await _note(session, held, told)
@@ -107,15 +112,34 @@ async def _note(session: Reconciler, held: Held, told: Callable[[Read], None]) -
         await session.note(records)
 
 
-def _since(papers: Mapping[int, Receipt], standing: Standing) -> datetime | None:
-    """From when on Kafka may have batches that the database doesn't know of; None: ever.
+def start_of(
+    wanted: datetime | None, now: datetime, papers: Mapping[int, Receipt], standing: Standing
+) -> datetime | None:
+    """From when on to read the topics; None: from their beginnings.
 
-    `BadQuestion` where it has none.
+    `BadQuestion` for a time after which something may have been sent already that the database
+    doesn't know of: it would be taken for unsent, and Kafka's counts, taken over, for agreement.
+    And where the two agree, unless a time is given.
     """
-    has = {shard: one.batch for shard, one in papers.items()}
-    if all(has.get(shard, 0) == n for shard, n in standing.batches.items()):
-        raise BadQuestion("PostgreSQL and Kafka have the same batches: say --since when to compare")
-    return since([n for n in has if has[n] > standing.batches.get(n, 0)], standing)
+    lacks = ahead(papers, standing)
+    latest = since(lacks, standing)
+    if wanted is None:
+        has = {shard: one.batch for shard, one in papers.items()}
+        if all(has.get(shard, 0) == n for shard, n in standing.batches.items()):
+            raise BadQuestion(
+                "PostgreSQL and Kafka have the same batches: say --since when to compare"
+            )
+        return latest
+    if lacks and wanted > (latest or EVER):
+        sent = f"since {latest:{FORM}}" if latest else "at any time"
+        give = "give that time or an earlier one, or " if latest else ""
+        raise BadQuestion(
+            f"--since {wanted:{FORM}} is too late: PostgreSQL may lack what was sent {sent}, and "
+            f"it would be sent again; {give}leave --since out"
+        )
+    if wanted > now:
+        raise BadQuestion(f"--since {wanted:{FORM}} is in the future: it is {now:{FORM}}")
+    return wanted
 
 
 def _wish(

@@ -25,10 +25,12 @@ class OutOfStepError(Exception):
     """PostgreSQL or Kafka went back in time; `name` says which, the text what to do."""
 
     def __init__(self, name: str, why: str, since: datetime | None) -> None:
-        at = f"{since:%Y-%m-%dT%H:%M:%SZ}" if since else "TIME"
+        # What Kafka went back to only people know; what the database lacks, all of it at worst.
+        ever = " --since TIME" if name == KAFKA else ""
+        at = f" --since {since:%Y-%m-%dT%H:%M:%SZ}" if since else ever
         super().__init__(
-            f"{name}: {why}. Nothing is sent until `soma outbox reconcile --since {at}` has "
-            "compared the two (ops/RESTORE.md)"
+            f"{name}: {why}. Nothing is sent until `soma outbox reconcile{at}` has compared the "
+            "two (ops/RESTORE.md)"
         )
         self.name = name
 
@@ -39,6 +41,11 @@ def behind(receipts: Mapping[int, Receipt], standing: Standing) -> list[int]:
         shard for shard, one in sorted(receipts.items())
         if one.batch > standing.batches.get(shard, 0) + 1
     ]  # fmt: skip
+
+
+def ahead(receipts: Mapping[int, Receipt], standing: Standing) -> list[int]:
+    """Shards of which Kafka has batches that PostgreSQL doesn't know of."""
+    return [n for n, one in sorted(receipts.items()) if one.batch > standing.batches.get(n, 0)]
 
 
 def since(shards: list[int], standing: Standing) -> datetime | None:
@@ -57,24 +64,24 @@ def compare(
     each side may only be behind what the other had earlier. `found`: id -> digest of the rows that
     the database has of those in `unheard`.
     """
+    start = since(ahead(receipts, after), after)
     if late := behind(receipts, after):
         one = late[0]
         raise OutOfStepError(
             DATABASE,
             f"PostgreSQL has batch {after.batches.get(one, 0)} of shard {one}, Kafka batch "
             f"{receipts[one].batch}: {RESTORED}",
-            since(late, after),
+            start,
         )
-    waiting = unheard(receipts, after)
     top = max((max(one.ids, default=0) for one in receipts.values()), default=0)
     if top > after.top:
         raise OutOfStepError(
             DATABASE,
             f"event {top} was sent, and PostgreSQL has given out ids up to {after.top}: {RESTORED}",
-            since(waiting, after),
+            start,
         )
-    for shard in waiting:
-        _compare_rows(shard, receipts[shard], after, found)
+    for shard in unheard(receipts, after):
+        _compare_rows(shard, receipts[shard], found, start)
     for shard, known in before.batches.items():
         mine = receipts.get(shard)
         if known and (mine is None or 0 < mine.batch < known):
@@ -92,7 +99,9 @@ def unheard(receipts: Mapping[int, Receipt], standing: Standing) -> list[int]:
     return [n for n, one in receipts.items() if one.batch == standing.batches.get(n, 0) + 1]
 
 
-def _compare_rows(shard: int, paper: Receipt, standing: Standing, found: Mapping[int, int]) -> None:
+def _compare_rows(
+    shard: int, paper: Receipt, found: Mapping[int, int], start: datetime | None
+) -> None:
     """The rows of an unheard batch wait in the queue as they were, for nothing else takes them."""
     for number, digest in paper.rows().items():
         if found.get(number) == digest:
@@ -102,5 +111,5 @@ def _compare_rows(shard: int, paper: Receipt, standing: Standing, found: Mapping
             DATABASE,
             f"event {number} was sent with batch {paper.batch} of shard {shard}, and PostgreSQL "
             f"has {has} under this id: {RESTORED}",
-            since([shard], standing),
+            start,
         )

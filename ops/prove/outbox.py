@@ -12,9 +12,7 @@ import json
 import signal
 import sys
 import tempfile
-import time
 from dataclasses import asdict, dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from random import Random
 
@@ -31,7 +29,7 @@ CATCH_S = 30.0  # so soon a relay is caught there
 # After every third kill another kind, in turn.
 OTHERS = ("between", "postgres9", "broker", "stop", "postgres", "kill-all", "broker9")
 KINDS = ("kill", *OTHERS, "backup", "restore")
-LAPSE_S = 60  # `soma outbox reconcile` looks back so much further than the backup's time
+EVER = "1970-01-01"  # for `soma outbox reconcile`, also where nothing was sent since the backup
 
 
 @dataclass
@@ -72,10 +70,10 @@ class OutboxBlows(Blows):
             "backup": self._back_up,
             "restore": self._restore,
         }
-        self._backed_up = 0.0
+        self._backed_up = False
 
     def _back_up(self) -> None:
-        self._backed_up = time.time()
+        self._backed_up = True
         self._proof.table.back_up()
 
     def _restore(self) -> None:
@@ -84,8 +82,7 @@ class OutboxBlows(Blows):
             raise ValueError("restore needs a backup before it")
         self._proof.table.restore()
         self._proof.restored = True
-        since = datetime.fromtimestamp(self._backed_up - LAPSE_S, UTC).isoformat()
-        soma(self._proof.env, "outbox", "reconcile", "--since", since, "--json")
+        soma(self._proof.env, "outbox", "reconcile", "--since", EVER, "--json")
 
     def _kill_all(self) -> None:
         for one in list(self.fleet.crew):

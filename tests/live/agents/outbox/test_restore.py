@@ -3,6 +3,7 @@
 import asyncio
 import json
 import logging
+import re
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
@@ -71,6 +72,14 @@ def reconcile(settings: Settings, *words: str, status: int = 0) -> dict[str, Any
     return found
 
 
+def refused(settings: Settings, *words: str) -> str:
+    """The one line that it says."""
+    done = CliRunner().invoke(main, ["outbox", "reconcile", *words], env=environment(settings))
+    assert done.exit_code == 1 and not done.stdout, done.output
+    (line,) = done.stderr.splitlines()
+    return line
+
+
 def now() -> str:
     return datetime.now(UTC).isoformat()
 
@@ -100,7 +109,7 @@ def test_new_events_under_the_ids_of_the_last_receipt_arent_taken_for_sent(
         assert set(running.relay.stopped().values()) == {DATABASE}
         assert queued(ready) == 40 and len(ids(ready)) == 40, "nothing sent, nothing taken off"
         (line, *_) = [one for one in caplog.messages if "is stopped: database_went_back" in one]
-        assert "soma outbox reconcile --since" in line
+        assert "until `soma outbox reconcile` has" in line, "it knows of no batch: all is read"
         done = reconcile(ready)
         assert (done["delivered"], done["waiting"], done["renumbered"]) == (0, 40, 40)
         eventually(lambda: queued(ready) == 0, what="an empty queue")
@@ -143,6 +152,26 @@ def test_what_was_sent_after_the_backup_isnt_sent_again(database: Database) -> N
     assert json.loads(rows[0]["detail"])["delivered"] == 30
 
 
+def test_a_time_after_what_was_sent_is_refused(database: Database) -> None:
+    ready = database.settings
+    write(ready, range(3), "abc")
+    relayed(ready)
+    write(ready, range(3, 6), "abc")  # pending in the backup
+    database.back_up()
+    relayed(ready)
+    database.restore()
+    for late in (now(), "2099-01-01T00:00:00Z"):
+        for dry in ((), ("--dry-run",)):
+            said = refused(ready, "--since", late, *dry)
+            assert "is too late" in said and "or leave --since out" in said
+    assert queued(ready) == 9
+    (latest,) = re.findall(r"what was sent since (\S+),", said)
+    assert reconcile(ready, "--since", latest)["delivered"] == 9
+    relayed(ready)
+    assert sequences(ready) == {("acme", key): list(range(6)) for key in "abc"}
+    assert "is in the future" in refused(ready, "--since", "2099-01-01"), "they agree by now"
+
+
 def test_what_a_service_adds_again_after_the_restore_is_known_by_its_dedupe_key(
     database: Database,
 ) -> None:
@@ -152,7 +181,9 @@ def test_what_a_service_adds_again_after_the_restore_is_known_by_its_dedupe_key(
     relayed(ready)
     database.restore()
     write(ready, range(8))  # the service's own state went back as well
-    done = reconcile(ready, "--since", now()[:10])
+    assert refused(ready, "--since", now()).endswith("at any time, and it would be sent again; "
+        "leave --since out")  # fmt: skip
+    done = reconcile(ready)
     assert (done["delivered"], done["anew"], done["waiting"]) == (5, 5, 3)
     relayed(ready)
     assert sequences(ready) == {("acme", "k"): list(range(8))}

@@ -12,6 +12,7 @@ from agents.outbox.standing import (
     DATABASE,
     KAFKA,
     OutOfStepError,
+    ahead,
     behind,
     compare,
     since,
@@ -67,9 +68,10 @@ def test_others_may_go_on_while_the_two_are_looked_at() -> None:
     ],
 )
 def test_these_dont(receipts: dict[int, Receipt], found: Standing, name: str, text: str) -> None:
-    with pytest.raises(OutOfStepError, match="soma outbox reconcile --since") as raised:
+    with pytest.raises(OutOfStepError, match="until `soma outbox reconcile") as raised:
         compare(found, receipts, found, ROWS)
     assert raised.value.name == name and text in str(raised.value)
+    assert ("--since TIME" in str(raised.value)) == (name == KAFKA), "people know, or nobody"
 
 
 def test_it_says_from_when_on_the_two_may_differ() -> None:
@@ -80,3 +82,6 @@ def test_it_says_from_when_on_the_two_may_differ() -> None:
     assert since([1, 3], found) is None and since([], found) is None
     with pytest.raises(OutOfStepError, match="--since 2026-01-31T12:00:00Z"):
         compare(found, receipts, found, {})
+    assert ahead({0: paper(9), 1: paper(3), 2: paper(2), 3: Receipt([5])}, found) == [2]
+    with pytest.raises(OutOfStepError, match="--since 2026-01-31T11:59:00Z"):
+        compare(found, {0: paper(10), 1: paper(9)}, found, {})  # what is unheard of counts too
