@@ -41,6 +41,9 @@ FOLLOWS = {
 # What is refused, as the example stands; with what must be said.
 REFUSED = {
     "soma topics apply --partitions 24": "would send tenants away from their state",
+    "soma skip cog.observations/3/1234 --processor counting --reason 'a unit nobody knows'": (
+        "counting doesn't read cog.observations"
+    ),
     "soma outbox replay 17 18": "not there: 17, 18",
     "soma outbox skip 17 --yes": "not there: 17",
     'echo \'{"tenant": "me", "domain": "state", "vector": [1, "two"]}\' | soma publish '
@@ -59,6 +62,11 @@ ELSEWHERE = {
     "soma bench": "minutes each: tests/live/ops/bench/",
     "soma outbox reconcile": "where no relay works: tests/live/agents/outbox/test_restore.py",
     "soma warm": "tests/unit/agents/engine/test_compiling.py",
+    # These write into the checkout that they run from.
+    "soma new": "tests/unit/agents/tools/test_newprocessor.py",
+    "soma schema row": "tests/unit/agents/tools/test_newprocessor.py",
+    "soma topics apply && SOMA_AGENTS=heartbeats soma worker": "the same, but for the worker",
+    "soma settings reference > ops/SETTINGS.md": "tests/unit/agents/test_cli.py",
     "curl localhost:8080": "tests/live/agents/api/test_memories.py",
 }
 

@@ -87,7 +87,7 @@ def test_on_every_truncation(name: str) -> None:
 
 def _some(kind: Any) -> Any:
     if isinstance(kind, list):
-        return 300
+        return _some(kind[-1])
     if isinstance(kind, dict) and kind["type"] in ("map", "array"):
         item = _some(kind["values" if kind["type"] == "map" else "items"])
         return {"ké": item, "k2": item} if kind["type"] == "map" else [item, item]
