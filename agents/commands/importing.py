@@ -49,7 +49,9 @@ OPTIONS = (
     click.option("--domain", callback=own_name, help="Their domain [default: state]."),
     click.option("--domain-per-column", is_flag=True, help="Each column is a domain of its own."),
     click.option("--columns", callback=names, help="Columns of values [default: all others]."),
-    click.option("--time-column", default="", help="[default: the one called time, ts, …]"),
+    click.option(
+        "--time-column", default="", help="[default: called time, ts, …; the first without names]"
+    ),
     click.option(
         "--time-format", callback=form, default="auto", show_default=True, help=f"{FORMATS}."
     ),
@@ -209,8 +211,11 @@ def _sum_up(wish: Wish, summary: dict[str, Any], say: Callable[[str], None]) -> 
         text += f"; {counted(summary['earlier']['rows'], 'row')} had been read before"
         text += "" if summary["rows"] else " (--again imports them anew)"
     say(text)
+    none = not (summary["rows"] or summary["earlier"]["rows"] or summary["waiting_line"])
+    if none and summary["complete"]:
+        say("there are no rows yet")
     for count, what in (
-        (summary["missing"], "empty cell"),
+        (summary["missing"], "missing value"),
         (summary["comments"], "comment"),
     ):
         if count:

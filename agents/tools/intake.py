@@ -210,7 +210,12 @@ class Intake:
         rows: Iterator[Row[Any]]
         if table is not None:
             rows = iter(table)
-            self._mapper.learn(table.columns)
+            self._mapper.learn(table.columns, table.named)
+            if self._mapper.time and not (table.named or wish.plan.time_column):
+                self._say(
+                    f"{self._mapper.time} is taken for the time "
+                    "(--time-column or --now says otherwise)"
+                )
         else:
             source.skip(wish.told.skip_lines)
             rows = json_rows(source)
@@ -241,8 +246,8 @@ class Intake:
         plan = self.wish.plan
         if table is not None:
             (cells,) = csv.reader([last], delimiter=table.form.delimiter)
-            place = table.columns.index(time_column(plan.time_column, table.columns))
-            return self._times.micros(cells[place])
+            time = time_column(plan.time_column, table.columns, table.named)
+            return self._times.micros(cells[table.columns.index(time)])
         data = strictjson.parse(last)
         if not plan.tenant:
             return int(codec.from_json("observation", data)["ts"])
@@ -268,10 +273,13 @@ class _Errors:
         if isinstance(error, TableError | MappingError | OSError):
             raise click.ClickException(f"{self._wish.title}: {error}") from error
         if isinstance(error, _Stop):
-            raise click.ClickException(
-                "That row isn't published, nor any behind it; those before it are. Mend it and "
-                "give the same command again, or pass over such rows by --skip-bad."
-            ) from error
+            what = (
+                "Nothing was published; an import would end before that row. Mend it,"
+                if self._wish.dry_run
+                else "That row isn't published, nor any behind it; those before it are. Mend it "
+                "and give the same command again,"
+            )
+            raise click.ClickException(f"{what} or pass over such rows by --skip-bad.") from error
 
     def _ways_on(self) -> str:
         """What to do about a file that is another, or was changed."""

@@ -61,20 +61,24 @@ class Mapper:
         self._key = plan.tenant.encode()
         self._count = 0
         self._places: list[int] = []
-        self._time: str | None = None
+        self.time: str | None = None  # its column; None: now, or not known yet
         self._time_place = -1
 
-    def learn(self, names: Sequence[str]) -> None:
-        """The columns that there are. `MappingError` if the plan wants others."""
+    def learn(self, names: Sequence[str], named: bool = True) -> None:
+        """The columns that there are; `named`: so they are called, and not just counted.
+
+        `MappingError` if the plan wants others.
+        """
         plan, self._count = self._plan, len(names)
-        self._time = None if plan.now else time_column(plan.time_column, names)
         asked = tuple(by_number(name, names) for name in plan.columns)
-        wanted = asked or tuple(name for name in names if name != self._time)
+        if not plan.now:
+            self.time = time_column(plan.time_column, names, named or names[0] in asked)
+        wanted = asked or tuple(name for name in names if name != self.time)
         if lacking := [name for name in wanted if name not in names]:
             raise MappingError(f"there is no column {_listed(lacking)}; there are {_listed(names)}")
         if not wanted:
-            raise MappingError(f"there is no column of values beside {self._time!r}")
-        if twice := sorted({n for n in (*wanted, self._time) if n and names.count(n) > 1}):
+            raise MappingError(f"there is no column of values beside {self.time!r}")
+        if twice := sorted({n for n in (*wanted, self.time) if n and names.count(n) > 1}):
             raise MappingError(f"there are several columns {_listed(twice)}")
         self.columns = wanted
         if plan.per_column:
@@ -82,7 +86,7 @@ class Mapper:
                 raise MappingError(f"{len(wanted):,} columns (at most {COLUMNS_MAX:,} domains)")
             self.domains = _domains(wanted)
         self._places = [names.index(name) for name in wanted]
-        self._time_place = -1 if self._time is None else names.index(self._time)
+        self._time_place = -1 if self.time is None else names.index(self.time)
 
     def of_csv(self, row: Row[list[str]], now: int) -> list[Record]:
         """The records of a CSV row; `BadRowError` names the column that is wrong."""
@@ -108,7 +112,7 @@ class Mapper:
             return [self._as_it_is(data, now)]
         if not self.columns:
             self.learn(list(data))
-        ts = now if self._time is None else self._time_of(_field(data, self._time))
+        ts = now if self.time is None else self._time_of(_field(data, self.time))
         numbers: list[list[float] | None] = []
         for name in self.columns:
             value = _field(data, name)
@@ -125,7 +129,7 @@ class Mapper:
         try:
             ts = self._times.read(cell)
         except BadTimeError as error:
-            raise BadRowError(f"time {self._time!r} {error}") from None
+            raise BadRowError(f"time {self.time!r} {error}") from None
         if ts < self.last and not self._plan.any_order:
             raise BadRowError("the time goes back (--any-order lets it)")
         return ts
@@ -226,13 +230,18 @@ def by_number(wanted: str, names: Sequence[str]) -> str:
     return names[int(wanted) - 1] if whole and 1 <= int(wanted) <= len(names) else wanted
 
 
-def time_column(wanted: str, names: Sequence[str]) -> str:
-    """The column of times: as wanted, or the first of a usual name; `MappingError` if none."""
+def time_column(wanted: str, names: Sequence[str], named: bool = True) -> str:
+    """The column of times: as wanted, or the first of a usual name; `MappingError` if none.
+
+    Where columns have no names, and are several: the first, as in `soma segment`.
+    """
     if wanted:
         wanted = by_number(wanted, names)
         if wanted not in names:
             raise MappingError(f"there is no time column {wanted!r}; there are {_listed(names)}")
         return wanted
+    if not named and len(names) > 1:
+        return names[0]
     if (found := time_name(names)) is not None:
         return found
     raise MappingError(

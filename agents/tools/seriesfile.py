@@ -146,7 +146,7 @@ class TableSeries(Series):
         if index < 0 and self.waiting:
             raise TableError(UNENDED, self.waiting)
         if index < 0:
-            raise TableError(f"there are no rows after the header ({', '.join(self.domains)})")
+            raise TableError(f"there are no rows yet after the header ({', '.join(self.domains)})")
 
     def _value(self, row: Row[Cells], k: int) -> float:
         try:

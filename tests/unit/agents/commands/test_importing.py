@@ -64,8 +64,9 @@ def test_options_that_clash(words: tuple[str, ...], said: str) -> None:
     ("data", "words", "said"),
     [
         (b"", (), "it is empty"),
-        (b"1700000000,2\n", (), "none of the columns 'column1', 'column2' is called"),
-        (b"1700000000,2\n", (), "--names names columns"),
+        (b"1700000000\n", (), "none of the columns 'column1' is called"),
+        (b"1,2.5\n2,3.5\n", ("--columns", "1"), "none of the columns 'column1', 'column2' is"),
+        (b"1700000000\n", (), "--names names columns"),
         (b"time,a\n", ("--columns", "b"), "no column 'b'; there are 'time', 'a'"),
         (b"when,a\n", (), "say --time-column, or --now"),
         (b"time,\xb0v\n1,2\n", ("--domain-per-column",), "line 1: byte 6 (0xb0) isn't UTF-8"),
@@ -161,6 +162,53 @@ def test_a_file_is_read_as_it_is_written(tmp_path: Path) -> None:
     summary, _ = rehearsed(path, *words, "--final")
     assert (summary["rows"], summary["published"]) == (3, 4)
     assert summary["domains"] == ["Temp-C", "Druck"]
+
+
+@pytest.mark.parametrize(
+    ("text", "published", "why"),
+    [
+        ("03/31/2024 00:00,20.64\n03/31/2024 01:00,20.7\n", 2, ""),
+        (f"{T};20,64\n{T + 1};20,71\n", 2, ""),
+        ("0;20,64\n1;20,71\n", 0, "'0' is no time"),
+    ],
+)
+def test_the_first_of_columns_without_names_is_the_time(
+    tmp_path: Path, text: str, published: int, why: str
+) -> None:
+    """As in `soma segment`; an import says so."""
+    path = tmp_path / "series.csv"
+    path.write_text(text)
+    summary, said = rehearsed(path, "--domain-per-column")
+    assert (summary["published"], summary["domains"]) == (published, ["column2"])
+    assert "column1 is taken for the time (--time-column or --now says otherwise)" in said
+    assert why in said and "no rows yet" not in said
+    assert rehearsed(path, "--domain-per-column", "--now")[0]["domains"] == ["column1", "column2"]
+    assert "taken for the time" not in rehearsed(path, "--time-column", "1")[1]
+
+
+def test_a_file_that_has_only_its_header_so_far(tmp_path: Path) -> None:
+    path = tmp_path / "series.csv"
+    path.write_text("time,a\n")
+    status, _, said = soma("--csv", str(path), "--tenant", "me", "--dry-run")
+    assert (status, said.splitlines()[1:]) == (0, ["there are no rows yet"])
+    told = CliRunner().invoke(main, ["segment", str(path)]).stderr
+    assert "there are no rows yet after the header (a)" in told
+    path.write_text(f"time,a\n{T},1")
+    assert "there are no rows yet" not in rehearsed(path)[1], "one waits for its end"
+
+
+def test_a_rehearsal_says_that_nothing_was_published(tmp_path: Path) -> None:
+    path = tmp_path / "series.csv"
+    path.write_text(f"time,a\n{T},1\n{T},x\n")
+    status, _, said = soma("--csv", str(path), "--tenant", "me", "--dry-run")
+    assert status == 1 and "those before it are" not in said
+    assert "Nothing was published; an import would end before that row." in said
+
+
+def test_what_is_passed_over_is_told_as_what_it_is(tmp_path: Path) -> None:
+    path = tmp_path / "series.csv"
+    path.write_text(f"time,a,b\n{T},nan,1\n{T},,2\n")
+    assert "2 missing values passed over" in rehearsed(path, "--domain-per-column")[1]
 
 
 def test_what_is_no_text_matters_in_a_cell_that_is_used_and_in_names(tmp_path: Path) -> None:
