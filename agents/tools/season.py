@@ -1,7 +1,7 @@
 """What comes back every period (a day's load, say) taken out of a series, online and causal.
 
 A point's season is the median of what the last cycles had at its place in the period, each beside
-the median of the whole period before it: so a new level isn't mistaken for a season, and one cycle
+the level of the whole period before it: so a new level isn't mistaken for a season, and one cycle
 among several has no say. The first points only teach (LEARNED cycles, or what `auto` looks at);
 then they are given out all at once, each less the season of the other cycles, and the law sees
 them in their order. `auto` tries the peaks of the autocorrelation, and takes what serves.
@@ -59,45 +59,67 @@ class Level:
             old = self._last.popleft()
             if not math.isnan(old):
                 del self._sorted[bisect_left(self._sorted, old)]
-        n = len(self._sorted)
-        if not n:
-            return math.nan
-        return 0.5 * self._sorted[n // 2] + 0.5 * self._sorted[(n - 1) // 2]
+        return _middle(self._sorted)
 
 
 class Cycles:
-    """What the last KEPT cycles had at each place of the period, beside their level."""
+    """What the last KEPT cycles had at each place of the period, beside their level.
+
+    The level is the median of the last period's points less the season that the first ones showed,
+    which stays: the points themselves lie so far apart within a large cycle that their median is
+    that of the few about it, and its wandering would be a change of what is left.
+    """
 
     def __init__(self, period: int) -> None:
         self._period = period
         self._level = Level(period)
-        self._shape: Floats = np.full((period, KEPT), np.nan)
+        self._first: Floats = np.zeros(period)  # the season that levels are less
+        self._shape: list[list[float]] = [[math.nan] * KEPT for _ in range(period)]
         self._count = 0
 
     def learn(self, values: Floats) -> Floats:
         """Take the first points in; these less their season, which other cycles than theirs say."""
         period = self._period
-        levels = np.array([self._level.push(float(value)) for value in values])
-        levels[: period - 1] = levels[min(period, len(levels)) - 1]
+        self._count = len(values)
         cycles = -(-len(values) // period)
         padded = np.full(cycles * period, np.nan)
-        padded[: len(values)] = values - levels
+        padded[: len(values)] = values
+        rough, _ = _levels(padded, period)
+        self._first = _medians((padded - rough).reshape(cycles, period))
+        levels, self._level = _levels(values - np.resize(self._first, len(values)), period)
+        padded[: len(values)] -= levels
         shape = padded.reshape(cycles, period)
         season = np.empty_like(shape)
         for k in range(cycles):
             season[k] = _medians(np.delete(shape, k, axis=0))
-        self._count = len(values)
         for k in range(max(0, cycles - KEPT), cycles):
-            self._shape[:, k % KEPT] = shape[k]
+            for place, value in enumerate(shape[k].tolist()):
+                self._shape[place][k % KEPT] = value
         return np.asarray(values - season.ravel()[: len(values)])
 
     def push(self, value: float) -> float:
         """The next point less its season."""
         cycle, place = divmod(self._count, self._period)
-        season = float(_medians(self._shape[place : place + 1].T)[0])
-        self._shape[place, cycle % KEPT] = value - self._level.push(value)
+        there = sorted(one for one in self._shape[place] if math.isfinite(one))
+        season = _middle(there) if there else 0.0
+        level = self._level.push(value - float(self._first[place]))
+        self._shape[place][cycle % KEPT] = value - level
         self._count += 1
         return value - season
+
+
+def _levels(values: Floats, period: int) -> tuple[Floats, Level]:
+    """The median of the period that ends with each point, for the first ones that of the first."""
+    level = Level(period)
+    levels = np.array([level.push(float(value)) for value in values])
+    levels[: period - 1] = levels[min(period, len(levels)) - 1]
+    return levels, level
+
+
+def _middle(values: Sequence[float]) -> float:
+    """The median of sorted numbers; NaN where there are none."""
+    n = len(values)
+    return 0.5 * values[n // 2] + 0.5 * values[(n - 1) // 2] if n else math.nan
 
 
 def _medians(shape: Floats) -> Floats:
@@ -164,10 +186,7 @@ def chosen(values: Floats, judge: Judge, day: int = 0) -> int:
 
 def _beside(values: Floats, period: int) -> Floats:
     """Values beside the median of the period before each; beside that of the first at first."""
-    level = Level(period)
-    levels = np.array([level.push(float(value)) for value in values])
-    levels[: period - 1] = levels[min(period, len(levels)) - 1]
-    return np.asarray(values - levels)
+    return np.asarray(values - _levels(values, period)[0])
 
 
 def _mean(values: Floats) -> float:

@@ -21,6 +21,7 @@ from agents.tools.season import (
 )
 
 HOUR = 3_600_000_000
+SERIES = 20  # of one rate
 SHAPES = {
     "sine": lambda phase: np.sin(2 * np.pi * phase),
     "work": lambda phase: ((phase > 0.35) & (phase < 0.75)) * 1.0,
@@ -68,6 +69,22 @@ def test_a_cycle_alone_draws_none_and_a_step_on_it_is_found(
             _, found = run(y, None, 24 * HOUR // period)
             assert sum(abs(index - where) <= 5 for index, _ in found) == 1, (seed, where)
             assert len(found) <= 2
+
+
+@pytest.mark.kernel
+@pytest.mark.parametrize("size", [10.0, 30.0, 100.0])
+def test_a_cycle_draws_no_more_than_its_noise_alone(size: float) -> None:
+    """False boundaries per series of 21 days at 5 minutes, beside those of the noise itself."""
+    alone = within = 0
+    for seed in range(SERIES):
+        x = cycle(seed, "sine", 288, size, 21)
+        noise = cycle(seed, "sine", 288, 0.0, 21)
+        season = Cycles(288)
+        learned = season.learn(x[: 7 * 288])
+        alone += judge(noise)
+        within += judge(np.append(learned, [season.push(value) for value in x[7 * 288 :].tolist()]))
+    assert alone <= 0.2 * SERIES
+    assert within <= alone + 0.1 * SERIES
 
 
 @pytest.mark.kernel
