@@ -11,7 +11,12 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from aiokafka import AIOKafkaConsumer
-from aiokafka.errors import KafkaError, NoOffsetForPartitionError, OffsetOutOfRangeError
+from aiokafka.errors import (
+    KafkaError,
+    KafkaTimeoutError,
+    NoOffsetForPartitionError,
+    OffsetOutOfRangeError,
+)
 from aiokafka.structs import TopicPartition
 from faust.types import TP
 
@@ -73,7 +78,7 @@ class Aside:
             abandon(self._consumer)
 
     async def _started(self) -> AIOKafkaConsumer:
-        """The client, which is made when it is first needed. KafkaError, TimeoutError."""
+        """The client, which is made when it is first needed. Raises KafkaError, OSError."""
         async with self._starting:
             if self._consumer is None:
                 consumer = AIOKafkaConsumer(
@@ -88,7 +93,11 @@ class Aside:
                 )  # fmt: skip
                 try:
                     await asyncio.wait_for(consumer.start(), START_S)
-                except BaseException:
+                except TimeoutError as error:
+                    abandon(consumer)
+                    text = f"the consumer of {self._name} didn't start within {START_S:g} s"
+                    raise KafkaTimeoutError(text) from error
+                except BaseException:  # also of one that lets its partition go meanwhile
                     abandon(consumer)
                     raise
                 self._consumer = consumer

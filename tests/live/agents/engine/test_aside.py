@@ -3,13 +3,18 @@
 import asyncio
 from collections import defaultdict
 from collections.abc import Callable
+from typing import Any
 
+import pytest
 from faust.types import TP
 
 from agents.engine.aside import Aside
+from agents.engine.connection import tasks_of
 from agents.engine.security import security
 from agents.engine.transport import POLL_S, Fetched
 from agents.settings import Settings
+from ops.prove import proxy
+from ops.prove.proxy import Proxy, Rule
 from tests.live.helpers import produce
 
 TOPIC = "memory.events"
@@ -39,6 +44,11 @@ class Heard:
 
     def fail(self, error: BaseException) -> None:
         raise error
+
+    async def close(self) -> None:
+        """Nothing of any of its clients goes on behind it."""
+        await self.aside.close()
+        await soon(lambda: asyncio.all_tasks() == {asyncio.current_task()})
 
     async def until(self, place: tuple[TP, int], offsets: list[int]) -> None:
         await soon(lambda: self.offsets[place] == offsets)
@@ -86,10 +96,57 @@ async def reads(settings: Settings) -> None:
     last = await aside.read_from(p0, 5)
     await heard.until((p0, last), [5, 6])
     assert aside.lost == {p1}
-    await aside.close()
+    await heard.close()
 
 
 def test_partitions_are_read_from_where_they_are_told(topics: Settings) -> None:
     one_by_one(topics, 0, 5)
     one_by_one(topics, 1, 3)
     asyncio.run(reads(topics))
+
+
+async def let_go(between: Proxy, settings: Settings) -> None:
+    heard, p0 = Heard(settings), TP(settings.topic(TOPIC), 0)
+    silent = between.rule(Rule(proxy.METADATA, "soma-tests", 10**9))
+    beginning = [asyncio.create_task(heard.aside.read_from(p0, 0)) for _ in range(2)]
+    await soon(lambda: silent.hits > 0)
+    for task in beginning:
+        task.cancel()
+    found = await asyncio.wait_for(asyncio.gather(*beginning, return_exceptions=True), 5.0)
+    assert [type(one) for one in found] == [asyncio.CancelledError] * 2
+    heard.aside.drop([p0])
+    between.free()
+    await heard.until((p0, await heard.aside.read_from(p0, 1)), [1, 2])
+    await heard.close()
+
+
+def test_a_partition_that_is_taken_away_while_its_client_starts_leaves_nothing_behind(
+    topics: Settings,
+) -> None:
+    one_by_one(topics, 0, 3)
+    with Proxy(topics.bootstrap()) as between:
+        asyncio.run(let_go(between, topics.model_copy(update={"kafka_bootstrap": between.address})))
+
+
+async def without(settings: Settings, name: str) -> None:
+    heard, p0, p1 = Heard(settings), *(TP(settings.topic(TOPIC), n) for n in (0, 1))
+    aside = heard.aside
+    first = await aside.read_from(p0, 0)
+    await heard.until((p0, first), [0, 1, 2])
+    client: Any = aside._consumer
+    tasks_of(client)[name].cancel()
+    await soon(lambda: aside.lost == {p0})
+    second, other = await aside.read_from(p0, 2), await aside.read_from(p1, 0)
+    await heard.until((p0, second), [2])
+    await heard.until((p1, other), [0])
+    assert aside._consumer is not client and not aside.lost
+    await heard.close()
+
+
+@pytest.mark.parametrize("name", ["metadata", "fetcher"])
+def test_a_client_of_which_a_task_has_ended_is_given_up_for_another(
+    topics: Settings, name: str
+) -> None:
+    one_by_one(topics, 0, 3)
+    one_by_one(topics, 1, 1)
+    asyncio.run(without(topics, name))
