@@ -309,7 +309,7 @@ class Engine:
             if reader is not None and part.tp in reader.lost:
                 reader.lost.discard(part.tp)
                 if partition.phase == "running":
-                    partition.take_anew("its offset isn't in the log")
+                    partition.take_anew("its offset isn't in the log, or its client is gone")
 
     async def _watch_ids(self) -> None:
         if not self.partitions:
@@ -367,7 +367,10 @@ class Engine:
 
     def _watch_held(self) -> None:
         """Show what nobody can read: behind a transaction that stays open."""
-        ends = self.consumer.ends if self.consumer is not None else {}
+        ends: dict[TP, tuple[int, int]] = {}
+        for part in self.partitions:
+            if (reader := self._reader(part)) is not None and part.tp in reader.ends:
+                ends[part.tp] = reader.ends[part.tp]
         owners = {part.tp: part.processor for part in reversed(self.partitions)}
         long = self.held_up.look(ends, owners, time.time())
         for part, partition in self.partitions.items():

@@ -167,7 +167,10 @@ class Partition:
                 pause = min(RETRY_S_MAX, 0.2 * 2 ** min(self._failures, 10)) * random.uniform(
                     0.5, 1.0
                 )
-                log.warning("%s/%d: %r; taken anew in %.1f s", *self.tp, error, pause)
+                log.warning(
+                    "%s/%d: %r, when %s waited for %s; taken anew in %.1f s",
+                    *self.tp, error, self.plan.processor.name, self.progress.doing, pause,
+                )  # fmt: skip
                 self.progress.does("another attempt")
                 await self._drop()
                 await asyncio.sleep(pause)

@@ -145,9 +145,9 @@ class Watchdog:
         if renew or now - case.named >= self._after:
             case.named = now
             log.error(
-                "%s/%d stands still: done to offset %d of %d, nothing committed for %.0f s, "
+                "%s/%d stands still: %s has done to offset %d of %d, nothing committed for %.0f s, "
                 "waiting for %s%s: %s",
-                *part.tp, one.done, self._ends.get(part.tp, -1), waits, progress.doing,
+                *part, one.done, self._ends.get(part.tp, -1), waits, progress.doing,
                 self._silent, verdict,
             )  # fmt: skip
         if renew:

@@ -10,9 +10,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+from confluent_kafka import Producer
 from confluent_kafka.admin import NewTopic
 
 from agents.settings import Settings
+from ops.prove import proxy
+from ops.prove.proxy import Proxy, Rule
 from tests.live import helpers
 from tests.live.conftest import WorkerFactory
 from tests.live.helpers import REPO, Worker, environment, eventually, produce, soma
@@ -211,3 +214,52 @@ def test_processors_of_one_source_go_on_without_each_other_in_one_worker_and_in_
         eventually(lambda n=name, f=found: counts(sick, n) == f, what=f"what {name} folds")
     reasons = [dict(m.headers() or [])["soma-reason"] for m in helpers.read(sick, DLQ)]
     assert reasons == [b"law_failed"]
+
+
+def test_a_processor_that_nothing_is_fetched_for_is_named_and_the_other_of_its_source_goes_on(
+    sick: Settings, worker: WorkerFactory
+) -> None:
+    ill, _ = homes()
+    with Proxy(sick.bootstrap()) as between:
+        both = worker(
+            sick.model_copy(update={"kafka_bootstrap": between.address}), SOMA_AGENTS="sick,well",
+            SOMA_STALLED_AFTER_S="3", SOMA_ANSWER_TIMEOUT_S="2", SOMA_COMMIT_TIMEOUT_S="4",
+            **WITH_SICK,
+        )  # fmt: skip
+        fetches = between.rule(Rule(proxy.FETCH, "soma-well", 10**9))
+        eventually(lambda: fetches.hits, 20.0, "no fetch from before it is under way")
+        tell(sick, ill, *[{}] * 3)
+        eventually(lambda: counts(sick) == {ill: 3}, what="what the other one folds")
+        place, log = f"{sick.topic(SOURCE)}/{partition_of(ill, 4)}", both.log
+        for said in (f"{place} stands still: well has done to", "the consumer of well is given up"):
+            eventually(lambda it=said: it in log.read_text(), 30.0, said)
+        assert f"{place} stands still: sick" not in log.read_text()
+        between.free()
+        eventually(lambda: counts(sick, "well") == {ill: 3}, 30.0, "and the one")
+        until(both, lambda one: bool(one.get("ready")), "that it is ready")
+
+
+def test_a_transaction_that_stays_open_is_shown_where_the_second_processor_alone_reads(
+    sick: Settings, worker: WorkerFactory
+) -> None:
+    both = worker(sick, SOMA_AGENTS="sick,well", **WITH_SICK)
+    one = worker(sick, **SICK)
+    until(both, lambda it: bool(it.get("ready")) and len(it["partitions"]) == 6, "all but two")
+    name, mine, theirs = sick.topic(SOURCE), ready(both)["partitions"], ready(one)["partitions"]
+    place = next(place for place in theirs if f"{place} sick" not in mine)
+    assert f"{place} well" in mine
+    partition = int(place.removeprefix(f"{name}/"))
+    producer = Producer(sick.librdkafka(**{"transactional.id": sick.prefix("stays-open")}))
+    producer.init_transactions(20.0)
+    producer.begin_transaction()
+    producer.produce(name, b"v", b"k", partition)
+    assert producer.flush(20.0) == 0
+    shown = f'soma_partition_unstable_records{{partition="{partition}",processor="well"}} 1.0'
+
+    def metrics() -> str:
+        with urllib.request.urlopen(both.url("/metrics"), timeout=5.0) as answer:
+            return str(answer.read(), "utf-8")
+
+    eventually(lambda: shown in metrics(), 20.0, shown)
+    producer.abort_transaction(20.0)
+    eventually(lambda: shown not in metrics(), 20.0, "that it is over")
