@@ -11,11 +11,16 @@ from pathlib import Path
 import pytest
 
 from agents.tools import newprocessor
+from topics import compiled
 from topics.catalogue import CATALOGUE
 
 ROOT = Path(__file__).parents[4]
 PARTS = ("agents", "avro", "stores", "topics", "tests", "ops", "pyproject.toml")
 LIMIT_S = 240
+MADE = (("pulse", "cog.observations"), ("beats", "memory.events"))
+once = pytest.mark.skipif(
+    bool(compiled.config.BOUNDSCHECK), reason="what `soma new` writes has no kernels"
+)
 
 
 @pytest.fixture(scope="module")
@@ -40,45 +45,57 @@ def run(tree: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     )  # fmt: skip
 
 
+def folder_of(tree: Path, name: str) -> Path:
+    return tree / "tests/unit/agents" / name
+
+
+def trials(tree: Path, *names: str) -> subprocess.CompletedProcess[str]:
+    """The processors' own tests, each named as it passes."""
+    folders = [str(folder_of(tree, name)) for name in names]
+    return run(tree, "pytest", "-v", "-p", "no:cacheprovider", *folders)
+
+
 def new(tree: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     return run(tree, "agents.cli", "new", *arguments)
 
 
 @pytest.mark.timeout(4 * LIMIT_S)
-@pytest.mark.parametrize(
-    ("name", "source"), [("pulse", "cog.observations"), ("beats", "memory.events")]
-)
-def test_a_new_processor_passes_its_own_test(tree: Path, name: str, source: str) -> None:
-    made = new(tree, name, "--source", source)
-    assert made.returncode == 0, made.stderr
-    files = [tree / line for line in made.stdout.split()]
-    assert all(file.is_file() for file in files) and len(files) == 10
-    code, test = tree / "agents" / name / "agent.py", tree / "tests/unit/agents" / name
-    assert len(code.read_text().splitlines()) <= 60
-    assert len((test / f"test_{name}.py").read_text().splitlines()) <= 60
-    tried = run(tree, "pytest", "-q", "-p", "no:cacheprovider", str(test))
+@once
+def test_new_processors_pass_their_own_tests(tree: Path) -> None:
+    files: list[Path] = []
+    for name, source in MADE:
+        made = new(tree, name, "--source", source)
+        assert made.returncode == 0, made.stderr
+        files += [tree / line for line in made.stdout.split()]
+        code, test = tree / "agents" / name / "agent.py", folder_of(tree, name)
+        assert len(code.read_text().splitlines()) <= 60
+        assert len((test / f"test_{name}.py").read_text().splitlines()) <= 60
+        assert f"SOMA_{name.upper()}__EVERY" in (tree / "ops/SETTINGS.md").read_text()
+    assert all(file.is_file() for file in files) and len(files) == 10 * len(MADE)
+    tried = trials(tree, *(name for name, _ in MADE))
     assert tried.returncode == 0, tried.stdout
-    assert "3 passed" in tried.stdout
-    assert f"SOMA_{name.upper()}__EVERY" in (tree / "ops/SETTINGS.md").read_text()
+    for name, _ in MADE:  # each by its own count
+        assert tried.stdout.count(f"/test_{name}.py::") == 3, tried.stdout
+    assert f"{3 * len(MADE)} passed" in tried.stdout
     checked = run(tree, "agents.cli", "schema", "check")
     assert checked.returncode == 0, checked.stderr
+    code_files = [str(file) for file in files if file.suffix == ".py"]
     for style in (["check"], ["format", "--check"]):
-        styled = run(tree, "ruff", *style, *map(str, files[:5]), "topics")
+        styled = run(tree, "ruff", *style, *code_files, "topics")
         assert styled.returncode == 0, styled.stdout
-    again = new(tree, name)
-    assert again.returncode == 1 and f"there is agents/{name} already" in again.stderr
+    again = new(tree, MADE[0][0])
+    assert again.returncode == 1 and f"there is agents/{MADE[0][0]} already" in again.stderr
 
 
 @pytest.mark.timeout(2 * LIMIT_S)
+@once
 def test_a_row_that_grew_gets_the_next_version_of_its_schema(tree: Path) -> None:
     assert new(tree, "grows").returncode == 0
     code = tree / "agents/grows/agent.py"
     code.write_text(
         code.read_text().replace("total: int = 0\n", "total: int = 0\n    more: str = ''\n")
     )
-    refused = run(
-        tree, "pytest", "-q", "-p", "no:cacheprovider", str(tree / "tests/unit/agents/grows")
-    )
+    refused = trials(tree, "grows")
     assert "more: not in the schema; `soma schema row grows` writes it anew" in refused.stdout
     assert run(tree, "agents.cli", "schema", "row", "grows").stdout == "grows_state.v2.avsc\n"
     assert run(tree, "agents.cli", "schema", "row", "grows").stdout == "Nothing new.\n"
