@@ -1,6 +1,8 @@
 """Where servers are, as settings have it: host:port, and URLs that may hold a password."""
 
+import errno
 import re
+import socket
 from pathlib import Path
 
 HOST_MAX = 255
@@ -10,6 +12,9 @@ FILES = (
     "ssl.ca.location", "ssl.certificate.location", "ssl.key.location", "ssl.keystore.location",
     "ssl.crl.location",
 )  # fmt: skip
+# What the clients of PostgreSQL and Redis read, and an example of it.
+POSTGRES = ("postgresql", "postgres"), "postgresql://user:password@host:port/db"
+REDIS = ("redis", "rediss", "unix"), "redis://host:port/0"
 PROBE = "probe"  # librdkafka's word for the usual places
 
 
@@ -29,6 +34,15 @@ def servers(value: str) -> str:
     return ",".join(found)
 
 
+def store(value: str, kind: tuple[tuple[str, ...], str]) -> str:
+    """A store's URL of this kind (POSTGRES, REDIS), as `url`; empty where there is none."""
+    schemes, example = kind
+    protocol, between, _ = value.partition("://")
+    if value and not (between and protocol in schemes):
+        raise ValueError(f"give {example}")
+    return url(value)
+
+
 def url(value: str) -> str:
     """A URL whose hosts and ports can be; ValueError never shows a part of it."""
     place = re.split("[/?#]", value.partition("://")[2], maxsplit=1)[0].rpartition("@")[2]
@@ -38,6 +52,17 @@ def url(value: str) -> str:
             raise ValueError("its port isn't one of 1 to 65535")
         _check_host(host if colon else one)
     return value
+
+
+def refused(error: OSError, at: tuple[str, int], names: tuple[str, str]) -> str:
+    """Why nothing can listen at a host and port, with the name of the setting that is wrong."""
+    (host, port), (of_host, of_port) = at, names
+    if isinstance(error, socket.gaierror) or error.errno == errno.EADDRNOTAVAIL:
+        return f"{of_host}: {host} is no address of this machine ({error.strerror})"
+    hint = ": another worker's? Set another port, or 0 for none"
+    return f"{of_port}: {host}:{port} can't be had ({error.strerror})" + (
+        hint if error.errno == errno.EADDRINUSE else ""
+    )
 
 
 def files(properties: dict[str, str]) -> None:

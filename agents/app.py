@@ -19,6 +19,7 @@ from confluent_kafka import KafkaException
 from faust.types import TP
 from mode import CrashingSupervisor
 
+from agents import addresses
 from agents.engine import pages
 from agents.engine.compiling import Compiling, CompilingError, missing, units
 from agents.engine.ending import CLIENTS, calm, end_in
@@ -31,6 +32,7 @@ from agents.engine.transport import BatchConsumer, BatchSchema, BatchTransport
 from agents.engine.warm import warm
 from agents.services.base import Service
 from agents.settings import Settings, SettingsError, load
+from stores.postgres import check
 from topics.broker import BrokerError, connect, look, session_limits_s
 from topics.catalogue import dlq_of
 from topics.preflight import check_topics
@@ -82,15 +84,15 @@ def check_port(settings: Settings) -> None:
     """Faust would log a traceback of a port that another worker has."""
     if not settings.web_port:
         return
-    with socket.socket() as one:
-        one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            one.bind((settings.web_host, settings.web_port))
-        except OSError as error:
-            raise SettingsError(
-                f"SOMA_WEB_PORT: {settings.web_host}:{settings.web_port} can't be had "
-                f"({error.strerror}): another worker's? Set another port, or 0 for none"
-            ) from error
+    at = settings.web_host, settings.web_port
+    try:
+        family, kind, _, _, place = socket.getaddrinfo(*at, type=socket.SOCK_STREAM)[0]
+        with socket.socket(family, kind) as one:
+            one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            one.bind(place)
+    except OSError as error:
+        said = addresses.refused(error, at, ("SOMA_WEB_HOST", "SOMA_WEB_PORT"))
+        raise SettingsError(said) from error
 
 
 def build(settings: Settings) -> faust.App:
@@ -214,6 +216,8 @@ def make() -> tuple[faust.App, Engine]:
     try:
         settings = load()
         security(settings)  # names what is wrong more plainly than a client would
+        if dsn := settings.postgres_dsn.get_secret_value():
+            check(dsn)
         chosen = processors(settings.agents)
         beside = services(settings)
         engine = Engine(settings, chosen, checked(settings, chosen, beside))

@@ -5,6 +5,8 @@ import importlib
 import importlib.util
 import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 import click
@@ -74,16 +76,27 @@ class LazyGroup(click.Group):
             with formatter.section("Verbs"):
                 formatter.write_dl(rows)
 
+    def make_context(self, *args: Any, **extra: Any) -> click.Context:
+        with told():  # --help and --version write in here
+            return super().make_context(*args, **extra)
+
     def invoke(self, ctx: click.Context) -> Any:
-        try:
+        with told():
             with as_ctrl_c():
                 done = super().invoke(ctx)
             sys.stdout.flush()  # here, where a full disk can still be told in words
             return done
-        except Exception as error:
-            if (text := in_words(error)) is None:
-                raise
-            raise click.ClickException(text) from error
+
+
+@contextmanager
+def told() -> Iterator[None]:
+    """Say in one line what is wrong around us. ClickException; a defect passes as it is."""
+    try:
+        yield
+    except Exception as error:
+        if (text := in_words(error)) is None:
+            raise
+        raise click.ClickException(text) from error
 
 
 def in_words(error: Exception) -> str | None:

@@ -58,14 +58,22 @@ class FrameCache:
     """Writes and reads frames. Thread-safe, as the client beneath it is."""
 
     def __init__(self, url: str, key: Callable[[str], str] = str) -> None:
-        """`key` puts the namespace in front of a key (`Settings.redis_key`)."""
-        self._redis = redis.Redis.from_url(
-            url,
-            socket_timeout=TIMEOUT_S,
-            socket_connect_timeout=TIMEOUT_S,
-            decode_responses=True,
-            retry=None,  # the caller waits and tries again, and says so
-        )
+        """`key` puts the namespace in front of a key (`Settings.redis_key`). ValueError: the URL
+        can't be read.
+        """
+        try:
+            self._redis = redis.Redis.from_url(
+                url,
+                socket_timeout=TIMEOUT_S,
+                socket_connect_timeout=TIMEOUT_S,
+                decode_responses=True,
+                retry=None,  # the caller waits and tries again, and says so
+            )
+        except ValueError:
+            # From None: what is wrong in a URL, redis and urllib say by quoting from it.
+            raise ValueError(
+                "Redis: its URL (SOMA_REDIS_URL) can't be read: give redis://host:port/0"
+            ) from None
         self._key = key
         lua = resources.files("stores") / "frame_cache.lua"
         self._put = self._redis.register_script(lua.read_text(encoding="utf-8"))

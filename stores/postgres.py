@@ -66,6 +66,17 @@ async def connect(dsn: str, name: str, statement_s: float = STATEMENT_S) -> Conn
         raise StoreDown(said(error)) from None
 
 
+def check(dsn: str) -> None:
+    """ValueError if the DSN can't be read, of which it shows nothing."""
+    loop = asyncio.new_event_loop()  # not `asyncio.run`: the thread's own loop stays what it is
+    try:
+        loop.run_until_complete(readable(dsn))
+    except StoreDown as error:
+        raise ValueError(f"PostgreSQL: {error}") from None
+    finally:
+        loop.close()
+
+
 async def readable(dsn: str) -> None:
     """`StoreDown` if the DSN can't be read. PostgreSQL isn't waited for: it may be away."""
     try:

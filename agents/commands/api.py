@@ -1,6 +1,5 @@
 """`soma api`: the HTTP doors, and what belongs to them."""
 
-import asyncio
 import json
 from typing import TYPE_CHECKING
 
@@ -40,9 +39,13 @@ def api(ctx: click.Context, host: str | None, port: int | None) -> None:
         return
     from agents.api.app import make
     from agents.api.serving import log_to, serve
+    from stores.postgres import check
 
     settings = _with(load(), host, port)
-    _check_dsn(settings.postgres())
+    try:
+        check(settings.postgres())
+    except ValueError as error:
+        raise click.ClickException(f"{error}.") from error
     log_to(settings.log_level)
     app = make(settings)
     app.state.doors.journal = _opened(settings)
@@ -97,16 +100,6 @@ def openapi() -> None:
     settings = load()
     shown = settings.model_copy(update={"api": ApiSettings(auth="off")})
     click.echo(json.dumps(make(shown).openapi(), indent=2))
-
-
-def _check_dsn(dsn: str) -> None:
-    from stores.errors import StoreDown
-    from stores.postgres import readable
-
-    try:
-        asyncio.run(readable(dsn))
-    except StoreDown as error:
-        raise click.ClickException(f"PostgreSQL: {error}.") from error
 
 
 def _opened(settings: "Settings") -> "Journal | None":

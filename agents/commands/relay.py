@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from agents import addresses
 from agents.engine.ending import CLIENTS, calm, end_in
 from agents.settings import load
 from agents.tools.output import say
@@ -38,11 +39,12 @@ def relay(metrics_port: int) -> None:
     import uvloop  # clients: when they are used
 
     from agents.engine.security import security
+    from stores.postgres import check
 
     settings = load()
     settings.bootstrap()
-    settings.postgres()
     try:
+        check(settings.postgres())
         security(settings)
     except ValueError as error:
         raise click.ClickException(str(error)) from error
@@ -65,7 +67,8 @@ def _serve_metrics(host: str, port: int) -> str:
     try:
         start_http_server(port, host)
     except OSError as error:
-        raise click.ClickException(f"--metrics-port {port} of {host}: {error.strerror}") from error
+        said = addresses.refused(error, (host, port), ("SOMA_WEB_HOST", "--metrics-port"))
+        raise click.ClickException(said) from error
     return f"metrics: http://{host}:{port}/metrics"
 
 

@@ -62,8 +62,13 @@ def _names(value: object) -> object:
     return names
 
 
-def _secret_url(value: SecretStr) -> SecretStr:
-    addresses.url(value.get_secret_value())
+def _redis(value: SecretStr) -> SecretStr:
+    addresses.store(value.get_secret_value(), addresses.REDIS)
+    return value
+
+
+def _postgres(value: SecretStr) -> SecretStr:
+    addresses.store(value.get_secret_value(), addresses.POSTGRES)
     return value
 
 
@@ -73,7 +78,6 @@ def _no_registry(value: str) -> str:
     return value
 
 
-SecretUrl = Annotated[SecretStr, AfterValidator(_secret_url)]
 Folder = Annotated[Path, AfterValidator(_expanded)]
 
 
@@ -126,10 +130,10 @@ class Settings(BaseSettings):
     schema_registry_url: Annotated[str, AfterValidator(_no_registry)] = setting(
         "", "not supported: ids come from avro/ids.json", values="nothing"
     )
-    redis_url: SecretUrl = setting(
+    redis_url: Annotated[SecretStr, AfterValidator(_redis)] = setting(
         SecretStr(""), "Redis; not set: the local stack's", values="redis://host:port/0"
     )
-    postgres_dsn: SecretUrl = setting(
+    postgres_dsn: Annotated[SecretStr, AfterValidator(_postgres)] = setting(
         SecretStr(""), "PostgreSQL; not set: the local stack's", values="postgresql://…"
     )
 

@@ -100,6 +100,10 @@ def test_every_error_is_told_at_once(monkeypatch: Env) -> None:
         ("POSTGRES_DSN", "postgresql://u:geheim@db:99999/x", "its port isn't one of 1 to 65535"),
         ("POSTGRES_DSN", "postgresql://u:geheim@db:1,b:0/x", "its port isn't one of 1 to 65535"),
         ("POSTGRES_DSN", "postgresql://u:1234567/geheim@db", "its port isn't one of 1 to 65535"),
+        ("POSTGRES_DSN", "foo", "give postgresql://user:password@host:port/db"),
+        ("POSTGRES_DSN", "host=db password=geheim", "give postgresql://user:password@host:port/db"),
+        ("REDIS_URL", "foo", "give redis://host:port/0"),
+        ("REDIS_URL", "http://:geheim@cache:1/0", "give redis://host:port/0"),
         ("OPA_URL", "http://opa:70000", "its port isn't one of 1 to 65535"),
         ("API__JWKS_URL", "https://keys:70000/x", "its port isn't one of 1 to 65535"),
         ("MEMORY_HTTP_ENDPOINT", "https://memory:0", "its port isn't one of 1 to 65535"),
@@ -299,4 +303,4 @@ def test_a_broken_note_of_the_stack_is_named(monkeypatch: Env, tmp_path: Path) -
 def test_settings_never_change() -> None:
     with pytest.raises(ValidationError):
         load().web_port = 1
-    assert Settings(redis_url=SecretStr("x")).redis() == "x"
+    assert Settings(redis_url=SecretStr("redis://x")).redis() == "redis://x"

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from agents.settings import Settings
-from tests.live.helpers import REPO, environment, soma
+from tests.live.helpers import REPO, environment, free_port, soma
 
 
 def lines(settings: Settings, *words: str, **env: str) -> list[str]:
@@ -26,6 +26,27 @@ def test_a_workers_port_that_another_has(topics: Settings) -> None:
         port = str(taken.getsockname()[1])
         said = lines(topics, "worker", SOMA_WEB_PORT=port)
     assert said[-1].startswith(f"soma worker: SOMA_WEB_PORT: 127.0.0.1:{port} can't be had")
+
+
+@pytest.mark.parametrize("host", ["999.1.1.1", "192.0.2.1"])
+def test_a_workers_host_that_is_nobodys(topics: Settings, host: str) -> None:
+    said = lines(topics, "worker", SOMA_WEB_HOST=host, SOMA_WEB_PORT=str(free_port()))
+    assert said[-1].startswith(f"soma worker: SOMA_WEB_HOST: {host} is no address of this machine")
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("SOMA_POSTGRES_DSN", "foo"),
+        ("SOMA_POSTGRES_DSN", "postgresql://u:geheim@127.0.0.1:1/x?sslmode=geheim"),
+        ("SOMA_REDIS_URL", "foo"),
+        ("SOMA_REDIS_URL", "redis://127.0.0.1:1/0?db=geheim"),
+    ],
+)
+def test_a_store_whose_address_cannot_be_read(topics: Settings, name: str, value: str) -> None:
+    said = lines(topics, "worker", **{name: value, "SOMA_WEB_PORT": "0"})
+    assert name in said[-1] and ": give " in said[-1]
+    assert "geheim" not in "".join(said)
 
 
 @pytest.mark.parametrize("verb", [("worker",), ("topics", "check"), ("watch", "cog.segments")])
@@ -55,10 +76,11 @@ def test_a_password_with_a_comma_is_never_shown(topics: Settings) -> None:
     assert "hidden" not in said
 
 
-def test_a_disk_that_is_full(topics: Settings) -> None:
+@pytest.mark.parametrize("words", ["settings print", "--help", "--version", "worker --help"])
+def test_a_disk_that_is_full(topics: Settings, words: str) -> None:
     with Path("/dev/full").open("w") as full:
         done = subprocess.run(
-            [sys.executable, "-m", "agents.cli", "settings", "print"],
+            [sys.executable, "-m", "agents.cli", *words.split()],
             env=environment(topics),
             cwd=REPO,
             stdout=full,

@@ -65,3 +65,22 @@ def test_a_relay_whose_port_for_metrics_is_taken_says_so() -> None:
         )  # fmt: skip
     assert status == 1
     assert text.startswith("Error: ") and port in text and "in use" in text
+
+
+def test_a_relay_whose_host_for_metrics_is_nobodys_says_so() -> None:
+    status, text = soma(
+        "relay", "--metrics-port", "9100", SOMA_WEB_HOST="999.1.1.1",
+        SOMA_KAFKA_BOOTSTRAP="127.0.0.1:1", SOMA_POSTGRES_DSN="postgresql://127.0.0.1:1/x",
+    )  # fmt: skip
+    assert status == 1
+    assert text.startswith("Error: SOMA_WEB_HOST: 999.1.1.1 is no address of this machine")
+
+
+@pytest.mark.parametrize("verb", ["relay", "api"])
+def test_a_dsn_that_cannot_be_read_is_told_at_the_start(verb: str) -> None:
+    wrong = "postgresql://u:geheim@db/x?sslmode=geheim"
+    status, text = soma(
+        verb, SOMA_KAFKA_BOOTSTRAP="127.0.0.1:1", SOMA_POSTGRES_DSN=wrong, SOMA_API__AUTH="off"
+    )
+    assert status == 1 and "geheim" not in text
+    assert text.startswith("Error: PostgreSQL: its DSN (SOMA_POSTGRES_DSN) can't be read: give")
