@@ -40,7 +40,7 @@ VERBS = {
     "skip": Verb("agents.commands.skip:skip", "Pass over a record at which a law fails."),
     "publish": Verb("agents.commands.publish:publish", "Publish JSON lines to a topic."),
     "watch": Verb("agents.commands.watch:watch", "Print a topic's decoded records."),
-    "api": Verb("agents.commands.api:api", "Run the HTTP doors: events, memories, admin."),
+    "api": Verb("agents.commands.api:api", "Run the HTTP API: events, memories, admin."),
     "observe": Verb("agents.commands.observe:observe", "Publish observations of this machine."),
     "segment": Verb("agents.commands.segment:segment", "Find the changes of a series in a file."),
     "demo": Verb("agents.commands.demo:demo", "Watch a live stream become frames."),

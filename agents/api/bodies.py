@@ -105,7 +105,7 @@ def _parameters(route: Dependant) -> set[str]:
 def _no_parameters(names: list[str]) -> Problem:
     """422: what looks like a filter must be one."""
     errors = wrong((f"query {name}", "there is no such parameter") for name in names)
-    return Problem(422, "The request isn't as this door wants it.", errors=errors)
+    return Problem(422, "The request isn't as this route wants it.", errors=errors)
 
 
 def _checked(field: Any, value: Any) -> Any:

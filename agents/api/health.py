@@ -70,7 +70,7 @@ async def healthz() -> Alive:
     summary="Are events accepted?",
 )
 async def readyz(request: Request, response: Response, doors: InDoors) -> Ready:
-    """With a journal that has room, the doors stay open while PostgreSQL is away."""
+    """While PostgreSQL is away, too, as long as the journal isn't full."""
     ready: Ready = await request.app.state.readiness.ask(doors)
     if ready.status == "unavailable":
         response.status_code = 503

@@ -88,7 +88,7 @@ def wrong(items: Iterable[tuple[str, str]]) -> list[dict[str, str]]:
 def invalid(errors: Iterable[Mapping[str, Any]]) -> Problem:
     """422 for what pydantic found."""
     items = wrong((_place(one["loc"]), str(one["msg"])) for one in errors)
-    return Problem(422, "The request isn't as this door wants it.", errors=items)
+    return Problem(422, "The request isn't as this route wants it.", errors=items)
 
 
 def request_id_of(request: Request) -> str:

@@ -97,7 +97,7 @@ class Server(uvicorn.Server):
         yield
 
     def _asked(self, number: int) -> None:
-        logger.info("%s: the doors close", signal.Signals(number).name)
+        logger.info("%s: the API closes", signal.Signals(number).name)
         self.force_exit = self.should_exit
         self.should_exit = True
 

@@ -132,7 +132,7 @@ def check(settings: ApiSettings, secret: bool, keys: bool) -> None:
     if settings.auth == "off":
         if settings.host not in LOOPBACK:
             raise SettingsError(
-                f"SOMA_API__AUTH=off opens every door: only on the loopback interface, not on "
+                f"SOMA_API__AUTH=off opens every route: only on the loopback interface, not on "
                 f"{settings.host}. Set SOMA_API__HOST=127.0.0.1, or configure tokens."
             )
         return
@@ -140,7 +140,7 @@ def check(settings: ApiSettings, secret: bool, keys: bool) -> None:
         raise SettingsError(
             "Say how callers are told apart: exactly one of SOMA_API__JWT_SECRET (HS256), "
             "SOMA_API__JWKS_URL or SOMA_API__JWKS_FILE (RS256); or SOMA_API__AUTH=off, which opens "
-            "the doors to everybody on this machine."
+            "the API to everybody on this machine."
         )
     if secret and len(secret_of(settings)) < SECRET_BYTES_MIN:
         raise SettingsError(f"SOMA_API__JWT_SECRET has fewer than {SECRET_BYTES_MIN} bytes.")

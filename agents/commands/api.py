@@ -1,4 +1,4 @@
-"""`soma api`: the HTTP doors, and what belongs to them."""
+"""`soma api`: the HTTP API, and what belongs to them."""
 
 import json
 from typing import TYPE_CHECKING
@@ -19,7 +19,7 @@ TTL_MAX_S = 30 * 86_400
 @click.option("--port", type=click.IntRange(0, 65_535), help="Overrides SOMA_API__PORT.")
 @click.pass_context
 def api(ctx: click.Context, host: str | None, port: int | None) -> None:
-    """Run the HTTP doors until SIGTERM or Ctrl-C.
+    """Run the HTTP API until SIGTERM or Ctrl-C.
 
     Events and memories come in, checked, and go to PostgreSQL's outbox; the relay brings them to
     Kafka. Callers show a JSON Web Token: set SOMA_API__JWT_SECRET (HS256), SOMA_API__JWKS_URL or
@@ -82,13 +82,13 @@ def token(
     try:
         caller_of(jwt.decode(text, options={"verify_signature": False}))
     except ValueError as error:
-        raise click.ClickException(f"No door would take this token: {error}.") from error
+        raise click.ClickException(f"The API wouldn't take this token: {error}.") from error
     click.echo(json.dumps({"token": text, "ttl_s": ttl}) if as_json else text)
 
 
 @api.command()
 def openapi() -> None:
-    """Print the contract: the OpenAPI document, as the doors answer it at /openapi.json.
+    """Print the contract: the OpenAPI document, as the API answers it at /openapi.json.
 
     \b
     Example:

@@ -153,7 +153,7 @@ def chain(
     events: int, runs: int, tenants: int, dim: int, rate: int, seconds: float, parts: str,
     seed: int, as_json: bool,
 ) -> None:  # fmt: skip
-    """Observations through all three rooms of one worker, and how late boundaries are.
+    """Observations through all three processors of one worker, and how late boundaries are.
 
     \b
     Example:

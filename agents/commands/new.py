@@ -12,7 +12,7 @@ SOURCE = "cog.observations"
     help="The topic that it reads.",
 )  # fmt: skip
 def new(name: str, source: str) -> None:
-    """Write a processor NAME into this checkout: code, test, schemas and topics.
+    """Write a processor NAME into the checkout that `soma` runs from: code, test, schemas, topics.
 
     It counts what each tenant sends, tells each n-th record and who falls silent: a row of state,
     a sink, two settings and a timer, to be changed into what you want. `soma schema row NAME`

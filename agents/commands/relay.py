@@ -29,7 +29,7 @@ def relay(metrics_port: int) -> None:
 
     Any number of relays share the outbox's 4 shards. One that is stopped finishes its batches;
     one that is killed loses nothing and doubles nothing. `soma worker` runs one as well, unless
-    SOMA_AGENTS names other rooms than `outbox`. Says which shards it has whenever that changes.
+    SOMA_AGENTS is set and doesn't name `outbox`. Says which shards it has whenever that changes.
 
     \b
     Example:

@@ -107,7 +107,7 @@ def picture(ctx: click.Context, param: click.Parameter, path: Path | None) -> Pa
     multiple=True,
     metavar="NAME=VALUE",
     callback=setting_of,
-    help="A setting of the segmentation room; NAME@DOMAIN=VALUE for one domain.",
+    help="A setting of segmentation; NAME@DOMAIN=VALUE for one domain.",
 )
 @click.option(
     "--period",

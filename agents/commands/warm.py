@@ -31,8 +31,7 @@ def wait_for(compiling: "Compiling") -> None:
 
 
 def _say(done: int, of: int) -> None:
-    if of:  # nothing is known before the first process has said what it has
-        say(f"{done} of {of} kernels")
+    say(f"{done} of {of} kernels")
 
 
 def _with_bar(compiling: "Compiling") -> None:
@@ -51,9 +50,9 @@ def _with_bar(compiling: "Compiling") -> None:
     "--jobs", type=click.IntRange(min=1), help="Processes at a time; default: one a core."
 )
 @click.option("--json", "as_json", is_flag=True, help="Print what was done as JSON.")
-@click.argument("rooms", nargs=-1)
+@click.argument("rooms", metavar="[NAMES]...", nargs=-1)
 def warm(jobs: int | None, as_json: bool, rooms: tuple[str, ...]) -> None:
-    """Compile the kernels of ROOMS (default: all) into the cache, so that workers start at once.
+    """Compile the kernels of NAMES (default: all) into the cache, so that workers start at once.
 
     They lie in SOMA_KERNELS_DIR, or in the user's cache, for these sources and this kind of
     processor; where all are there, nothing is done. An image is built with them: NUMBA_CPU_NAME

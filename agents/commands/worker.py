@@ -12,7 +12,9 @@ from agents.tools.signals import audible, handled
 
 @click.command()
 @click.option(
-    "--agents", metavar="ROOMS", help="Rooms to run, comma separated; overrides SOMA_AGENTS."
+    "--agents",
+    metavar="NAMES",
+    help="Processors and services to run, comma separated; overrides SOMA_AGENTS.",
 )
 @click.option(
     "--web-port",
@@ -28,7 +30,7 @@ from agents.tools.signals import audible, handled
 def worker(agents: str | None, web_port: int | None, log_level: str | None) -> None:
     """Run stream processors until SIGTERM or Ctrl-C.
 
-    Several workers share the partitions; each may run other rooms. A worker that is stopped
+    Several workers share the partitions; each may run other processors. A worker that is stopped
     finishes the transaction at hand; one that is killed loses nothing.
 
     \b

@@ -100,13 +100,19 @@ class Compiling:
 
     def wait(self, told: Told, every_s: float) -> None:
         """Until all are there. Raises CompilingError; what still runs then is ended."""
+
+        def tell() -> None:
+            done, known = self.progress
+            if known:  # nothing is, before the first process has said what it has
+                told(done, known)
+
         try:
             while not all(run.done() for run in self._runs):
-                told(*self.progress)
+                tell()
                 time.sleep(every_s)
             for run in self._runs:
                 run.result()
-            told(*self.progress)
+            tell()
         finally:
             self.close()
 

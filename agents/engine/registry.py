@@ -24,7 +24,7 @@ def modules() -> dict[str, str]:
     ours = {name: f"agents.{name}.agent" for name in packages_with("agent")}
     for plugin in plugins():
         if clash := sorted({*ours, *service_rooms()} & set(plugin.processors)):
-            raise ValueError(f"SOMA_PLUGINS: there is a room {', '.join(clash)} already")
+            raise ValueError(f"SOMA_PLUGINS: there is a processor {', '.join(clash)} already")
         ours |= plugin.processors
     return ours
 
@@ -52,14 +52,14 @@ def services(settings: Settings) -> list[Service]:
 def processors(chosen: Iterable[str] = ()) -> dict[str, Processor]:
     """The processors of the chosen rooms (default: all), by name.
 
-    Raises ValueError, which names the unknown rooms.
+    Raises ValueError, which names the unknown ones.
     """
     homes, beside = modules(), service_rooms()
     known = sorted(homes)
     wanted = [name for name in chosen if name not in beside] or ([] if tuple(chosen) else known)
     if unknown := sorted(set(wanted) - set(known)):
         raise ValueError(
-            f"no such room: {', '.join(unknown)}; there are {', '.join([*known, *beside])}"
+            f"no such processor: {', '.join(unknown)}; there are {', '.join([*known, *beside])}"
         )
     found = {}
     for name in sorted(set(wanted)):

@@ -121,7 +121,7 @@ class Projection(Service):
             self._away(stream, error)
             return
         if away := self.backoff.answered():
-            logger.info("%s is back after %.1f s, %s go on", self._whose(), away, self.name)
+            logger.info("%s is back after %.1f s, the projection %s goes on", self._whose(), away, self.name)
             self.metrics.up.labels(self.name).set(1)
             self._why = None
             self.back(stream)
@@ -133,7 +133,8 @@ class Projection(Service):
         if self._why is type(error):
             return
         self._why = type(error)
-        logger.warning("%s: %s wait: %s%s", self._whose(), self.name, error, self.hint(error))
+        said = f"{error}{self.hint(error)}"
+        logger.warning("%s: the projection %s waits: %s", self._whose(), self.name, said)
 
     def _whose(self) -> str:
         """On whom it waits."""

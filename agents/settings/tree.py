@@ -316,7 +316,11 @@ def stack_endpoints(home: Path) -> dict[str, str]:
         noted = json.loads((home / "stack.json").read_text())
     except FileNotFoundError:
         return {}
-    except (ValueError, OSError) as error:
+    except NotADirectoryError:
+        raise ValueError(f"SOMA_HOME: {home} is no folder") from None
+    except OSError as error:
+        raise ValueError(f"{home / 'stack.json'} can't be read ({error.strerror})") from error
+    except ValueError as error:
         raise ValueError(f"{home / 'stack.json'} can't be read ({error}): remove it") from error
     return {name: str(text) for name, text in noted.get("endpoints", {}).items()}
 

@@ -22,7 +22,8 @@ def write(processor: str) -> Path | None:
     """
     homes = modules()
     if processor not in homes:
-        raise CantMakeError(f"no such room: {processor[:40]}; there are {', '.join(sorted(homes))}")
+        there = ", ".join(sorted(homes))
+        raise CantMakeError(f"no such processor: {processor[:40]}; there are {there}")
     try:
         importlib.import_module(homes[processor])
     except RowMismatch as error:

@@ -1,6 +1,7 @@
 """The command line: verbs load when they are used, errors are one clear message."""
 
 import json
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -67,6 +68,15 @@ def test_every_verb_has_help_with_an_example(words: tuple[str, ...]) -> None:
     told = CliRunner().invoke(main, [*words, "--help"])
     assert told.exit_code == 0, told.output
     assert f"soma {' '.join(words)}" in told.output
+
+
+def test_users_read_the_words_of_the_field() -> None:
+    ours = re.compile(r"\b(rooms?|doors?)\b", re.IGNORECASE)
+    asked = [[*words, "--help"] for words in [(), *leaves(main, ())]]
+    for words in [*asked, ["api", "--help"], ["api", "openapi"]]:
+        told = CliRunner().invoke(main, words)
+        assert told.exit_code == 0, told.output
+        assert not ours.findall(told.output), words
 
 
 def test_a_verb_that_is_not_installed_is_not_listed(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -296,8 +296,15 @@ def test_without_any_server_both_ways_are_named() -> None:
 def test_a_broken_note_of_the_stack_is_named(monkeypatch: Env, tmp_path: Path) -> None:
     (tmp_path / "stack.json").write_text('{"version": 1, "endp')
     monkeypatch.setenv("SOMA_HOME", str(tmp_path))
-    with pytest.raises(SettingsError, match=r"stack\.json"):
+    with pytest.raises(SettingsError, match=r"stack\.json can't be read .*: remove it"):
         load()
+
+
+def test_a_home_that_is_no_folder_is_named(monkeypatch: Env) -> None:
+    monkeypatch.setenv("SOMA_HOME", "/dev/null")
+    with pytest.raises(SettingsError) as caught:
+        load()
+    assert str(caught.value) == "The settings can't be used: SOMA_HOME: /dev/null is no folder"
 
 
 def test_settings_never_change() -> None:

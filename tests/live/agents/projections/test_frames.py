@@ -218,7 +218,7 @@ def test_frames_wait_while_the_store_is_away(
             eventually(shows(cache, tenant, 29))
         eventually(lambda: sum(projection.lag().values()) == 0)
         assert not projection.down
-        assert caplog.text.count("Redis: frames wait: ") == 1
+        assert caplog.text.count("Redis: the projection frames waits: ") == 1
         assert caplog.text.count("Redis is back") == 1
     finally:
         cache.close()
@@ -248,7 +248,7 @@ def test_an_outage_is_noticed_and_over_though_nothing_comes(
         assert "Redis is back" not in caplog.text
         own.start("valkey")
         eventually(lambda: run.up() == [1.0, 1.0])
-        assert caplog.text.count("Redis: frames wait: ") == caplog.text.count("Redis is back") == 2
+        assert caplog.text.count("Redis: the projection frames waits: ") == caplog.text.count("Redis is back") == 2
     finally:
         own.down()
 

@@ -209,7 +209,7 @@ def test_an_outage_pauses_it_and_is_caught_up(
         own.down()
     password = dsn.get_secret_value().split(":")[2].split("@")[0]
     assert password not in caplog.text
-    assert "frame_history wait: " in caplog.text
+    assert "frame_history waits: " in caplog.text
 
 
 def test_an_outage_is_said_once_though_nothing_comes(
@@ -232,7 +232,7 @@ def test_an_outage_is_said_once_though_nothing_comes(
         assert "PostgreSQL is back" not in caplog.text
         for one in (*started, late):
             assert one.down
-            assert caplog.text.count(f"PostgreSQL: {one.name} wait: ") == 1
+            assert caplog.text.count(f"PostgreSQL: the projection {one.name} waits: ") == 1
         gauges = [run.up(name) for name in ("frames", "frame_history", "segments")]
         assert gauges == [[0.0]] * 3
         own.start("postgres")

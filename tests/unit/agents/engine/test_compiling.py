@@ -53,6 +53,12 @@ def test_what_lacks_is_compiled_once(tmp_path: Path) -> None:
     assert sorted(tmp_path.rglob("*.nbc")) == files
 
 
+def test_nothing_is_told_where_nothing_is_known() -> None:
+    told: list[tuple[int, int]] = []
+    Compiling([]).wait(lambda done, of: told.append((done, of)), 0.05)
+    assert told == []
+
+
 def test_an_unknown_room_is_named(tmp_path: Path) -> None:
     done = warm("projector", folder=tmp_path)
     assert done.returncode == 2

@@ -33,7 +33,7 @@ def test_only_the_chosen_are_loaded() -> None:
 
 
 def test_every_unknown_room_is_named_with_those_there_are() -> None:
-    with pytest.raises(ValueError, match="no such room: kitchen, loft; there are") as error:
+    with pytest.raises(ValueError, match="no such processor: kitchen, loft; there are") as error:
         processors(["loft", "integrator", "kitchen"])
     assert all(name in str(error.value) for name in [*rooms(), *service_rooms()])
 
