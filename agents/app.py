@@ -21,7 +21,7 @@ from mode import CrashingSupervisor
 
 from agents import addresses
 from agents.engine import pages
-from agents.engine.compiling import Compiling, CompilingError, missing, units
+from agents.engine.compiling import Compiling, CompilingError, misplaced, missing, units
 from agents.engine.ending import CLIENTS, calm, end_in
 from agents.engine.engine import Engine
 from agents.engine.plan import EPOCHS
@@ -33,6 +33,7 @@ from agents.engine.warm import warm
 from agents.services.base import Service
 from agents.settings import Settings, SettingsError, load
 from stores.postgres import check
+from topics import compiled
 from topics.broker import BrokerError, connect, look, session_limits_s
 from topics.catalogue import dlq_of
 from topics.preflight import check_topics
@@ -201,6 +202,8 @@ def add_services(app: faust.App, chosen: Sequence[Service], engine: Engine) -> N
 
 def compile_ahead(rooms: list[str], tell: Callable[[str], None]) -> None:
     """Compile what no process has compiled here yet, on all cores: a first start takes a minute."""
+    if said := misplaced():
+        tell(f"{said}; they are kept in {compiled.config.CACHE_DIR or 'memory alone'}")
     if todo := missing(units(rooms)) if rooms else []:
         tell(f"compiling the kernels of {', '.join(todo)}: the first start after an update does")
         try:

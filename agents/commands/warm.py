@@ -63,13 +63,15 @@ def warm(jobs: int | None, as_json: bool, rooms: tuple[str, ...]) -> None:
       soma warm
       soma warm --jobs 1 integrator
     """
-    from agents.engine.compiling import Compiling, missing, units  # numba: when it is used
+    from agents.engine.compiling import Compiling, misplaced, missing, units  # numba: when used
     from topics import compiled
 
     if unknown := set(rooms) - set(units()):
         raise click.UsageError(
             f"no kernels of: {', '.join(sorted(unknown))}; there are {', '.join(units())}"
         )
+    if said := misplaced():
+        raise click.ClickException(said)
     todo = missing(units(rooms))
     compiling = Compiling(todo, jobs or 0)
     wait_for(compiling)

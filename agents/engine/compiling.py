@@ -8,6 +8,7 @@ is one such process: a line for each kernel that it has, then one for each that 
 
 import importlib
 import os
+import stat
 import subprocess
 import sys
 import threading
@@ -29,6 +30,27 @@ KNOWN, MADE = "known", "made"
 LIMIT_S = 1800.0  # of one process; far beyond what a loaded machine takes
 
 Told = Callable[[int, int], None]  # kernels done, kernels in all
+
+
+def misplaced() -> str:
+    """Why the kernels aren't kept where they were asked to be, if they aren't; else empty.
+
+    A folder that can only be read is well: a copy of it is used (topics/compiled.py).
+    """
+    place = compiled.config.CACHE_DIR
+    name = next((one for one in (compiled.FOLDER, "NUMBA_CACHE_DIR") if os.environ.get(one)), None)
+    if name is None or (folder := Path(os.environ[name])) == Path(place):
+        return "" if place else f"kernels can be kept nowhere: set {compiled.FOLDER}"
+    if not folder.is_absolute():
+        return f"{name}: give a whole path, not {folder}"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        found = folder.stat()
+    except OSError as error:
+        return f"{name}: {folder} can't be made: {error.strerror}"
+    if found.st_uid in (0, os.geteuid()) and not found.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
+        return ""
+    return f"{name}: others can write {folder}, and what lies there is run"
 
 
 class CompilingError(Exception):

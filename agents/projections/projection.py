@@ -121,7 +121,8 @@ class Projection(Service):
             self._away(stream, error)
             return
         if away := self.backoff.answered():
-            logger.info("%s is back after %.1f s, the projection %s goes on", self._whose(), away, self.name)
+            said = "%s is back after %.1f s, the projection %s goes on"
+            logger.info(said, self._whose(), away, self.name)
             self.metrics.up.labels(self.name).set(1)
             self._why = None
             self.back(stream)

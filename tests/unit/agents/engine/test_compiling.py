@@ -59,6 +59,27 @@ def test_nothing_is_told_where_nothing_is_known() -> None:
     assert told == []
 
 
+@pytest.mark.parametrize(
+    ("folder", "said"),
+    [
+        ("/proc/x", "SOMA_KERNELS_DIR: /proc/x can't be made: No such file or directory"),
+        ("/dev/null", "SOMA_KERNELS_DIR: /dev/null can't be made: File exists"),
+        ("kernels", "SOMA_KERNELS_DIR: give a whole path, not kernels"),
+        ("others", "SOMA_KERNELS_DIR: others can write "),
+    ],
+)
+def test_a_folder_that_cannot_be_had_is_told_before_anything_is_compiled(
+    tmp_path: Path, folder: str, said: str
+) -> None:
+    place = tmp_path / folder if folder == "others" else Path(folder)
+    if folder == "others":
+        place.mkdir()
+        place.chmod(0o777)
+    done = warm("outbox", folder=place)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.startswith(f"Error: {said}") and done.stderr.count("\n") == 1
+
+
 def test_an_unknown_room_is_named(tmp_path: Path) -> None:
     done = warm("projector", folder=tmp_path)
     assert done.returncode == 2
