@@ -21,15 +21,20 @@ def _named(engine: Engine, part: Part) -> str:
     return f"{part.topic}/{part.partition}" + (f" {part.processor}" if several else "")
 
 
-def troubles(engine: Engine) -> dict[str, str]:
-    """What stops partitions, or takes them long, in words."""
+def troubles(engine: Engine, services: Sequence[Service]) -> dict[str, str]:
+    """What stops partitions, or takes them long, and for whom services wait, in words."""
     now = time.monotonic()
+    waiting = {one.name: text for one in services if (text := one.waits())}
     unsaid = "the group's leader hasn't said whose its partitions are: it doesn't know them (yet)"
-    return dict.fromkeys(ProcessorAssignor.unsaid(), unsaid) | {
-        _named(engine, part): text
-        for part, one in engine.partitions.items()
-        if (text := str(one.stopped) if one.stopped else one.slow(now))
-    }
+    return (
+        waiting
+        | dict.fromkeys(ProcessorAssignor.unsaid(), unsaid)
+        | {
+            _named(engine, part): text
+            for part, one in engine.partitions.items()
+            if (text := str(one.stopped) if one.stopped else one.slow(now))
+        }
+    )
 
 
 def phases(engine: Engine) -> tuple[bool, dict[str, str]]:
@@ -65,7 +70,7 @@ def register(app: faust.App, engine: Engine, services: Sequence[Service] = ()) -
         }
         if held := engine.held_up.shown():  # ready all the same: another's transaction is open
             answer["held_up"] = held
-        if told := troubles(engine):
+        if told := troubles(engine, services):
             answer["troubles"] = told
         if refused:
             answer["refused"] = refused

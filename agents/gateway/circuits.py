@@ -71,6 +71,12 @@ class Circuits(Collector):
             self._breakers.health(well, self._clock())
             return was is well
 
+    @property
+    def down(self) -> bool:
+        """Whether the last poll found the remote away."""
+        with self._lock:
+            return self._breakers.down
+
     def broken(self) -> dict[str, Broken]:
         """Every circuit that isn't closed."""
         with self._lock:

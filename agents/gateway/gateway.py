@@ -59,6 +59,9 @@ class Gateway(Service):
         self._registry = registry
         self._settings = settings
 
+    def waits(self) -> str:
+        return "the remote memory service is away" if self.circuits.down else ""
+
     def work(self) -> None:
         try:
             asyncio.run(self._work())

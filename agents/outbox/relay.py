@@ -78,6 +78,7 @@ class Relay:
         """`told` hears which shards are ours, whenever they are others."""
         self.shards: dict[int, Shard] = {}
         self.office: Office | None = None
+        self.waits = ""  # for which store, and why
         self._settings = settings
         self._metrics = metrics_of(registry)
         self._tasks: dict[int, asyncio.Task[None]] = {}
@@ -99,11 +100,6 @@ class Relay:
         self._stopping.set()
         for shard in self.shards.values():
             shard.stop()
-
-    def ready(self) -> bool:
-        """Whether both stores answer, all shards that are ours were taken, and none is stopped."""
-        taken = all(one.running for one in self.shards.values())
-        return self.office is not None and self._why is None and taken and not self._stopped
 
     def stopped(self) -> dict[int, str]:
         """Shards that are stopped until an operator has looked, and the name of the error."""
@@ -129,7 +125,8 @@ class Relay:
         if first or self._why is not type(error):
             hint = "; run `soma migrate up`" if isinstance(error, NotMigrated) else ""
             where = "PostgreSQL: " if isinstance(error, StoreDown) else ""
-            log.warning("the outbox waits: %s%s%s", where, error, hint)
+            self.waits = f"{where}{error}{hint}"
+            log.warning("the outbox waits: %s", self.waits)
         self._why = type(error)
         with suppress(TimeoutError):
             await asyncio.wait_for(self._stopping.wait(), self._backoff.left)
@@ -145,7 +142,7 @@ class Relay:
         try:
             if away := self._backoff.answered():
                 log.info("the outbox goes on after %.1f s", away)
-            self._why = None
+            self._why, self.waits = None, ""
             self._metrics.up.set(1)
             while not self._stopping.is_set():
                 await self._share(keeper)

@@ -33,6 +33,9 @@ class RelayService(Service):
     def stopped(self) -> dict[str, str]:
         return {f"{NAME}/{number}": name for number, name in self._relay.stopped().items()}
 
+    def waits(self) -> str:
+        return self._relay.waits
+
     def work(self) -> None:
         uvloop.run(self._main())
 

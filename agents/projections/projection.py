@@ -43,6 +43,7 @@ class Projection(Service):
         self._lag: dict[int, int] = {}  # replaced whole by the thread, never changed
         self._look_at = 0.0
         self._why: type[StoreDown] | None = None
+        self._waits = ""
 
     @abstractmethod
     def offsets(self) -> dict[int, int]:
@@ -84,6 +85,9 @@ class Projection(Service):
     def lag(self) -> dict[int, int]:
         return dict(self._lag)
 
+    def waits(self) -> str:
+        return self._waits
+
     def count(self, counts: dict[str, int]) -> None:
         """Records that are done with, by what became of them."""
         for result, number in counts.items():
@@ -124,7 +128,7 @@ class Projection(Service):
             said = "%s is back after %.1f s, the projection %s goes on"
             logger.info(said, self._whose(), away, self.name)
             self.metrics.up.labels(self.name).set(1)
-            self._why = None
+            self._why, self._waits = None, ""
             self.back(stream)
 
     def _away(self, stream: Stream, error: StoreDown) -> None:
@@ -135,6 +139,7 @@ class Projection(Service):
             return
         self._why = type(error)
         said = f"{error}{self.hint(error)}"
+        self._waits = f"{self._whose()}: {said}"
         logger.warning("%s: the projection %s waits: %s", self._whose(), self.name, said)
 
     def _whose(self) -> str:

@@ -44,6 +44,10 @@ class Service(ABC):
         """Parts of it that wait for an operator, and why: one word each. Not ready while any do."""
         return {}
 
+    def waits(self) -> str:
+        """For whom it waits, in words; empty while it doesn't. The worker is ready all the same."""
+        return ""
+
     def start(self, failed: Callable[[Exception], None] | None = None) -> None:
         """Begin. `failed` hears, in that thread, the error that ended it: the worker should too."""
         self._failed = failed

@@ -106,11 +106,13 @@ def test_thirty_failing_tenants_of_a_hundred_delay_no_other(
         # Back after an outage of the whole, every circuit probes once, and what waited arrives.
         remote.mode("down")
         eventually(lambda: run.value("soma_gateway_remote_up") == 0)
+        assert gateway.waits() == "the remote memory service is away"
         before = len(remote.calls("status >= 500"))
         assert before == 90  # no call while open
         remote.mode("well")
         eventually(lambda: everything(remote, BAD, 2 * EACH), 60.0)
         eventually(lambda: run.value("soma_circuit_open_count") == 0)
+        assert not gateway.waits()
     assert len(remote.calls("status >= 500")) == before
     assert run.value("soma_circuit_probes_total", result="closed") == 30
     assert numbers(remote) == {tenant: list(range(2 * EACH)) for tenant in GOOD + BAD}

@@ -35,8 +35,8 @@ def test_the_relay_gives_a_silent_database_up_and_goes_on(
             eventually(lambda: said in caplog.text, 50.0, "the relay says what it waits for")
             relay = running.relay
             assert relay is not None
-            eventually(lambda: not relay.ready(), what="the relay isn't ready while it waits")
+            eventually(lambda: relay.waits.startswith("PostgreSQL: "), what="it tells for whom")
             proxy.deaf = False
             eventually(lambda: queued(ready) == 0, 60.0, "an empty queue")
-            assert relay.ready()
+            assert not relay.waits
     assert sequences(ready) == {("acme", "k"): list(range(10))}

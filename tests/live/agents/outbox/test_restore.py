@@ -105,7 +105,7 @@ def test_new_events_under_the_ids_of_the_last_receipt_arent_taken_for_sent(
     assert write(ready, range(40, 80)) == first, "the same ids"
     with Running(ready) as running, caplog.at_level(logging.ERROR):
         eventually(lambda: stopped(running, DATABASE) == SHARDS, what="all shards stopped")
-        assert running.relay is not None and not running.relay.ready()
+        assert running.relay is not None
         assert set(running.relay.stopped().values()) == {DATABASE}
         assert queued(ready) == 40 and len(ids(ready)) == 40, "nothing sent, nothing taken off"
         (line, *_) = [one for one in caplog.messages if "is stopped: database_went_back" in one]
@@ -114,7 +114,7 @@ def test_new_events_under_the_ids_of_the_last_receipt_arent_taken_for_sent(
         assert (done["delivered"], done["waiting"], done["renumbered"]) == (0, 40, 40)
         eventually(lambda: queued(ready) == 0, what="an empty queue")
         eventually(lambda: not running.relay.stopped())
-        assert running.relay.ready() and stopped(running, DATABASE) == 0
+        assert not running.relay.waits and stopped(running, DATABASE) == 0
     assert sequences(ready) == {("acme", "k"): list(range(80))}
     assert len(set(ids(ready))) == 80, "no id is two events'"
 
@@ -197,9 +197,8 @@ def test_a_fresh_database_beside_an_old_kafka_is_noticed(database: Database) -> 
     with Running(ready) as one, Running(ready) as two:
         eventually(lambda: stopped(one, DATABASE) == stopped(two, DATABASE) == SHARDS, 60.0)
         reconcile(ready)
-        assert one.relay is not None and two.relay is not None
-        for relay in (one.relay, two.relay):
-            eventually(lambda r=relay: r.ready() and len(r.shards) == 2, 60.0)  # type: ignore[misc]
+        eventually(lambda: one.owned == two.owned == 2, 60.0)
+        assert stopped(one, DATABASE) == stopped(two, DATABASE) == 0
         write(ready, range(5, 10))
         eventually(lambda: queued(ready) == 0, what="an empty queue")
     assert sequences(ready) == {("acme", "k"): list(range(10))}

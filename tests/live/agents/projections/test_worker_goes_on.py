@@ -1,7 +1,10 @@
-"""Redis away: the processors of the worker go on, and the projection catches up afterwards."""
+"""Stores away: the processors of the worker go on, it says so, and the projection catches up."""
 
+import json
+import urllib.request
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from pydantic import SecretStr
 
@@ -9,10 +12,11 @@ from agents.settings import Settings
 from ops.stack import Stack
 from stores.frame_cache import FrameCache
 from tests.live.conftest import WorkerFactory
-from tests.live.helpers import eventually, produce, read
+from tests.live.helpers import Worker, eventually, produce, read
 from topics import codec
 
 TENANTS = ("a", "b", "c")
+NOBODY = "postgresql://127.0.0.1:1/nobody"
 
 
 def observations(first: int, last: int) -> list[tuple[bytes, bytes]]:
@@ -37,11 +41,19 @@ def observations(first: int, last: int) -> list[tuple[bytes, bytes]]:
     ]
 
 
+def troubles(worker: Worker) -> dict[str, Any]:
+    """Those of a worker that is ready."""
+    with urllib.request.urlopen(worker.url("/ready"), timeout=5.0) as answer:
+        found: dict[str, Any] = json.load(answer).get("troubles", {})
+    return found
+
+
 def test_processors_go_on_without_redis(
     topics: Settings, worker: WorkerFactory, new_home: Callable[[], Path]
 ) -> None:
     own = Stack(new_home(), ephemeral=True, without=("kafka", "postgres"))
-    settings = topics.model_copy(update={"redis_url": SecretStr(own.up().redis_url)})
+    stores = {"redis_url": SecretStr(own.up().redis_url), "postgres_dsn": SecretStr(NOBODY)}
+    settings = topics.model_copy(update=stores)
     cache = FrameCache(settings.redis(), settings.redis_key)
 
     def shown() -> dict[str, str]:
@@ -59,8 +71,12 @@ def test_processors_go_on_without_redis(
         own.stop("valkey")
         produce(topics, "cog.observations", observations(10, 50))
         eventually(lambda: len(read(topics, "cog.global.frame")) == 150)
+        eventually(lambda: "frames" in troubles(one), what="a word of Redis in /ready")
+        assert troubles(one)["frames"].startswith("Redis: ")
+        assert troubles(one)["outbox"].startswith("PostgreSQL: ")
         own.start("valkey")
         eventually(lambda: shown() == written())
+        eventually(lambda: "frames" not in troubles(one), what="Redis is back in /ready")
         assert one.stop() == 0
     finally:
         cache.close()
