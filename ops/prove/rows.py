@@ -34,12 +34,13 @@ from ops.bench.worker import Worker
 from ops.examples import COUNTS
 from ops.examples.install import ENVIRONMENT, install
 from topics.catalogue import dlq_of
+from topics.reading import ends_of, read_to
 from topics.schemas import schemas
 
 SOURCE, STATE = "cog.observations", "soma.counting.state"
 TENANTS, NUMBERS = 300, 16
 CUT_EVERY, ODD_EVERY = 997, 2000  # a record that ends too soon; a vector of three bytes
-READ_S, DRAIN_S, FLUSH_S = 120.0, 300.0, 60.0
+DRAIN_S, FLUSH_S = 300.0, 60.0
 ALIVE_S = (0.3, 4.0)  # how long a worker may live, from its readiness on
 HEADER = 5  # bytes before the Avro
 POSITION = "@position"  # the state topic's row that isn't a tenant's
@@ -175,25 +176,17 @@ def caught_up(site: Site) -> bool:
 
 
 def read(site: Site, topic: str) -> Iterator[Message]:
-    """All committed records of a topic."""
+    """All committed records of a topic, as it stands now."""
     consumer = Consumer(
         site.settings.librdkafka(
-            group_id="prove-rows", isolation_level="read_committed", enable_auto_commit=False,
-            enable_partition_eof=True,
+            group_id="prove-rows", isolation_level="read_committed", enable_auto_commit=False
         )
-    )  # fmt: skip
-    consumer.assign([TopicPartition(site.topic(topic), p, 0) for p in range(PARTITIONS)])
-    ended: set[int] = set()
-    deadline = time.monotonic() + READ_S
+    )
+    places = [(site.topic(topic), partition) for partition in range(PARTITIONS)]
+    consumer.assign([TopicPartition(*place, 0) for place in places])
     try:
-        while len(ended) < PARTITIONS:
-            if time.monotonic() > deadline:
-                raise TimeoutError(f"{topic} wasn't read to its end in {READ_S:.0f} s")
-            for message in consumer.consume(5000, 1.0):
-                if message.error():
-                    ended.add(message.partition() or 0)
-                else:
-                    yield message
+        for messages in read_to(consumer, ends_of(consumer, places)):
+            yield from messages
     finally:
         consumer.close()
 
