@@ -152,8 +152,8 @@ def register(app: faust.App, engine: Engine) -> None:
             async for event in stream.events():
                 engine.offer(TP(event.message.topic, event.message.partition), event.value)
 
-    for source in {plan.source for plan in engine.plans.values()}:
-        agent("+".join(plan.processor.name for plan in engine.reading(source)), source)
+    for source, names in engine.reading.items():
+        agent("+".join(names), source)
 
     @app.on_partitions_assigned.connect
     async def assigned(sender: Any, /, *found: set[TP], **_: Any) -> None:

@@ -11,6 +11,7 @@ import queue
 import time
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
 from aiokafka.errors import KafkaError
 from confluent_kafka import KafkaException, TopicPartition
@@ -74,10 +75,11 @@ class Engine:
             p.name: Plan(p, settings, partitions, keeper_of(p.source) == p.name)
             for p in processors.values()
         }
-        ProcessorAssignor.runs = {
-            plan.source: [one.processor.name for one in self.reading(plan.source)]
-            for plan in self.plans.values()
-        }
+        # Topic -> who reads it here; what the group's consumer reads is the first's.
+        self.reading: dict[str, list[str]] = {}
+        for name, plan in self.plans.items():
+            self.reading.setdefault(plan.source, []).append(name)
+        ProcessorAssignor.runs = self.reading
         ProcessorAssignor.keepers = {
             settings.topic(name): keeper for name in CATALOGUE if (keeper := keeper_of(name))
         }
@@ -119,14 +121,10 @@ class Engine:
         async with self._changing:
             for tp in tps:
                 consumer.held.add(tp)  # until it is known from where
-                for name in (plan.processor.name for plan in self.reading(tp.topic)):
+                for name in self.reading.get(tp.topic, ()):
                     part = Part(*tp, name)
                     if ProcessorAssignor.ours(*part) and part not in self.partitions:
                         self._own(part)
-
-    def reading(self, topic: str) -> list[Plan]:
-        """The processors that read a topic here; what the group's consumer reads is the first's."""
-        return [plan for plan in self.plans.values() if plan.source == topic]
 
     def _own(self, part: Part, progress: Progress | None = None) -> None:
         self.hold(part)
@@ -135,17 +133,13 @@ class Engine:
 
     def _reader(self, part: Part) -> BatchConsumer | Aside | None:
         """What reads a partition for a processor."""
-        if self.reading(part.topic)[0] is self.plans[part.processor]:
+        name = part.processor
+        if self.reading[part.topic][0] == name:
             return self.consumer
-        if part.processor not in self._asides:
-
-            def offer(tp: TP, fetched: Fetched) -> None:
-                if (partition := self.partitions.get(Part(*tp, part.processor))) is not None:
-                    partition.offer(fetched)
-
-            aside = Aside(self.settings, self._security, part.processor, offer, self.end)
-            self._asides[part.processor] = aside
-        return self._asides[part.processor]
+        if name not in self._asides:
+            offer = partial(self._offer, name)
+            self._asides[name] = Aside(self.settings, self._security, name, offer, self.end)
+        return self._asides[name]
 
     async def revoke(self, tps: Iterable[TP]) -> None:
         """Let these partitions go, each after the transaction at hand: the group assigns anew."""
@@ -170,9 +164,12 @@ class Engine:
         self._blocking.shutdown(wait=False)
 
     def offer(self, tp: TP, fetched: Fetched) -> None:
+        """What the group's consumer fetched."""
+        self._offer(self.reading[tp.topic][0], tp, fetched)
+
+    def _offer(self, processor: str, tp: TP, fetched: Fetched) -> None:
         """Hand a fetch to the partition it belongs to; what isn't ours any more is dropped."""
-        partition = self.partitions.get(Part(*tp, self.reading(tp.topic)[0].processor.name))
-        if partition is not None:
+        if (partition := self.partitions.get(Part(*tp, processor))) is not None:
             partition.offer(fetched)
 
     # --- what partitions need (Host) ------------------------------------------------------

@@ -17,7 +17,7 @@ from agents.services.base import Service
 
 def _named(engine: Engine, part: Part) -> str:
     """A partition for people; with the processor where several read its topic here."""
-    several = len(engine.reading(part.topic)) > 1
+    several = len(engine.reading[part.topic]) > 1
     return f"{part.topic}/{part.partition}" + (f" {part.processor}" if several else "")
 
 
