@@ -5,10 +5,11 @@ import re
 from typing import TYPE_CHECKING
 
 import click
-from confluent_kafka import KafkaException, Message, Producer
+from confluent_kafka import KafkaException, Message
 
 from agents.commands.actor import actor
 from agents.settings import load
+from agents.tools.publisher import Publisher
 from topics.broker import BrokerError, connect, topic_ids
 from topics.reading import ends_of, read_to
 
@@ -138,11 +139,8 @@ def _say(settings: "Settings", said: "Skip") -> None:
     from agents.engine.plan import EPOCHS
 
     failures: list[str] = []
-    key, value = said.record()
-    producer = Producer(settings.librdkafka(acks="all"))
-    producer.produce(
-        settings.topic(EPOCHS), key=key, value=value, partition=said.partition,
-        on_delivery=lambda error, _: failures.append(str(error)) if error else None,
-    )  # fmt: skip
-    if producer.flush(ANSWER_S) or failures:
+    with Publisher(settings, EPOCHS, lambda _, why: failures.append(why)) as publisher:
+        publisher.send(*said.record(), partition=said.partition)
+        unanswered = publisher.close(ANSWER_S)
+    if failures or unanswered:
         raise click.ClickException(f"not written: {failures[0] if failures else 'no answer'}")
