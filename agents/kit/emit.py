@@ -143,7 +143,7 @@ class Sink:
             for field, column in zip(self._layout.fields, columns, strict=True):
                 put(output.columns, field, at, column, output.scratch)
             size = sizes(output.columns, self._layout, at, at + n)
-            if (large := int(size.argmax())) >= 0 and size[large] > RECORD_BYTES_MAX:
+            if size[large := int(size.argmax())] > RECORD_BYTES_MAX:
                 raise Misfit(large, f"a record of more than {RECORD_BYTES_MAX:,} bytes")
         except Misfit as error:
             raise LawFailed(self.cause[error.index], f"{self.topic}: {error}") from error
@@ -233,8 +233,7 @@ class Emit:
 
     def setting(self, name: str) -> Any:
         """A setting's value, as it stands for this tenant at this record."""
-        own = self._table.settings.parsed.get(self.tenant)
-        return (self._table.settings.common if own is None else own)[name]
+        return self._table.settings.value(self.tenant, name)
 
     def row(self, entity: str) -> Any:
         """The row of another entity of this tenant; made if there is none."""
