@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 import click
 
-from agents.tools.signals import as_ctrl_c
+from agents.tools.signals import as_ctrl_c, status
 
 
 class Verb(NamedTuple):
@@ -82,8 +82,12 @@ class LazyGroup(click.Group):
 
     def invoke(self, ctx: click.Context) -> Any:
         with told():
-            with as_ctrl_c():
-                done = super().invoke(ctx)
+            try:
+                with as_ctrl_c():
+                    done = super().invoke(ctx)
+            except KeyboardInterrupt as interrupt:
+                click.echo("Aborted!", err=True)
+                sys.exit(status(interrupt))
             sys.stdout.flush()  # here, where a full disk can still be told in words
             return done
 

@@ -17,7 +17,7 @@ from agents.tools.intake import STDIN, Intake, Wish
 from agents.tools.mapping import NAME, Plan
 from agents.tools.marks import LedgerError
 from agents.tools.output import counted
-from agents.tools.signals import deaf
+from agents.tools.signals import deaf, status
 from agents.tools.source import UNENDED
 from agents.tools.times import FORMATS, Times
 
@@ -144,13 +144,13 @@ def run_import(wish: Wish, as_json: bool) -> None:
     def say(text: str) -> None:
         console.print(text, markup=False, highlight=False, soft_wrap=True)
 
-    intake, trouble, stopped = Intake(wish, say), "", False
+    intake, trouble, stopped = Intake(wish, say), "", 0
     try:
         intake.open(load)
         try:
             _watched(intake, console, say)
-        except KeyboardInterrupt:
-            stopped = True
+        except KeyboardInterrupt as interrupt:
+            stopped = status(interrupt)
         except LedgerError as error:
             trouble = f"Kafka was asked {error}. Give the same command again to go on."
         except click.ClickException as error:
@@ -166,7 +166,7 @@ def run_import(wish: Wish, as_json: bool) -> None:
     _sum_up(wish, summary, say)
     if stopped:
         say("interrupted" + _how_to_go_on(wish))
-        sys.exit(130)
+        sys.exit(stopped)
     if trouble:
         raise click.ClickException(trouble)
     sys.exit(1 if summary["refused"] else 0)

@@ -16,6 +16,7 @@ from agents.tools.known import users_topic
 from agents.tools.lines import LINE_BYTES_MAX, lines
 from agents.tools.output import counted
 from agents.tools.publisher import Publisher
+from agents.tools.signals import status
 from topics import codec, jsonform
 from topics.schemas import is_control_id, schemas
 
@@ -75,7 +76,7 @@ def publish(
         text += f", {unanswered} without an answer in time" if unanswered else ""
         click.echo(text + ".", err=True)
     if stopped:
-        sys.exit(130)
+        sys.exit(stopped)
     if wrong or unanswered:
         sys.exit(1)
 
@@ -88,8 +89,8 @@ def _publish_lines(
     now: bool,
     rate: float | None,
     tally: Tally,
-) -> bool:
-    """Send every good line; returns whether Ctrl-C ended it."""
+) -> int:
+    """Send every good line; returns the exit status of what interrupted it, or 0."""
     console = tally.console
     columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
     start = time.monotonic()
@@ -106,9 +107,9 @@ def _publish_lines(
                 if tally.read % PROGRESS_EVERY == 0:
                     counts = f"{counted(tally.read, 'line')}, {publisher.delivered:,} delivered"
                     bar.update(task, description=counts)
-        except KeyboardInterrupt:
-            return True
-    return False
+        except KeyboardInterrupt as interrupt:
+            return status(interrupt)
+    return 0
 
 
 def _publish_line(

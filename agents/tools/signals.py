@@ -28,9 +28,23 @@ def handled(handler: Handler, *numbers: signal.Signals) -> Iterator[None]:
             signal.signal(number, signal.SIG_DFL if former is None else former)
 
 
-def as_ctrl_c() -> contextlib.AbstractContextManager[None]:
+@contextlib.contextmanager
+def as_ctrl_c() -> Iterator[None]:
     """Within the block each of them raises KeyboardInterrupt, but for those that are ignored."""
-    return handled(signal.default_int_handler, *audible())
+    ends = [one for one in audible() if one is not signal.SIGINT]
+    # asyncio knows Ctrl-C by Python's own handler.
+    ctrl_c = [one for one in audible() if one is signal.SIGINT]
+    with handled(signal.default_int_handler, *ctrl_c), handled(_interrupt, *ends):
+        yield
+
+
+def _interrupt(number: int, _frame: object) -> None:
+    raise KeyboardInterrupt(number)
+
+
+def status(interrupt: KeyboardInterrupt) -> int:
+    """The exit status that says which of them ended a command, as shells have it: 128 and it."""
+    return 128 + (interrupt.args[0] if interrupt.args else signal.SIGINT)
 
 
 def deaf() -> contextlib.AbstractContextManager[None]:
@@ -45,4 +59,4 @@ def unbroken() -> Iterator[None]:
     with handled(lambda number, _: heard.append(number), *audible()):
         yield
     if heard:
-        raise KeyboardInterrupt
+        raise KeyboardInterrupt(heard[0])

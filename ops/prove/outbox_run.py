@@ -22,7 +22,8 @@ RELAYS = 4
 DRAIN_S = 180.0
 BEGIN_S = 400.0  # kernels may have to be compiled first
 END_S = 60.0
-ENDED = (0, -signal.SIGTERM)  # one that is just starting hasn't its handler yet
+# One that is just starting hasn't its handler yet, or begins with all commands' own.
+ENDED = (0, -signal.SIGTERM, 128 + signal.SIGTERM)
 
 
 @dataclass
