@@ -1,7 +1,7 @@
 """The Faust app: `faust -A agents.app worker -l info`, or `soma worker`.
 
-Rooms are chosen by SOMA_AGENTS. Faust runs the command line, membership, assignment, agents and the
-web server; what an agent does with a batch is the engine's.
+Processors are chosen by SOMA_AGENTS. Faust runs the command line, membership, assignment, agents
+and the web server; what an agent does with a batch is the engine's.
 """
 
 import asyncio
@@ -200,11 +200,11 @@ def add_services(app: faust.App, chosen: Sequence[Service], engine: Engine) -> N
         await asyncio.gather(*stops)
 
 
-def compile_ahead(rooms: list[str], tell: Callable[[str], None]) -> None:
+def compile_ahead(names: list[str], tell: Callable[[str], None]) -> None:
     """Compile what no process has compiled here yet, on all cores: a first start takes a minute."""
     if said := misplaced():
         tell(f"{said}; they are kept in {compiled.config.CACHE_DIR or 'memory alone'}")
-    if todo := missing(units(rooms)) if rooms else []:
+    if todo := missing(units(names)) if names else []:
         tell(f"compiling the kernels of {', '.join(todo)}: the first start after an update does")
         try:
             Compiling(todo).wait(

@@ -39,13 +39,13 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     Of the live ones the longest files come first, each whole: at the end two processes share many
     short ones, instead of one waiting for the other's last.
     """
-    rooms = config.rootpath / "tests"
+    tests = config.rootpath / "tests"
     lengths: dict[str, float] = json.loads(LENGTHS.read_text())
 
     def place(item: pytest.Item) -> tuple[int, float]:
-        room = item.path.relative_to(rooms).parts[0] if item.path.is_relative_to(rooms) else ""
+        kind = item.path.relative_to(tests).parts[0] if item.path.is_relative_to(tests) else ""
         file = item.nodeid.partition("::")[0]
-        return ORDER.index(room) if room in ORDER else 0, -lengths.get(file, 0.0)
+        return ORDER.index(kind) if kind in ORDER else 0, -lengths.get(file, 0.0)
 
     items.sort(key=place)
 

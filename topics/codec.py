@@ -44,7 +44,7 @@ def headers(name: str) -> frozenset[bytes]:
 
 @cache
 def control_headers() -> frozenset[bytes]:
-    """How control records begin: rooms obey them, and nobody else has to do with them."""
+    """How control records begin: processors obey them, and nobody else has to do with them."""
     return frozenset(header(number) for number in schemas().ids() if is_control_id(number))
 
 

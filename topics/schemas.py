@@ -1,8 +1,8 @@
 """The schemas of avro/: append-only files NAME.vN.avsc, and ids.json, which numbers them.
 
 An id stands in front of every value on the wire (Confluent wire format), so an id never changes its
-meaning. Ids from `RESERVED` on are control records, which rooms obey instead of folding them; those
-from `PLUGINS` on belong to packages of other people (`topics.plugins`).
+meaning. Ids from `RESERVED` on are control records, which processors obey instead of folding them;
+those from `PLUGINS` on belong to packages of other people (`topics.plugins`).
 """
 
 import hashlib

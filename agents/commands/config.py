@@ -110,10 +110,10 @@ def get(tenant: str, processor: str, as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps({"tenant": tenant, "processors": found}))
         return
-    for room, values in found.items():
+    for name, values in found.items():
         for setting, one in sorted(values.items()):
             whose = "all" if one["of"] == EVERYONE else "own"
-            click.echo(f"{room}: {setting} = {one['value']}  ({whose})")
+            click.echo(f"{name}: {setting} = {one['value']}  ({whose})")
     if not any(found.values()):
         click.echo(f"{', '.join(found)}: {tenant} has the deployment's settings", err=True)
 

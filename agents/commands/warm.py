@@ -50,8 +50,8 @@ def _with_bar(compiling: "Compiling") -> None:
     "--jobs", type=click.IntRange(min=1), help="Processes at a time; default: one a core."
 )
 @click.option("--json", "as_json", is_flag=True, help="Print what was done as JSON.")
-@click.argument("rooms", metavar="[NAMES]...", nargs=-1)
-def warm(jobs: int | None, as_json: bool, rooms: tuple[str, ...]) -> None:
+@click.argument("names", metavar="[NAMES]...", nargs=-1)
+def warm(jobs: int | None, as_json: bool, names: tuple[str, ...]) -> None:
     """Compile the kernels of NAMES (default: all) into the cache, so that workers start at once.
 
     They lie in SOMA_KERNELS_DIR, or in the user's cache, for these sources and this kind of
@@ -66,19 +66,19 @@ def warm(jobs: int | None, as_json: bool, rooms: tuple[str, ...]) -> None:
     from agents.engine.compiling import Compiling, misplaced, missing, units  # numba: when used
     from topics import compiled
 
-    if unknown := set(rooms) - set(units()):
+    if unknown := set(names) - set(units()):
         raise click.UsageError(
             f"no kernels of: {', '.join(sorted(unknown))}; there are {', '.join(units())}"
         )
     if said := misplaced():
         raise click.ClickException(said)
-    todo = missing(units(rooms))
+    todo = missing(units(names))
     compiling = Compiling(todo, jobs or 0)
     wait_for(compiling)
     done, _ = compiling.progress
     seconds = round(compiling.seconds, 1)
     place = compiled.config.CACHE_DIR
-    if as_json:
+    if as_json:  # "rooms": as the first versions said it
         click.echo(
             json.dumps({"folder": place, "rooms": todo, "kernels": done, "seconds": seconds})
         )

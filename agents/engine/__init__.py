@@ -1,7 +1,8 @@
-"""The engine: runs rooms on the partitions this worker owns, every record exactly once.
+"""The engine: runs processors on the partitions this worker owns, every record exactly once.
 
-A room (agents/<room>/) declares a `Processor` and knows nothing of Kafka; the engine knows nothing
-of any law. Between them stands `processor.py`: start there, then `partition.py`, then `work.py`.
+A package (agents/<processor>/) declares a `Processor` and knows nothing of Kafka; the engine knows
+nothing of any law. Between them stands `processor.py`: start there, then `partition.py`, then
+`work.py`.
 
 The life of a batch
     1. Faust's consumer fetches. `batches.py` makes aiokafka hand over record batches as they came,
@@ -25,7 +26,7 @@ The life of a partition
     knew is in Kafka.
 
 Around it
-    `registry.py` finds rooms; `plan.py` compiles a processor's codecs once per process, `warm.py`
+    `registry.py` finds processors; `plan.py` compiles the codecs of one once per process, `warm.py`
     its kernels before the worker says it is ready; `metrics.py` and `pages.py` say what goes on;
     `progress.py` is what a partition says of itself, `watchdog.py` tells from it, in a thread of
     its own, what stands still; `connection.py` makes aiokafka's clients fail by the right name;

@@ -2,8 +2,8 @@
 
 A first start compiles everything, which takes one process a minute or more; those that start
 meanwhile would do it again. `soma warm` does it ahead, as when an image is built; a worker does it
-for its own rooms, and then loads what lies in the cache. `python -m agents.engine.compiling ROOM`
-is one such process: a line for each kernel that it has, then one for each that it has compiled.
+for its own processors, and then loads what lies in the cache. `python -m agents.engine.compiling
+NAME` is one such process: a line for each kernel that it has, then one for each that it compiled.
 """
 
 import importlib
@@ -22,7 +22,13 @@ from llvmlite import binding
 from numba.core import event
 from numba.core.registry import CPUDispatcher
 
-from agents.engine.registry import modules, packages_with, processors, rooms, service_rooms
+from agents.engine.registry import (
+    modules,
+    packages_with,
+    processor_names,
+    processors,
+    service_names,
+)
 from topics import compiled
 
 LONGEST_FIRST = ("integrator", "segmentation", "predictors")  # so that no core idles at the end
@@ -58,9 +64,13 @@ class CompilingError(Exception):
 
 
 def units(chosen: Iterable[str] = ()) -> list[str]:
-    """Which rooms have kernels, of the chosen ones or of all; the longest to compile first."""
-    beside = [name for name in packages_with("warm") if name in service_rooms()]
-    known = [*LONGEST_FIRST, *(name for name in rooms() if name not in LONGEST_FIRST), *beside]
+    """Which packages have kernels, of those chosen or of all; the longest to compile first."""
+    beside = [name for name in packages_with("warm") if name in service_names()]
+    known = [
+        *LONGEST_FIRST,
+        *(name for name in processor_names() if name not in LONGEST_FIRST),
+        *beside,
+    ]
     wanted = tuple(chosen)
     return [name for name in known if not wanted or name in wanted]
 
@@ -71,7 +81,7 @@ def cores() -> int:
 
 
 def _stamp(unit: str) -> Path | None:
-    """The file that says a room's kernels were compiled, for these sources and this processor."""
+    """The file that says a package's kernels were compiled, for these sources and this CPU."""
     folder = compiled.config.CACHE_DIR
     if not folder:
         return None
@@ -85,7 +95,7 @@ def _stamp(unit: str) -> Path | None:
 
 
 def missing(chosen: Sequence[str]) -> list[str]:
-    """Those of the rooms whose kernels nobody has compiled here yet."""
+    """Those of the chosen whose kernels nobody has compiled here yet."""
     lacking = []
     for unit in chosen:
         stamp = _stamp(unit)
@@ -97,7 +107,7 @@ def missing(chosen: Sequence[str]) -> list[str]:
 
 
 class Compiling:
-    """Kernels of some rooms, compiled by processes of their own: `start`, then `wait`."""
+    """Kernels of some packages, compiled by processes of their own from now on: then `wait`."""
 
     def __init__(self, chosen: Sequence[str], jobs: int = 0) -> None:
         self._pool = ThreadPoolExecutor(max(1, jobs or cores()))
@@ -213,7 +223,7 @@ def kernels() -> set[str]:
 
 
 def main(unit: str) -> None:
-    """Compile one room's kernels, or load them, and note that they are there."""
+    """Compile one package's kernels, or load them, and note that they are there."""
     from agents.engine.plan import Plan
     from agents.engine.warm import warm
     from agents.settings import Settings

@@ -106,21 +106,21 @@ class Share:
 
 @cache
 def tally(declared: Tally) -> Counter | Share:
-    """A room's own counter or share. Prometheus knows each name once per process."""
+    """A processor's own counter or share. Prometheus knows each name once per process."""
     if declared.recent:
         return Share(declared)
     return Counter(declared.name, declared.help, [declared.label] if declared.label else [])
 
 
 def declare(processors: Iterable[Processor]) -> None:
-    """Show the rooms' own metrics before there is anything to count."""
+    """Show the processors' own metrics before there is anything to count."""
     for processor in processors:
         for declared in processor.tallies:
             tally(declared)
 
 
 def count(tallies: tuple[Tally, ...], counted: Mapping[str, int]) -> None:
-    """Add what a room counted ("name" or "name:label value"); KeyError for what isn't declared."""
+    """Add what a processor counted ("name", "name:label value"). KeyError: it isn't declared."""
     known = {declared.name: declared for declared in tallies}
     shares: dict[str, dict[str, int]] = defaultdict(dict)
     for key, n in counted.items():

@@ -1,4 +1,4 @@
-"""What a room declares to become a stream processor, and what its fold must offer.
+"""What a package declares to become a stream processor, and what its fold must offer.
 
 A fold is one partition's state and law. It is a pure, deterministic function of its input: no
 clock, no random numbers, no I/O, and no dependence on where batches are cut, on threads or on the
@@ -25,7 +25,7 @@ SRC_BATCH = 0  # the work buffer of the batch: spans of the input records
 SRC_NAMES = 1  # the fold's interned names
 SRC_SCRATCH = 2  # bytes that the fold wrote itself: `Output.scratch`, `StateRows.scratch`
 
-ROOM_REASONS = 64  # status codes from here on index `Processor.reasons`
+OWN_REASONS = 64  # status codes from here on are the processor's: `Processor.reasons`, by index
 
 OUTCOMES = ("allow", "deny", "override", "error")  # of a policy's decision
 RATIONALE_BYTES_MAX = 256  # UTF-8: every frame of the decision carries it
@@ -52,7 +52,7 @@ class Batch:
     """Decoded records of one partition, in log order.
 
     `status[r]` is 0 for a record to fold; a fold refuses a record by writing
-    `ROOM_REASONS + index` into it (before touching its state), which makes it a dead letter.
+    `OWN_REASONS + index` into it (before touching its state), which makes it a dead letter.
     """
 
     buf: NDArray[np.uint8]  # what SRC_BATCH spans point into
@@ -295,7 +295,7 @@ class Counting(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Tally:
-    """A counter of a room, as Prometheus shows it: `soma_veto_total`, its help, its label.
+    """A counter of a processor, as Prometheus shows it: `soma_veto_total`, its help, its label.
 
     With `recent`, a gauge instead: the part that each label value has of about so many counted
     last, in this process; the label value "" counts as everybody's, and isn't shown.
@@ -328,7 +328,7 @@ class Processor:
     law: int  # version of the law: goes up whenever a fold would give other bytes
     settings: Mapping[str, Setting]  # by name: what the deployment and control records may set
     make: Callable[[Context], Fold]
-    # The room's own reasons of dead letters -> what each says of a record.
+    # The processor's own reasons of dead letters -> what each says of a record.
     reasons: Mapping[str, str] = field(default_factory=dict)
     sink_src: Mapping[str, Mapping[str, int]] = field(default_factory=dict)  # sink -> Layout src
     state_src: Mapping[str, int] = field(default_factory=dict)

@@ -18,8 +18,8 @@ log = logging.getLogger(__name__)
 TRANSACTION_MS = 60_000
 # A commit is answered before its markers are written, and a transaction that begins sooner is
 # refused: aiokafka asks again 20 ms later. Where twelve partitions commit on two cores with their
-# broker, most begin at the first attempt after so long (p99 of three rooms: 186 ms at once, 117-122
-# after 12-15 ms, 136 after 20, 157 after 30).
+# broker, most begin at the first attempt after so long (p99 of three processors: 186 ms at once,
+# 117-122 after 12-15 ms, 136 after 20, 157 after 30).
 MARKERS_S = 0.015
 _STOP_S = 2.0
 _LAST_WORD_S = 0.5

@@ -1,10 +1,10 @@
 """Why a record can't be folded: status codes of the engine, and their names in dead letters.
 
 Code 0 is a good record. 1 to 4 are set by the columnar reader (topics.columns), the others here;
-from ROOM_REASONS on they belong to the processor (`Processor.reasons`).
+from OWN_REASONS on they belong to the processor (`Processor.reasons`).
 """
 
-from agents.engine.processor import ROOM_REASONS, Processor
+from agents.engine.processor import OWN_REASONS, Processor
 
 OK = 0
 BAD_WIRE = 1
@@ -71,13 +71,13 @@ DETAILS = {
 
 def reason(processor: Processor, status: int) -> str:
     """The name of a status code, as it stands in a dead letter's header and in metrics."""
-    if status >= ROOM_REASONS:
-        return list(processor.reasons)[status - ROOM_REASONS]
+    if status >= OWN_REASONS:
+        return list(processor.reasons)[status - OWN_REASONS]
     return NAMES[status]
 
 
 def detail(processor: Processor, status: int) -> str:
     """What a status code says of every record that has it."""
-    if status >= ROOM_REASONS:
+    if status >= OWN_REASONS:
         return processor.reasons[reason(processor, status)]
     return DETAILS[status]

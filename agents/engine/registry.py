@@ -14,7 +14,7 @@ from agents.settings import Settings
 from topics.plugins import plugins
 
 
-def rooms() -> list[str]:
+def processor_names() -> list[str]:
     """Names of all processors: folders of agents/ whose agent.py declares one, and plugins'."""
     return sorted(modules())
 
@@ -23,13 +23,13 @@ def modules() -> dict[str, str]:
     """Which module declares a processor, by its name. ValueError if a plugin's name is taken."""
     ours = {name: f"agents.{name}.agent" for name in packages_with("agent")}
     for plugin in plugins():
-        if clash := sorted({*ours, *service_rooms()} & set(plugin.processors)):
+        if clash := sorted({*ours, *service_names()} & set(plugin.processors)):
             raise ValueError(f"SOMA_PLUGINS: there is a processor {', '.join(clash)} already")
         ours |= plugin.processors
     return ours
 
 
-def service_rooms() -> list[str]:
+def service_names() -> list[str]:
     """What runs beside processors: every folder of agents/ whose service.py gives some."""
     return packages_with("service")
 
@@ -41,20 +41,20 @@ def packages_with(module: str) -> list[str]:
 
 
 def services(settings: Settings) -> list[Service]:
-    """The services of the chosen rooms (default: all), as far as they are set. SettingsError."""
+    """The services of the chosen packages (default: all), as far as they are set. SettingsError."""
     found: list[Service] = []
-    for name in service_rooms():
+    for name in service_names():
         if not settings.agents or name in settings.agents:
             found += importlib.import_module(f"agents.{name}.service").services(settings)
     return found
 
 
 def processors(chosen: Iterable[str] = ()) -> dict[str, Processor]:
-    """The processors of the chosen rooms (default: all), by name.
+    """The chosen processors (default: all), by name.
 
     Raises ValueError, which names the unknown ones.
     """
-    homes, beside = modules(), service_rooms()
+    homes, beside = modules(), service_names()
     known = sorted(homes)
     wanted = [name for name in chosen if name not in beside] or ([] if tuple(chosen) else known)
     if unknown := sorted(set(wanted) - set(known)):

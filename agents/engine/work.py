@@ -20,7 +20,7 @@ from agents.engine.forward import forward
 from agents.engine.letters import Letters
 from agents.engine.plan import Plan
 from agents.engine.processor import (
-    ROOM_REASONS,
+    OWN_REASONS,
     Asking,
     Batch,
     Counting,
@@ -304,7 +304,7 @@ class Worker:
         gone = (status == reasons.OK) | (status == reasons.MISROUTED) | (status == reasons.DONE)
         if not self.plan.keeper:  # its keeper tells what nobody can read, and forwards
             left = ~np.isin(status, (reasons.OK, reasons.DONE, *reasons.OWN))
-            left &= status < ROOM_REASONS
+            left &= status < OWN_REASONS
             letters.cut(0)
             outcome.results["left"] = int(left.sum())
             gone |= left

@@ -1,4 +1,4 @@
-"""The room `gateway`: memory.events to the remote memory service, in a thread of its own.
+"""The service `gateway`: memory.events to the remote memory service, in a thread of its own.
 
 In that thread runs an event loop; the two consumers' calls, which block, have a thread each. All
 bookkeeping is the loop's. A position counts only what the remote has answered.

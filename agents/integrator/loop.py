@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from agents.engine.places import PLACE_MAX, put_place
-from agents.engine.processor import RATIONALE_BYTES_MAX, ROOM_REASONS
+from agents.engine.processor import OWN_REASONS, RATIONALE_BYTES_MAX
 from agents.integrator import drift, rule
 from agents.integrator.round import Round, contest, crown, find, play
 from agents.integrator.settings import DRIFT, FORGET, HEDGE, RETRY, STALE
@@ -28,7 +28,7 @@ REASONS = {
     "too_many_domains": f"the tenant has {SLOTS} domains, as many as it can have at once: further "
     "ones are refused until one of these is forgotten (forget_after_s)",
 }
-NOT_FINITE, NEGATIVE, NAME, TOO_MANY = range(ROOM_REASONS, ROOM_REASONS + len(REASONS))
+NOT_FINITE, NEGATIVE, NAME, TOO_MANY = range(OWN_REASONS, OWN_REASONS + len(REASONS))
 
 FULL, ASK, DRIFTED = range(3)  # why the loop stopped
 VETO_NONE = 0  # index of the frame's enum

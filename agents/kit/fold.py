@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from agents.engine.errors import LawFailed
-from agents.engine.processor import ROOM_REASONS, Batch, Context, Control, Fold, Output, StateRows
+from agents.engine.processor import OWN_REASONS, Batch, Context, Control, Fold, Output, StateRows
 from agents.kit.emit import SEP, TIMER, Emit, Sink
 from agents.kit.errors import Refuse
 from agents.kit.setting import Setting
@@ -195,7 +195,7 @@ class RowFold:
             raise LawFailed(cause, text)
         self._table.take_back()
         self._out.take_back()
-        batch.status[cause] = ROOM_REASONS + self._spec.reasons.index(refusal.reason)
+        batch.status[cause] = OWN_REASONS + self._spec.reasons.index(refusal.reason)
         batch.details[cause] = refusal.detail
 
     def under_way(self) -> int:

@@ -6,7 +6,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from agents.engine.processor import ROOM_REASONS
+from agents.engine.processor import OWN_REASONS
 from agents.engine.records import put_bytes
 from agents.predictors.calibration import (
     Reports,
@@ -71,7 +71,7 @@ REASONS = {
     "vector_too_long": f"vector: more than {DIM_MAX} numbers",
     "vector_not_finite": "vector: a number is NaN or infinite",
 }
-EMPTY, RAGGED, TOO_LONG, NOT_FINITE = range(ROOM_REASONS, ROOM_REASONS + 4)
+EMPTY, RAGGED, TOO_LONG, NOT_FINITE = range(OWN_REASONS, OWN_REASONS + 4)
 
 # What `fold_rows` stopped for.
 DONE, NEED_POOL, NEED_PLAN, NEED_REPORTS = range(4)

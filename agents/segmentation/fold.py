@@ -9,7 +9,7 @@ from collections.abc import Mapping
 import numpy as np
 from numpy.typing import NDArray
 
-from agents.engine.processor import ROOM_REASONS, Batch, Context, Control, Output, StateRows, Tally
+from agents.engine.processor import OWN_REASONS, Batch, Context, Control, Output, StateRows, Tally
 from agents.kit.setting import EVERYONE
 from agents.kit.tenant_settings import TenantSettings
 from agents.segmentation import rows as form
@@ -36,7 +36,7 @@ REASONS = {
     "too_many_domains": f"the tenant has as many domains as its setting domains_max allows "
     f"({SETTINGS['domains_max'].default} unless it is set): further ones are refused"
 }
-TOO_MANY = ROOM_REASONS
+TOO_MANY = OWN_REASONS
 
 BOUNDARIES = "soma_boundaries_total"
 TALLIES = (Tally(BOUNDARIES, "Segment boundaries written.", "evidence"),)

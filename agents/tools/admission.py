@@ -1,4 +1,4 @@
-"""What a room would make a dead letter of, told before it is sent; the checks are the room's own.
+"""What a processor would make a dead letter of, told before it is sent, by its own checks.
 
 Only what can be told of a record alone: not what depends on a tenant's settings or its state.
 """

@@ -77,7 +77,7 @@ class Watcher(ABC):
     def _take(self, message: Message) -> None:
         value = message.value() or b""
         if value[: codec.HEADER] in codec.control_headers():
-            return  # a setting: it is for the room that reads this topic, at its place
+            return  # a setting: it is for the processor that reads this topic, at its place
         try:
             name, record = codec.decode(value)
         except codec.BadRecord:

@@ -41,7 +41,7 @@ class Boundary:
 
 
 def settings_of(modes: Sequence[str], given: Mapping[str, str]) -> dict[str, str]:
-    """The room's settings for these modes (none: the room's defaults), with those given on top."""
+    """The processor's settings for these modes (none: its defaults), with those given on top."""
     chosen: dict[str, str] = {"cpd": "off"} if modes else {}
     for mode in modes:
         chosen.update(MODES[mode])

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import agents
-from agents.engine.registry import rooms, service_rooms
+from agents.engine.registry import processor_names, service_names
 from agents.engine.warm import sample
 from agents.tools import templates
 from topics.catalogue import CATALOGUE
@@ -66,7 +66,7 @@ def checked(root: Path, name: str, source: str) -> New:
             "letter first"
         )
     folder = root / "agents" / name
-    if name in [*rooms(), *service_rooms()] or folder.exists():
+    if name in [*processor_names(), *service_names()] or folder.exists():
         raise CantMakeError(f"there is {folder.relative_to(root)} already: choose another name")
     for topic in (new.sink, f"soma.{name}.state"):
         if topic in CATALOGUE:

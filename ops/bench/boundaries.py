@@ -107,9 +107,9 @@ class Probe:
         self._consumer.close()
 
 
-def probe(site: Site, rooms: Sequence[str], rate: int, seconds: float) -> Boundaries:
-    """Latencies of boundaries through these rooms in one worker."""
-    with Worker(site.settings, ",".join(rooms), site.folder) as worker:
+def probe(site: Site, processors: Sequence[str], rate: int, seconds: float) -> Boundaries:
+    """Latencies of boundaries through these processors in one worker."""
+    with Worker(site.settings, ",".join(processors), site.folder) as worker:
         worker.ready()
         one = Probe(site)
         try:

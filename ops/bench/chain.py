@@ -1,4 +1,4 @@
-"""`soma bench chain`: observations through the three rooms of one worker to their boundaries."""
+"""`soma bench chain`: observations through three processors in one worker to their boundaries."""
 
 import os
 import time
@@ -13,19 +13,19 @@ from ops.bench.report import Report, spread
 from ops.bench.site import Site
 from ops.bench.worker import Worker, WorkerError
 
-ROOMS = ("predictors", "integrator", "segmentation")
+PROCESSORS = ("predictors", "integrator", "segmentation")
 OBSERVATIONS, FRAMES = "cog.observations", "cog.global.frame"
 PARTS = ("chain", "segmentation", "latency")
 WANTED = {"chain": "≥ 80,000", "segmentation": "≥ 200,000", "latency": "p99 ≤ 200 ms"}
 METHOD = (
     "{events:,} observations of {dim} numbers lie in the topic, {tenants:,} tenants with 3 "
     "domains, 4 partitions; {runs} runs of a fresh worker: median (min - max). Chain: all three "
-    "rooms in one worker, from the first commit of the first room to the last commit of the last "
-    "room's state (last stable offsets, every 20 ms); what the first commit holds isn't counted. "
-    "Segmentation alone: the frames of that run, `glr` on each of the 3 domains. State and "
-    "transactions on. Latency: {rate:,} observations/s for {seconds:.0f} s after {warm:.0f} s that "
-    "don't count (the disk has what was written before), threshold boundaries beside glr's; from "
-    "just before produce() of the observation that declared a boundary to the boundary in a "
+    "processors in one worker, from the first commit of the first processor to the last commit of "
+    "the last one's state (last stable offsets, every 20 ms); what the first commit holds isn't "
+    "counted. Segmentation alone: the frames of that run, `glr` on each of the 3 domains. State "
+    "and transactions on. Latency: {rate:,} observations/s for {seconds:.0f} s after {warm:.0f} s "
+    "that don't count (the disk has what was written before), threshold boundaries beside glr's; "
+    "from just before produce() of the observation that declared a boundary to the boundary in a "
     "read_committed consumer's hands, one clock."
 )
 
@@ -53,15 +53,17 @@ class Result:
     latency: Boundaries | None = None
 
 
-def folded(worker: Worker, room: str) -> int:
-    """How many records a room has folded and committed, by the worker's own count."""
+def folded(worker: Worker, processor: str) -> int:
+    """How many records a processor has folded and committed, by the worker's own count."""
     found = worker.metrics()
-    mine = f'soma_processor_records_total{{processor="{room}"'
+    mine = f'soma_processor_records_total{{processor="{processor}"'
     return int(sum(value for name, value in found.items() if name.startswith(mine)))
 
 
-def follow(broker: Broker, first: str, last: str, worker: Worker, room: str, events: int) -> Rate:
-    """Watch two topics, the first to move and the last, until `room` has folded all `events`.
+def follow(
+    broker: Broker, first: str, last: str, worker: Worker, processor: str, events: int
+) -> Rate:
+    """Watch two topics, the first to move and the last, until `processor` has folded all `events`.
 
     Both were empty before. What was in `first` when it was first seen to move isn't counted.
     """
@@ -73,11 +75,11 @@ def follow(broker: Broker, first: str, last: str, worker: Worker, room: str, eve
             begun = (now, seen, worker.cpu_s())
         if here > end:
             end, moved, cpu = here, now, worker.cpu_s()
-        elif now - moved > QUIET_S and begun and folded(worker, room) >= events:
+        elif now - moved > QUIET_S and begun and folded(worker, processor) >= events:
             break
         elif now - moved > STALL_S:
             raise WorkerError(
-                f"{folded(worker, room)} of {events} folded by {room}, then nothing; "
+                f"{folded(worker, processor)} of {events} folded by {processor}, then nothing; "
                 f"the log ends:\n{worker.log_text()[-3000:]}"
             )
         worker.check()
@@ -111,7 +113,7 @@ class Chain:
         if "latency" in plan.parts:
             self.site.forget("")
             os.sync()  # gigabytes of the parts before are still being written otherwise
-            result.latency = probe(self.site, ROOMS, plan.rate, plan.seconds)
+            result.latency = probe(self.site, PROCESSORS, plan.rate, plan.seconds)
         return result
 
     def _fill(self) -> None:
@@ -122,7 +124,7 @@ class Chain:
 
     def _chain(self) -> Rate:
         first = self.site.topic("cog.predictor.updates")
-        rate = self._measure(",".join(ROOMS), first)
+        rate = self._measure(",".join(PROCESSORS), first)
         self.site.say(f"chain: {rate.events_per_s:,.0f} observations/s")
         return rate
 
@@ -131,8 +133,8 @@ class Chain:
         self.site.say(f"segmentation alone: {rate.events_per_s:,.0f} frames/s")
         return rate
 
-    def _measure(self, rooms: str, first: str) -> Rate:
-        with Worker(self.site.settings, rooms, self.site.folder) as worker:
+    def _measure(self, processors: str, first: str) -> Rate:
+        with Worker(self.site.settings, processors, self.site.folder) as worker:
             return follow(
                 self.site.broker, first, self.state, worker, "segmentation", self.plan.events
             )
@@ -149,7 +151,7 @@ def report(plan: Plan, result: Result) -> Report:
     rows = []
     if result.chain:
         wanted = WANTED["chain"]
-        rows.append(_row("chain of three rooms", result.chain, "observations", wanted))
+        rows.append(_row("chain of three processors", result.chain, "observations", wanted))
     if result.segmentation:
         rates, wanted = result.segmentation, WANTED["segmentation"]
         rows.append(_row("segmentation alone, glr", rates, "frames", wanted))

@@ -1,4 +1,4 @@
-"""Change-point laws side by side: the room's own, and peers where they are installed.
+"""Change-point laws side by side: our own, and peers where they are installed.
 
 Each takes a whole series and returns changes (index, at): the first point after the change, and the
 point that showed it. Offline ones see the whole series first: their `at` is its last point.
@@ -39,7 +39,7 @@ class Law:
 
 
 def ours(mode: str, settings: Mapping[str, str] | None = None) -> Callable[[Floats], Changes]:
-    """The room's law in a mode (glr, bocpd, hmm), with its defaults or these settings on top."""
+    """Our law in a mode (glr, bocpd, hmm), with its defaults or these settings on top."""
     chosen = settings_of([mode], settings or {})
 
     def find(values: Floats) -> Changes:

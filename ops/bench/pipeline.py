@@ -126,7 +126,7 @@ def run_peer(job: Job, threads: int, cache: Path) -> dict[str, float]:
 class Pipeline:
     """One run set on one broker."""
 
-    work, room, source_name, sink_name = FUSION, "integrator", SOURCE, SINK
+    work, processor, source_name, sink_name = FUSION, "integrator", SOURCE, SINK
     environment: Mapping[str, str] = {}  # of our worker
 
     def __init__(self, site: Site, plan: Plan) -> None:
@@ -179,7 +179,9 @@ class Pipeline:
     def _engine(self, k: int) -> dict[str, float]:
         if k:
             self.site.forget(self.source_name)
-        rate = self.site.measure(self.room, self.sink_name, self.plan.events, **self.environment)
+        rate = self.site.measure(
+            self.processor, self.sink_name, self.plan.events, **self.environment
+        )
         return {"events_per_s": rate.events_per_s, "cpu_us_per_event": rate.cpu_us_per_event}
 
 

@@ -34,7 +34,7 @@ METHOD = (
 class RowsPipeline(Pipeline):
     """One run set on one broker."""
 
-    work, room, source_name, sink_name = ROWS, "counting", "cog.observations", COUNTS
+    work, processor, source_name, sink_name = ROWS, "counting", "cog.observations", COUNTS
     environment = ENVIRONMENT
 
     def records(self) -> Iterator[tuple[bytes, bytes]]:

@@ -98,7 +98,7 @@ class Medians:
         return rule.CONSISTENT * self.scale
 
 
-class Room:
+class Predictors:
     """The predictors' law, a component for each seed."""
 
     def __init__(self, first: Floats) -> None:
@@ -117,7 +117,7 @@ class Room:
 LAWS: dict[str, Callable[[Floats], Follower]] = {
     "law 1, variance": Variance,
     "medians": Medians,
-    "law 2": Room,
+    "law 2": Predictors,
 }
 
 

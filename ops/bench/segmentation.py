@@ -1,6 +1,6 @@
 """`soma bench segmentation`: change-point laws on annotated series and on streams of known changes.
 
-The laws are the room's own kernels (agents.segmentation), fed point by point. No broker takes part.
+The laws are our own kernels (agents.segmentation), fed point by point. No broker takes part.
 """
 
 import itertools

@@ -46,9 +46,9 @@ class Site:
         self.broker.delete([self.topic(name) for name in CATALOGUE if name != source])
         self.apply()
 
-    def measure(self, room: str, sink: str, committed: int, **env: str) -> Rate:
-        """Run a worker with one room until so many records are committed to its sink."""
-        with Worker(self.settings, room, self.folder, **env) as worker:
+    def measure(self, processor: str, sink: str, committed: int, **env: str) -> Rate:
+        """Run a worker with one processor until so many records are committed to its sink."""
+        with Worker(self.settings, processor, self.folder, **env) as worker:
             return follow(self.broker, self.topic(sink), worker, committed)
 
 

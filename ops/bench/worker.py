@@ -44,12 +44,14 @@ def environment(settings: Settings, **more: str) -> dict[str, str]:
 
 
 class Worker:
-    """`soma worker` with some rooms; a context manager that stops it by its id."""
+    """`soma worker` with some processors; a context manager that stops it by its id."""
 
-    def __init__(self, settings: Settings, rooms: str, folder: Path, **env: str) -> None:
+    def __init__(self, settings: Settings, processors: str, folder: Path, **env: str) -> None:
         self.port = free_port()
         self.log = folder / f"worker-{self.port}.log"
-        self._env = environment(settings, SOMA_AGENTS=rooms, SOMA_WEB_PORT=str(self.port), **env)
+        self._env = environment(
+            settings, SOMA_AGENTS=processors, SOMA_WEB_PORT=str(self.port), **env
+        )
 
     def arguments(self) -> list[str]:
         """What of `soma` it runs."""

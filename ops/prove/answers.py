@@ -20,7 +20,7 @@ from typing import Any
 from agents.settings import load
 from ops.prove import proxy
 from ops.prove.drain import Drain
-from ops.prove.driver import PARTITIONS, ROOMS, STAGES, call_verifier, soma, worker_env
+from ops.prove.driver import PARTITIONS, PROCESSORS, STAGES, call_verifier, soma, worker_env
 from ops.prove.feed import Feed
 from ops.prove.fleet import Fleet
 from ops.prove.proxy import Proxy, Rule
@@ -104,7 +104,7 @@ def run(given: argparse.Namespace, bootstrap: str, folder: Path) -> Report:
         drain = Drain(bootstrap, namespace, STAGES, wire)
         feed = iter(Feed(given.seed, wire, PARTITIONS))
         publisher = Publisher(bootstrap, namespace, feed, given.rate)
-        fleet.enlist(1, ROOMS)
+        fleet.enlist(1, PROCESSORS)
         try:
             _await_work(publisher, drain)
             for case in cases(given.minutes):

@@ -7,7 +7,7 @@ from typing import Protocol
 
 from ops.prove.fleet import Fleet
 
-ROOMS = (
+PROCESSORS = (
     "predictors", "integrator", "segmentation", "predictors,integrator", "integrator,segmentation",
     "predictors,integrator,segmentation",
 )  # fmt: skip
@@ -80,12 +80,12 @@ class Blows:
         server.start()
 
     def _guest(self) -> None:
-        """A worker with rooms of its own choice joins; at most two of them at a time."""
+        """A worker with processors of its own choice joins; at most two of them at a time."""
         if len(self.fleet.guests) >= 2:
             self._leave()
         self._guests += 1
-        rooms = self.random.choice(ROOMS)
-        self.fleet.guests.append(self.fleet.start(f"guest-{self._guests}", rooms))
+        processors = self.random.choice(PROCESSORS)
+        self.fleet.guests.append(self.fleet.start(f"guest-{self._guests}", processors))
 
     def _leave(self) -> None:
         if self.fleet.guests:

@@ -35,7 +35,7 @@ PARTITIONS = 4
 SESSION_TIMEOUT_S = 6.0
 DRAIN_TIMEOUT_S = 180.0
 BUSY = "while True: pass"
-ROOMS = "predictors,integrator,segmentation"
+PROCESSORS = "predictors,integrator,segmentation"
 STAGES = (("predictors", OBSERVATIONS), ("integrator", UPDATES), ("segmentation", FRAMES))
 
 
@@ -112,7 +112,7 @@ def run(options: Options, bootstrap: str, broker: Server | None, folder: Path) -
     env = worker_env(bootstrap, namespace, folder)
     soma(env, "topics", "apply")
     fleet = Fleet(folder, env)
-    fleet.enlist(options.workers, ROOMS)
+    fleet.enlist(options.workers, PROCESSORS)
     report = Report()
     drain = Drain(bootstrap, namespace, STAGES, wire)
     loops = [subprocess.Popen([sys.executable, "-c", BUSY]) for _ in range(options.busy)]

@@ -19,7 +19,7 @@ class Worker:
     """One process and what it was started with."""
 
     name: str
-    rooms: str
+    processors: str
     process: subprocess.Popen[bytes]
     frozen_until: float = 0.0  # monotonic seconds; 0 while it runs
     died_at: float = 0.0
@@ -36,20 +36,20 @@ class Fleet:
         self.exits: list[str] = []  # workers that ended without being told to
         self.started = 0
 
-    def start(self, name: str, rooms: str) -> Worker:
+    def start(self, name: str, processors: str) -> Worker:
         """A new worker process; its log is `<name>.log` in the folder."""
-        env = os.environ | self.env | {"SOMA_AGENTS": rooms, "SOMA_WEB_PORT": "0"}
+        env = os.environ | self.env | {"SOMA_AGENTS": processors, "SOMA_WEB_PORT": "0"}
         with (self.folder / f"{name}.log").open("ab") as log:
             process = subprocess.Popen(
                 [sys.executable, "-m", "agents.cli", self.verb],
                 env=env, cwd=ROOT, stdout=log, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL,
             )  # fmt: skip
         self.started += 1
-        return Worker(name, rooms, process)
+        return Worker(name, processors, process)
 
-    def enlist(self, count: int, rooms: str) -> None:
+    def enlist(self, count: int, processors: str) -> None:
         """Start the crew."""
-        self.crew = [self.start(f"{self.verb}-{number}", rooms) for number in range(count)]
+        self.crew = [self.start(f"{self.verb}-{number}", processors) for number in range(count)]
 
     def tend(self) -> None:
         """Continue the frozen whose time has come; restart crew that has ended; bury guests."""
@@ -66,7 +66,7 @@ class Fleet:
                 worker.died_at = now
                 self._note(worker, code)
             if now - worker.died_at >= RESTART_PAUSE_S:
-                self.crew[index] = self.start(worker.name, worker.rooms)
+                self.crew[index] = self.start(worker.name, worker.processors)
         for worker in self.guests:
             if worker.process.poll() is not None:
                 self._note(worker, worker.process.returncode)
@@ -82,7 +82,7 @@ class Fleet:
         worker.process.kill()
         worker.process.wait()
         if worker in self.crew:
-            self.crew[self.crew.index(worker)] = self.start(worker.name, worker.rooms)
+            self.crew[self.crew.index(worker)] = self.start(worker.name, worker.processors)
         else:
             self.guests.remove(worker)
 
@@ -122,4 +122,4 @@ class Fleet:
 
     def _note(self, worker: Worker, code: int) -> None:
         lines = (self.folder / f"{worker.name}.log").read_text(errors="replace").splitlines()
-        self.exits.append(f"{worker.name} ({worker.rooms}) exit {code}: {lines[-1:] or ['']}")
+        self.exits.append(f"{worker.name} ({worker.processors}) exit {code}: {lines[-1:] or ['']}")

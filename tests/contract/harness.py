@@ -34,7 +34,7 @@ def _examples() -> dict[str, Processor]:
 
 
 def samples(processor: Processor) -> Any:
-    """The room's own samples module: records(rng, n) and settings()."""
+    """The processor's own samples module: records(rng, n) and settings()."""
     where = "ops.examples" if processor.name in PLUGIN.processors else "agents"
     return importlib.import_module(f"tests.unit.{where}.{processor.name}.samples")
 

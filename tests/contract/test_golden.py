@@ -15,7 +15,7 @@ from tests.contract.golden_inputs import SCENARIOS
 from tests.contract.harness import Run, loaded, plan_of
 from topics.layout import STRING
 
-pytestmark = [pytest.mark.kernel, pytest.mark.timeout(600)]  # it may compile all rooms' kernels
+pytestmark = [pytest.mark.kernel, pytest.mark.timeout(600)]  # it may compile kernels
 
 RECORDED: dict[str, Any] = json.loads(FILE.read_text())
 # Those whose code is columns and kernels: a row processor's own test says what it sends.

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from agents.engine.registry import rooms, service_rooms
+from agents.engine.registry import processor_names, service_names
 from topics import compiled
 from topics.catalogue import CATALOGUE
 
@@ -110,12 +110,12 @@ def literals(tree: ast.AST) -> Iterator[tuple[str | int, bool]]:
                 yield node.value, id(node) in constants
 
 
-def test_a_room_never_imports_another() -> None:
-    all_rooms = {*rooms(), *service_rooms()}
+def test_a_processor_never_imports_another() -> None:
+    packages = {*processor_names(), *service_names()}
     found = {}
-    for room in all_rooms:
-        others = [f"agents.{other}" for other in all_rooms - {room}]
-        for path, tree in parsed(f"agents/{room}").items():
+    for name in packages:
+        others = [f"agents.{other}" for other in packages - {name}]
+        for path, tree in parsed(f"agents/{name}").items():
             found[path] = uses(tree, *others, "agents.commands", "agents.api", "ops")
     assert {path: names for path, names in found.items() if names} == {}
 
@@ -123,18 +123,19 @@ def test_a_room_never_imports_another() -> None:
 def test_imports_point_one_way() -> None:
     up = {path: uses(tree, "agents", "stores", "ops") for path, tree in parsed("topics").items()}
     up |= {path: uses(tree, "agents", "topics", "ops") for path, tree in parsed("stores").items()}
-    rooms_of = [f"agents.{room}" for room in (*rooms(), *service_rooms(), "commands", "api")]
+    above = (*processor_names(), *service_names(), "commands", "api")
+    packages = [f"agents.{name}" for name in above]
     for beneath in ("engine", "services", "kit"):
-        up |= {p: uses(t, *rooms_of, "ops") for p, t in parsed(f"agents/{beneath}").items()}
+        up |= {p: uses(t, *packages, "ops") for p, t in parsed(f"agents/{beneath}").items()}
     assert {path: names for path, names in up.items() if names} == {}
     assert {path for path, tree in parsed("agents").items() if uses(tree, "ops")} == USE_OPS
 
 
 def test_a_rule_imports_numpy_and_how_kernels_are_compiled() -> None:
     known = ("math", "typing", "collections.abc", "numpy", "topics.compiled")
-    for room in rooms():
-        tree = parsed("agents")[f"agents/{room}/rule.py"]
-        assert imports(tree) - uses(tree, *known) == set(), room
+    for name in processor_names():
+        tree = parsed("agents")[f"agents/{name}/rule.py"]
+        assert imports(tree) - uses(tree, *known) == set(), name
 
 
 def test_only_stores_speak_to_stores() -> None:
@@ -171,7 +172,7 @@ def test_functions_take_few_parameters() -> None:
 
 
 def test_topics_are_named_where_they_are_declared_and_ports_in_the_settings() -> None:
-    declared = {f"agents/{room}/agent.py" for room in rooms()} | {"topics/catalogue.py"}
+    declared = {f"agents/{name}/agent.py" for name in processor_names()} | {"topics/catalogue.py"}
     ports = set()
     for path, tree in everything().items():
         if path.startswith("ops/"):
@@ -180,7 +181,7 @@ def test_topics_are_named_where_they_are_declared_and_ports_in_the_settings() ->
             if isinstance(value, int):
                 ports.add(str(Path(path).parent))
             elif path not in declared:
-                in_processor = path.split("/")[1] in rooms()
+                in_processor = path.split("/")[1] in processor_names()
                 assert constant and not in_processor, f"{path}: {value}"
     assert ports == {"agents/settings"}
 

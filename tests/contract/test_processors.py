@@ -1,4 +1,4 @@
-"""What every processor must keep, whatever its law. A new room is found and tested by itself."""
+"""What every processor must keep, whatever its law. A new one is found and tested by itself."""
 
 import json
 from dataclasses import replace
@@ -34,7 +34,7 @@ few = settings(max_examples=15, deadline=None, suppress_health_check=list(Health
 
 
 def make(processor: Processor, seed: int, n: int) -> list[dict[str, Any]]:
-    """The room's samples, all of them in the past of the log."""
+    """The processor's samples, all of them in the past of the log."""
     records: list[dict[str, Any]] = samples(processor).records(np.random.default_rng(seed), n)
     assert all(946_684_800_000_000 <= r["ts"] <= LOG_MS * 1000 for r in records)
     return records

@@ -9,14 +9,14 @@ from hypothesis import strategies as st
 
 from agents.engine.plan import defaults_of
 from agents.engine.processor import Context, Control, Place, Processor
-from agents.engine.registry import rooms
+from agents.engine.registry import processor_names
 from agents.kit.setting import Setting
 from agents.settings import Settings, SettingsError, load
 from agents.settings.reading import declared
 from tests.contract.harness import PROCESSORS
 
 # Without the examples: a process has their settings where SOMA_PLUGINS names them at its start.
-HOUSE = [one for one in PROCESSORS if one.name in rooms()]
+HOUSE = [one for one in PROCESSORS if one.name in processor_names()]
 BY_NAME = {one.name: one for one in HOUSE}
 ALL = [(one, name) for one in BY_NAME.values() for name in one.settings]
 each = pytest.mark.parametrize(

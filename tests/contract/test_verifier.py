@@ -1,4 +1,4 @@
-"""The verifier of `ops/prove` and the rooms' folds agree: a feed through all rooms, no broker.
+"""The verifier of `ops/prove` and the processors' folds agree: a feed through all, no broker.
 
 Live, the same verifier checks what killed workers leave behind (tests/live/test_kill.py); here a
 law that was misread shows within seconds.
@@ -27,14 +27,14 @@ from tests.contract.harness import (
     plan_of,
 )
 
-pytestmark = [pytest.mark.kernel, pytest.mark.timeout(600)]  # it may compile all rooms' kernels
+pytestmark = [pytest.mark.kernel, pytest.mark.timeout(600)]  # it may compile kernels
 
 EVENTS = 6000
 WIRE = Wire()
 BY_NAME = {processor.name: processor for processor in reversed(PROCESSORS)}  # without policies
 
 
-class Room:
+class Player:
     """A processor, its source as a log that grows, and what it has folded of it."""
 
     def __init__(self, law: type[Law]) -> None:
@@ -94,35 +94,35 @@ def _log(sent: list[Any]) -> list[Record]:
     return [_record(i, s.key, s.value, s.headers) for i, s in enumerate(sent)]
 
 
-def played(seed: int, events: int) -> list[Room]:
-    """All rooms after a feed, each having folded what the one before it wrote."""
+def played(seed: int, events: int) -> list[Player]:
+    """All processors after a feed, each having folded what the one before it wrote."""
     rng = np.random.default_rng(seed)
-    rooms = {law.topic: Room(law) for law in LAWS if law.processor in BY_NAME}
+    players = {law.topic: Player(law) for law in LAWS if law.processor in BY_NAME}
     feed = iter(Feed(seed, WIRE, 1, tenants=6))
     while events > 0:
         part = list(islice(feed, int(rng.integers(1, 600))))
         events -= len(part)
         for event in part:
-            if event.topic in rooms:
-                rooms[event.topic].append(event.key, event.value)
-        for room in rooms.values():
-            before = len(room.run.sent)
-            room.fold(rng)
-            for sent in room.run.sent[before:]:
-                if sent.topic in rooms and sent.topic != room.law.topic:
-                    rooms[sent.topic].append(sent.key, sent.value)
-    return list(rooms.values())
+            if event.topic in players:
+                players[event.topic].append(event.key, event.value)
+        for player in players.values():
+            before = len(player.run.sent)
+            player.fold(rng)
+            for sent in player.run.sent[before:]:
+                if sent.topic in players and sent.topic != player.law.topic:
+                    players[sent.topic].append(sent.key, sent.value)
+    return list(players.values())
 
 
 @pytest.fixture(scope="module")
 def found() -> Findings:
     findings = Findings()
-    for room in played(5, EVENTS):
-        findings.add(check_stage(room.stage(), WIRE))
+    for player in played(5, EVENTS):
+        findings.add(check_stage(player.stage(), WIRE))
     return findings
 
 
-def test_the_verifier_expects_what_the_rooms_write(found: Findings) -> None:
+def test_the_verifier_expects_what_the_processors_write(found: Findings) -> None:
     assert found.clean, found.as_json()
 
 

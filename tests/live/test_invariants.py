@@ -2,7 +2,7 @@
 
 1 and 2: test_kill.py; 2 and 8 also test_bad_days.py (state lost, records gone, recreated topics);
 6: agents/projections/; 7 and 9: bad_input/. Here: 3 and 4 (a rebuild from the log), 4 (epochs),
-5 (rooms meet in topics), 10 (silence).
+5 (processors meet in topics), 10 (silence).
 """
 
 import time
@@ -164,7 +164,9 @@ def test_a_silent_tenant_leaves_while_others_keep_its_partition_busy(
     eventually(gone, what="a tombstone")
 
 
-def test_rooms_in_two_workers_meet_in_their_topics(topics: Settings, worker: WorkerFactory) -> None:
+def test_processors_in_two_workers_meet_in_their_topics(
+    topics: Settings, worker: WorkerFactory
+) -> None:
     first = worker(SOMA_AGENTS="predictors", ready=False)
     second = worker(SOMA_AGENTS="integrator", ready=False)
     first.await_ready()

@@ -23,9 +23,9 @@ def test_killed_workers_lose_and_double_nothing(stack: Endpoints, tmp_path: Path
     assert counts["global_frame"] > counts["predictor_update"]
     assert counts["next_event"] > 9_000 and counts["predictor_calibration"] > 10
     assert counts["segment_boundary"] > 1_000 and counts["fusion_drift_event"]
-    for room in ("predictors", "integrator", "segmentation"):
-        assert counts[f"{room}_dead"] and counts[f"{room}_controls"], "the feed was too tame"
-        assert counts[f"{room}_near_ties"] <= report.sent / 1000, (
+    for name in ("predictors", "integrator", "segmentation"):
+        assert counts[f"{name}_dead"] and counts[f"{name}_controls"], "the feed was too tame"
+        assert counts[f"{name}_near_ties"] <= report.sent / 1000, (
             "decisions aren't the log's to make"
         )
     assert counts["predictors_forwarded"]

@@ -14,13 +14,13 @@ from topics.topic import EPOCHS, Topic, dlq, dlq_of, join, source
 
 SHOWN = """
 import json
-from agents.engine.registry import processors, rooms
+from agents.engine.registry import processors, processor_names
 from agents.settings import load
 from topics.catalogue import CATALOGUE
 from topics.schemas import schemas
 found = processors(["counting"])["counting"]
 print(json.dumps({
-    "rooms": rooms(), "state": found.state_schema, "every": load().counting.every,
+    "names": processor_names(), "state": found.state_schema, "every": load().counting.every,
     "id": schemas().schema_id("counting_state"), "topic": CATALOGUE["examples.counts"].schema,
     "readers": CATALOGUE["cog.observations"].readers,
     "dead": CATALOGUE["cog.observations.dlq"].writers, "epochs": CATALOGUE["soma.epochs"].writers,
@@ -39,7 +39,7 @@ def test_a_plugin_brings_processors_settings_topics_and_schemas() -> None:
     done = run(SHOWN, SOMA_PLUGINS="ops.examples", SOMA_COUNTING__EVERY="7")
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout)
-    assert {"counting", "pauses", "integrator"} <= set(found["rooms"])
+    assert {"counting", "pauses", "integrator"} <= set(found["names"])
     assert (found["state"], found["topic"]) == ("counting_state", "observation_count")
     assert found["every"] == 7 and found["id"] >= PLUGINS
     for names in (found["readers"], found["dead"], found["epochs"]):

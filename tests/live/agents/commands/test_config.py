@@ -58,10 +58,10 @@ def test_what_was_set_is_shown_once_the_worker_has_taken_it(
 
     def got() -> dict[str, object]:
         text = soma("config", "get", "cpu", "--json", env=env).stdout
-        rooms: dict[str, dict[str, object]] = json.loads(text)["processors"]
-        assert list(rooms) == ["integrator", "predictors", "segmentation"]
-        assert not rooms["predictors"]
-        return rooms["integrator"] | rooms["segmentation"]
+        values: dict[str, dict[str, object]] = json.loads(text)["processors"]
+        assert list(values) == ["integrator", "predictors", "segmentation"]
+        assert not values["predictors"]
+        return values["integrator"] | values["segmentation"]
 
     left = {"alpha": {"value": 1.5, "of": "*"}, "cpd@state": {"value": "off", "of": "cpu"}}
     eventually(lambda: got() == left | {"fusion": {"value": "hedge", "of": "cpu"}})

@@ -1,4 +1,4 @@
-"""What is documented of a worker's metrics and what one with every room emits is the same."""
+"""What is documented of a worker's metrics and what one with every processor emits is the same."""
 
 import json
 import urllib.request
@@ -13,7 +13,7 @@ from tests.live.conftest import WorkerFactory
 from tests.live.helpers import Worker, eventually, produce
 from tests.metrics_page import differences, documented, said
 
-ROOMS = "predictors,integrator,segmentation,projections,outbox,gateway"
+PROCESSORS = "predictors,integrator,segmentation,projections,outbox,gateway"
 SECTIONS = ("Worker", "Integrator and segmentation", "Projections", "Outbox", "Gateway")
 START = 1_769_860_800_000_000
 
@@ -31,7 +31,9 @@ def observation(domain: str, k: int) -> tuple[bytes, bytes]:
 def test_a_worker_emits_what_is_documented_and_nothing_else(
     topics: Settings, worker: WorkerFactory, remote: Remote
 ) -> None:
-    one = worker(migrated(topics), SOMA_AGENTS=ROOMS, SOMA_MEMORY_HTTP_ENDPOINT=remote.endpoint)
+    one = worker(
+        migrated(topics), SOMA_AGENTS=PROCESSORS, SOMA_MEMORY_HTTP_ENDPOINT=remote.endpoint
+    )
     seen = [observation(domain, k) for k in range(40) for domain in ("state", "agent")]
     produce(topics, "cog.observations", seen)
     produce(topics, "memory.events", [(b"acme", event("acme", 0))])

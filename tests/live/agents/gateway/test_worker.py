@@ -1,4 +1,4 @@
-"""The room `gateway` of real workers, killed in the middle; and what the commands say of it."""
+"""The service `gateway` of real workers, killed in the middle; and what the commands say of it."""
 
 import json
 

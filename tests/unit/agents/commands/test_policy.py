@@ -63,7 +63,7 @@ def test_eval_gives_the_decision(tmp_path: Path, text: str, said: str, outcome: 
 
 
 @pytest.mark.parametrize(("fails", "leads"), [("false", ""), ("true", ": a leads")])
-def test_eval_reads_the_answer_as_the_room_does(
+def test_eval_reads_the_answer_as_the_processor_does(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fails: str, leads: str
 ) -> None:
     text = 'allow := true\nleader := "ghost" if input.tenant == "t"'

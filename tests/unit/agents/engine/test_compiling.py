@@ -10,7 +10,7 @@ import pytest
 
 from agents.engine import compiling
 from agents.engine.compiling import Compiling, CompilingError, units
-from agents.engine.registry import rooms
+from agents.engine.registry import processor_names
 from topics import compiled
 
 LIMIT_S = 540  # of a process that compiles, on a machine that does much else
@@ -28,8 +28,8 @@ def warm(*words: str, folder: Path) -> "subprocess.CompletedProcess[str]":
     )
 
 
-def test_every_room_has_its_unit_and_the_longest_come_first() -> None:
-    assert set(units()) == {*rooms(), "outbox"}
+def test_every_processor_has_its_unit_and_the_longest_come_first() -> None:
+    assert set(units()) == {*processor_names(), "outbox"}
     assert units()[: len(compiling.LONGEST_FIRST)] == list(compiling.LONGEST_FIRST)
     assert units(["projections", "predictors"]) == ["predictors"]
 
@@ -80,7 +80,7 @@ def test_a_folder_that_cannot_be_had_is_told_before_anything_is_compiled(
     assert done.stderr.startswith(f"Error: {said}") and done.stderr.count("\n") == 1
 
 
-def test_an_unknown_room_is_named(tmp_path: Path) -> None:
+def test_an_unknown_processor_is_named(tmp_path: Path) -> None:
     done = warm("projector", folder=tmp_path)
     assert done.returncode == 2
     assert "no kernels of: projector" in done.stderr
@@ -88,8 +88,8 @@ def test_an_unknown_room_is_named(tmp_path: Path) -> None:
 
 
 def test_a_process_that_fails_is_named_with_its_last_lines() -> None:
-    with pytest.raises(CompilingError, match="kernels of no_such_room ended"):
-        Compiling(["no_such_room"]).wait(lambda done, of: None, 0.05)
+    with pytest.raises(CompilingError, match="kernels of no_such_name ended"):
+        Compiling(["no_such_name"]).wait(lambda done, of: None, 0.05)
 
 
 def test_one_that_cannot_be_heard_leaves_no_timer(

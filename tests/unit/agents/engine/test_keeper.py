@@ -7,7 +7,7 @@ import pytest
 
 from agents.engine.control import read_control
 from agents.engine.plan import Plan
-from agents.engine.processor import ROOM_REASONS, Batch, Output, Place, Processor
+from agents.engine.processor import OWN_REASONS, Batch, Output, Place, Processor
 from tests.contract.harness import LOG_MS, PROCESSORS, SETTINGS, Message, Run, batch_of, plan_of
 from tests.unit.agents.engine.echo import Echo, echo
 from tests.unit.agents.engine.test_kinds import letters, observed, told
@@ -24,7 +24,7 @@ pytestmark = [
 
 def refuses(self: Echo, batch: Batch, r: int, record: dict[str, Any], output: Output) -> None:
     if record["domain"] == "unheard":
-        batch.status[r] = ROOM_REASONS
+        batch.status[r] = OWN_REASONS
     else:
         self.say(output, r, record["tenant"], "heard")
 

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from agents.engine.processor import ROOM_REASONS, Batch, Output, Reads
+from agents.engine.processor import OWN_REASONS, Batch, Output, Reads
 from tests.contract.harness import LOG_MS, Message, Run, Sent, plan_of
 from tests.unit.agents.engine.echo import Echo, echo, event
 from topics import codec
@@ -163,7 +163,7 @@ def test_a_declaration_that_its_schema_does_not_bear_out_is_refused(
 
 def test_a_fold_says_in_its_own_words_what_it_refuses() -> None:
     def refuses(self: Echo, batch: Batch, r: int, record: dict[str, Any], output: Output) -> None:
-        batch.status[r] = ROOM_REASONS
+        batch.status[r] = OWN_REASONS
         if r % 2:
             batch.details[r] = f"not from {record['tenant']}"
 

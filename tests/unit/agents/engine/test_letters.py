@@ -10,7 +10,7 @@ from agents.engine import checks, reasons
 from agents.engine.batches import RawBatch, raw_batch, unpack
 from agents.engine.builder import HEADER
 from agents.engine.letters import LETTER_BYTES_MAX, Letters
-from agents.engine.processor import ROOM_REASONS, Place
+from agents.engine.processor import OWN_REASONS, Place
 from agents.engine.workspace import Workspace
 from tests.contract.harness import (
     PROCESSORS,
@@ -71,9 +71,9 @@ def test_details_are_cut_and_always_text() -> None:
     assert dict(found[1].headers)["soma-detail"] == reasons.DETAILS[reasons.BAD_JSON].encode()
 
 
-def test_every_code_of_the_engine_and_of_every_room_has_a_name() -> None:
+def test_every_code_of_the_engine_and_of_every_processor_has_a_name() -> None:
     for processor in PROCESSORS:
-        codes = [*reasons.NAMES, *(ROOM_REASONS + i for i in range(len(processor.reasons)))]
+        codes = [*reasons.NAMES, *(OWN_REASONS + i for i in range(len(processor.reasons)))]
         names = [reasons.reason(processor, code) for code in codes]
         assert all(names) and len(set(names)) == len(names)
         details = [reasons.detail(processor, code) for code in codes]

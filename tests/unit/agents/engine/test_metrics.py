@@ -1,4 +1,4 @@
-"""What rooms count: each tally a counter of its own, made once, with its label's values."""
+"""What processors count: each tally a counter of its own, made once, with its label's values."""
 
 import uuid
 
@@ -39,7 +39,7 @@ def test_shares_are_of_what_was_counted_last_and_few_are_shown() -> None:
     assert len(shown) == metrics.SHOWN_MAX and share("d0999") and not share("d0949")
 
 
-def test_what_a_room_declares_is_shown_before_there_is_anything_to_count() -> None:
+def test_what_a_processor_declares_is_shown_before_there_is_anything_to_count() -> None:
     metrics.declare(PROCESSORS)
     shown = {family.name for family in REGISTRY.collect()}
     wanted = {one.name.removesuffix("_total") for p in PROCESSORS for one in p.tallies}
@@ -52,7 +52,7 @@ def test_what_is_not_declared_is_a_defect() -> None:
 
 
 @pytest.mark.parametrize("processor", PROCESSORS, ids=lambda p: p.name)
-def test_a_room_counts_only_what_it_declares(processor: object) -> None:
+def test_a_processor_counts_only_what_it_declares(processor: object) -> None:
     declared = next(p for p in PROCESSORS if p is processor)
     plan = plan_of(declared)
     run = Run(plan)

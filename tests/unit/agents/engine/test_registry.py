@@ -1,4 +1,4 @@
-"""Rooms are found by their folders, and loaded only when chosen."""
+"""Processors are found by their folders, and loaded only when chosen."""
 
 import subprocess
 import sys
@@ -6,14 +6,14 @@ import sys
 import pytest
 from pydantic import SecretStr
 
-from agents.engine.registry import processors, rooms, service_rooms, services
+from agents.engine.registry import processor_names, processors, service_names, services
 from agents.settings import Settings, SettingsError
 
 
-def test_the_rooms_there_are() -> None:
-    assert {"integrator", "predictors"} <= set(rooms())
-    assert "engine" not in rooms() and "commands" not in rooms() and "projections" not in rooms()
-    assert sorted(processors()) == rooms()
+def test_the_processors_there_are() -> None:
+    assert {"integrator", "predictors"} <= set(processor_names())
+    assert not {"engine", "commands", "projections"} & set(processor_names())
+    assert sorted(processors()) == processor_names()
 
 
 def test_only_the_chosen_are_given() -> None:
@@ -32,14 +32,14 @@ def test_only_the_chosen_are_loaded() -> None:
     assert found.stdout.split() == ["True", "False"]
 
 
-def test_every_unknown_room_is_named_with_those_there_are() -> None:
+def test_every_unknown_name_is_named_with_those_there_are() -> None:
     with pytest.raises(ValueError, match="no such processor: kitchen, loft; there are") as error:
         processors(["loft", "integrator", "kitchen"])
-    assert all(name in str(error.value) for name in [*rooms(), *service_rooms()])
+    assert all(name in str(error.value) for name in [*processor_names(), *service_names()])
 
 
 def test_services_are_found_and_chosen_as_processors_are() -> None:
-    assert service_rooms() == ["gateway", "outbox", "projections"]
+    assert service_names() == ["gateway", "outbox", "projections"]
     stores = {"redis_url": SecretStr("redis://127.0.0.1:1/0"), "memory_http_endpoint": "http://m"}
     both = Settings(agents=("gateway", "projections", "predictors"), **stores)
     found = services(both)

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from agents.engine.processor import ROOM_REASONS
+from agents.engine.processor import OWN_REASONS
 from agents.integrator.loop import REASONS
 from tests.unit.agents.integrator.harness import Record, Room, same, setting, update
 from tests.unit.agents.integrator.reference import Tenant
@@ -22,7 +22,7 @@ few = settings(max_examples=20, deadline=None)
 
 
 def reasons(room: Room) -> list[str]:
-    return [list(REASONS)[s - ROOM_REASONS] for s in room.status if s >= ROOM_REASONS]
+    return [list(REASONS)[s - OWN_REASONS] for s in room.status if s >= OWN_REASONS]
 
 
 def test_the_first_record_of_the_first_domain_makes_a_frame() -> None:

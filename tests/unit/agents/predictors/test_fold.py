@@ -23,7 +23,7 @@ def sample(seed: int, n: int = 60) -> list[Record]:
 
 
 def direct(given: list[Record], predictor: str, graph: str) -> list[float]:
-    """The errors by the verifier's law, which shares no code with the room's."""
+    """The errors by the verifier's law, which shares no code with the processor's."""
     of = {"predictor": predictor, "graph": graph, "diffusion_time": 0.5, "forgetting": 0.01}
     held: dict[Any, predict.Series] = {}
     found = []
@@ -246,7 +246,7 @@ def test_a_row_of_law_1_is_read() -> None:
     again = Harness(predictor="persistence")
     again.load({key: former})
     more = [observation(row) for row in np.random.default_rng(2).normal(5.0, 3.0, size=(200, 2))]
-    errors = [[u["error_metric"] for u in room.run(more)] for room in (harness, again)]
+    errors = [[u["error_metric"] for u in one.run(more)] for one in (harness, again)]
     assert np.median(errors[1]) == pytest.approx(np.median(errors[0]), rel=0.2)
     row = again.all()[key]
     assert row is not None

@@ -1,4 +1,4 @@
-"""The room over frames: leaders, domains, their limit, settings for one domain, forgetting."""
+"""The fold over frames: leaders, domains, their limit, settings for one domain, forgetting."""
 
 from typing import Any
 

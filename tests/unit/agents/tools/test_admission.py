@@ -1,4 +1,5 @@
-"""What `soma publish` refuses is what the rooms refuse, and nothing else."""
+"""What `soma publish` refuses is what the processors refuse,
+and nothing else."""
 
 from typing import Any
 
@@ -56,7 +57,7 @@ def test_updates(change: dict[str, Any], says: str) -> None:
     assert says in found if says else not found
 
 
-def test_the_limits_are_the_rooms() -> None:
+def test_the_limits_are_the_processors() -> None:
     assert admission.TEXT_MAX == checks.STRING_MAX
     assert mapping.DIM_MAX == kernels.DIM_MAX
     assert mapping.NAME.pattern.endswith(f"{{1,{checks.NAME_MAX}}}")

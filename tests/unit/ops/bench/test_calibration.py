@@ -45,7 +45,7 @@ def test_the_base_rate_is_that_of_the_recent_truths() -> None:
     assert base[700] == 0.5
 
 
-def test_the_recorded_machine_is_folded_as_the_room_folds_it() -> None:
+def test_the_recorded_machine_is_folded_as_the_processor_folds_it() -> None:
     rows = [row for row in series.recorded() if row.tenant == "network"]
     found = calibration.folded(rows, {"calibrate_every": "100"}, CALIBRATIONS)
     assert {record["domain"] for record in found} == {"state", "agent", "action"}

@@ -25,7 +25,7 @@ def test_the_table_has_a_row_for_each_part_that_was_measured() -> None:
     result = Result([RATE], [RATE, RATE], Boundaries([5.0, 7.0]))
     rows = report(Plan(events=1000), result).rows
     assert [row[0].split(",")[0] for row in rows] == [
-        "chain of three rooms", "segmentation alone", "observation to boundary"
+        "chain of three processors", "segmentation alone", "observation to boundary"
     ]  # fmt: skip
     assert rows[0][2] == "90,000 observations/s" and rows[0][3] == "4.00"
     assert "p50 6" in rows[2][2] and rows[2][4] == "p99 ≤ 200 ms"

@@ -1,4 +1,4 @@
-"""All rooms in one worker: observations become volatile, and a boundary says where."""
+"""All processors in one worker: observations become volatile, and a boundary says where."""
 
 from typing import Any
 
