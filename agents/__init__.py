@@ -1,1 +1,1 @@
-"""Stream processors, one folder each, and the engine, doors and commands around them."""
+"""Stream processors, one folder each, and the engine, HTTP API and commands around them."""

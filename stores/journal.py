@@ -154,7 +154,7 @@ class Journal:
     ) -> Answered:
         """Keep events, all or none, each dedupe key once: what waits already isn't kept again.
 
-        `together`, `unused`: see `OutboxDoor.add_whole`. Errors as of `append`.
+        `together`, `unused`: see `TenantOutbox.add_whole`. Errors as of `append`.
         """
         if not events:
             return Answered([])

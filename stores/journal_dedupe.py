@@ -44,7 +44,7 @@ class Known:
 class Sorted:
     """Events that came together, each beside the journal's own of its key.
 
-    `known` gets those that are new. `together` and `unused`: see `OutboxDoor.add_whole`.
+    `known` gets those that are new. `together` and `unused`: see `TenantOutbox.add_whole`.
     """
 
     def __init__(

@@ -1,7 +1,7 @@
 """The outbox from outside: adding events, and what people do with those that wait or failed.
 
 Whoever writes to this database in a transaction of his own calls `soma_outbox_add` there. This is
-for those who don't: the HTTP doors, the journal, the command line. What people change is noted in
+for those who don't: the HTTP API, the journal, the command line. What people change is noted in
 the table `audit` in the transaction of the change.
 """
 

@@ -1,4 +1,4 @@
-"""What goes into the outbox and what comes out of it, as the doors and the command line see it."""
+"""What goes into the outbox and comes out of it, as the HTTP API and the command line see it."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -40,7 +40,7 @@ class Event:
     """What is to be added. `payload` is JSON text; `key` is the scope of order, else the tenant.
 
     `but_for`: a field of the payload that a repetition may have otherwise, for it isn't the
-    sender's (a time that was given by us). Adding doesn't look at it: see `OutboxDoor.repeats`.
+    sender's (a time that was given by us). Adding doesn't look at it: see `TenantOutbox.repeats`.
     """
 
     topic: str

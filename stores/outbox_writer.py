@@ -1,4 +1,4 @@
-"""Adding events for those who don't write to the database themselves: doors, journal, shell."""
+"""Adding events for those who don't write to the database themselves: API, journal, shell."""
 
 import asyncio
 import random

@@ -1,4 +1,4 @@
-"""What PostgreSQL's errors mean, by SQLSTATE: one table for the doors, the relay, the projections.
+"""What PostgreSQL's errors mean, by SQLSTATE: one table for HTTP API, relay and projections.
 
 A value that can't be held is refused for good; what passes, or what an operator mends, is waited
 for; what is wrong in a statement of ours is a defect. An unknown state counts as passing: waiting

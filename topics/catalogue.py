@@ -64,7 +64,7 @@ _TOPICS = (
     ),
     Topic(
         # The journal of memory: everything else about memories is made from it again.
-        "memory.events", "memory_event", "tenant", "tenant", (USERS, "outbox", "doors"),
+        "memory.events", "memory_event", "tenant", "tenant", (USERS, "outbox", "api"),
         ("memory", "gateway"),
     ),
     Topic(

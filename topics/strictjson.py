@@ -1,4 +1,4 @@
-"""JSON from others, read by one rule at every door (RFC 8259, and stricter than Python's reader).
+"""JSON from others, read by one rule everywhere (RFC 8259, and stricter than Python's reader).
 
 White space and a byte order mark in front are passed over. What could be read in two ways is
 refused: a name given twice, NaN and infinities, a number beyond a float64, deep nesting.

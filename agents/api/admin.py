@@ -8,9 +8,9 @@ from fastapi import APIRouter, Query
 from pydantic import BaseModel, ConfigDict, Field
 
 from agents.api.bodies import StrictRoute
+from agents.api.body_models import BodyModel, Time
 from agents.api.callers import Caller, asker
-from agents.api.doors import AdminCaller, Doors, InDoors
-from agents.api.given import Given, Time
+from agents.api.dependencies import AdminCaller, Resources, ResourcesDep
 from agents.api.problems import Problem, documented
 from stores.outbox import TenantSummary
 
@@ -87,13 +87,13 @@ class SummaryOut(BaseModel):
     top: list[TenantOut] = Field(description="those with the most, at most 100")
 
 
-class Ids(Given):
+class Ids(BodyModel):
     """Which events."""
 
     event_ids: list[EventId] = Field(min_length=1, max_length=1000)
 
 
-class ReplayTenant(Given):
+class ReplayTenant(BodyModel):
     """Which events of a tenant."""
 
     tenant_id: Tenant
@@ -122,7 +122,7 @@ class SkippedOut(BaseModel):
 
 @router.get("", response_model=Rows, summary="List events")
 async def listed(
-    doors: InDoors,
+    resources: ResourcesDep,
     caller: AdminCaller,
     status: Status | None = None,
     tenant: Tenant | None = None,
@@ -132,18 +132,18 @@ async def listed(
 ) -> Rows:
     """What waits comes oldest first; what is sent or skipped, and all together, newest first."""
     whose = _one_tenant(caller, tenant)
-    _take(doors, caller)
-    rows = await doors.outbox.list(status, whose, topic_filter, limit, offset)
+    _take(resources, caller)
+    rows = await resources.outbox.list(status, whose, topic_filter, limit, offset)
     shown = [RowOut.model_validate(row) for row in rows]
     return Rows(events=shown, limit=limit, offset=offset)
 
 
 @router.get("/summary", response_model=SummaryOut, summary="What waits")
-async def summary(doors: InDoors, caller: AdminCaller) -> SummaryOut:
+async def summary(resources: ResourcesDep, caller: AdminCaller) -> SummaryOut:
     """In all, and by tenant."""
-    _take(doors, caller)
+    _take(resources, caller)
     if caller.tenants is not None:
-        top = await doors.outbox.summary_of(caller.tenants)
+        top = await resources.outbox.summary_of(caller.tenants)
         return SummaryOut(
             pending=sum(one.pending for one in top),
             failed=sum(one.failed for one in top),
@@ -151,7 +151,7 @@ async def summary(doors: InDoors, caller: AdminCaller) -> SummaryOut:
             tenants=len(top),
             top=_tenants(top[:100]),
         )
-    found = await doors.outbox.summary()
+    found = await resources.outbox.summary()
     return SummaryOut(
         pending=found.pending,
         failed=found.failed,
@@ -162,24 +162,26 @@ async def summary(doors: InDoors, caller: AdminCaller) -> SummaryOut:
 
 
 @router.post("/replay", response_model=ReplayedOut, summary="Replay events")
-async def replay(doors: InDoors, caller: AdminCaller, body: Ids) -> ReplayedOut:
+async def replay(resources: ResourcesDep, caller: AdminCaller, body: Ids) -> ReplayedOut:
     """Failed and skipped events go back into the queue, at their place in the order."""
-    _take(doors, caller)
-    ids, hidden = await _visible(doors, caller, body.event_ids)
+    _take(resources, caller)
+    ids, hidden = await _visible(resources, caller, body.event_ids)
     if not ids:
         return ReplayedOut(replayed=[], missing=hidden, not_failed=[])
-    done = await doors.outbox.replay(ids, caller.subject)
+    done = await resources.outbox.replay(ids, caller.subject)
     return ReplayedOut(
         replayed=done.replayed, missing=sorted([*done.missing, *hidden]), not_failed=done.not_failed
     )
 
 
 @router.post("/replay/tenant", response_model=ReplayedOut, summary="Replay a tenant's events")
-async def replay_tenant(doors: InDoors, caller: AdminCaller, body: ReplayTenant) -> ReplayedOut:
+async def replay_tenant(
+    resources: ResourcesDep, caller: AdminCaller, body: ReplayTenant
+) -> ReplayedOut:
     """A tenant's failed (or skipped) events go back into the queue, oldest first."""
     whose = caller.must_cover(body.tenant_id)
-    _take(doors, caller)
-    done = await doors.outbox.replay_tenant(
+    _take(resources, caller)
+    done = await resources.outbox.replay_tenant(
         whose,
         caller.subject,
         status=body.status,
@@ -193,21 +195,21 @@ async def replay_tenant(doors: InDoors, caller: AdminCaller, body: ReplayTenant)
 
 
 @router.post("/skip", response_model=SkippedOut, summary="Give events up")
-async def skip(doors: InDoors, caller: AdminCaller, body: Ids) -> SkippedOut:
+async def skip(resources: ResourcesDep, caller: AdminCaller, body: Ids) -> SkippedOut:
     """Failed events are given up; what waits behind them goes on."""
-    _take(doors, caller)
-    ids, hidden = await _visible(doors, caller, body.event_ids)
+    _take(resources, caller)
+    ids, hidden = await _visible(resources, caller, body.event_ids)
     if not ids:
         return SkippedOut(skipped=[], missing=hidden, not_failed=[])
-    done = await doors.outbox.skip(ids, caller.subject)
+    done = await resources.outbox.skip(ids, caller.subject)
     return SkippedOut(
         skipped=done.skipped, missing=sorted([*done.missing, *hidden]), not_failed=done.not_failed
     )
 
 
-def _take(doors: Doors, caller: Caller) -> None:
+def _take(resources: Resources, caller: Caller) -> None:
     """Questions count against a rate too: of the person who asks."""
-    doors.take(asker(caller))
+    resources.take(asker(caller))
 
 
 def _one_tenant(caller: Caller, tenant: str | None) -> str | None:
@@ -221,12 +223,14 @@ def _one_tenant(caller: Caller, tenant: str | None) -> str | None:
     return next(iter(caller.tenants))
 
 
-async def _visible(doors: Doors, caller: Caller, ids: Sequence[int]) -> tuple[list[int], list[int]]:
+async def _visible(
+    resources: Resources, caller: Caller, ids: Sequence[int]
+) -> tuple[list[int], list[int]]:
     """(ids that the caller may see, the others in order). An event's tenant never changes."""
     wanted = list(dict.fromkeys(ids))
     if caller.tenants is None:
         return wanted, []
-    seen = await doors.outbox.of_tenants(wanted, caller.tenants)
+    seen = await resources.outbox.of_tenants(wanted, caller.tenants)
     return seen, sorted(set(wanted) - set(seen))
 
 

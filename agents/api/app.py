@@ -9,18 +9,18 @@ from importlib.metadata import PackageNotFoundError, version
 
 from fastapi import FastAPI
 
-from agents.api import admin, contract, events, health, journal_routes, memories, problems
+from agents.api import admin, events, health, journal_routes, memories, openapi, problems
 from agents.api.buckets import Buckets
-from agents.api.doors import Doors
-from agents.api.journal_door import LOCK_S, Door, open_journal
+from agents.api.dependencies import Resources
 from agents.api.journal_metrics import collect
 from agents.api.journal_sink import LOCK_S as ASIDE_LOCK_S
+from agents.api.journaled import LOCK_S, JournaledOutbox, open_journal
 from agents.api.metrics import ApiMetrics
 from agents.api.middleware import Around
 from agents.api.tokens import Tokens
 from agents.api.writing import Writing
 from agents.settings import Settings
-from stores.outbox_door import OutboxDoor
+from stores.outbox_tenants import TenantOutbox
 
 ASIDE = 2  # connections: one drains, one asks
 
@@ -38,16 +38,16 @@ def make(settings: Settings) -> FastAPI:
     """The FastAPI application. `SettingsError` if the settings don't allow it to be safe."""
     limits = settings.api
     buckets = Buckets(limits.rate_per_s, limits.rate_burst)
-    doors = Doors(limits, Tokens(limits), ApiMetrics(), buckets)
+    resources = Resources(limits, Tokens(limits), ApiMetrics(), buckets)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        async with outboxes(settings, doors), journal_of(settings, doors) as door:
-            doors.writing = Writing(doors.outbox, doors.metrics, door)
+        async with outboxes(settings, resources), journal_of(settings, resources) as journaled:
+            resources.writing = Writing(resources.outbox, resources.metrics, journaled)
             try:
                 yield
             finally:
-                doors.large.close()
+                resources.offload.close()
 
     app = FastAPI(
         title="Soma Stream",
@@ -59,43 +59,45 @@ def make(settings: Settings) -> FastAPI:
         redirect_slashes=False,
     )
     app.state.limits = limits
-    app.state.doors = doors
+    app.state.resources = resources
     app.state.readiness = health.Readiness()
     problems.install(app)
     for one in (events, memories, admin, journal_routes, health):
         app.include_router(one.router)
-    contract.install(app)
+    openapi.install(app)
     return app
 
 
 @asynccontextmanager
-async def outboxes(settings: Settings, doors: Doors) -> AsyncIterator[None]:
+async def outboxes(settings: Settings, resources: Resources) -> AsyncIterator[None]:
     """The outbox for requests; and aside, to ask and drain by while requests have all of that."""
     dsn, namespace = settings.postgres(), settings.namespace
     most = settings.api.connections
-    doors.outbox = await OutboxDoor.open(dsn, namespace, "soma api", most, LOCK_S)
-    doors.aside = await OutboxDoor.open(dsn, namespace, "soma api aside", ASIDE, ASIDE_LOCK_S)
+    resources.outbox = await TenantOutbox.open(dsn, namespace, "soma api", most, LOCK_S)
+    resources.aside = await TenantOutbox.open(dsn, namespace, "soma api aside", ASIDE, ASIDE_LOCK_S)
     try:
         yield
     finally:
-        await asyncio.gather(doors.outbox.close(), doors.aside.close())
+        await asyncio.gather(resources.outbox.close(), resources.aside.close())
 
 
 @asynccontextmanager
-async def journal_of(settings: Settings, doors: Doors) -> AsyncIterator[Door | None]:
-    """The journal's door, drained beside the requests; none if it is off. `JournalError`."""
+async def journal_of(
+    settings: Settings, resources: Resources
+) -> AsyncIterator[JournaledOutbox | None]:
+    """The outbox with its journal, which is drained meanwhile; None if off. `JournalError`."""
     if settings.api.journal == "off":
         yield None
         return
-    if doors.journal is None:
-        doors.journal = await asyncio.to_thread(open_journal, settings)
-    journal = doors.journal
-    collect(journal, doors.metrics.registry)
-    door = Door(doors.outbox, journal, settings.journal.batch, doors.aside)
-    draining = asyncio.create_task(door.run(), name="journal")
+    if resources.journal is None:
+        resources.journal = await asyncio.to_thread(open_journal, settings)
+    journal = resources.journal
+    collect(journal, resources.metrics.registry)
+    journaled = JournaledOutbox(resources.outbox, journal, settings.journal.batch, resources.aside)
+    draining = asyncio.create_task(journaled.run(), name="journal")
     draining.add_done_callback(_ended)
     try:
-        yield door
+        yield journaled
     finally:
         draining.cancel()
         await asyncio.gather(draining, return_exceptions=True)
@@ -111,9 +113,11 @@ def _ended(draining: "asyncio.Task[None]") -> None:
 
 def guarded(app: FastAPI) -> Around:
     """The app behind its limits: what a server runs."""
-    doors: Doors = app.state.doors
-    limits = doors.limits
-    return Around(app, doors.metrics, limits.concurrency, limits.timeout_s, limits.body_timeout_s)
+    resources: Resources = app.state.resources
+    limits = resources.limits
+    return Around(
+        app, resources.metrics, limits.concurrency, limits.timeout_s, limits.body_timeout_s
+    )
 
 
 def _version() -> str:

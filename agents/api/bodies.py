@@ -11,12 +11,12 @@ from fastapi.routing import APIRoute
 from starlette.requests import ClientDisconnect
 
 from agents.api.callers import payer
-from agents.api.large import LARGE_BYTES
+from agents.api.offload import LARGE_BYTES
 from agents.api.problems import Problem, invalid, wrong
 from topics import strictjson
 
 if TYPE_CHECKING:
-    from agents.api.doors import Doors
+    from agents.api.dependencies import Resources
 
 T = TypeVar("T")
 
@@ -37,17 +37,17 @@ class StrictRequest(Request):
     async def json(self) -> Any:
         """The JSON value; of a large body, what the route's model makes of it."""
         data = await self.body()
-        doors: Doors = self.app.state.doors
+        resources: Resources = self.app.state.resources
         if tokens := len(data) // TOKEN_BYTES:
-            doors.take(self.whose, tokens)
+            resources.take(self.whose, tokens)
         if len(data) <= LARGE_BYTES:
             return parse(data)
         return await self.aside(lambda: self.check(parse(data)))
 
     async def aside(self, work: Callable[[], T]) -> T:
         """What `work` on the body returns, which is done in a thread if the body is large."""
-        doors: Doors = self.app.state.doors
-        return await doors.large.do(self.whose, len(await self.body()), work)
+        resources: Resources = self.app.state.resources
+        return await resources.offload.do(self.whose, len(await self.body()), work)
 
     async def _read(self) -> bytes:
         limits = self.app.state.limits
@@ -82,15 +82,15 @@ class StrictRoute(APIRoute):
 
         async def strict(request: Request) -> Response:
             # Before a byte of the body is read: FastAPI would ask who calls only afterwards.
-            doors: Doors = request.app.state.doors
-            caller = await doors.tokens.caller(request.headers.get("authorization"))
+            resources: Resources = request.app.state.resources
+            caller = await resources.tokens.caller(request.headers.get("authorization"))
             request.scope["soma.caller"] = caller
             if unknown := sorted(request.query_params.keys() - known):
                 raise _no_parameters(unknown)
             own = StrictRequest(request.scope, request.receive)
             own.whose = payer(caller, request.headers.get("x-soma-tenant"))
             own.check = partial(_checked, field)
-            with doors.under_way(own.whose):
+            with resources.under_way(own.whose):
                 return await handle(own)
 
         return strict

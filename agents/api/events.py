@@ -10,17 +10,17 @@ from fastapi import APIRouter, Path, Response
 from pydantic import BaseModel, Discriminator, Field, Tag
 
 from agents.api.bodies import StrictRequest, StrictRoute
+from agents.api.body_models import BodyModel, at_most, short_of
 from agents.api.callers import tenant_of
-from agents.api.doors import (
+from agents.api.dependencies import (
     TRACEPARENT,
-    Doors,
     IdempotencyKey,
-    InDoors,
+    Resources,
+    ResourcesDep,
     TenantHeader,
     WriterCaller,
     trace_of,
 )
-from agents.api.given import Given, at_most, short_of
 from agents.api.problems import Problem, documented, wrong
 from agents.api.writing import Written
 from stores.outbox import Event
@@ -44,7 +44,7 @@ Text = Annotated[
 ]
 
 
-class EventIn(Given):
+class EventIn(BodyModel):
     """One event. Give a `dedupe_key`, or the header Idempotency-Key, to repeat safely."""
 
     payload: dict[str, Any] = Field(
@@ -115,7 +115,7 @@ EXAMPLE = {"domain": "cpu", "ts": "2026-01-31T12:00:00Z", "vector": [0.25, 0.5, 
 async def add_events(
     request: StrictRequest,
     response: Response,
-    doors: InDoors,
+    resources: ResourcesDep,
     caller: WriterCaller,
     topic: Annotated[str, Path(description="of the catalogue, one that users may write")],
     body: OneOrMore,
@@ -130,8 +130,8 @@ async def add_events(
     whose = caller.must_cover(tenant_of(tenant))
     given = body if isinstance(body, list) else [body]
     places = [f"/{k}" for k in range(len(given))] if isinstance(body, list) else [""]
-    _few(doors, given)
-    doors.take(whose, len(given))
+    _few(resources, given)
+    resources.take(whose, len(given))
     schema = schema_for(topic)
     keys = dedupe_keys([one.dedupe_key for one in given], idempotency_key)
     trace = trace_of(request)
@@ -140,7 +140,7 @@ async def add_events(
     together = [k for k, one in enumerate(given) if idempotency_key and one.dedupe_key is None]
     after = f"{idempotency_key}:{len(given)}" if together else None
     unused = after if after is not None and after not in keys else None
-    written = await doors.writing.write(rows, together, unused)
+    written = await resources.writing.write(rows, together, unused)
     out = outcome(written, keys, places, idempotency_key)
     if out and all(one.duplicate for one in out):
         response.status_code = 200
@@ -244,8 +244,8 @@ def _named(number: int | None, place: str | None) -> dict[str, Any]:
     return {"id": number} if place is None else {"first": place}
 
 
-def _few(doors: Doors, given: Sequence[EventIn]) -> None:
-    most = doors.limits.batch_max
+def _few(resources: Resources, given: Sequence[EventIn]) -> None:
+    most = resources.limits.batch_max
     if len(given) > most:
         raise Problem(413, f"A batch has at most {most} events, this one {len(given)}.")
 

@@ -8,7 +8,7 @@ from fastapi import APIRouter, Request, Response
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from pydantic import BaseModel, Field
 
-from agents.api.doors import Doors, InDoors, doors_of
+from agents.api.dependencies import Resources, ResourcesDep, resources_of
 from agents.api.keysets import KeysError
 from stores.errors import NotMigrated, StoreError
 from stores.journal import JournalError
@@ -46,11 +46,11 @@ class Readiness:
         self._at = float("-inf")
         self._lock = asyncio.Lock()
 
-    async def ask(self, doors: Doors) -> Ready:
+    async def ask(self, resources: Resources) -> Ready:
         """What they say."""
         async with self._lock:
             if self._last is None or time.monotonic() - self._at > AGAIN_S:
-                self._last = await _asked(doors)
+                self._last = await _asked(resources)
                 self._at = time.monotonic()
             return self._last
 
@@ -69,9 +69,9 @@ async def healthz() -> Alive:
     responses={503: {"model": Ready, "description": "Not ready; `dependencies` says why."}},
     summary="Are events accepted?",
 )
-async def readyz(request: Request, response: Response, doors: InDoors) -> Ready:
+async def readyz(request: Request, response: Response, resources: ResourcesDep) -> Ready:
     """While PostgreSQL is away, too, as long as the journal isn't full."""
-    ready: Ready = await request.app.state.readiness.ask(doors)
+    ready: Ready = await request.app.state.readiness.ask(resources)
     if ready.status == "unavailable":
         response.status_code = 503
     return ready
@@ -85,18 +85,18 @@ async def readyz(request: Request, response: Response, doors: InDoors) -> Ready:
 )
 async def metrics(request: Request) -> Response:
     """Of this process."""
-    text = generate_latest(doors_of(request).metrics.registry)
+    text = generate_latest(resources_of(request).metrics.registry)
     return Response(text, headers={"content-type": CONTENT_TYPE_LATEST})
 
 
-async def _asked(doors: Doors) -> Ready:
+async def _asked(resources: Resources) -> Ready:
     found: dict[str, State] = {}
-    store = await _store(doors, found)
-    doors.writing.seen(store)
-    kept = await _journal(doors, found)
-    if doors.tokens.keys is not None:
+    store = await _store(resources, found)
+    resources.writing.seen(store)
+    kept = await _journal(resources, found)
+    if resources.tokens.keys is not None:
         try:
-            await doors.tokens.keys.key(None)
+            await resources.tokens.keys.key(None)
             found["jwks"] = "up"
         except KeysError:
             found["jwks"] = "down"
@@ -105,12 +105,12 @@ async def _asked(doors: Doors) -> Ready:
     return Ready(status="ready" if store else "degraded", dependencies=found)
 
 
-async def _store(doors: Doors, found: dict[str, State]) -> bool:
+async def _store(resources: Resources, found: dict[str, State]) -> bool:
     """Whether PostgreSQL takes events."""
     found["postgres"] = "down"
     try:
         async with asyncio.timeout(ASK_S):
-            await doors.aside.ready()
+            await resources.aside.ready()
     except (NotMigrated, Defect):
         found |= {"postgres": "up", "schema": "down"}
         return False
@@ -120,15 +120,15 @@ async def _store(doors: Doors, found: dict[str, State]) -> bool:
     return True
 
 
-async def _journal(doors: Doors, found: dict[str, State]) -> bool:
+async def _journal(resources: Resources, found: dict[str, State]) -> bool:
     """Whether the journal takes what PostgreSQL doesn't. (Only an outage brings events there: while
     the schema alone is lacking they are refused.)"""
-    if doors.journal is None:
+    if resources.journal is None:
         return False
     found["journal"] = "down"
     try:
-        await doors.journal.check()
+        await resources.journal.check()
     except JournalError:
         return False
     found["journal"] = "up"
-    return found["postgres"] == "down" or doors.writing.away
+    return found["postgres"] == "down" or resources.writing.away

@@ -9,9 +9,9 @@ from typing import Annotated, Any, Literal
 from fastapi import APIRouter, Depends, Query
 from pydantic import BaseModel, ConfigDict, Field
 
-from agents.api import journal_hand
+from agents.api import journal_admin
 from agents.api.bodies import StrictRoute
-from agents.api.doors import AdminCaller, InDoors
+from agents.api.dependencies import AdminCaller, ResourcesDep
 from agents.api.problems import Problem, documented
 from stores.errors import StoreDown
 from stores.journal import Journal, JournalError, JournalRow
@@ -100,14 +100,14 @@ class CleanedOut(BaseModel):
     failed_deleted: int = Field(description="events")
 
 
-async def journal_of(doors: InDoors, caller: AdminCaller) -> Journal:
+async def journal_of(resources: ResourcesDep, caller: AdminCaller) -> Journal:
     """The journal, for an administrator of all tenants; `Problem` 403, or 404 where none is."""
     if caller.tenants is not None:
         raise Problem(403, "The journal holds all tenants' events: this needs a token for all.")
-    doors.take(f"\x1f{caller.subject}")
-    if doors.journal is None:
+    resources.take(f"\x1f{caller.subject}")
+    if resources.journal is None:
         raise Problem(404, "This process has no journal.")
-    return doors.journal
+    return resources.journal
 
 
 InJournal = Annotated[Journal, Depends(journal_of)]
@@ -139,12 +139,12 @@ async def events(
 
 @router.post("/replay", response_model=ReplayedOut, summary="Drain events again")
 async def replay(
-    journal: InJournal, doors: InDoors, caller: AdminCaller, body: ReplayIn
+    journal: InJournal, resources: ResourcesDep, caller: AdminCaller, body: ReplayIn
 ) -> ReplayedOut:
     """Refused events wait again; with `drained` those as well that the outbox took. Audited."""
     try:
-        done = await journal_hand.replay(
-            journal, doors.outbox, caller.subject, body.seqs, body.drained
+        done = await journal_admin.replay(
+            journal, resources.outbox, caller.subject, body.seqs, body.drained
         )
     except JournalError as error:
         raise _away(error) from None
@@ -157,13 +157,13 @@ async def replay(
 
 @router.post("/cleanup", response_model=CleanedOut, summary="Tidy the journal")
 async def cleanup(
-    journal: InJournal, doors: InDoors, caller: AdminCaller, body: CleanupIn
+    journal: InJournal, resources: ResourcesDep, caller: AdminCaller, body: CleanupIn
 ) -> CleanedOut:
     """Drained files are packed, those whose time is over removed. What is deleted is audited."""
     deleted = 0
     try:
         if body.drop_failed:
-            deleted = await journal_hand.drop_failed(journal, doors.outbox, caller.subject)
+            deleted = await journal_admin.drop_failed(journal, resources.outbox, caller.subject)
         done = await journal.cleanup()
     except JournalError as error:
         raise _away(error) from None

@@ -10,18 +10,18 @@ from fastapi import APIRouter, Response
 from pydantic import BaseModel, Field
 
 from agents.api.bodies import StrictRequest, StrictRoute
+from agents.api.body_models import BodyModel, Time, at_most
 from agents.api.callers import tenant_of
 from agents.api.coordinates import NUMBERS_MAX, canonical, event_id, memory_id
-from agents.api.doors import (
-    Doors,
+from agents.api.dependencies import (
     IdempotencyKey,
-    InDoors,
+    Resources,
+    ResourcesDep,
     TenantHeader,
     WriterCaller,
     trace_of,
 )
 from agents.api.events import PAYLOAD_BYTES_MAX, Text, outcome, too_long, unfit
-from agents.api.given import Given, Time, at_most
 from agents.api.problems import Problem, documented
 from agents.api.writing import Fate, Written
 from stores.errors import StoreDown
@@ -39,7 +39,7 @@ Float32 = Annotated[float, Field(allow_inf_nan=False, ge=-3.4e38, le=3.4e38)]
 Plain = r"^[^\x00-\x1f\x7f]*$"
 
 
-class MemoryIn(Given):
+class MemoryIn(BodyModel):
     """Something to remember."""
 
     payload: dict[str, Any] = Field(description="What is remembered; any JSON object.")
@@ -93,7 +93,7 @@ class Remembered(BaseModel):
 async def remember(
     request: StrictRequest,
     response: Response,
-    doors: InDoors,
+    resources: ResourcesDep,
     caller: WriterCaller,
     body: MemoryIn,
     idempotency_key: IdempotencyKey,
@@ -101,7 +101,7 @@ async def remember(
 ) -> Remembered:
     """Creates a memory, or a new version of the one at the same coordinate."""
     whose = caller.must_cover(tenant_of(tenant, body.namespace))
-    doors.take(whose)
+    resources.take(whose)
     dedupe_key = body.dedupe_key or idempotency_key or uuid.uuid4().hex
     trace = trace_of(request)
     stamped = "ts" if body.ts is None else None
@@ -111,7 +111,7 @@ async def remember(
         return record, _event(whose, record, dedupe_key, trace, stamped)
 
     record, event = await request.aside(made)
-    written = await _but_for_ts(doors, await doors.writing.write([event]), event)
+    written = await _but_for_ts(resources, await resources.writing.write([event]), event)
     (out,) = outcome(written, [dedupe_key], [""])
     if out.duplicate:
         response.status_code = 200
@@ -168,13 +168,13 @@ def _event(
     return Event(TOPIC, tenant, text, dedupe_key, record["id"], trace or None, but_for)
 
 
-async def _but_for_ts(doors: Doors, written: Written, event: Event) -> Written:
+async def _but_for_ts(resources: Resources, written: Written, event: Event) -> Written:
     """A repetition differs from the first in the time that we gave it: that isn't another body."""
     (first,) = written.added
     if event.but_for is None or first.id is None or not first.differs:
         return written  # (the journal has looked at it so already)
     try:
-        same = await doors.outbox.repeats(event, first.id)
+        same = await resources.outbox.repeats(event, first.id)
     except StoreDown:
         raise Problem(503, "The outbox isn't there.", {"Retry-After": "2"}) from None
     return Written([Fate(first.id, duplicate=True, differs=False)]) if same else written

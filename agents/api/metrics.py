@@ -1,4 +1,4 @@
-"""What the doors count. Routes are labels as they are declared, tenants never."""
+"""What the HTTP API counts. Routes are labels as they are declared, tenants never."""
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 

@@ -147,7 +147,7 @@ def _place(loc: tuple[int | str, ...]) -> str:
 
 
 def documented(*statuses: int) -> dict[int | str, dict[str, Any]]:
-    """OpenAPI's `responses` for these statuses, and for those that every door may answer."""
+    """OpenAPI's `responses` for these statuses, and for those that every route may answer."""
     return {
         status: {
             "model": ProblemDocument,

@@ -8,13 +8,13 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from agents.api.journal_door import Add, Door, Taken
+from agents.api.journaled import Add, JournaledOutbox, Taken
 from agents.api.metrics import ApiMetrics
 from agents.api.problems import Problem
 from stores.errors import Locked, NotMigrated, StoreDown
 from stores.journal import JournalDiskFullError, JournalError, JournalFullError
 from stores.outbox import Added, BadEvent, BadQuestion, Event, TooManyPending
-from stores.outbox_door import OutboxDoor
+from stores.outbox_tenants import TenantOutbox
 
 DOWN_S = 1.0  # how long nobody asks a database that didn't answer
 RETRY_S = {"Retry-After": "2"}
@@ -42,10 +42,12 @@ class Written:
 
 
 class Writing:
-    """Writes to the outbox; with a journal, by its door."""
+    """Writes to the outbox; with a journal, by the outbox that has it."""
 
-    def __init__(self, outbox: OutboxDoor, metrics: ApiMetrics, door: Door | None) -> None:
-        self._outbox, self._metrics, self._door = outbox, metrics, door
+    def __init__(
+        self, outbox: TenantOutbox, metrics: ApiMetrics, journaled: JournaledOutbox | None
+    ) -> None:
+        self._outbox, self._metrics, self._journaled = outbox, metrics, journaled
         self._down_until = 0.0
         self._refusing = False
         metrics.store_up.set_function(lambda: float(not self.away))
@@ -53,17 +55,17 @@ class Writing:
     @property
     def away(self) -> bool:
         """Whether PostgreSQL didn't take events when it was last asked."""
-        return self._down_until > 0.0 if self._door is None else self._door.away
+        return self._down_until > 0.0 if self._journaled is None else self._journaled.away
 
     def seen(self, up: bool) -> None:
-        """Somebody else asked PostgreSQL. (With a journal its door asks, by itself.)"""
-        if self._door is None:
+        """Somebody else asked PostgreSQL. (With a journal that is asked for by itself.)"""
+        if self._journaled is None:
             self._down_until = 0.0 if up else max(self._down_until, time.monotonic())
 
     async def write(
         self, events: Sequence[Event], together: Sequence[int] = (), unused: str | None = None
     ) -> Written:
-        """Write events of one tenant, all or none; see `OutboxDoor.add_whole`.
+        """Write events of one tenant, all or none; see `TenantOutbox.add_whole`.
 
         `Problem` 422 for events that no store takes, 429 above the tenant's max_pending, 503 when
         no store answers, or another's open transaction holds one of the events' dedupe keys.
@@ -109,8 +111,8 @@ class Writing:
     async def _taken(
         self, events: Sequence[Event], add: Add, together: Sequence[int], unused: str | None
     ) -> Taken:
-        if self._door is not None:
-            return await self._door.add_many(events, add, together, unused)
+        if self._journaled is not None:
+            return await self._journaled.add_many(events, add, together, unused)
         if time.monotonic() < self._down_until:
             raise away(None)
         return Taken(added=await add(events))

@@ -48,7 +48,7 @@ def api(ctx: click.Context, host: str | None, port: int | None) -> None:
         raise click.ClickException(f"{error}.") from error
     log_to(settings.log_level)
     app = make(settings)
-    app.state.doors.journal = _opened(settings)
+    app.state.resources.journal = _opened(settings)
     serve(app, settings.api.host, settings.api.port)
 
 
@@ -104,7 +104,7 @@ def openapi() -> None:
 
 def _opened(settings: "Settings") -> "Journal | None":
     """The journal, unless it is off; taken here, so that what is in the way is said plainly."""
-    from agents.api.journal_door import open_journal
+    from agents.api.journaled import open_journal
     from stores.journal import JournalError, JournalLockedError
 
     if settings.api.journal == "off":

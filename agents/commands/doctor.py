@@ -107,8 +107,8 @@ def examine(settings: "Settings") -> list[Finding]:
             found[what] = _examined(what, check)
         else:  # a silent server wouldn't answer this either, as slowly
             found[what] = Finding(what, False, f"not looked at{lacking}")
-    if (doors := _doors(settings)) is not None:
-        found["api"] = doors
+    if (api := _api(settings)) is not None:
+        found["api"] = api
     return list(found.values())
 
 
@@ -208,7 +208,7 @@ def _postgres(settings: "Settings") -> str:
     return f"version {found['version']}, takes writes"
 
 
-def _doors(settings: "Settings") -> Finding | None:
+def _api(settings: "Settings") -> Finding | None:
     """What a `soma api` that runs here says: its sessions may be older than what a new one sees."""
     import httpx
 

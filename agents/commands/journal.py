@@ -1,4 +1,4 @@
-"""`soma journal`: what the doors keep on this machine while PostgreSQL is away."""
+"""`soma journal`: what `soma api` keeps on this machine while PostgreSQL is away."""
 
 import asyncio
 import json
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from agents.api import journal_hand
+from agents.api import journal_admin
 from agents.commands.actor import actor as _actor
 from agents.commands.moment import moment
 from agents.settings import load
@@ -23,7 +23,7 @@ from stores.journal import Journal, JournalError, JournalLockedError, JournalRow
 
 if TYPE_CHECKING:
     from agents.settings import Settings
-    from stores.outbox_door import OutboxDoor
+    from stores.outbox_tenants import TenantOutbox
 
 T = TypeVar("T")
 
@@ -129,8 +129,8 @@ def replay(
 
     async def replayed(one: Journal) -> Replayed:
         async with _outbox(settings, "soma journal replay") as outbox:
-            these = seqs if since is None else await journal_hand.drained_since(one, since)
-            return await journal_hand.replay(one, outbox, actor, these, drained)
+            these = seqs if since is None else await journal_admin.drained_since(one, since)
+            return await journal_admin.replay(one, outbox, actor, these, drained)
 
     done = _with_journal(settings, folder, replayed)
     if as_json:
@@ -169,7 +169,7 @@ def cleanup(drop_failed: bool, yes: bool, actor: str, folder: Path | None, as_js
         deleted = 0
         if drop_failed:
             async with _outbox(settings, "soma journal cleanup") as outbox:
-                deleted = await journal_hand.drop_failed(one, outbox, actor)
+                deleted = await journal_admin.drop_failed(one, outbox, actor)
         return asdict(await one.cleanup()) | {"failed_deleted": deleted}
 
     done = _with_journal(settings, folder, cleaned)
@@ -224,12 +224,12 @@ def drain(folder: Path | None, as_json: bool) -> None:
 @asynccontextmanager
 async def _outbox(
     settings: "Settings", name: str, lock_s: float | None = None
-) -> "AsyncIterator[OutboxDoor]":
-    from stores.outbox_door import OutboxDoor  # the client: when it is used
+) -> "AsyncIterator[TenantOutbox]":
+    from stores.outbox_tenants import TenantOutbox  # the client: when it is used
     from stores.postgres import LOCK_S
 
     wait_s = LOCK_S if lock_s is None else lock_s
-    one = await OutboxDoor.open(settings.postgres(), settings.namespace, name, lock_s=wait_s)
+    one = await TenantOutbox.open(settings.postgres(), settings.namespace, name, lock_s=wait_s)
     try:
         yield one
     finally:
@@ -243,7 +243,7 @@ def row_data(row: JournalRow) -> dict[str, Any]:
 
 
 def _there(settings: "Settings", folder: Path | None) -> Path:
-    from agents.api.journal_door import journal_folder
+    from agents.api.journaled import journal_folder
 
     where = folder or journal_folder(settings)
     if not where.is_dir():
@@ -265,7 +265,7 @@ def _asked(ask: Callable[[], T]) -> T:
 def _with_journal(
     settings: "Settings", folder: Path | None, use: Callable[[Journal], Awaitable[T]]
 ) -> T:
-    from agents.api.journal_door import open_journal
+    from agents.api.journaled import open_journal
 
     where = _there(settings, folder)
 

@@ -1,4 +1,4 @@
-"""The outbox's door and its admin on a real PostgreSQL, as the API's own role."""
+"""Adding to the outbox and administering it on a real PostgreSQL, as the API's own role."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -17,7 +17,7 @@ from tests.live.stores.outbox import TOPIC, as_role, run
 Test = Callable[[Outbox, Any], Awaitable[None]]
 
 
-def door(settings: Settings, test: Test) -> None:
+def on_outbox(settings: Settings, test: Test) -> None:
     """Run a test with an outbox opened as a role that has the API's grants, and an owner."""
 
     async def whole(owner: Any) -> None:
@@ -73,7 +73,7 @@ def test_duplicates_and_other_content_are_told(settings: Settings) -> None:
         )
         assert await outbox.add_many([]) == []
 
-    door(settings, test)
+    on_outbox(settings, test)
 
 
 @pytest.mark.parametrize(
@@ -106,7 +106,7 @@ def test_a_bad_event_is_named_by_its_place_and_nothing_is_added(
         assert bad.value.index == 1
         assert await queue(owner) == {}
 
-    door(settings, test)
+    on_outbox(settings, test)
 
 
 def test_a_full_tenant_is_named(settings: Settings) -> None:
@@ -121,7 +121,7 @@ def test_a_full_tenant_is_named(settings: Settings) -> None:
         assert not (await outbox.add(TOPIC, "a.b", "1", "k")).duplicate
         assert [(one.tenant, one.max_pending) for one in await outbox.limits()] == [("*", 100_000)]
 
-    door(settings, test)
+    on_outbox(settings, test)
 
 
 def test_lists_by_status_tenant_and_the_letters_of_a_topic(settings: Settings) -> None:
@@ -153,7 +153,7 @@ def test_lists_by_status_tenant_and_the_letters_of_a_topic(settings: Settings) -
         (big,) = await outbox.list(None, "big")
         assert big.payload is None and big.bytes > 5000
 
-    door(settings, test)
+    on_outbox(settings, test)
 
 
 def test_questions_out_of_range_are_refused(settings: Settings) -> None:
@@ -171,7 +171,7 @@ def test_questions_out_of_range_are_refused(settings: Settings) -> None:
             with pytest.raises(BadQuestion):
                 await asked
 
-    door(settings, test)
+    on_outbox(settings, test)
 
 
 def test_replay_tells_what_it_did_to_each_and_wakes(settings: Settings) -> None:
@@ -199,7 +199,7 @@ def test_replay_tells_what_it_did_to_each_and_wakes(settings: Settings) -> None:
             ("eve", "outbox.replay", "a"), ("eve", "outbox.skip", "a")]  # fmt: skip
         assert entries[0].detail == {"ids": [failed, skipped]}
 
-    door(settings, test)
+    on_outbox(settings, test)
 
 
 def test_what_was_sent_is_sent_again_under_a_new_id(settings: Settings) -> None:
@@ -214,7 +214,7 @@ def test_what_was_sent_is_sent_again_under_a_new_id(settings: Settings) -> None:
         assert await outbox.add(TOPIC, "a", '{"n": 0}', f"a{TOPIC}0") == Added(new, True, False)
         assert (await outbox.audit())[0].detail == {"ids": [one], "renumbered": {str(one): new}}
 
-    door(settings, test)
+    on_outbox(settings, test)
 
 
 def test_a_tenants_failed_events_are_replayed_in_their_order(settings: Settings) -> None:
@@ -237,7 +237,7 @@ def test_a_tenants_failed_events_are_replayed_in_their_order(settings: Settings)
         assert sorted(done.renumbered) == mine[:3]
         assert sorted(done.renumbered.values()) == [done.renumbered[one] for one in mine[:3]]
 
-    door(settings, test)
+    on_outbox(settings, test)
 
 
 def test_two_people_replay_the_same_once(settings: Settings) -> None:
@@ -248,7 +248,7 @@ def test_two_people_replay_the_same_once(settings: Settings) -> None:
         assert sorted(len(one.replayed) for one in done) == [0, 0, 0, 50]
         assert len(await outbox.audit()) == 1
 
-    door(settings, test)
+    on_outbox(settings, test)
 
 
 def test_what_fails_midway_changes_nothing_and_isnt_audited(settings: Settings) -> None:
@@ -261,7 +261,7 @@ def test_what_fails_midway_changes_nothing_and_isnt_audited(settings: Settings) 
         assert await queue(owner) == dict.fromkeys(ids, "failed")
         assert await outbox.audit() == [] and await outbox.list("skipped") == []
 
-    door(settings, test)
+    on_outbox(settings, test)
 
 
 def test_summary_and_check_count(settings: Settings) -> None:
@@ -278,7 +278,7 @@ def test_summary_and_check_count(settings: Settings) -> None:
         await outbox.skip(mine[:1], "me")
         assert (await outbox.check(2)).well
 
-    door(settings, test)
+    on_outbox(settings, test)
 
 
 def test_a_database_that_is_away_is_named_without_its_dsn(settings: Settings) -> None:
@@ -309,7 +309,7 @@ def test_a_session_that_is_cut_is_a_store_down_and_the_next_works(settings: Sett
                 assert left
         assert len(await queue(owner)) == 1
 
-    door(settings, test)
+    on_outbox(settings, test)
 
 
 def test_the_apis_role_cant_change_the_past(settings: Settings) -> None:
@@ -323,4 +323,4 @@ def test_the_apis_role_cant_change_the_past(settings: Settings) -> None:
                 with pytest.raises(asyncpg.InsufficientPrivilegeError):
                     await session.execute(refused)
 
-    door(settings, test)
+    on_outbox(settings, test)

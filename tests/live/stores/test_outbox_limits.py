@@ -8,9 +8,9 @@ import pytest
 
 from agents.settings import Settings
 from stores.names import schema_of
-from stores.outbox_door import OutboxDoor
 from stores.outbox_relay import Desks, Statements
 from stores.outbox_sql import RECOUNT
+from stores.outbox_tenants import TenantOutbox
 from tests.live.stores.outbox import TOPIC, add, many, refused, run
 
 LIMIT = "INSERT INTO outbox_limits VALUES ($1, $2)"
@@ -318,7 +318,7 @@ def test_two_first_adds_at_once_leave_two_counts_that_nobody_stumbles_over(
         for session in (one, two):
             await session.execute("COMMIT")
         assert await one.fetchval("SELECT count(*) FROM outbox_counts WHERE tenant_id = 'a'") == 2
-        outbox = await OutboxDoor.open(settings.postgres(), settings.namespace)
+        outbox = await TenantOutbox.open(settings.postgres(), settings.namespace)
         try:
             for found in (await outbox.summary_of(["a"]), (await outbox.summary()).top):
                 assert [(each.tenant, each.pending, each.refused) for each in found] == [

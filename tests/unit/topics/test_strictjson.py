@@ -1,4 +1,4 @@
-"""JSON by one rule: what it takes is what the standard library reads, and no door is laxer."""
+"""JSON by one rule: what it takes is what the standard library reads, and nobody here is laxer."""
 
 import json
 from typing import Any

@@ -1,4 +1,4 @@
-"""The doors in this process or as one of their own; a PostgreSQL of one test's own."""
+"""The HTTP API in this process or as one of its own; a PostgreSQL of one test's own."""
 
 import time
 from collections.abc import Callable, Iterator
@@ -15,7 +15,7 @@ from tests.live.agents.api.inside import Client
 from tests.live.agents.projections.compare import migrated
 from tests.live.conftest import settings_of
 
-Doors = Callable[..., Client]
+Api = Callable[..., Client]
 
 
 @pytest.fixture
@@ -30,8 +30,8 @@ def api_settings(**changes: object) -> ApiSettings:
 
 
 @pytest.fixture
-def doors(database: Settings) -> Iterator[Doors]:
-    """Makes clients of doors with these settings: `doors(rate_per_s=1)`."""
+def api(database: Settings) -> Iterator[Api]:
+    """Makes clients of the HTTP API with these settings: `api(rate_per_s=1)`."""
     opened: list[Client] = []
 
     def start(settings: Settings = database, **changes: object) -> Client:
@@ -45,9 +45,9 @@ def doors(database: Settings) -> Iterator[Doors]:
 
 
 @pytest.fixture
-def client(doors: Doors) -> Client:
-    """A client of doors with a shared secret."""
-    return doors()
+def client(api: Api) -> Client:
+    """A client of the HTTP API with a shared secret."""
+    return api()
 
 
 @pytest.fixture

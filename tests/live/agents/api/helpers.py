@@ -1,4 +1,4 @@
-"""Callers of the doors, and processes of them."""
+"""Callers of the HTTP API, and processes of it."""
 
 import subprocess
 import sys
@@ -62,7 +62,7 @@ class ApiProcess:
         self.log = log
         self.base = f"http://127.0.0.1:{self.port}"
         own = {"SOMA_API__JWT_SECRET": SECRET, "SOMA_API__PORT": str(self.port)}
-        if not settings.kafka_bootstrap:  # the doors don't speak to Kafka
+        if not settings.kafka_bootstrap:  # the HTTP API doesn't speak to Kafka
             settings = settings.model_copy(update={"kafka_bootstrap": "127.0.0.1:1"})
         self._env = environment(settings, **{**own, **more})
         self.process = self._started()

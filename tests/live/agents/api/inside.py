@@ -1,4 +1,4 @@
-"""The doors in this process: httpx over ASGI, in a loop of their own, asked from any thread."""
+"""The HTTP API in this process: httpx over ASGI, in a loop of its own, asked from any thread."""
 
 from functools import partial
 from typing import Any, Self
@@ -22,7 +22,7 @@ class Client:
         )
         self._life.__enter__()
         transport = httpx.ASGITransport(guarded(self.app), raise_app_exceptions=False)
-        self._http = httpx.AsyncClient(transport=transport, base_url="http://doors", timeout=60.0)
+        self._http = httpx.AsyncClient(transport=transport, base_url="http://api", timeout=60.0)
 
     def request(self, method: str, path: str, **given: Any) -> httpx.Response:
         return self.portal.call(partial(self._http.request, method, path, **given))

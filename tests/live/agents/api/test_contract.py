@@ -11,7 +11,7 @@ import schemathesis
 from hypothesis import HealthCheck, Phase
 
 from agents.settings import Settings
-from tests.live.agents.api.conftest import Doors
+from tests.live.agents.api.conftest import Api
 from tests.live.agents.api.helpers import ApiProcess, acme, bearer, observation
 from tests.live.agents.projections.compare import sql
 from tests.live.helpers import eventually
@@ -95,9 +95,9 @@ def test_hostile_requests_are_answered_with_problems(process: Callable[..., ApiP
         eventually(lambda: http.get("/healthz").is_success)
 
 
-def test_too_many_at_once_and_too_slow_are_said(doors: Doors, database: Settings) -> None:
+def test_too_many_at_once_and_too_slow_are_said(api: Api, database: Settings) -> None:
     """Concurrency 1 and a database that doesn't answer in time."""
-    client = doors(concurrency=1, timeout_s=0.4, body_timeout_s=0.2)
+    client = api(concurrency=1, timeout_s=0.4, body_timeout_s=0.2)
     one = {"payload": observation()}
     answers: list[httpx.Response] = []
 

@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 from agents.api.events import PAYLOAD_BYTES_MAX
 from agents.settings import Settings
-from tests.live.agents.api.conftest import Doors
+from tests.live.agents.api.conftest import Api
 from tests.live.agents.api.helpers import JSON, acme, bearer, events_of, observation
 from tests.live.agents.api.inside import Client
 from tests.live.agents.projections.compare import sql
@@ -178,8 +178,8 @@ def test_above_max_pending_one_comes_again_later(client: Client, database: Setti
     assert client.post(PATH, json=one, headers=other).status_code == 202
 
 
-def test_a_tenant_s_rate_is_its_own(doors: Doors) -> None:
-    client = doors(rate_per_s=0.5, rate_burst=3)
+def test_a_tenant_s_rate_is_its_own(api: Api) -> None:
+    client = api(rate_per_s=0.5, rate_burst=3)
     both = bearer(("acme", "other"))
     one = {"payload": observation()}
     seen = [client.post(PATH, json=one, headers=both | {"x-soma-tenant": "acme"}) for _ in range(4)]
@@ -189,8 +189,8 @@ def test_a_tenant_s_rate_is_its_own(doors: Doors) -> None:
     assert quiet.status_code == 202
 
 
-def test_a_body_s_size_counts_against_the_rate_before_it_is_looked_at(doors: Doors) -> None:
-    client = doors(rate_per_s=0.01, rate_burst=100)
+def test_a_body_s_size_counts_against_the_rate_before_it_is_looked_at(api: Api) -> None:
+    client = api(rate_per_s=0.01, rate_burst=100)
     large = json.dumps({"payload": observation(vector=[0.25] * 60_000)}).encode()
     assert 50 < len(large) // 4096 < 100
     seen = [client.post(PATH, content=large, headers=acme() | JSON) for _ in range(2)]
@@ -204,7 +204,7 @@ def test_large_bodies_wait_for_each_other_and_nobody_else(
     client: Client, database: Settings
 ) -> None:
     """While the thread that they are read in is held, others are answered."""
-    gate, large = threading.Event(), client.app.state.doors.large
+    gate, large = threading.Event(), client.app.state.resources.offload
     one = {"payload": observation(vector=[0.25] * 60_000)}
     memory = {"payload": {"a": [{}] * 40_000}}
     with ThreadPoolExecutor(3) as pool:

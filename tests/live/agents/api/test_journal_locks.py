@@ -8,18 +8,18 @@ from typing import Any
 
 import pytest
 
-from agents.api.journal_door import LOCK_S, Door, open_journal
 from agents.api.journal_sink import LOCK_S as ASIDE_LOCK_S
+from agents.api.journaled import LOCK_S, JournaledOutbox, open_journal
 from agents.settings import Settings
 from stores.errors import Locked
 from stores.journal import Journal
 from stores.names import quoted, schema_of
-from stores.outbox_door import OutboxDoor
+from stores.outbox_tenants import TenantOutbox
 from stores.postgres import connect
 from tests.live.agents.api.conftest import api_settings
 from tests.live.agents.api.helpers import bearer, events_of, observation
 from tests.live.agents.api.inside import Client
-from tests.live.agents.api.test_journal_door import empty, event, row, stored, until
+from tests.live.agents.api.test_journaled import empty, event, row, stored, until
 
 PATH = "/events/cog.observations"
 QUIET = [f"quiet{k}" for k in range(5)]
@@ -28,7 +28,7 @@ ADD = "SELECT soma_outbox_add('cog.observations', 'slow', '{}', $1)"
 
 @pytest.fixture
 def journaled(database: Settings) -> Iterator[Client]:
-    """A client of doors with a journal."""
+    """A client of the HTTP API with a journal."""
     with Client(database.model_copy(update={"api": api_settings(journal="on")})) as one:
         yield one
 
@@ -71,7 +71,7 @@ def test_one_held_key_is_refused_and_everybody_else_goes_straight(
                     assert "open transaction" in answer.json()["detail"]
             assert "soma_http_store_up 1.0" in journaled.get("/metrics").text
             assert journaled.get("/readyz").json()["status"] == "ready"
-            assert journaled.app.state.doors.journal.pending() == 0
+            assert journaled.app.state.resources.journal.pending() == 0
 
     asyncio.run(run())
     assert post("slow", "shared").status_code == 202
@@ -79,16 +79,16 @@ def test_one_held_key_is_refused_and_everybody_else_goes_straight(
 
 
 @asynccontextmanager
-async def door_of(settings: Settings) -> AsyncIterator[tuple[Door, Journal]]:
-    """A door as the API has it, its drainer running."""
+async def journaled_of(settings: Settings) -> AsyncIterator[tuple[JournaledOutbox, Journal]]:
+    """An outbox with a journal as the API has it, its drainer running."""
     dsn, namespace = settings.postgres(), settings.namespace
-    outbox = await OutboxDoor.open(dsn, namespace, lock_s=LOCK_S)
-    aside = await OutboxDoor.open(dsn, namespace, lock_s=ASIDE_LOCK_S)
+    outbox = await TenantOutbox.open(dsn, namespace, lock_s=LOCK_S)
+    aside = await TenantOutbox.open(dsn, namespace, lock_s=ASIDE_LOCK_S)
     journal = await asyncio.to_thread(open_journal, settings)
-    door = Door(outbox, journal, aside=aside)
-    task = asyncio.create_task(door.run())
+    journaled = JournaledOutbox(outbox, journal, aside=aside)
+    task = asyncio.create_task(journaled.run())
     try:
-        yield door, journal
+        yield journaled, journal
     finally:
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
@@ -106,17 +106,17 @@ def test_the_drainer_sets_the_held_tenant_aside_and_brings_the_others(database: 
             journal = await asyncio.to_thread(open_journal, database)
             await journal.append_many([row(n, tenant) for n in range(4) for tenant in tenants])
             await asyncio.to_thread(journal.close)
-            async with door_of(database) as (door, journal):
+            async with journaled_of(database) as (journaled, journal):
                 others = [one for one in tenants if one != "slow"]
                 await until(lambda: not any(journal.pending(one) for one in others))
-                assert journal.pending("slow") >= 3 and not door.away and not door.full
-                assert (await door.add_many([event(4, "quiet1")])).added
-                assert (await door.add_many([event(4, "slow")])).seqs, "behind its others"
+                assert journal.pending("slow") >= 3 and not journaled.away and not journaled.full
+                assert (await journaled.add_many([event(4, "quiet1")])).added
+                assert (await journaled.add_many([event(4, "slow")])).seqs, "behind its others"
                 with pytest.raises(Locked):
-                    await door._outbox.add_many([event(1, "slow")])
+                    await journaled._outbox.add_many([event(1, "slow")])
                 await open_one.execute("ROLLBACK")
                 await empty(journal)
-                assert not door.away
+                assert not journaled.away
         found = await stored(database)
         assert [n for tenant, _, n in found if tenant == "slow"] == [0, 1, 2, 3, 4]
         assert [n for tenant, _, n in found if tenant == "quiet1"] == [0, 1, 2, 3, 4]
@@ -128,13 +128,13 @@ def test_a_table_that_somebody_has_to_himself_is_an_outage(database: Settings) -
     """Nobody's events can be added: then the journal takes them."""
 
     async def run() -> None:
-        async with session(database) as open_one, door_of(database) as (door, journal):
+        async with session(database) as open_one, journaled_of(database) as (journaled, journal):
             await open_one.execute("BEGIN; LOCK TABLE outbox_events")
-            assert (await door.add_many([event(1)])).seqs
-            assert door.away
+            assert (await journaled.add_many([event(1)])).seqs
+            assert journaled.away
             await open_one.execute("ROLLBACK")
             await empty(journal)
-            await until(lambda: not door.away)
+            await until(lambda: not journaled.away)
         assert [n for _, _, n in await stored(database)] == [1]
 
     asyncio.run(run())

@@ -1,4 +1,4 @@
-"""/admin/journal, and the doors while PostgreSQL is away: from outside."""
+"""/admin/journal, and the HTTP API while PostgreSQL is away: from outside."""
 
 from collections.abc import Iterator
 
@@ -18,7 +18,7 @@ BAD = JournalEvent("cog.observations", "acme", "k", "nonsense", "bad")
 
 @pytest.fixture
 def journaled(database: Settings) -> Iterator[Client]:
-    """A client of doors with a journal."""
+    """A client of the HTTP API with a journal."""
     with Client(database.model_copy(update={"api": api_settings(journal="on")})) as one:
         yield one
 
@@ -104,9 +104,9 @@ def test_a_memory_tried_again_across_an_outage_is_one(postgres: OwnPostgres) -> 
 
 
 def test_what_the_outbox_refuses_can_be_replayed_and_dropped(journaled: Client) -> None:
-    door = journaled.app.state.doors.writing._door
-    (seq,) = journaled.portal.call(door._journal.append_many, [BAD])
-    door._wake.set()
+    outbox = journaled.app.state.resources.writing._journaled
+    (seq,) = journaled.portal.call(outbox._journal.append_many, [BAD])
+    outbox._wake.set()
     eventually(lambda: journaled.get(STATS, headers=admin()).json()["failed"] == 1)
     (row,) = journaled.get("/admin/journal/events?status=failed", headers=admin()).json()["events"]
     assert row["seq"] == seq
@@ -119,7 +119,7 @@ def test_what_the_outbox_refuses_can_be_replayed_and_dropped(journaled: Client) 
     done = journaled.post("/admin/journal/cleanup", json=ask_all, headers=admin()).json()
     assert done["failed_deleted"] == 1
     assert journaled.get(STATS, headers=admin()).json()["failed"] == 0
-    audit = journaled.portal.call(journaled.app.state.doors.outbox.audit)
+    audit = journaled.portal.call(journaled.app.state.resources.outbox.audit)
     noted = [(one.action, one.actor, one.tenant) for one in audit]
     assert noted == [("journal.drop", "tester", "acme"), ("journal.replay", "tester", "acme")]
     (lost,) = audit[0].detail["events"]
@@ -129,9 +129,9 @@ def test_what_the_outbox_refuses_can_be_replayed_and_dropped(journaled: Client) 
 def test_without_the_audit_nothing_is_deleted(postgres: OwnPostgres) -> None:
     own = postgres.settings.model_copy(update={"api": api_settings(journal="on")})
     with Client(own) as client:
-        door = client.app.state.doors.writing._door
-        (seq,) = client.portal.call(door._journal.append_many, [BAD])
-        door._wake.set()
+        outbox = client.app.state.resources.writing._journaled
+        (seq,) = client.portal.call(outbox._journal.append_many, [BAD])
+        outbox._wake.set()
         eventually(lambda: client.get(STATS, headers=admin()).json()["failed"] == 1)
         postgres.stop()
         for path, body in (("cleanup", {"drop_failed": True}), ("replay", {"seqs": [seq]})):

@@ -160,7 +160,7 @@ def test_while_postgres_is_away_events_wait_in_the_journal(
         api.kill()
 
 
-def test_without_postgres_and_journal_the_doors_say_503(
+def test_without_postgres_and_journal_the_api_says_503(
     postgres: OwnPostgres, tmp_path: Path
 ) -> None:
     own = {"SOMA_API__JOURNAL": "off"}

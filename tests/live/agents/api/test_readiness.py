@@ -33,7 +33,7 @@ def test_a_full_journal_is_named_and_nothing_is_ready(settings: Settings) -> Non
     with Client(own) as client:
         assert client.post(PATH, json=ONE, headers=acme()).json()["journaled"]
         assert ready(client) == (200, "degraded", {"postgres": "down", "journal": "up"})
-        journal = client.app.state.doors.journal
+        journal = client.app.state.resources.journal
         with pytest.raises(JournalFullError):
             for size in [1 << 20] * 16:
                 client.portal.call(journal.append, event(size + journal.pending(), size=size))

@@ -16,7 +16,7 @@ from stores.errors import StoreDown
 from stores.names import quoted, schema_of
 from stores.outbox_relay import Desks, Statements
 from stores.projection_store import Move
-from tests.live.agents.api.conftest import Doors, OwnPostgres
+from tests.live.agents.api.conftest import Api, OwnPostgres
 from tests.live.agents.api.helpers import ApiProcess, acme, admin, events_of, observation
 from tests.live.agents.outbox.outbox import Running, add, asked, made
 from tests.live.agents.projections.compare import sql
@@ -65,11 +65,11 @@ def role(database: Settings) -> Own:
     return Own(database, "api")
 
 
-def test_the_doors_write_again_after_a_database_was_read_only(
-    doors: Doors, database: Settings, role: Own
+def test_the_api_writes_again_after_a_database_was_read_only(
+    api: Api, database: Settings, role: Own
 ) -> None:
     role.takes_writes(False)
-    client = doors(role.settings)
+    client = api(role.settings)
     for number in range(3):
         assert client.post(PATH, json=one(number), headers=acme()).status_code == 503
     assert client.get("/readyz").json()["dependencies"] == {"postgres": "down"}
@@ -80,13 +80,13 @@ def test_the_doors_write_again_after_a_database_was_read_only(
 
 
 def test_the_journal_is_drained_after_a_database_was_read_only(
-    doors: Doors, database: Settings, role: Own, tmp_path: Path
+    api: Api, database: Settings, role: Own, tmp_path: Path
 ) -> None:
     """And before: a session that began well goes on while a new one can't write."""
     role.takes_writes(False)
     journal = role.settings.journal.model_copy(update={"folder": tmp_path / "journal"})
     own = role.settings.model_copy(update={"journal": journal})
-    client = doors(own, journal="on")
+    client = api(own, journal="on")
     for number in range(3):
         answer = client.post(PATH, json=one(number), headers=acme())
         assert answer.status_code == 202 and answer.json()["journaled"]
@@ -105,9 +105,7 @@ def test_the_journal_is_drained_after_a_database_was_read_only(
     assert all(answers), "and all do, over whichever connection"
 
 
-def test_relay_and_projections_write_again_too(
-    database: Settings, make: Make, doors: Doors
-) -> None:
+def test_relay_and_projections_write_again_too(database: Settings, make: Make, api: Api) -> None:
     role = Own(database, "worker")
     role.takes_writes(False)
     desks = Desks(role.settings.postgres(), schema_of(database.namespace), 1, Statements())
@@ -180,10 +178,8 @@ def full(postgres: OwnPostgres) -> Iterator[Settings]:
             session.terminate()
 
 
-def test_a_full_notify_queue_refuses_no_event(
-    full: Settings, doors: Doors, stack: Endpoints
-) -> None:
-    client = doors(full)
+def test_a_full_notify_queue_refuses_no_event(full: Settings, api: Api, stack: Endpoints) -> None:
+    client = api(full)
     for number in range(3):
         assert client.post(PATH, json=one(number), headers=acme()).status_code == 202
     assert len(events_of(full)) == 3
@@ -214,10 +210,10 @@ def test_a_relay_that_cant_be_woken_looks_by_itself(full: Settings, topics: Sett
 
 
 def test_a_defect_in_a_statement_is_no_outage(
-    doors: Doors, database: Settings, caplog: pytest.LogCaptureFixture
+    api: Api, database: Settings, caplog: pytest.LogCaptureFixture
 ) -> None:
     """A scalar subquery that gives two rows, say."""
-    client = doors()
+    client = api()
     assert client.post(PATH, json=one(0), headers=acme()).status_code == 202
     sql(database, "CREATE OR REPLACE FUNCTION SCHEMA.outbox_good(topic text, tenant text,"
         " payload jsonb, value bytea, dedupe_key text, scope text, headers jsonb) RETURNS boolean"

@@ -15,7 +15,7 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 
 from agents.settings import Settings
-from tests.live.agents.api.conftest import Doors
+from tests.live.agents.api.conftest import Api
 from tests.live.agents.api.helpers import SECRET, acme, admin, bearer, events_of, observation
 from tests.live.agents.api.inside import Client
 
@@ -108,8 +108,8 @@ def test_a_star_covers_all_and_roles_are_apart(client: Client) -> None:
     assert client.get("/admin/outbox", headers=admin()).status_code == 200
 
 
-def test_issuer_and_audience_count_when_they_are_set(doors: Doors) -> None:
-    client = doors(jwt_issuer="us", jwt_audience="soma")
+def test_issuer_and_audience_count_when_they_are_set(api: Api) -> None:
+    client = api(jwt_issuer="us", jwt_audience="soma")
     tenant = {"x-soma-tenant": "acme"}
     good = bearer(iss="us", aud=["soma", "others"])
     assert client.post(PATH, json=ONE, headers=good | tenant).status_code == 202
@@ -166,10 +166,10 @@ def signed(key: Any, kid: str | None, algorithm: str = "RS256") -> dict[str, str
     return {"authorization": f"Bearer {token}", "x-soma-tenant": "acme"}
 
 
-def test_a_public_key_is_no_secret(doors: Doors, keys: Keys) -> None:
+def test_a_public_key_is_no_secret(api: Api, keys: Keys) -> None:
     """RS256/HS256 confusion: the key set's keys verify RS256 and nothing else."""
     key = keys.add("a")
-    client = doors(jwt_secret="", jwks_url=keys.url)
+    client = api(jwt_secret="", jwks_url=keys.url)
     assert client.post(PATH, json=ONE, headers=signed(key, "a")).status_code == 202
     pem = key.public_key().public_bytes(
         serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo
@@ -182,13 +182,13 @@ def test_a_public_key_is_no_secret(doors: Doors, keys: Keys) -> None:
     assert client.post(PATH, json=ONE, headers=wrong).status_code == 401
     assert client.post(PATH, json=ONE, headers=acme()).status_code == 401
     assert client.post(PATH, json=ONE, headers=signed(key, "a", "RS512")).status_code == 401
-    # Nor does a door with a secret take what RSA has signed.
-    assert doors().post(PATH, json=ONE, headers=signed(key, "a")).status_code == 401
+    # Nor does an API with a secret take what RSA has signed.
+    assert api().post(PATH, json=ONE, headers=signed(key, "a")).status_code == 401
 
 
-def test_keys_are_cached_and_unknown_ids_fetch_rarely(doors: Doors, keys: Keys) -> None:
+def test_keys_are_cached_and_unknown_ids_fetch_rarely(api: Api, keys: Keys) -> None:
     key = keys.add("a")
-    client = doors(jwt_secret="", jwks_url=keys.url)
+    client = api(jwt_secret="", jwks_url=keys.url)
     for _ in range(5):
         assert client.post(PATH, json=ONE, headers=signed(key, "a")).status_code == 202
     assert client.post(PATH, json=ONE, headers=signed(key, None)).status_code == 202
@@ -202,10 +202,10 @@ def test_keys_are_cached_and_unknown_ids_fetch_rarely(doors: Doors, keys: Keys) 
     assert client.get("/readyz").json()["dependencies"]["jwks"] == "up"
 
 
-def test_without_any_key_the_doors_say_503(doors: Doors, keys: Keys) -> None:
+def test_without_any_key_the_api_says_503(api: Api, keys: Keys) -> None:
     keys.add("weak", 1024)
     stranger = rsa.generate_private_key(65537, 2048)
-    client = doors(jwt_secret="", jwks_url=keys.url)
+    client = api(jwt_secret="", jwks_url=keys.url)
     answer = client.post(PATH, json=ONE, headers=signed(stranger, "weak"))
     assert answer.status_code == 503 and answer.headers["retry-after"]
     ready = client.get("/readyz")
@@ -213,9 +213,9 @@ def test_without_any_key_the_doors_say_503(doors: Doors, keys: Keys) -> None:
     assert ready.json()["dependencies"] == {"postgres": "up", "jwks": "down"}
 
 
-def test_keys_may_lie_in_a_file(doors: Doors, keys: Keys, tmp_path: Path) -> None:
+def test_keys_may_lie_in_a_file(api: Api, keys: Keys, tmp_path: Path) -> None:
     key = keys.add("a")
     (tmp_path / "keys.json").write_text(keys.text())
-    client = doors(jwt_secret="", jwks_file=tmp_path / "keys.json")
+    client = api(jwt_secret="", jwks_file=tmp_path / "keys.json")
     assert client.post(PATH, json=ONE, headers=signed(key, "a")).status_code == 202
     assert keys.asked == 0

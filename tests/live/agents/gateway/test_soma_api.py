@@ -25,16 +25,16 @@ def elsewhere(settings: Settings) -> Settings:
 
 
 @pytest.fixture
-def doors(elsewhere: Settings, tmp_path: Path) -> Iterator[ApiProcess]:
+def api(elsewhere: Settings, tmp_path: Path) -> Iterator[ApiProcess]:
     one = ApiProcess(elsewhere, tmp_path / "api.log", {"SOMA_API__JOURNAL": "off"})
     yield one.await_alive()
     one.kill()
 
 
 @pytest.fixture
-def run(topics: Settings, doors: ApiProcess) -> Iterator[Running]:
+def run(topics: Settings, api: ApiProcess) -> Iterator[Running]:
     token = bearer("*", ("write",))["authorization"].removeprefix("Bearer ")
-    running = Running(topics.model_copy(update={"memory_http_token": SecretStr(token)}), doors.base)
+    running = Running(topics.model_copy(update={"memory_http_token": SecretStr(token)}), api.base)
     yield running
     for one in running.all:
         one.stop()
@@ -55,7 +55,7 @@ def arrived(elsewhere: Settings) -> dict[str, list[dict[str, Any]]]:
 
 
 def test_a_second_soma_killed_and_restarted_has_each_event_once_and_in_order(
-    topics: Settings, elsewhere: Settings, doors: ApiProcess, run: Running
+    topics: Settings, elsewhere: Settings, api: ApiProcess, run: Running
 ) -> None:
     gateway = run()
     for n in range(EACH):
@@ -63,9 +63,9 @@ def test_a_second_soma_killed_and_restarted_has_each_event_once_and_in_order(
         produce(topics, "memory.events", records)
         if n == EACH // 3:
             eventually(lambda: len(events_of(elsewhere)) > 20)
-            doors.kill()
+            api.kill()
     eventually(lambda: len(gateway.circuits.broken()) == len(TENANTS))
-    doors.restart()
+    api.restart()
     eventually(lambda: len(events_of(elsewhere)) == EACH * len(TENANTS), 60.0)
     eventually(lambda: run.value("soma_circuit_open_count") == 0)
     for events in arrived(elsewhere).values():

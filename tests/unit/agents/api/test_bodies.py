@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agents.api.bodies import parse
-from agents.api.large import LARGE_BYTES
+from agents.api.offload import LARGE_BYTES
 from agents.api.problems import Problem
 
 TEXT = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), max_size=20)

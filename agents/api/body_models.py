@@ -1,4 +1,4 @@
-"""What the bodies of requests may give: as the OpenAPI document says it, and nothing made of it."""
+"""What the models of requests' bodies have in common: strict types, times, limits of lengths."""
 
 import re
 from datetime import UTC, datetime
@@ -19,7 +19,7 @@ NAMES_MAX = 32  # of one object: each that is unknown would be named
 _DATE = re.compile(r"\d{4}-\d\d-\d\d[Tt ]")
 
 
-class Given(BaseModel):
+class BodyModel(BaseModel):
     """A body: true is no number, "1" neither, and no name is passed over."""
 
     model_config = ConfigDict(extra="forbid", strict=True)

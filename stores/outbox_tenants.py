@@ -1,4 +1,4 @@
-"""The outbox as the HTTP doors need it: batches that are whole or not at all, and tenants apart."""
+"""The outbox as the HTTP API needs it: batches that are whole or not at all, and tenants apart."""
 
 import time
 from collections import Counter
@@ -44,7 +44,7 @@ class _NotWholeError(Exception):
     """Ends the transaction."""
 
 
-class OutboxDoor(Outbox):
+class TenantOutbox(Outbox):
     """An `Outbox` for callers who see some tenants only, and mustn't hold up one another."""
 
     def __init__(self, pool: Any, namespace: str) -> None:

@@ -1,4 +1,4 @@
-"""Large bodies: the work on them in a thread, in turns, so that everybody else is answered."""
+"""The work on large bodies: in a thread, in turns, so that everybody else is answered."""
 
 import asyncio
 import gc
@@ -12,7 +12,7 @@ LARGE_BYTES = 64 * 1024
 T = TypeVar("T")
 
 
-class Large:
+class Offload:
     """One thread: more would only take turns with the loop more often, and it has to be answered.
 
     Of each tenant one piece of work is in the queue: whoever sends many large bodies waits behind

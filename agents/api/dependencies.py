@@ -1,4 +1,4 @@
-"""What all routes share: settings, stores, limits; and how a request becomes a caller."""
+"""What routes depend on: the process' settings, stores and limits, a request's caller and key."""
 
 import re
 import time
@@ -12,15 +12,15 @@ from fastapi.security import HTTPBearer
 
 from agents.api.buckets import Buckets
 from agents.api.callers import Caller
-from agents.api.large import Large
 from agents.api.metrics import ApiMetrics
+from agents.api.offload import Offload
 from agents.api.problems import Problem
 from agents.api.shares import Shares
 from agents.api.tokens import Tokens
 from agents.api.writing import Writing
 from agents.settings import ApiSettings
 from stores.journal import Journal
-from stores.outbox_door import OutboxDoor
+from stores.outbox_tenants import TenantOutbox
 
 TRACEPARENT = re.compile(
     r"(?!ff)[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}"
@@ -28,17 +28,17 @@ TRACEPARENT = re.compile(
 
 
 @dataclass
-class Doors:
-    """The process' parts, held by the app's state."""
+class Resources:
+    """What all routes share, held by the app's state."""
 
     limits: ApiSettings
     tokens: Tokens
     metrics: ApiMetrics
     buckets: Buckets
-    large: Large = field(default_factory=Large)
+    offload: Offload = field(default_factory=Offload)
     shares: Shares = field(init=False)
-    outbox: OutboxDoor = field(init=False)  # from start to end of the app
-    aside: OutboxDoor = field(init=False)  # it too, over connections kept for asking and draining
+    outbox: TenantOutbox = field(init=False)  # from start to end of the app
+    aside: TenantOutbox = field(init=False)  # it too, over connections kept for asking and draining
     writing: Writing = field(init=False)
     journal: Journal | None = None  # likewise, unless it is off; may be opened before
 
@@ -71,13 +71,13 @@ def too_many(detail: str, seconds: float) -> Problem:
     return Problem(429, detail, {"Retry-After": str(max(1, round(seconds + 0.5)))})
 
 
-def doors_of(request: Request) -> Doors:
-    """The process' parts."""
-    doors: Doors = request.app.state.doors
-    return doors
+def resources_of(request: Request) -> Resources:
+    """What all routes share."""
+    resources: Resources = request.app.state.resources
+    return resources
 
 
-InDoors = Annotated[Doors, Depends(doors_of)]
+ResourcesDep = Annotated[Resources, Depends(resources_of)]
 _bearer = HTTPBearer(
     auto_error=False,
     bearerFormat="JWT",

@@ -7,17 +7,17 @@ from collections.abc import Callable
 
 import pytest
 
-from agents.api.large import LARGE_BYTES, Large
+from agents.api.offload import LARGE_BYTES, Offload
 
 
 def test_a_small_body_s_work_is_done_at_once_and_a_large_one_s_in_a_thread() -> None:
     async def seen() -> list[str]:
-        large = Large()
+        offload = Offload()
         names = [
-            await large.do("a", size, lambda: threading.current_thread().name)
+            await offload.do("a", size, lambda: threading.current_thread().name)
             for size in (LARGE_BYTES, LARGE_BYTES + 1)
         ]
-        large.close()
+        offload.close()
         return names
 
     assert asyncio.run(seen()) == [threading.current_thread().name, "large_0"]
@@ -27,10 +27,10 @@ def test_the_loop_goes_on_meanwhile() -> None:
     """The work ends by what the loop does while it is under way."""
 
     async def both() -> bool:
-        large, there = Large(), threading.Event()
+        offload, there = Offload(), threading.Event()
         asyncio.get_running_loop().call_soon(there.set)
-        done = await large.do("a", LARGE_BYTES + 1, lambda: there.wait(60.0))
-        large.close()
+        done = await offload.do("a", LARGE_BYTES + 1, lambda: there.wait(60.0))
+        offload.close()
         return done
 
     assert asyncio.run(both())
@@ -38,7 +38,7 @@ def test_the_loop_goes_on_meanwhile() -> None:
 
 def test_many_of_one_tenant_hold_another_up_for_one_piece_only() -> None:
     async def order() -> list[str]:
-        large, first, order = Large(), threading.Event(), list[str]()
+        offload, first, order = Offload(), threading.Event(), list[str]()
 
         def work(whose: str, wait: bool) -> Callable[[], None]:
             def one() -> None:
@@ -48,11 +48,11 @@ def test_many_of_one_tenant_hold_another_up_for_one_piece_only() -> None:
             return one
 
         asked = [("a", k == 0) for k in range(20)] + [("b", False)]
-        all_of_them = [large.do(who, LARGE_BYTES + 1, work(who, wait)) for who, wait in asked]
+        all_of_them = [offload.do(who, LARGE_BYTES + 1, work(who, wait)) for who, wait in asked]
         together = asyncio.gather(*all_of_them)
         asyncio.get_running_loop().call_soon(first.set)  # after the first step of each
         await together
-        large.close()
+        offload.close()
         return order
 
     assert asyncio.run(order()).index("b") <= 2
@@ -64,11 +64,11 @@ def test_what_fails_is_raised_and_the_collector_works_again() -> None:
         raise KeyError("bad")
 
     async def fails() -> None:
-        large = Large()
+        offload = Offload()
         try:
-            await large.do("a", LARGE_BYTES + 1, bad)
+            await offload.do("a", LARGE_BYTES + 1, bad)
         finally:
-            large.close()
+            offload.close()
 
     with pytest.raises(KeyError):
         asyncio.run(fails())

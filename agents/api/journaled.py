@@ -55,8 +55,8 @@ class Taken:
         return [one.seq for one in self.kept]
 
 
-class Door:
-    """Takes events, and drains the journal: `run` it as a task beside the doors."""
+class JournaledOutbox:
+    """Takes events, and drains the journal: `run` it as a task beside the requests."""
 
     def __init__(
         self,
@@ -96,7 +96,7 @@ class Door:
     ) -> Taken:
         """Take the events, all or none; returns once they are durable. `add`: another way to add.
 
-        `together`, `unused`: for the journal, as `OutboxDoor.add_whole` has them.
+        `together`, `unused`: for the journal, as `TenantOutbox.add_whole` has them.
 
         BadEvent, TooManyPending, NotMigrated, Locked as the outbox has them; JournalError:
         PostgreSQL is away and the journal can't take them.

@@ -1,4 +1,4 @@
-"""The door between the outbox and the journal, on a real PostgreSQL that comes and goes."""
+"""An outbox with a journal before it, on a real PostgreSQL that comes and goes."""
 
 import asyncio
 import json
@@ -8,13 +8,13 @@ from contextlib import asynccontextmanager, suppress
 
 import pytest
 
-from agents.api.journal_door import Door, open_journal
 from agents.api.journal_sink import OutboxSink
+from agents.api.journaled import JournaledOutbox, open_journal
 from agents.settings import Settings
 from stores.journal import Journal, JournalEvent
 from stores.names import schema_of
 from stores.outbox import BadEvent, Event, TooManyPending
-from stores.outbox_door import OutboxDoor
+from stores.outbox_tenants import TenantOutbox
 from stores.postgres import connected
 from tests.live.agents.api.conftest import OwnPostgres
 from tests.live.agents.projections.compare import migrated
@@ -48,8 +48,8 @@ async def stored(settings: Settings) -> list[tuple[str, str, int]]:
 
 
 @asynccontextmanager
-async def outbox_of(settings: Settings) -> AsyncIterator[OutboxDoor]:
-    outbox = await OutboxDoor.open(settings.postgres(), settings.namespace)
+async def outbox_of(settings: Settings) -> AsyncIterator[TenantOutbox]:
+    outbox = await TenantOutbox.open(settings.postgres(), settings.namespace)
     try:
         yield outbox
     finally:
@@ -57,16 +57,16 @@ async def outbox_of(settings: Settings) -> AsyncIterator[OutboxDoor]:
 
 
 @asynccontextmanager
-async def door_of(
+async def journaled_of(
     settings: Settings, patience_s: float = 3.0
-) -> AsyncIterator[tuple[Door, Journal]]:
-    """An open door with its drainer running."""
+) -> AsyncIterator[tuple[JournaledOutbox, Journal]]:
+    """An outbox with its journal, the drainer running."""
     journal = await asyncio.to_thread(open_journal, settings)
     try:
         async with outbox_of(settings) as outbox:
-            door = Door(outbox, journal, patience_s=patience_s)
-            task = asyncio.create_task(door.run())
-            yield door, journal
+            journaled = JournaledOutbox(outbox, journal, patience_s=patience_s)
+            task = asyncio.create_task(journaled.run())
+            yield journaled, journal
             task.cancel()
             with suppress(asyncio.CancelledError):
                 await task
@@ -85,10 +85,12 @@ async def empty(journal: Journal) -> None:
 def test_no_key_is_overtaken_across_the_switch_and_back(postgres: OwnPostgres) -> None:
     """Writers that wait for each answer, before, during and after an outage."""
 
-    async def writer(door: Door, tenant: str, stop: asyncio.Event, ways: set[str]) -> int:
+    async def writer(
+        journaled: JournaledOutbox, tenant: str, stop: asyncio.Event, ways: set[str]
+    ) -> int:
         n = 0
         while not stop.is_set():
-            taken = await door.add_many([event(n, tenant, tenant)])
+            taken = await journaled.add_many([event(n, tenant, tenant)])
             ways.add("journal" if taken.seqs else "outbox")
             n += 1
             await asyncio.sleep(0.002)
@@ -96,11 +98,11 @@ def test_no_key_is_overtaken_across_the_switch_and_back(postgres: OwnPostgres) -
 
     async def run() -> tuple[dict[str, int], list[tuple[str, str, int]]]:
         tenants = [f"t{k}" for k in range(8)] + ["t0", "t1"]
-        async with door_of(postgres.settings) as (door, journal):
+        async with journaled_of(postgres.settings) as (journaled, journal):
             ways: set[str] = set()
             stop = asyncio.Event()
             keys = dict.fromkeys(tenants)
-            jobs = [asyncio.create_task(writer(door, t, stop, ways)) for t in keys]
+            jobs = [asyncio.create_task(writer(journaled, t, stop, ways)) for t in keys]
             await until(lambda: ways == {"outbox"})
             await asyncio.to_thread(postgres.kill)
             await until(lambda: "journal" in ways)
@@ -127,14 +129,14 @@ def test_a_database_that_says_nothing_is_away_too(postgres: OwnPostgres) -> None
     """Frozen, not gone: connections stay open and nothing comes."""
 
     async def run() -> None:
-        async with door_of(postgres.settings, patience_s=0.3) as (door, journal):
-            assert (await door.add_many([event(0)])).added
+        async with journaled_of(postgres.settings, patience_s=0.3) as (journaled, journal):
+            assert (await journaled.add_many([event(0)])).added
             await asyncio.to_thread(postgres.freeze)
             try:
-                taken = await asyncio.gather(*(door.add_many([event(n)]) for n in (1, 2)))
+                taken = await asyncio.gather(*(journaled.add_many([event(n)]) for n in (1, 2)))
                 assert all(one.seqs for one in taken)
                 begun = time.monotonic()
-                assert (await door.add_many([event(3)])).seqs
+                assert (await journaled.add_many([event(3)])).seqs
                 assert time.monotonic() - begun < 0.3, "the next one doesn't ask any more"
             finally:
                 postgres.thaw()
@@ -148,13 +150,13 @@ def test_a_database_that_says_nothing_is_away_too(postgres: OwnPostgres) -> None
 def test_at_the_start_without_postgres_events_wait_and_arrive(postgres: OwnPostgres) -> None:
     async def run() -> None:
         await asyncio.to_thread(postgres.stop)
-        async with door_of(postgres.settings) as (door, journal):
-            taken = await door.add_many([event(1), event(2)])
+        async with journaled_of(postgres.settings) as (journaled, journal):
+            taken = await journaled.add_many([event(1), event(2)])
             assert len(taken.seqs) == 2
             with pytest.raises(BadEvent, match="topic"):
-                await door.add_many([Event("NO", "a", "{}", "d")])
+                await journaled.add_many([Event("NO", "a", "{}", "d")])
         await asyncio.to_thread(postgres.start)
-        async with door_of(postgres.settings) as (door, journal):
+        async with journaled_of(postgres.settings) as (journaled, journal):
             await empty(journal)
         assert [n for _, _, n in await stored(postgres.settings)] == [1, 2]
 
@@ -216,36 +218,36 @@ def test_a_tenant_at_its_limit_is_refused_and_its_rows_arrive_later(ready: Setti
             journal = await asyncio.to_thread(open_journal, settings)
             await journal.append_many([row(1, "full"), row(2, "a")])
             journal.close()
-            async with door_of(settings) as (door, journal):
-                await until(lambda: door.full)
+            async with journaled_of(settings) as (journaled, journal):
+                await until(lambda: journaled.full)
                 assert journal.pending("full") == 1
                 with pytest.raises(TooManyPending):
-                    await door.add_many([event(9, "full")])
-                assert (await door.add_many([event(3)])).added
+                    await journaled.add_many([event(9, "full")])
+                assert (await journaled.add_many([event(3)])).added
                 await outbox.limit("full", 1000, "test")
                 await empty(journal)
-                await until(lambda: not door.full)
-                assert (await door.add_many([event(9, "full")])).added
+                await until(lambda: not journaled.full)
+                assert (await journaled.add_many([event(9, "full")])).added
 
     asyncio.run(run())
 
 
 BAD = ["nonsense", "NaN", '"\\ud800"', '["\\u0000"]', '{"\\u0000":1}', "[1,]", '"\x01"']
-TOO_FINE = ["1e99999", "1" * 5000]  # PostgreSQL may keep them; the journal's door doesn't
+TOO_FINE = ["1e99999", "1" * 5000]  # PostgreSQL may keep them; the journal doesn't
 
 
 def test_what_postgres_would_refuse_isnt_accepted_while_it_is_away(ready: Settings) -> None:
     """Otherwise it would be acknowledged, and never arrive."""
 
     async def run() -> None:
-        async with door_of(ready) as (door, journal):
+        async with journaled_of(ready) as (journaled, journal):
             for payload in BAD:
                 with pytest.raises(BadEvent):
-                    await door.add_many([event(1, payload=payload)])
-            door.away = True
+                    await journaled.add_many([event(1, payload=payload)])
+            journaled.away = True
             for payload in [*BAD, *TOO_FINE]:
                 with pytest.raises(BadEvent):
-                    await door.add_many([event(1, payload=payload)])
+                    await journaled.add_many([event(1, payload=payload)])
             assert journal.pending() == 0
 
     asyncio.run(run())
