@@ -26,7 +26,7 @@ RESULTS: tuple[Result, ...] = get_args(Result)
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class FramePosition:
     """Where a frame stands in the log."""
 
     topic_id: str
@@ -41,7 +41,7 @@ class Frame:
 
     tenant: str
     body: Mapping[str, Any]
-    place: Place
+    place: FramePosition
 
     def text(self) -> str:
         """The value that is stored."""

@@ -138,16 +138,16 @@ class Desk:
 
     async def refused(
         self, shard: int, sent: Sequence[int], batches: tuple[int, int],
-        why: Mapping[int, tuple[bool, str]], law: tuple[int, float, float],
+        why: Mapping[int, tuple[bool, str]], retry: tuple[int, float, float],
     ) -> dict[int, str]:  # fmt: skip
         """As `sent`; and those in `why` (id -> for good, error) wait for their next attempt.
 
-        `batches` was and now; `law` is how many retries, after how many seconds first and at most.
+        `batches` was and now; `retry`: how many retries, after how many seconds first and at most.
         Returns id -> its status now, of those that were pending.
         """
         rows = await self._fetch(
             sql.REFUSED, shard, sent, *batches, list(why), [final for final, _ in why.values()],
-            [error for _, error in why.values()], *law,
+            [error for _, error in why.values()], *retry,
         )  # fmt: skip
         if not rows:
             raise MovedError(f"shard {shard} isn't at batch {batches[0]}")

@@ -14,7 +14,7 @@ ANSWER_S = 10.0
 SILENCE_S = 30.0  # without any step forward: the broker is gone, or a transaction stays open
 RETRY_S = 0.2
 
-Place = tuple[str, int]  # topic, partition
+TopicAndPartition = tuple[str, int]
 
 # What is said of a partition that is new to the broker or changes its leader, while it lasts.
 UNSETTLED = (
@@ -27,15 +27,17 @@ AWAY = (KafkaError._ALL_BROKERS_DOWN, KafkaError._TRANSPORT, KafkaError._RESOLVE
 
 
 def ends_of(
-    consumer: Consumer, places: Iterable[Place], answer_s: float = ANSWER_S
-) -> dict[Place, int]:
+    consumer: Consumer, places: Iterable[TopicAndPartition], answer_s: float = ANSWER_S
+) -> dict[TopicAndPartition, int]:
     """Where each partition ends now, for this consumer: committed records end at the last stable
     offset, before the first open transaction. KafkaException.
     """
     return {place: span_of(consumer, place, answer_s)[1] for place in places}
 
 
-def span_of(consumer: Consumer, place: Place, answer_s: float = ANSWER_S) -> tuple[int, int]:
+def span_of(
+    consumer: Consumer, place: TopicAndPartition, answer_s: float = ANSWER_S
+) -> tuple[int, int]:
     """A partition's first offset, and its end for this consumer. KafkaException."""
     deadline = time.monotonic() + answer_s
     while True:
@@ -50,7 +52,7 @@ def span_of(consumer: Consumer, place: Place, answer_s: float = ANSWER_S) -> tup
 
 def read_to(
     consumer: Consumer,
-    ends: Mapping[Place, int],
+    ends: Mapping[TopicAndPartition, int],
     most: int = 10_000,
     poll_s: float = 0.02,
     silence_s: float = SILENCE_S,
@@ -84,10 +86,10 @@ def read_to(
 
 def _consumed(
     consumer: Consumer, most: int, poll_s: float
-) -> tuple[list[Message], dict[Place, int]]:
+) -> tuple[list[Message], dict[TopicAndPartition, int]]:
     """Records that came, and the ends that the client told of. KafkaException."""
     found: list[Message] = []
-    ended: dict[Place, int] = {}
+    ended: dict[TopicAndPartition, int] = {}
     for message in consumer.consume(most, poll_s):
         error = message.error()
         if error is None:
@@ -99,10 +101,10 @@ def _consumed(
     return found, ended
 
 
-def _within(message: Message, ends: Mapping[Place, int]) -> bool:
+def _within(message: Message, ends: Mapping[TopicAndPartition, int]) -> bool:
     return (message.offset() or 0) < ends[message.topic() or "", message.partition() or 0]
 
 
-def _standing(left: Mapping[Place, int], silence_s: float) -> str:
+def _standing(left: Mapping[TopicAndPartition, int], silence_s: float) -> str:
     where = ", ".join(f"{topic}/{number} to offset {end}" for (topic, number), end in left.items())
     return f"nothing came for {silence_s:g} s on the way through {where}"

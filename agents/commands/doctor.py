@@ -12,8 +12,8 @@ from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient
 
 from agents.settings import SettingsError, load
+from agents.tools.open_transactions import data, said, standing
 from agents.tools.output import counted
-from agents.tools.standing import data, said, standing
 from ops.stack import StackError
 from ops.stack.jars import executable, java
 from stores import migrations

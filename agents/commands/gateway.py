@@ -71,7 +71,7 @@ def status(limit: int, json_: bool) -> None:
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class Delivery:
     """Of a partition: what is delivered, the log's end, and what isn't read of it."""
 
     saved: "Saved"
@@ -79,7 +79,7 @@ class Place:
     unread: int
 
 
-def examine(settings: "Settings") -> dict[int, Place]:
+def examine(settings: "Settings") -> dict[int, Delivery]:
     """partition -> how far it is delivered. BrokerError, KafkaException."""
     from agents.gateway import state  # the engine: when it is used
     from agents.gateway.writer import SOURCE, STATE
@@ -100,7 +100,7 @@ def examine(settings: "Settings") -> dict[int, Place]:
     behind = {n: saved[n].next_offset for n, end in ends.items() if saved[n].next_offset < end}
     unread = _with_records(settings, topic, behind, ends)
     return {
-        number: Place(saved[number], end, end - behind[number] if number in unread else 0)
+        number: Delivery(saved[number], end, end - behind[number] if number in unread else 0)
         for number, end in ends.items()
     }
 
@@ -127,7 +127,7 @@ def _with_records(
 
 
 def _data(
-    found: dict[int, Place],
+    found: dict[int, Delivery],
     waiting: list[tuple[int, str, int, int]],
     tenants: int,
 ) -> dict[str, object]:

@@ -15,8 +15,8 @@ from stores.errors import StoreDown, StoreError
 from topics.broker import BrokerError
 
 if TYPE_CHECKING:
-    from agents.outbox.held import Read
     from agents.outbox.reconcile import Asked, Done
+    from agents.outbox.sent_events import ReadProgress
     from agents.settings import Settings
 
 
@@ -86,7 +86,7 @@ def _done(settings: "Settings", asked: "Asked") -> "Done":
         raise click.ClickException(f"Kafka: {error!r}") from error
 
 
-def _tell(read: "Read") -> None:
+def _tell(read: "ReadProgress") -> None:
     click.echo(f"read {read.records:,} of about {read.about:,} records", err=True)
 
 

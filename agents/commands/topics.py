@@ -9,8 +9,8 @@ import click
 
 from agents.settings import load
 from agents.tools.known import topic_named
+from agents.tools.open_transactions import data, end, said, standing
 from agents.tools.output import counted
-from agents.tools.standing import data, end, said, standing
 from topics import preflight
 from topics.catalogue import CATALOGUE
 from topics.preflight import BrokerError, CannotApplyError, Difference

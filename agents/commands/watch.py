@@ -11,10 +11,10 @@ from rich.json import JSON
 
 from agents.settings import load
 from agents.tools.known import topic_named
+from agents.tools.open_transactions import said, standing
 from agents.tools.output import until_interrupted
 from agents.tools.pretty import glance
 from agents.tools.reader import Reader, Seen, seen
-from agents.tools.standing import said, standing
 from topics.broker import BrokerError
 
 if TYPE_CHECKING:

@@ -19,11 +19,10 @@ from confluent_kafka.admin import AdminClient
 from faust.types import TP
 
 from agents.engine import metrics
-from agents.engine.aside import Aside
 from agents.engine.dealing import ProcessorAssignor, name_keepers
 from agents.engine.ending import end_now
 from agents.engine.errors import Fenced
-from agents.engine.held import HeldUp
+from agents.engine.held_up import HeldUp
 from agents.engine.host import Part
 from agents.engine.logs import end_of, inspect
 from agents.engine.partition import Partition
@@ -34,6 +33,7 @@ from agents.engine.producer import Transactions
 from agents.engine.progress import Progress
 from agents.engine.recovery import recover
 from agents.engine.security import security
+from agents.engine.side_consumer import SideConsumer
 from agents.engine.transport import BatchConsumer, Fetched
 from agents.engine.turns import Turn
 from agents.engine.watchdog import Watchdog
@@ -98,7 +98,7 @@ class Engine:
                 self._spaces[plan.processor.name].put(Workspace(plan))
         self._admin = AdminClient(settings.librdkafka())
         self._hinted: dict[TP, int] = {}
-        self._asides: dict[str, Aside] = {}  # of the processors but the first of a source
+        self._others: dict[str, SideConsumer] = {}  # of the processors but the first of a source
         self._told: set[UnderWay] = set()
         self._slow: dict[Part, float] = {}  # when folds began that have been named
         self._rejoin_at = 0.0
@@ -131,15 +131,15 @@ class Engine:
         plan = self.plans[part.processor]
         self.partitions[part] = Partition(self, plan, part.partition, progress)
 
-    def _reader(self, part: Part) -> BatchConsumer | Aside | None:
+    def _reader(self, part: Part) -> BatchConsumer | SideConsumer | None:
         """What reads a partition for a processor."""
         name = part.processor
         if self.reading[part.topic][0] == name:
             return self.consumer
-        if name not in self._asides:
+        if name not in self._others:
             offer = partial(self._offer, name)
-            self._asides[name] = Aside(self.settings, self._security, name, offer, self.end)
-        return self._asides[name]
+            self._others[name] = SideConsumer(self.settings, self._security, name, offer, self.end)
+        return self._others[name]
 
     async def revoke(self, tps: Iterable[TP]) -> None:
         """Let these partitions go, each after the transaction at hand: the group assigns anew."""
@@ -148,15 +148,15 @@ class Engine:
             lost = set(tps)
             gone = [self.partitions.pop(part) for part in list(self.partitions) if part.tp in lost]
             await asyncio.gather(*(partition.close(CLOSE_S) for partition in gone))
-            for aside in self._asides.values():
-                aside.drop(lost)
+            for consumer in self._others.values():
+                consumer.drop(lost)
 
     async def close(self) -> None:
         """Let everything go."""
         self._watchdog.stop()
         await self.revoke([part.tp for part in self.partitions])
-        for aside in self._asides.values():
-            await aside.close()
+        for consumer in self._others.values():
+            await consumer.close()
         for plan in self.plans.values():
             if isinstance(plan.policy, RemotePolicy):
                 await plan.policy.close()

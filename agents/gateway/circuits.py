@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.registry import Collector
 
-from agents.gateway.rule import Breakers, Broken, Ticket
+from agents.gateway.breakers import Breakers, Broken, Ticket
 
 SHOWN_MAX = 50  # tenants that are labels: those whose circuits are open longest
 OUTCOMES = ("closed", "opened_again", "dropped")

@@ -8,11 +8,11 @@ from collections.abc import Callable
 
 from confluent_kafka import Message
 
+from agents.gateway.call_slots import CallSlots
 from agents.gateway.circuits import Circuits
 from agents.gateway.events import Call, call_of
 from agents.gateway.metrics import GatewayMetrics
-from agents.gateway.part import Part
-from agents.gateway.slots import Slots
+from agents.gateway.partition import GatewayPartition
 from agents.gateway.writer import Writer
 from stores.memory_remote import Answer, MemoryRemote
 from topics.codec import BadRecord
@@ -31,7 +31,7 @@ class Deliveries:
         self,
         remote: MemoryRemote,
         circuits: Circuits,
-        slots: Slots,
+        slots: CallSlots,
         writer: Writer,
         metrics: GatewayMetrics,
         failed: Callable[[BaseException], None],
@@ -44,7 +44,7 @@ class Deliveries:
         self._failed = failed
         self.closing = False  # begin nothing more
 
-    def wake(self, part: Part, tenant: str) -> None:
+    def wake(self, part: GatewayPartition, tenant: str) -> None:
         """There is something in this lane."""
         if tenant in part.lanes or self.closing or not part.live:
             return
@@ -52,21 +52,21 @@ class Deliveries:
         part.lanes[tenant] = task
         task.add_done_callback(lambda done: self._ended(part, tenant, done))
 
-    def _ended(self, part: Part, tenant: str, task: asyncio.Task[None]) -> None:
+    def _ended(self, part: GatewayPartition, tenant: str, task: asyncio.Task[None]) -> None:
         part.lanes.pop(tenant, None)
         if not task.cancelled() and (error := task.exception()) is not None:
             self._failed(error)
-        elif part.book.head(tenant) is not None:
+        elif part.backlog.head(tenant) is not None:
             self.wake(part, tenant)  # queued while the task was ending
 
-    async def _drain(self, part: Part, tenant: str) -> None:
-        while part.live and not self.closing and (head := part.book.head(tenant)) is not None:
+    async def _drain(self, part: GatewayPartition, tenant: str) -> None:
+        while part.live and not self.closing and (head := part.backlog.head(tenant)) is not None:
             if not await self._deliver(part, tenant, head[1]):
-                part.book.park(tenant)
+                part.backlog.park(tenant)
                 return
-            part.book.done(tenant)
+            part.backlog.done(tenant)
 
-    async def _deliver(self, part: Part, tenant: str, message: Message) -> bool:
+    async def _deliver(self, part: GatewayPartition, tenant: str, message: Message) -> bool:
         """Until there is a final answer; False if the circuit is open."""
         try:
             call = call_of(message, part.topic_id)

@@ -17,16 +17,16 @@ from confluent_kafka import KafkaException, Message
 from prometheus_client import REGISTRY, CollectorRegistry
 
 from agents.gateway import state
-from agents.gateway.book import Book
+from agents.gateway.backlog import Backlog
+from agents.gateway.breakers import Breakers
+from agents.gateway.call_slots import CallSlots
+from agents.gateway.catch_up import CatchUp
 from agents.gateway.circuits import Circuits
 from agents.gateway.deliveries import Deliveries
 from agents.gateway.events import is_control, size_of, tenant_of
-from agents.gateway.inbox import Inbox
 from agents.gateway.metrics import metrics_of
-from agents.gateway.part import Part, Room
-from agents.gateway.passes import Passes
-from agents.gateway.rule import Breakers
-from agents.gateway.slots import Slots
+from agents.gateway.partition import GatewayPartition, MemoryBudget
+from agents.gateway.read_ahead import ReadAhead
 from agents.gateway.writer import SOURCE, STATE, Writer
 from agents.services.base import Service
 from agents.services.stream import Stream
@@ -100,15 +100,17 @@ class Running:
         self._metrics = metrics_of(registry)
         self._writer = Writer(settings)
         self._broken: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        slots = Slots(own.concurrency, own.slow_concurrency)
+        slots = CallSlots(own.concurrency, own.slow_concurrency)
         self._deliveries = Deliveries(
             remote, circuits, slots, self._writer, self._metrics, self._ended
         )
-        self._room = Room(own.queued_events, own.queued_mib << 20)
-        self._inbox = Inbox()
-        self._stream = Stream(settings, NAME, SOURCE, self._inbox)
-        self._passes = Passes(settings, self._stream.topic, circuits, self._deliveries, self._room)
-        self._parts: dict[int, Part] = {}
+        self._budget = MemoryBudget(own.queued_events, own.queued_mib << 20)
+        self._read_ahead = ReadAhead()
+        self._stream = Stream(settings, NAME, SOURCE, self._read_ahead)
+        self._catch_up = CatchUp(
+            settings, self._stream.topic, circuits, self._deliveries, self._budget
+        )
+        self._parts: dict[int, GatewayPartition] = {}
         self._thread = ThreadPoolExecutor(1, NAME)
         self._commit_at = 0.0
         self._full = False
@@ -117,7 +119,7 @@ class Running:
     async def run(self, stop: threading.Event) -> None:
         """Until `stop` is set. Raises what broke."""
         beside = [
-            asyncio.create_task(self._passes.run(lambda: list(self._parts.values()))),
+            asyncio.create_task(self._catch_up.run(lambda: list(self._parts.values()))),
             asyncio.create_task(self._watch_health()),
         ]
         for task in beside:
@@ -132,14 +134,14 @@ class Running:
 
     async def _turn(self) -> None:
         await self._in_thread(lambda: self._stream.read(READ_MAX, READ_S))
-        for partition in self._inbox.gone():
+        for partition in self._read_ahead.gone():
             if part := self._parts.pop(partition, None):
                 part.leave()
         if self._stream.unplaced and self._stream.topic_id:
             await self._place(set(self._stream.unplaced), self._stream.topic_id)
         parts = list(self._parts.values())
-        for message in self._inbox.messages():
-            self._take(message, self._room.share(parts) < 1.0)
+        for message in self._read_ahead.messages():
+            self._take(message, self._budget.share(parts) < 1.0)
         self._writer.poll()
         if time.monotonic() >= self._commit_at:
             self._commit()
@@ -159,52 +161,54 @@ class Running:
                 continue  # asked again with the next turn
             behind = {tenant: first for tenant, first in found.behind.items() if first < at}
             lane_max = self._settings.gateway.lane_events
-            book: Book[Message] = Book(at, behind, lane_max, size_of)
-            book.changed = False
-            self._parts[partition] = Part(partition, topic_id, book)
+            backlog: Backlog[Message] = Backlog(at, behind, lane_max, size_of)
+            backlog.changed = False
+            self._parts[partition] = GatewayPartition(partition, topic_id, backlog)
 
     def _take(self, message: Message, room: bool) -> None:
         part = self._parts.get(message.partition() or 0)
         offset = message.offset() or 0
-        if part is None or offset < part.book.next_offset:
+        if part is None or offset < part.backlog.next_offset:
             return
         if is_control(message):
-            part.book.pass_over(offset)
+            part.backlog.pass_over(offset)
             return
         tenant = tenant_of(message)
-        if part.book.offer(tenant, offset, message, room):
+        if part.backlog.offer(tenant, offset, message, room):
             self._deliveries.wake(part, tenant)
 
     def _commit(self) -> None:
         """Write what is delivered, and what others are to see of it."""
         self._commit_at = time.monotonic() + COMMIT_EVERY_S
-        books = {number: part.book for number, part in self._parts.items()}
-        for number, book in books.items():
-            if book.changed:
+        backlogs = {number: part.backlog for number, part in self._parts.items()}
+        for number, backlog in backlogs.items():
+            if backlog.changed:
                 topic_id = self._parts[number].topic_id
-                self._writer.state(number, topic_id, book.next_offset, book.undelivered())
-                book.changed = False
-        self._stream.done({number: book.next_offset for number, book in books.items()})
-        self._note(books)
+                self._writer.state(number, topic_id, backlog.next_offset, backlog.undelivered())
+                backlog.changed = False
+        self._stream.done({number: backlog.next_offset for number, backlog in backlogs.items()})
+        self._note(backlogs)
 
-    def _note(self, books: dict[int, Book[Message]]) -> None:
-        unread = self._stream.lag({number: book.next_offset for number, book in books.items()})
+    def _note(self, backlogs: dict[int, Backlog[Message]]) -> None:
+        unread = self._stream.lag(
+            {number: backlog.next_offset for number, backlog in backlogs.items()}
+        )
         for number in self._noted - unread.keys():
             self._metrics.unread.remove(str(number))
             self._metrics.lag.remove(str(number))
         self._noted = set(unread)
         for number, lag in unread.items():
-            book = books[number]
-            first = min(book.undelivered().values(), default=book.next_offset)
+            backlog = backlogs[number]
+            first = min(backlog.undelivered().values(), default=backlog.next_offset)
             self._metrics.unread.labels(str(number)).set(lag)
-            self._metrics.lag.labels(str(number)).set(lag + book.next_offset - first)
-        self._metrics.behind.set(sum(len(book.behind) for book in books.values()))
-        self._metrics.queued.set(sum(book.queued for book in books.values()))
+            self._metrics.lag.labels(str(number)).set(lag + backlog.next_offset - first)
+        self._metrics.behind.set(sum(len(backlog.behind) for backlog in backlogs.values()))
+        self._metrics.queued.set(sum(backlog.queued for backlog in backlogs.values()))
 
     async def _brake(self) -> None:
         """Stop reading while more tenants are behind than a state row holds."""
         most = max(
-            (len(p.book.behind) + len(p.book.lanes) for p in self._parts.values()), default=0
+            (len(p.backlog.behind) + len(p.backlog.lanes) for p in self._parts.values()), default=0
         )
         if most >= UNDELIVERED_MAX and not self._full:
             logger.error("%d tenants have undelivered events: the gateway reads no more", most)
@@ -231,7 +235,7 @@ class Running:
         for part in self._parts.values():
             part.leave()
         await asyncio.gather(*beside, *lanes, return_exceptions=True)
-        self._passes.close()
+        self._catch_up.close()
         self._commit()
         await self._in_thread(lambda: self._writer.close(1.0))
         await self._in_thread(self._stream.close)

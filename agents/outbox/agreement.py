@@ -3,9 +3,9 @@
 from collections.abc import Mapping
 
 from agents.outbox.digests import digests_of
+from agents.outbox.out_of_step import compare, unheard
 from agents.outbox.receipts import Receipt, Receipts
 from agents.outbox.rows import rows_of
-from agents.outbox.standing import compare, unheard
 from stores.outbox_relay import Desk, Standing
 
 

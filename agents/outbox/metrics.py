@@ -8,7 +8,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
-from agents.outbox.standing import NAMES, OutOfStepError
+from agents.outbox.out_of_step import NAMES, OutOfStepError
 from stores.outbox_relay import State
 
 

@@ -14,7 +14,7 @@ from agents.outbox.digests import DIGEST
 from agents.settings import Settings
 from topics import codec
 from topics.partition import partition_of
-from topics.reading import Place, ends_of, read_to
+from topics.reading import TopicAndPartition, ends_of, read_to
 
 SCHEMA = "outbox_receipt"
 ANSWER_S = 30.0
@@ -98,7 +98,7 @@ class Receipts:
             consumer.close()
         return {shard: _receipt(value) for shard, value in last.items()}
 
-    def _ends(self, partitions: Iterable[int]) -> dict[Place, int]:
+    def _ends(self, partitions: Iterable[int]) -> dict[TopicAndPartition, int]:
         """The end of each partition's log, open transactions included."""
         consumer = self._consumer("read_uncommitted")
         try:

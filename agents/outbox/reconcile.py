@@ -14,9 +14,9 @@ from agents.engine.producer import Transactions
 from agents.engine.security import security
 from agents.outbox import RECEIPTS, SHARDS
 from agents.outbox.agreement import agreed
-from agents.outbox.held import Held, Read
+from agents.outbox.out_of_step import CLOCKS, OutOfStepError, ahead, since
 from agents.outbox.receipts import Receipt, Receipts
-from agents.outbox.standing import CLOCKS, OutOfStepError, ahead, since
+from agents.outbox.sent_events import ReadProgress, SentEvents
 from agents.settings import Settings
 from stores.names import schema_of
 from stores.outbox_reconcile import Outcome, Reconciler, Wish, reconciler
@@ -43,7 +43,7 @@ class Done:
     """What was read, found and done."""
 
     since: datetime | None
-    read: Read
+    read: ReadProgress
     outcome: Outcome
 
     def data(self) -> dict[str, Any]:
@@ -52,8 +52,8 @@ class Done:
 
 
 async def reconcile(
-    settings: Settings, topics: Mapping[str, int], asked: Asked, told: Callable[[Read], None],
-    waits: Callable[[int], None],
+    settings: Settings, topics: Mapping[str, int], asked: Asked,
+    told: Callable[[ReadProgress], None], waits: Callable[[int], None],
 ) -> Done:  # fmt: skip
     """Compare and mend. `topics`: name -> partitions, of the receipts and all that users write.
 
@@ -71,10 +71,10 @@ async def reconcile(
         standing = Standing(*await session.batches(), 0)
         start = start_of(asked.since, datetime.now(UTC), papers, standing)
         public = {name: count for name, count in topics.items() if name != RECEIPTS}
-        held = Held(settings, public, start, f"/{schema}/outbox")
-        await _note(session, held, told)
-        wish = _wish(settings, papers, asked, start, held.read)
-        return Done(start, held.read, await session.settle(wish, asked.dry))
+        events = SentEvents(settings, public, start, f"/{schema}/outbox")
+        await _note(session, events, told)
+        wish = _wish(settings, papers, asked, start, events.read)
+        return Done(start, events.read, await session.settle(wish, asked.dry))
 
 
 async def disagreement(settings: Settings, topics: Mapping[str, int]) -> OutOfStepError | None:
@@ -107,8 +107,10 @@ async def _fence(settings: Settings) -> None:
             await producer.stop()
 
 
-async def _note(session: Reconciler, held: Held, told: Callable[[Read], None]) -> None:
-    for records in held.records(told):
+async def _note(
+    session: Reconciler, events: SentEvents, told: Callable[[ReadProgress], None]
+) -> None:
+    for records in events.records(told):
         await session.note(records)
 
 
@@ -144,7 +146,7 @@ def start_of(
 
 def _wish(
     settings: Settings, papers: Mapping[int, Receipt], asked: Asked, start: datetime | None,
-    read: Read,
+    read: ReadProgress,
 ) -> Wish:  # fmt: skip
     bounds = [at for at in (start, read.whole_since) if at is not None]
     return Wish(

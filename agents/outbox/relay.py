@@ -15,9 +15,9 @@ from prometheus_client import REGISTRY, CollectorRegistry
 
 from agents.outbox import RECEIPTS, SHARDS
 from agents.outbox.metrics import metrics_of
-from agents.outbox.office import Office
+from agents.outbox.out_of_step import OutOfStepError
+from agents.outbox.relay_resources import RelayResources
 from agents.outbox.shard import Shard
-from agents.outbox.standing import OutOfStepError
 from agents.outbox.warm import warm
 from agents.services.backoff import Backoff
 from agents.settings import Settings
@@ -77,7 +77,7 @@ class Relay:
     ) -> None:
         """`told` hears which shards are ours, whenever they are others."""
         self.shards: dict[int, Shard] = {}
-        self.office: Office | None = None
+        self.resources: RelayResources | None = None
         self.waits = ""  # for which store, and why
         self._settings = settings
         self._metrics = metrics_of(registry)
@@ -115,8 +115,8 @@ class Relay:
                 except (StoreDown, BrokerError, KafkaException) as error:
                     await self._wait(error)
         finally:
-            if self.office is not None:
-                await self.office.close()
+            if self.resources is not None:
+                await self.resources.close()
 
     async def _wait(self, error: Exception) -> None:
         """Say once that a store is away, and come back later."""
@@ -133,10 +133,10 @@ class Relay:
 
     async def _session(self) -> None:
         """As long as the keeper's connection holds."""
-        office = await self._open()
+        resources = await self._open()
         self._lost.clear()
         keeper = await Keeper.open(
-            self._settings.postgres(), office.schema, office.statements, self._heard,
+            self._settings.postgres(), resources.schema, resources.statements, self._heard,
             self._lost.set,
         )  # fmt: skip
         try:
@@ -146,7 +146,7 @@ class Relay:
             self._metrics.up.set(1)
             while not self._stopping.is_set():
                 await self._share(keeper)
-                await self._keep_house(office)
+                await self._keep_house(resources)
                 await self._pause()
         finally:
             # Also when the session is lost: a batch at hand does no harm, for the next owner
@@ -154,13 +154,13 @@ class Relay:
             await self._end(self._tasks, STOP_S)
             keeper.close()
 
-    async def _open(self) -> Office:
-        """Look at the topics; the office is made once and kept."""
+    async def _open(self) -> RelayResources:
+        """Look at the topics; the resources are made once and kept."""
         found = await asyncio.to_thread(topics_there, self._settings)
-        if self.office is None:
+        if self.resources is None:
             receipts = found.pop(RECEIPTS)
-            self.office = Office(self._settings, found, receipts, self._metrics)
-        return self.office
+            self.resources = RelayResources(self._settings, found, receipts, self._metrics)
+        return self.resources
 
     def _heard(self, payload: str) -> None:
         shard = self.shards.get(int(payload)) if payload.isdecimal() else None
@@ -220,8 +220,8 @@ class Relay:
         self._metrics.stop(self._stopped.values())
 
     def _begin(self, number: int, keeper: Keeper) -> None:
-        assert self.office is not None
-        shard = Shard(number, self.office, keeper)
+        assert self.resources is not None
+        shard = Shard(number, self.resources, keeper)
         self.shards[number] = shard
         self._tasks[number] = asyncio.create_task(shard.run(), name=f"outbox-{number}")
 
@@ -258,31 +258,31 @@ class Relay:
 
     # --- what is done beside --------------------------------------------------------------
 
-    async def _keep_house(self, office: Office) -> None:
+    async def _keep_house(self, resources: RelayResources) -> None:
         """Wake what slept through something; recount; now and then: gauges, old events, topics."""
         ours = sorted(self.shards)
         if not ours:
             return
-        async with office.desks.one() as desk:
+        async with resources.desks.one() as desk:
             for number in await desk.waiting(ours, self._settings.outbox.retry_longest_s):
                 if number in self.shards:
                     self.shards[number].bell.set()
-            await self._look(office, desk, ours)
+            await self._look(resources, desk, ours)
             await desk.recount()
         if ours[0] == 0 and self._is_due("forget", FORGET_S):
-            await self._forget(office)
-        if len(office.topics) < len(public_topics()) and self._is_due("topics", TOPICS_S):
+            await self._forget(resources)
+        if len(resources.topics) < len(public_topics()) and self._is_due("topics", TOPICS_S):
             found = await asyncio.to_thread(topics_there, self._settings)
             found.pop(RECEIPTS)
-            if found != office.topics:
-                office.serve(found)
+            if found != resources.topics:
+                resources.serve(found)
 
-    async def _look(self, office: Office, desk: Desk, ours: Sequence[int]) -> None:
+    async def _look(self, resources: RelayResources, desk: Desk, ours: Sequence[int]) -> None:
         """See how the queue stands, if that is due; counting is dear where much waits."""
         began, due = time.monotonic(), self._due["state"]
-        if began < (min(due, self._due["soon"]) if office.touched else due):
+        if began < (min(due, self._due["soon"]) if resources.touched else due):
             return
-        office.touched = False
+        resources.touched = False
         self._metrics.queue.state = await desk.state(ours)
         now = time.monotonic()
         self._due["state"], self._due["soon"] = now + STATE_S, now + STATE_SHARE * (now - began)
@@ -298,13 +298,13 @@ class Relay:
             self._metrics.queue.state = State(0, 0.0, 0)
         self._told(shards_text(ours))
 
-    async def _forget(self, office: Office) -> None:
+    async def _forget(self, resources: RelayResources) -> None:
         """Delete what was sent long ago, in small statements; the next minute goes on."""
         days = self._settings.outbox.retention_days
         for _ in range(FORGET_STATEMENTS):
             if self._stopping.is_set() or self._lost.is_set():
                 return
-            async with office.desks.one() as desk:
+            async with resources.desks.one() as desk:
                 gone, looked, last = await desk.forget(days, self._forgotten, FORGET_ROWS)
             self._metrics.forgotten.inc(gone)
             if looked < FORGET_ROWS:

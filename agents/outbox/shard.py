@@ -21,9 +21,9 @@ from agents.outbox import RECEIPTS
 from agents.outbox.agreement import agreed
 from agents.outbox.batch import Prepared
 from agents.outbox.doze import Doze
-from agents.outbox.office import DRY_S, Office
+from agents.outbox.out_of_step import OutOfStepError
 from agents.outbox.receipts import Receipt, ReceiptsLost, receipt
-from agents.outbox.standing import OutOfStepError
+from agents.outbox.relay_resources import DRY_S, RelayResources
 from agents.services.backoff import Backoff
 from stores.errors import StoreDown
 from stores.outbox_relay import Desk, Keeper, MovedError, Picked, TooHeavyError
@@ -53,7 +53,7 @@ log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
-class Turn:
+class Handled:
     """What one look at the queue came to."""
 
     rows: int  # handled: sent, refused or gone
@@ -63,17 +63,17 @@ class Turn:
 class Shard:
     """`run` until `stop`; the keeper's session owns the shard all the while."""
 
-    def __init__(self, number: int, office: Office, keeper: Keeper) -> None:
+    def __init__(self, number: int, resources: RelayResources, keeper: Keeper) -> None:
         self.number = number
         self._doze = Doze(number, keeper)
         self.running = False  # taken: fenced, and by the receipt
-        self._office = office
+        self._resources = resources
         self._stopped = asyncio.Event()
         self._producer: Transactions | None = None
         self._after = ""  # the tenant that had its turn last
         self._aside: Sequence[str] = ()  # tenants left out until then
         self._aside_until = 0.0
-        self._limit = office.law.batch
+        self._limit = resources.settings.outbox.batch
         self._row_bytes = 1000.0
         self._backoff = Backoff()
         self._suspect: tuple[int, str] | None = None  # what the broker refused, alone
@@ -119,7 +119,7 @@ class Shard:
 
     async def _failed(self, error: Exception) -> None:
         self.running = False
-        self._office.metrics.retaken.inc()
+        self._resources.metrics.retaken.inc()
         await self._drop()
         first = self._backoff.failed()
         (log.warning if first else log.info)("shard %d is taken anew: %r", self.number, error)
@@ -132,18 +132,18 @@ class Shard:
 
     async def _take(self) -> None:
         """Fence the last owner; what its last transaction sent goes off the queue."""
-        office = self._office
-        settings = office.settings
+        resources = self._resources
+        settings = resources.settings
         name = settings.prefix(f"outbox-{self.number}")
         self._producer = Transactions(
-            settings.bootstrap(), name, office.security,
+            settings.bootstrap(), name, resources.security,
             settings.answer_timeout_s, settings.commit_timeout_s,
         )  # fmt: skip
         await self._producer.start()
         if self.stopping:
             return
-        async with office.desks.one() as desk:
-            receipts, standing = await agreed(desk, office.receipts)
+        async with resources.desks.one() as desk:
+            receipts, standing = await agreed(desk, resources.receipts)
             self._batch = standing.batches.get(self.number, 0)
             if (paper := receipts.get(self.number)) is not None:
                 await self._go_by(paper, desk)
@@ -161,7 +161,7 @@ class Shard:
 
     async def _go_on(self) -> None:
         self.bell.clear()
-        async with self._office.turns:
+        async with self._resources.turns:
             turn = await self._turn()
         if turn.rows:
             self._backoff.answered()
@@ -185,34 +185,34 @@ class Shard:
     async def _rest(self) -> None:
         """Nothing waits; but tenants without allowance are asked for again."""
         aside = self._aside_until > time.monotonic()
-        await self._doze.rest(DRY_S if aside or self._office.dry() else None)
+        await self._doze.rest(DRY_S if aside or self._resources.dry() else None)
 
-    async def _turn(self) -> Turn:
-        office, began = self._office, time.monotonic()
+    async def _turn(self) -> Handled:
+        resources, began = self._resources, time.monotonic()
         places = max(1, min(self._limit, int(BYTES_WANTED / self._row_bytes)))
-        most = min(places, office.law.batch_per_tenant)
+        most = min(places, resources.settings.outbox.batch_per_tenant)
         picked, ids = await self._pick(places, most)
         if not ids:
-            return Turn(0, picked.more)
+            return Handled(0, picked.more)
         try:
-            async with office.desks.one() as desk:
+            async with resources.desks.one() as desk:
                 copied = await desk.fetch(ids, BYTES_MAX)
         except TooHeavyError as error:
             return await self._too_heavy(ids, error)
-        batch = await office.prepare(copied, len(ids))
+        batch = await resources.prepare(copied, len(ids))
         self._row_bytes = max(100.0, batch.bytes / len(ids))
         if batch.sent:
             await self._commit(batch)
         await self._settle(ids, batch)
-        self._limit = min(2 * self._limit, office.law.batch)
-        office.metrics.seconds.observe(time.monotonic() - began)
-        return Turn(len(ids) - batch.held, picked.more or 2 * len(ids) >= most)
+        self._limit = min(2 * self._limit, resources.settings.outbox.batch)
+        resources.metrics.seconds.observe(time.monotonic() - began)
+        return Handled(len(ids) - batch.held, picked.more or 2 * len(ids) >= most)
 
     async def _pick(self, places: int, most: int) -> tuple[Picked, list[int]]:
         """The next batch's ids, in their order; `most` of one tenant."""
-        office, began = self._office, time.monotonic()
-        dry = [*office.dry(), *self._aside] if self._aside_until > began else office.dry()
-        async with office.desks.one() as desk:
+        resources, began = self._resources, time.monotonic()
+        dry = [*resources.dry(), *self._aside] if self._aside_until > began else resources.dry()
+        async with resources.desks.one() as desk:
             picked = await desk.pick(self.number, self._after, places, most, dry)
             if picked.ids and picked.batch != self._batch:
                 raise MovedError(f"shard {self.number} isn't at batch {self._batch}")
@@ -228,24 +228,24 @@ class Shard:
 
         Taken off before it is sent: a crash may cost a tenant allowance, never give it more.
         """
-        quota = self._office.law.quota_per_minute
+        quota = self._resources.settings.outbox.quota_per_minute
         if not quota or not picked.ids:
             return sorted(one for ids in picked.ids.values() for one in ids)
         wanted = {tenant: len(ids) for tenant, ids in picked.ids.items()}
         may = await desk.reserve(wanted, quota)
         for tenant, count in wanted.items():
             if may.get(tenant, 0) < count:
-                self._office.spent(tenant)
+                self._resources.spent(tenant)
         return sorted(
             one for tenant, ids in picked.ids.items() for one in ids[: may.get(tenant, 0)]
         )
 
     async def _commit(self, batch: Prepared) -> None:
         assert self._producer is not None
-        office = self._office
+        resources = self._resources
         what = Receipt(batch.sent, self._batch + 1, batch.digests)
         paper = receipt(self.number, what, time.time_ns() // 1000)
-        place = office.settings.topic(RECEIPTS), office.receipts.partition(self.number), paper
+        place = resources.settings.topic(RECEIPTS), resources.receipts.partition(self.number), paper
         try:
             await self._producer.commit([*batch.sends, place])
         except Refused as error:
@@ -254,7 +254,7 @@ class Shard:
             if len(batch.sent) == 1:
                 self._suspect = batch.sent[0], str(error.__cause__ or error)
             raise
-        office.metrics.batches.inc()
+        resources.metrics.batches.inc()
 
     async def _settle(self, ids: list[int], batch: Prepared) -> None:
         """Take off the queue what was sent; what was refused waits, or has failed."""
@@ -265,7 +265,7 @@ class Shard:
             log.error("shard %d: events deleted while they waited: %s", self.number, gone[:20])
         why = {one: (refusal.final, refusal.error) for one, refusal in batch.refused.items()}
         await self._take_off([*batch.sent, *gone], why, committed=bool(batch.sent))
-        relayed = self._office.metrics.relayed
+        relayed = self._resources.metrics.relayed
         for result, count in (("sent", len(batch.sent)), ("gone", len(gone))):
             if count:
                 relayed.labels(result).inc(count)
@@ -273,23 +273,25 @@ class Shard:
     async def _take_off(
         self, sent: list[int], why: dict[int, tuple[bool, str]], committed: bool = False
     ) -> None:
-        law = self._office.law
+        own = self._resources.settings.outbox
         found: dict[int, str] = {}
         batches = self._batch, self._batch + committed
-        async with self._office.desks.one() as desk:
+        async with self._resources.desks.one() as desk:
             if not why:
                 await desk.sent(self.number, sent, *batches)
             else:
-                retry = law.retries, law.retry_first_s, law.retry_longest_s
+                retry = own.retries, own.retry_first_s, own.retry_longest_s
                 found = await desk.refused(self.number, sent, batches, why, retry)
         self._batch = batches[1]
-        self._office.touched = True
+        self._resources.touched = True
         for one, status in found.items():
-            self._office.metrics.relayed.labels("failed" if status == "failed" else "retried").inc()
+            self._resources.metrics.relayed.labels(
+                "failed" if status == "failed" else "retried"
+            ).inc()
             log.warning("event %d is %s: %s", one, status, why[one][1])
 
-    async def _too_heavy(self, ids: list[int], error: TooHeavyError) -> Turn:
+    async def _too_heavy(self, ids: list[int], error: TooHeavyError) -> Handled:
         self._limit = max(1, len(ids) // 2)
         if len(ids) == 1:
             await self._take_off([], {ids[0]: (True, f"too_large: {error}")})
-        return Turn(1)
+        return Handled(1)

@@ -9,7 +9,7 @@ from confluent_kafka import Message
 from agents.projections.batch import Every, Waiting
 from agents.projections.rows import Rows, of_log
 from agents.projections.sampling import Sampling, Sieve, parse
-from agents.services.stream import Waiting as AnyWaiting
+from agents.services.stream import ReadBuffer
 from stores.projection_sql import Target
 from topics import codec
 
@@ -32,7 +32,7 @@ class Declared:
     topic: str
     target: Target
     rows: Rows
-    waiting: Callable[[], AnyWaiting]
+    waiting: Callable[[], ReadBuffer]
 
     @property
     def name(self) -> str:

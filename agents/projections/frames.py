@@ -15,7 +15,7 @@ from agents.projections.batch import Waiting
 from agents.projections.projection import Projection
 from agents.services.stream import Stream
 from agents.settings import Settings
-from stores.frame_cache import TTL_MS, Frame, FrameCache, Place
+from stores.frame_cache import TTL_MS, Frame, FrameCache, FramePosition
 from topics import codec
 
 NAME = "frames"
@@ -112,7 +112,7 @@ def frame_of(message: Message, topic_id: str) -> Frame:
     name, record = codec.decode_ours(value)
     if name != SCHEMA:
         raise codec.BadRecord("unknown_schema", f"a {name}, not a {SCHEMA}")
-    place = Place(
+    place = FramePosition(
         topic_id,
         message.partition() or 0,
         message.offset() or 0,

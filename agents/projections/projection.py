@@ -14,7 +14,7 @@ from prometheus_client import CollectorRegistry
 from agents.projections.metrics import metrics_of
 from agents.services.backoff import Backoff
 from agents.services.base import Service
-from agents.services.stream import LogBehindError, Stream, Waiting
+from agents.services.stream import LogBehindError, ReadBuffer, Stream
 from agents.settings import Settings
 from stores.errors import StoreDown
 
@@ -31,7 +31,7 @@ class Projection(Service):
     whose: str  # the store's name for people
 
     def __init__(
-        self, settings: Settings, name: str, topic: str, waiting: Waiting,
+        self, settings: Settings, name: str, topic: str, waiting: ReadBuffer,
         registry: CollectorRegistry,
     ) -> None:  # fmt: skip
         """`name` is that of the group, the thread and in metrics."""

@@ -32,8 +32,8 @@ class LogBehindError(StoreDown):
     """
 
 
-class Waiting(Protocol):
-    """Records read but not stored (agents/projections/batch.py)."""
+class ReadBuffer(Protocol):
+    """What is read and waits: agents/projections/batch.py, agents/gateway/read_ahead.py."""
 
     upto: dict[int, int]
     replaced: int
@@ -67,7 +67,7 @@ def consumer_of(settings: "Settings", name: str) -> Consumer:
 class Stream:
     """One topic, read by the group `projection.<name>` into `waiting`. For one thread only."""
 
-    def __init__(self, settings: "Settings", name: str, topic: str, waiting: Waiting) -> None:
+    def __init__(self, settings: "Settings", name: str, topic: str, waiting: ReadBuffer) -> None:
         self.topic = settings.topic(topic)
         self.topic_id = ""
         self.waiting = waiting

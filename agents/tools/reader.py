@@ -19,7 +19,7 @@ from agents.tools.known import ANSWER_S, partitions_of
 from topics import codec, strictjson
 from topics.catalogue import CATALOGUE, dlq_of
 from topics.partition import partition_of
-from topics.reading import Place, ends_of, read_to, span_of
+from topics.reading import TopicAndPartition, ends_of, read_to, span_of
 
 if TYPE_CHECKING:
     from agents.settings import Settings
@@ -112,14 +112,16 @@ class Reader:
         }
         self._consumer.assign(starts)
 
-    def _asked(self, places: Iterable[Place]) -> dict[Place, tuple[int, int]]:
+    def _asked(
+        self, places: Iterable[TopicAndPartition]
+    ) -> dict[TopicAndPartition, tuple[int, int]]:
         try:
             return {place: span_of(self._consumer, place, ANSWER_S) for place in sorted(places)}
         except KafkaException as error:
             self._consumer.close()
             raise self._failed(error.args[0]) from error
 
-    def _start(self, place: Place, start: str) -> TopicPartition:
+    def _start(self, place: TopicAndPartition, start: str) -> TopicPartition:
         """Where to read a partition from. An offset that the log doesn't have is never asked for:
         from the end on its records are passed over until the offset comes.
         """

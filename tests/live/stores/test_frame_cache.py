@@ -12,11 +12,11 @@ from hypothesis import strategies as st
 
 from ops.stack import Endpoints, Stack
 from stores.errors import StoreDown
-from stores.frame_cache import TTL_MS, Frame, FrameCache, Place
+from stores.frame_cache import TTL_MS, Frame, FrameCache, FramePosition
 
 
 def frame(tenant: str, offset: int, log_ms: int, topic_id: str = "aa", partition: int = 1) -> Frame:
-    place = Place(topic_id, partition, offset, log_ms)
+    place = FramePosition(topic_id, partition, offset, log_ms)
     return Frame(tenant, {"tenant": tenant, "leader": "state", "confidence": 0.5}, place)
 
 

@@ -10,13 +10,13 @@ from confluent_kafka import Consumer, KafkaException, Producer, TopicPartition
 from agents.settings import Settings
 from tests.live.helpers import produce
 from tests.live.restless import Restless
-from topics.reading import Place, ends_of, read_to
+from topics.reading import TopicAndPartition, ends_of, read_to
 
 TOPIC = "cog.observations"
 
 
 @contextmanager
-def reading(settings: Settings) -> Iterator[tuple[Consumer, list[Place]]]:
+def reading(settings: Settings) -> Iterator[tuple[Consumer, list[TopicAndPartition]]]:
     consumer = Consumer(
         settings.librdkafka(
             group_id="reading", enable_auto_commit=False, enable_partition_eof=True,
@@ -43,7 +43,7 @@ def test_a_writer_that_never_pauses_keeps_nobody(topics: Settings) -> None:
         time.sleep(0.5)  # let some come together
         ends = ends_of(consumer, places)
         began = time.monotonic()
-        seen: dict[Place, list[int]] = {place: [] for place in places}
+        seen: dict[TopicAndPartition, list[int]] = {place: [] for place in places}
         for messages in read_to(consumer, ends):
             for message in messages:
                 seen[message.topic() or "", message.partition() or 0].append(message.offset() or 0)

@@ -15,7 +15,7 @@ from agents.tools.reader import Reader
 from tests.live.helpers import REPO, environment, eventually, produce, read, soma
 from topics import codec
 from topics.partition import partition_of
-from topics.reading import Place, ends_of
+from topics.reading import TopicAndPartition, ends_of
 
 TOPIC = "cog.observations"
 
@@ -260,7 +260,7 @@ def test_an_offset_that_is_not_there_yet_is_waited_for(topics: Settings) -> None
     assert [json.loads(one)["vector"] for one in shown.splitlines()] == [[3.0], [4.0]]
 
 
-def lag(reader: Reader, place: Place) -> tuple[int, int]:
+def lag(reader: Reader, place: TopicAndPartition) -> tuple[int, int]:
     """Where a partition ends, and how much of it a reader hasn't read: markers count."""
     consumer = reader._consumer
     end = ends_of(consumer, [place])[place]

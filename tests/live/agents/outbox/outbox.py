@@ -138,5 +138,5 @@ class Running:
 
     def statements(self) -> int:
         """What was sent to the database so far."""
-        assert self.relay is not None and self.relay.office is not None
-        return self.relay.office.statements.sent
+        assert self.relay is not None and self.relay.resources is not None
+        return self.relay.resources.statements.sent

@@ -18,8 +18,8 @@ from agents.engine.builder import RawBuilder
 from agents.engine.producer import Transactions
 from agents.engine.records import frame_one
 from agents.outbox import RECEIPTS, SHARDS
+from agents.outbox.out_of_step import DATABASE, KAFKA
 from agents.outbox.receipts import Receipts, key_of
-from agents.outbox.standing import DATABASE, KAFKA
 from agents.settings import LOCAL_PARTITIONS, Settings
 from tests.live.agents.outbox.outbox import (
     Running,

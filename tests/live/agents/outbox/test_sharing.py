@@ -18,7 +18,7 @@ from pydantic import SecretStr
 
 from agents.outbox import SHARDS
 from agents.outbox.metrics import metrics_of
-from agents.outbox.office import Office
+from agents.outbox.relay_resources import RelayResources
 from agents.outbox.shard import Shard
 from agents.settings import LOCAL_PARTITIONS, Settings
 from stores.grants import grants_to
@@ -221,24 +221,28 @@ def turn_statements(settings: Settings) -> list[tuple[int, int]]:
 
     async def turns() -> list[tuple[int, int]]:
         metrics = metrics_of(CollectorRegistry())
-        office = Office(settings, {TOPIC: LOCAL_PARTITIONS}, LOCAL_PARTITIONS, metrics)
+        resources = RelayResources(settings, {TOPIC: LOCAL_PARTITIONS}, LOCAL_PARTITIONS, metrics)
         keeper = await Keeper.open(
-            settings.postgres(), office.schema, office.statements, lambda _: None, lambda: None
+            settings.postgres(),
+            resources.schema,
+            resources.statements,
+            lambda _: None,
+            lambda: None,
         )
         assert await keeper.take(1)
-        shard = Shard(1, office, keeper)
+        shard = Shard(1, resources, keeper)
         found: list[tuple[int, int]] = []
         try:
             await shard._take()
             while not found or found[-1][0]:
-                before = office.statements.sent
+                before = resources.statements.sent
                 turn = await shard._turn()
-                found.append((turn.rows, office.statements.sent - before))
+                found.append((turn.rows, resources.statements.sent - before))
             return found
         finally:
             await shard._drop()
             keeper.close()
-            await office.close()
+            await resources.close()
 
     return asyncio.run(turns())
 

@@ -6,7 +6,7 @@ import pytest
 from confluent_kafka import ConsumerGroupTopicPartitions, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, OffsetSpec  # type: ignore[attr-defined]
 
-from agents.gateway.inbox import Inbox
+from agents.gateway.read_ahead import ReadAhead
 from agents.services.stream import Stream
 from agents.settings import Settings
 from tests.live.helpers import eventually, produce
@@ -29,24 +29,24 @@ def placed(stream: Stream, partition: int, offset: int) -> int:
     return found[0]
 
 
-def offsets(stream: Stream, inbox: Inbox, count: int) -> list[int | None]:
+def offsets(stream: Stream, read_ahead: ReadAhead, count: int) -> list[int | None]:
     def come() -> bool:
         stream.read(100, 0.05)
-        return len(inbox.records()) >= count
+        return len(read_ahead.records()) >= count
 
     eventually(come, 30.0, f"{count} records come")
-    return [message.offset() for message in inbox.messages()]
+    return [message.offset() for message in read_ahead.messages()]
 
 
 def test_what_was_deleted_while_it_paused_is_named(
     topics: Settings, caplog: pytest.LogCaptureFixture
 ) -> None:
     produce(topics, TOPIC, [(b"k", b"x")] * 10, partition=0)
-    inbox = Inbox()
-    stream = Stream(topics, "test", TOPIC, inbox)
+    read_ahead = ReadAhead()
+    stream = Stream(topics, "test", TOPIC, read_ahead)
     try:
         assert placed(stream, 0, 2) == 2
-        assert offsets(stream, inbox, 8) == [*range(2, 10)]
+        assert offsets(stream, read_ahead, 8) == [*range(2, 10)]
         stream.pause()
         produce(topics, TOPIC, [(b"k", b"x")] * 10, partition=0)
         name = topics.topic(TOPIC)
@@ -57,7 +57,7 @@ def test_what_was_deleted_while_it_paused_is_named(
         with caplog.at_level(logging.ERROR):
             assert placed(stream, 0, 10) == 15
         assert "the store is at offset 10, the log has 15 to 20: going on at 15" in caplog.text
-        assert offsets(stream, inbox, 5) == [*range(15, 20)]
+        assert offsets(stream, read_ahead, 5) == [*range(15, 20)]
     finally:
         stream.close()
 
@@ -68,14 +68,14 @@ def test_the_group_is_told_of_markers_too(topics: Settings) -> None:
     producer.begin_transaction()
     producer.produce(topics.topic(TOPIC), b"x", partition=0)
     producer.commit_transaction(30)
-    inbox, admin = Inbox(), AdminClient(topics.librdkafka())
+    read_ahead, admin = ReadAhead(), AdminClient(topics.librdkafka())
     place = TopicPartition(topics.topic(TOPIC), 0)
     end = admin.list_offsets({place: OffsetSpec.latest()})[place].result(30).offset
     assert end == 2, "a record and its marker"
-    stream = Stream(topics, "test", TOPIC, inbox)
+    stream = Stream(topics, "test", TOPIC, read_ahead)
     try:
         assert placed(stream, 0, 0) == 0
-        assert offsets(stream, inbox, 1) == [0]
+        assert offsets(stream, read_ahead, 1) == [0]
 
         def told() -> bool:
             stream.read(100, 0.05)

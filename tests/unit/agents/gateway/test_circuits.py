@@ -2,8 +2,8 @@
 
 from prometheus_client import CollectorRegistry, generate_latest
 
+from agents.gateway.breakers import Breakers
 from agents.gateway.circuits import SHOWN_MAX, Circuits
-from agents.gateway.rule import Breakers
 
 
 class Clock:

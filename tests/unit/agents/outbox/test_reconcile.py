@@ -4,9 +4,9 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from agents.outbox.out_of_step import CLOCKS
 from agents.outbox.receipts import Receipt
 from agents.outbox.reconcile import EVER, start_of
-from agents.outbox.standing import CLOCKS
 from stores.outbox_relay import Standing
 from stores.outbox_types import BadQuestion
 

@@ -8,7 +8,7 @@ from prometheus_client import CollectorRegistry
 from pydantic import SecretStr
 
 from agents.outbox.metrics import RelayMetrics
-from agents.outbox.office import Office
+from agents.outbox.relay_resources import RelayResources
 from agents.outbox.shard import Shard
 from agents.settings import Settings
 from stores.outbox_relay import Keeper, Statements
@@ -23,8 +23,10 @@ def test_its_deadlines_are_those_of_the_settings() -> None:
     )  # fmt: skip
 
     async def taken() -> None:
-        office = Office(settings, {"cog.observations": 1}, 1, RelayMetrics(CollectorRegistry()))
-        shard = Shard(0, office, Keeper(None, Statements(), DSN, "soma"))
+        resources = RelayResources(
+            settings, {"cog.observations": 1}, 1, RelayMetrics(CollectorRegistry())
+        )
+        shard = Shard(0, resources, Keeper(None, Statements(), DSN, "soma"))
         try:
             with pytest.raises(KafkaConnectionError):
                 await shard._take()
@@ -33,6 +35,6 @@ def test_its_deadlines_are_those_of_the_settings() -> None:
             assert producer._producer.client._request_timeout_ms == 3000
         finally:
             await shard._drop()
-            await office.close()
+            await resources.close()
 
     asyncio.run(taken())

@@ -1,6 +1,6 @@
 from dataclasses import dataclass
 
-from agents.gateway.inbox import Inbox
+from agents.gateway.read_ahead import ReadAhead
 
 
 @dataclass(frozen=True)
@@ -18,12 +18,12 @@ class Record:
 
 
 def test_records_leave_once_in_order_and_lost_partitions_are_named_once() -> None:
-    inbox = Inbox()
+    read_ahead = ReadAhead()
     records = [Record(p, o) for o in range(3) for p in (0, 1)]
     for record in records:
-        inbox.add(record)  # type: ignore[arg-type]
-    assert inbox and inbox.upto == {0: 3, 1: 3}
-    inbox.drop({1})
-    assert inbox.messages() == [record for record in records if record.partition_ == 0]
-    assert not inbox and inbox.messages() == []
-    assert inbox.gone() == {1} and inbox.gone() == set()
+        read_ahead.add(record)  # type: ignore[arg-type]
+    assert read_ahead and read_ahead.upto == {0: 3, 1: 3}
+    read_ahead.drop({1})
+    assert read_ahead.messages() == [record for record in records if record.partition_ == 0]
+    assert not read_ahead and read_ahead.messages() == []
+    assert read_ahead.gone() == {1} and read_ahead.gone() == set()

@@ -5,72 +5,72 @@ from collections import defaultdict
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from agents.gateway.book import Book
+from agents.gateway.backlog import Backlog
 
 TENANTS = ("a", "b", "c", "d")
 
 
 class World:
-    """A log, a book over it, and a receiver that knows each event by its offset."""
+    """A log, a backlog over it, and a receiver that knows each event by its offset."""
 
     def __init__(self, log: list[str], lane_max: int) -> None:
         self.log = log
         self.lane_max = lane_max
-        self.book: Book[str] = Book(0, {}, lane_max)
+        self.backlog: Backlog[str] = Backlog(0, {}, lane_max)
         self.at = 0  # of the pass
         self.got: dict[str, list[int]] = defaultdict(list)  # as the receiver keeps them: once
 
     def main(self, count: int, room: bool) -> None:
         for offset in range(
-            self.book.next_offset, min(len(self.log), self.book.next_offset + count)
+            self.backlog.next_offset, min(len(self.log), self.backlog.next_offset + count)
         ):
             if self.log[offset] == "control":
-                self.book.pass_over(offset)
+                self.backlog.pass_over(offset)
             else:
-                self.book.offer(self.log[offset], offset, f"event {offset}", room)
+                self.backlog.offer(self.log[offset], offset, f"event {offset}", room)
 
     def begin(self, members: set[str]) -> None:
-        self.book.begin(members)
-        self.at = self.book.scan_from()
+        self.backlog.begin(members)
+        self.at = self.backlog.scan_from()
 
     def scan(self, count: int, most: int) -> None:
         """As the gateway does: a chunk, of which only what the main reader has passed counts."""
-        if not self.book.scanning:
+        if not self.backlog.scanning:
             return
-        self.at = max(self.at, self.book.scan_from())
-        end = min(self.at + count, self.book.next_offset)
+        self.at = max(self.at, self.backlog.scan_from())
+        end = min(self.at + count, self.backlog.next_offset)
         for offset in range(self.at, end):
-            self.book.again(self.log[offset], offset, f"event {offset}", most)
-        self.book.scanned(end)
+            self.backlog.again(self.log[offset], offset, f"event {offset}", most)
+        self.backlog.scanned(end)
         self.at = end
 
     def deliver(self, tenant: str) -> None:
-        head = self.book.head(tenant)
+        head = self.backlog.head(tenant)
         if head is None:
             return
         offset, event = head
         assert event == f"event {offset}"
         if offset not in self.got[tenant]:
             self.got[tenant].append(offset)
-        self.book.done(tenant)
+        self.backlog.done(tenant)
 
     def crash(self) -> None:
-        self.book = Book(self.book.next_offset, self.book.undelivered(), self.lane_max)
+        self.backlog = Backlog(self.backlog.next_offset, self.backlog.undelivered(), self.lane_max)
 
     def whole(self, tenant: str) -> list[int]:
         return [offset for offset, name in enumerate(self.log) if name == tenant]
 
     def check(self) -> None:
-        book = self.book
-        assert book.queued == sum(map(len, book.lanes.values()))
-        assert book.scanning <= book.behind.keys()
-        first = book.undelivered()
+        backlog = self.backlog
+        assert backlog.queued == sum(map(len, backlog.lanes.values()))
+        assert backlog.scanning <= backlog.behind.keys()
+        first = backlog.undelivered()
         for tenant in TENANTS:
             whole, got = self.whole(tenant), self.got[tenant]
             assert got == whole[: len(got)], "out of order, or with a gap"
-            assert len(book.lanes.get(tenant, ())) <= self.lane_max
+            assert len(backlog.lanes.get(tenant, ())) <= self.lane_max
             # What the state would say of the receiver is true of it.
-            upto = first.get(tenant, book.next_offset)
+            upto = first.get(tenant, backlog.next_offset)
             assert {offset for offset in whole if offset < upto} <= set(got)
 
 
@@ -100,36 +100,36 @@ def test_every_event_once_in_order_whatever_happens(
         elif what == "begin":
             world.begin(first)  # type: ignore[arg-type]
         elif what in ("deliver", "park"):
-            (world.deliver if what == "deliver" else world.book.park)(first)  # type: ignore[arg-type]
+            (world.deliver if what == "deliver" else world.backlog.park)(first)  # type: ignore[arg-type]
         else:
             (world.main if what == "main" else world.scan)(first, second)  # type: ignore[arg-type]
         world.check()
     for _ in range(4 * len(log) + 4):  # and then everything works: all of it arrives
         world.main(10, True)
-        world.begin(set(world.book.behind))
+        world.begin(set(world.backlog.behind))
         for _ in range(3):
             world.scan(50, 3)
         for tenant in TENANTS:
             world.deliver(tenant)
         world.check()
     assert all(world.got[tenant] == world.whole(tenant) for tenant in TENANTS)
-    assert world.book.undelivered() == {} and world.book.next_offset == len(log)
+    assert world.backlog.undelivered() == {} and world.backlog.next_offset == len(log)
 
 
 def test_a_parked_tenant_takes_no_memory_and_no_other_waits() -> None:
-    book: Book[str] = Book(0, {}, 10)
-    book.offer("a", 0, "x")
-    book.offer("b", 1, "y")
-    book.park("a")
+    backlog: Backlog[str] = Backlog(0, {}, 10)
+    backlog.offer("a", 0, "x")
+    backlog.offer("b", 1, "y")
+    backlog.park("a")
     for offset in range(2, 1000):
-        assert not book.offer("a", offset, "x")
-    assert book.queued == 1 and book.offer("b", 1000, "z")
-    assert book.undelivered() == {"a": 0, "b": 1}
+        assert not backlog.offer("a", offset, "x")
+    assert backlog.queued == 1 and backlog.offer("b", 1000, "z")
+    assert backlog.undelivered() == {"a": 0, "b": 1}
 
 
 def test_a_tenant_that_leaves_a_pass_is_not_queued_by_it_again() -> None:
-    book: Book[str] = Book(10, {"a": 0}, 10)
-    book.begin(["a"])
-    assert book.again("a", 2, "x", 10)
-    book.park("a")
-    assert not book.again("a", 5, "x", 10) and book.behind == {"a": 2}
+    backlog: Backlog[str] = Backlog(10, {"a": 0}, 10)
+    backlog.begin(["a"])
+    assert backlog.again("a", 2, "x", 10)
+    backlog.park("a")
+    assert not backlog.again("a", 5, "x", 10) and backlog.behind == {"a": 2}

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from agents.gateway.rule import Breakers, Ticket
+from agents.gateway.breakers import Breakers, Ticket
 
 TENANTS = ("a", "b", "c")
 OPEN_S = 60.0

@@ -1,4 +1,4 @@
-"""A partition that the gateway holds."""
+"""A partition that the gateway holds, and how much all of them may hold in memory."""
 
 import asyncio
 from collections.abc import Iterable
@@ -6,16 +6,16 @@ from dataclasses import dataclass, field
 
 from confluent_kafka import Message
 
-from agents.gateway.book import Book
+from agents.gateway.backlog import Backlog
 
 
 @dataclass(slots=True)
-class Part:
+class GatewayPartition:
     """From the moment that its state is read until it is let go; then `live` is false."""
 
     partition: int
     topic_id: str
-    book: Book[Message]
+    backlog: Backlog[Message]
     live: bool = True
     lanes: dict[str, asyncio.Task[None]] = field(default_factory=dict)  # tenant -> its deliveries
 
@@ -27,16 +27,16 @@ class Part:
 
 
 @dataclass(frozen=True, slots=True)
-class Room:
+class MemoryBudget:
     """How much may be held in memory, over all partitions."""
 
     events: int
     size: int
 
-    def share(self, parts: Iterable[Part]) -> float:
+    def share(self, parts: Iterable[GatewayPartition]) -> float:
         """How much of it is taken: 1 and more is full."""
-        books = [part.book for part in parts]
+        backlogs = [part.backlog for part in parts]
         return max(
-            sum(book.queued for book in books) / self.events,
-            sum(book.queued_bytes for book in books) / self.size,
+            sum(backlog.queued for backlog in backlogs) / self.events,
+            sum(backlog.queued_bytes for backlog in backlogs) / self.size,
         )

@@ -1,4 +1,4 @@
-"""The law of circuit breakers, one per tenant, around calls to what may be away.
+"""Circuit breakers, one per tenant, around calls to what may be away.
 
 Source: M. Nygard, Release It! (2007), the circuit breaker. Pure: time is an argument, in seconds
 of a clock that doesn't run backwards.

@@ -8,7 +8,7 @@ A = TypeVar("A")
 QUICK_S = 0.25  # after so long a call leaves its place to another
 
 
-class Slots:
+class CallSlots:
     """`quick` calls at a time, and beside them `slow` ones that take long, or are likely to.
 
     A call that takes longer than `QUICK_S` moves over to the slow ones if there is room. So what

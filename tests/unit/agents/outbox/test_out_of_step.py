@@ -6,8 +6,7 @@ import numpy as np
 import pytest
 
 from agents.outbox.digests import DIGEST
-from agents.outbox.receipts import Receipt
-from agents.outbox.standing import (
+from agents.outbox.out_of_step import (
     CLOCKS,
     DATABASE,
     KAFKA,
@@ -17,6 +16,7 @@ from agents.outbox.standing import (
     compare,
     since,
 )
+from agents.outbox.receipts import Receipt
 from stores.outbox_relay import Standing
 
 AT = datetime(2026, 1, 31, 12, tzinfo=UTC)

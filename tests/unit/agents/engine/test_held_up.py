@@ -6,7 +6,7 @@ import pytest
 from faust.types import TP
 from prometheus_client import REGISTRY
 
-from agents.engine.held import LONG_S, HeldUp
+from agents.engine.held_up import LONG_S, HeldUp
 
 ONE, OTHER = TP("cog.observations", 1), TP("cog.observations", 2)
 OURS = {ONE: "held-test", OTHER: "held-test"}

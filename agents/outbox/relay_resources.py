@@ -10,14 +10,14 @@ from agents.engine.security import security
 from agents.outbox.batch import Prepared, Preparer
 from agents.outbox.metrics import RelayMetrics
 from agents.outbox.receipts import Receipts
-from agents.settings import OutboxDefaults, Settings
+from agents.settings import Settings
 from stores.names import schema_of
 from stores.outbox_relay import Desks, Statements
 
 DRY_S = 1.0  # a tenant without allowance is asked for again after so long
 
 
-class Office:
+class RelayResources:
     """Connections, threads, allowances and counters; `statements` counts the database's."""
 
     def __init__(
@@ -40,11 +40,6 @@ class Office:
         self._threads = ThreadPoolExecutor(threads, thread_name_prefix="relay")
         self._preparers: queue.SimpleQueue[Preparer] = queue.SimpleQueue()
         self.serve(topics)
-
-    @property
-    def law(self) -> OutboxDefaults:
-        """The outbox's settings."""
-        return self.settings.outbox
 
     def serve(self, topics: Mapping[str, int]) -> None:
         """Write these topics from now on."""

@@ -9,7 +9,7 @@ from confluent_kafka import Consumer, Message, TopicPartition
 
 from agents.settings import Settings
 from stores.outbox_reconcile import Record
-from topics.reading import Place, read_to, span_of
+from topics.reading import TopicAndPartition, read_to, span_of
 
 ANSWER_S = 30.0
 SILENCE_S = 60.0  # a transaction of somebody else's may hide what is behind it for so long
@@ -18,7 +18,7 @@ TELL_S = 5.0
 
 
 @dataclass(slots=True)
-class Read:
+class ReadProgress:
     """How far the reading is. `whole_since`: from here on no log has lost its beginning."""
 
     partitions: int = 0
@@ -29,18 +29,20 @@ class Read:
     cut: list[str] = field(default_factory=list)  # partitions whose log begins later than asked
 
 
-class Held:
+class SentEvents:
     """Reads topics from a time to their ends as they are now, open transactions included."""
 
     def __init__(
         self, settings: Settings, topics: Mapping[str, int], since: datetime | None, source: str
     ) -> None:
         """`topics`: name -> partitions. `source`: the header `ce_source` of our records."""
-        self.read = Read()
+        self.read = ReadProgress()
         self._settings = settings
         self._source = source.encode()
         self._since = since
-        self._cut: set[Place] = set()  # their first record says since when they are whole
+        self._cut: set[TopicAndPartition] = (
+            set()
+        )  # their first record says since when they are whole
         self._consumer = self._made("read_committed")
         self._wanted = [
             (settings.topic(name), number)
@@ -48,7 +50,7 @@ class Held:
             for number in range(count)
         ]
 
-    def records(self, told: Callable[[Read], None]) -> Iterator[list[Record]]:
+    def records(self, told: Callable[[ReadProgress], None]) -> Iterator[list[Record]]:
         """Our records in parts; `told` hears how far it is. KafkaException."""
         said = time.monotonic()
         try:
@@ -65,7 +67,7 @@ class Held:
         finally:
             self._consumer.close()
 
-    def _place(self) -> dict[Place, int]:
+    def _place(self) -> dict[TopicAndPartition, int]:
         """Find beginnings, and begin to read; the ends of what there is."""
         plain = self._made("read_uncommitted")
         try:
@@ -73,7 +75,7 @@ class Held:
         finally:
             plain.close()
         self.read.partitions = len(self._wanted)
-        ends: dict[Place, int] = {}
+        ends: dict[TopicAndPartition, int] = {}
         starts = self._starts([low for low, _ in spans])
         for place, start, (low, high) in zip(self._wanted, starts, spans, strict=True):
             if 0 < low == high:

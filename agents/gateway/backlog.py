@@ -16,7 +16,7 @@ from typing import Generic, TypeVar
 E = TypeVar("E")
 
 
-class Book(Generic[E]):
+class Backlog(Generic[E]):
     """One partition from the moment that its state is read. For one thread."""
 
     def __init__(

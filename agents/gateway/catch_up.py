@@ -1,4 +1,4 @@
-"""The second reader: looks through the log again for tenants that are behind.
+"""Catching up: a second reader looks through the log again for tenants that are behind.
 
 One pass at a time, each over a stretch of one partition, for all those behind whose circuits let
 them go on. A pass is cut off after a while and the next one begins at the first that is missing, so
@@ -17,7 +17,7 @@ from agents.engine.recovery import reader
 from agents.gateway.circuits import Circuits
 from agents.gateway.deliveries import Deliveries
 from agents.gateway.events import is_control, tenant_of
-from agents.gateway.part import Part, Room
+from agents.gateway.partition import GatewayPartition, MemoryBudget
 from agents.settings import Settings
 
 CHUNK = 500  # records a turn
@@ -30,7 +30,7 @@ IDLE_S = 0.05
 logger = logging.getLogger(__name__)
 
 
-class Passes:
+class CatchUp:
     """`run` it in the gateway's event loop."""
 
     def __init__(
@@ -39,18 +39,18 @@ class Passes:
         topic: str,
         circuits: Circuits,
         deliveries: Deliveries,
-        room: Room,
+        budget: MemoryBudget,
     ) -> None:
         self._topic = topic
         self._circuits = circuits
         self._deliveries = deliveries
-        self._room = room
+        self._budget = budget
         self._lane_max = settings.gateway.lane_events
         self._consumer = reader(settings, "gateway.again", [])
         self._fetching = False
         self._thread = ThreadPoolExecutor(1, "gateway.again")
 
-    async def run(self, parts: Callable[[], list[Part]]) -> None:
+    async def run(self, parts: Callable[[], list[GatewayPartition]]) -> None:
         """Passes for ever, over the partitions that `parts` gives."""
         while True:
             ran = False
@@ -67,25 +67,30 @@ class Passes:
         self._thread.shutdown(wait=True)
         self._consumer.close()
 
-    def _members(self, part: Part, parts: list[Part]) -> list[str]:
+    def _members(self, part: GatewayPartition, parts: list[GatewayPartition]) -> list[str]:
         """Those behind who may go on and have room for more."""
-        book = part.book
-        if not book.behind or self._room.share(parts) >= 0.9:
+        backlog = part.backlog
+        if not backlog.behind or self._budget.share(parts) >= 0.9:
             return []
         few = self._lane_max // 2
         return [
             tenant
-            for tenant in book.behind
-            if len(book.lanes.get(tenant, ())) <= few and self._circuits.may(tenant)
+            for tenant in backlog.behind
+            if len(backlog.lanes.get(tenant, ())) <= few and self._circuits.may(tenant)
         ]
 
-    async def _pass(self, part: Part, members: list[str], parts: Callable[[], list[Part]]) -> None:
-        book = part.book
-        book.begin(members)
+    async def _pass(
+        self,
+        part: GatewayPartition,
+        members: list[str],
+        parts: Callable[[], list[GatewayPartition]],
+    ) -> None:
+        backlog = part.backlog
+        backlog.begin(members)
         at, until, looked = -1, time.monotonic() + PASS_S, 0
         while part.live and looked < PASS_RECORDS and time.monotonic() < until:
-            start = book.scan_from()
-            if not book.scanning or start >= book.next_offset:
+            start = backlog.scan_from()
+            if not backlog.scanning or start >= backlog.next_offset:
                 break
             if at < 0 or start > at + SKIP:
                 at = start
@@ -93,30 +98,30 @@ class Passes:
             messages, end = await self._read(part.partition)
             looked += len(messages)
             at = self._take(part, messages, at)
-            if not messages and end >= book.next_offset:
-                at = book.next_offset  # what the main reader saw last is gone from the log
-            book.scanned(at)
-            if self._room.share(parts()) >= 1.0:
+            if not messages and end >= backlog.next_offset:
+                at = backlog.next_offset  # what the main reader saw last is gone from the log
+            backlog.scanned(at)
+            if self._budget.share(parts()) >= 1.0:
                 break
-        book.scanned(book.scan_from())  # who is there already joins
-        book.begin(())
+        backlog.scanned(backlog.scan_from())  # who is there already joins
+        backlog.begin(())
 
-    def _take(self, part: Part, messages: list[Message], at: int) -> int:
+    def _take(self, part: GatewayPartition, messages: list[Message], at: int) -> int:
         """Queue what members lack; returns the offset behind the last one looked at."""
-        book = part.book
+        backlog = part.backlog
         for message in messages:
             offset = message.offset() or 0
             if message.partition() != part.partition or offset < at:
                 continue  # fetched before the last seek
-            if offset >= book.next_offset:
-                return book.next_offset
+            if offset >= backlog.next_offset:
+                return backlog.next_offset
             at = offset + 1
             tenant = tenant_of(message)
-            if tenant not in book.scanning or is_control(message):
+            if tenant not in backlog.scanning or is_control(message):
                 continue
             # Before a probe is answered, one event is enough.
             most = 1 if self._circuits.suspect(tenant) else self._lane_max
-            if book.again(tenant, offset, message, most):
+            if backlog.again(tenant, offset, message, most):
                 self._deliveries.wake(part, tenant)
         return at
 

@@ -1,9 +1,9 @@
-"""Records read and not looked at yet: the `Waiting` of agents/projections/stream.py."""
+"""Records that were read and not looked at yet: the `ReadBuffer` of a stream."""
 
 from confluent_kafka import Message
 
 
-class Inbox:
+class ReadAhead:
     """Filled inside the consumer's calls, emptied between them."""
 
     def __init__(self) -> None:

@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 from faust.types import TP
 
-from agents.engine.aside import Aside
 from agents.engine.connection import tasks_of
 from agents.engine.security import security
+from agents.engine.side_consumer import SideConsumer
 from agents.engine.transport import POLL_S, Fetched
 from agents.settings import Settings
 from ops.prove import proxy
@@ -35,7 +35,7 @@ class Heard:
     def __init__(self, settings: Settings) -> None:
         self.offsets: dict[tuple[TP, int], list[int]] = defaultdict(list)
         self.seen: dict[TP, int] = {}
-        self.aside = Aside(settings, security(settings), "tests", self.offer, self.fail)
+        self.consumer = SideConsumer(settings, security(settings), "tests", self.offer, self.fail)
 
     def offer(self, tp: TP, fetched: Fetched) -> None:
         for batch in fetched.batches:
@@ -47,7 +47,7 @@ class Heard:
 
     async def close(self) -> None:
         """Nothing of any of its clients goes on behind it."""
-        await self.aside.close()
+        await self.consumer.close()
         await soon(lambda: asyncio.all_tasks() == {asyncio.current_task()})
 
     async def until(self, place: tuple[TP, int], offsets: list[int]) -> None:
@@ -62,40 +62,40 @@ def one_by_one(settings: Settings, partition: int, count: int) -> None:
 
 async def reads(settings: Settings) -> None:
     heard, topic = Heard(settings), settings.topic(TOPIC)
-    aside, (p0, p1) = heard.aside, (TP(topic, 0), TP(topic, 1))
-    first = await aside.read_from(p0, 2)
+    consumer, (p0, p1) = heard.consumer, (TP(topic, 0), TP(topic, 1))
+    first = await consumer.read_from(p0, 2)
     await heard.until((p0, first), [2, 3, 4])
-    second = await aside.read_from(p1, 0)
+    second = await consumer.read_from(p1, 0)
     await heard.until((p1, second), [0, 1, 2])
     await asyncio.to_thread(one_by_one, settings, 0, 1)
     await heard.until((p0, first), [2, 3, 4, 5])  # it went on where it was
-    aside.held.add(p1)
+    consumer.held.add(p1)
     await asyncio.sleep(2 * POLL_S)  # from the next poll on
     await asyncio.to_thread(one_by_one, settings, 1, 1)
-    again = await aside.read_from(p0, 4)
+    again = await consumer.read_from(p0, 4)
     await heard.until((p0, again), [4, 5])
     assert again != first and heard.offsets[p1, second] == [0, 1, 2], "what is held isn't delivered"
-    aside.held.discard(p1)
+    consumer.held.discard(p1)
     await heard.until((p1, second), [0, 1, 2, 3])
-    assert aside.ends[p1] == (4, 4)
+    assert consumer.ends[p1] == (4, 4)
 
-    aside.drop([p1])
+    consumer.drop([p1])
     await asyncio.to_thread(one_by_one, settings, 1, 1)
     await asyncio.to_thread(one_by_one, settings, 0, 1)
     await heard.until((p0, again), [4, 5, 6])
     assert heard.offsets[p1, second] == [0, 1, 2, 3], "what is dropped isn't read"
 
-    await aside.read_from(p1, 99)  # where there is nothing
-    await soon(lambda: p1 in aside.lost)
-    back = await aside.read_from(p1, 3)
+    await consumer.read_from(p1, 99)  # where there is nothing
+    await soon(lambda: p1 in consumer.lost)
+    back = await consumer.read_from(p1, 3)
     await heard.until((p1, back), [3, 4])
-    assert not aside.lost
+    assert not consumer.lost
 
-    aside.renew("the test wants it")
-    await soon(lambda: aside.lost == {p0, p1})
-    last = await aside.read_from(p0, 5)
+    consumer.renew("the test wants it")
+    await soon(lambda: consumer.lost == {p0, p1})
+    last = await consumer.read_from(p0, 5)
     await heard.until((p0, last), [5, 6])
-    assert aside.lost == {p1}
+    assert consumer.lost == {p1}
     await heard.close()
 
 
@@ -108,15 +108,15 @@ def test_partitions_are_read_from_where_they_are_told(topics: Settings) -> None:
 async def let_go(between: Proxy, settings: Settings) -> None:
     heard, p0 = Heard(settings), TP(settings.topic(TOPIC), 0)
     silent = between.rule(Rule(proxy.METADATA, "soma-tests", 10**9))
-    beginning = [asyncio.create_task(heard.aside.read_from(p0, 0)) for _ in range(2)]
+    beginning = [asyncio.create_task(heard.consumer.read_from(p0, 0)) for _ in range(2)]
     await soon(lambda: silent.hits > 0)
     for task in beginning:
         task.cancel()
     found = await asyncio.wait_for(asyncio.gather(*beginning, return_exceptions=True), 5.0)
     assert [type(one) for one in found] == [asyncio.CancelledError] * 2
-    heard.aside.drop([p0])
+    heard.consumer.drop([p0])
     between.free()
-    await heard.until((p0, await heard.aside.read_from(p0, 1)), [1, 2])
+    await heard.until((p0, await heard.consumer.read_from(p0, 1)), [1, 2])
     await heard.close()
 
 
@@ -130,16 +130,16 @@ def test_a_partition_that_is_taken_away_while_its_client_starts_leaves_nothing_b
 
 async def without(settings: Settings, name: str) -> None:
     heard, p0, p1 = Heard(settings), *(TP(settings.topic(TOPIC), n) for n in (0, 1))
-    aside = heard.aside
-    first = await aside.read_from(p0, 0)
+    consumer = heard.consumer
+    first = await consumer.read_from(p0, 0)
     await heard.until((p0, first), [0, 1, 2])
-    client: Any = aside._consumer
+    client: Any = consumer._consumer
     tasks_of(client)[name].cancel()
-    await soon(lambda: aside.lost == {p0})
-    second, other = await aside.read_from(p0, 2), await aside.read_from(p1, 0)
+    await soon(lambda: consumer.lost == {p0})
+    second, other = await consumer.read_from(p0, 2), await consumer.read_from(p1, 0)
     await heard.until((p0, second), [2])
     await heard.until((p1, other), [0])
-    assert aside._consumer is not client and not aside.lost
+    assert consumer._consumer is not client and not consumer.lost
     await heard.close()
 
 

@@ -30,7 +30,7 @@ START_S = 20.0
 RETRY_S = 1.0
 
 
-class Aside:
+class SideConsumer:
     """Reads partitions from where it is told to; `offer` gets what comes. For one event loop."""
 
     def __init__(
@@ -102,7 +102,7 @@ class Aside:
                     raise
                 self._consumer = consumer
             if self._task is None:
-                self._task = asyncio.create_task(self._run(), name=f"aside/{self._name}")
+                self._task = asyncio.create_task(self._run(), name=f"side_consumer/{self._name}")
                 self._task.add_done_callback(self._ended)
             return self._consumer
 

@@ -4,8 +4,8 @@ import asyncio
 
 import pytest
 
-from agents.gateway import slots
-from agents.gateway.slots import Slots
+from agents.gateway import call_slots
+from agents.gateway.call_slots import CallSlots
 
 
 async def quick() -> str:
@@ -14,11 +14,11 @@ async def quick() -> str:
 
 def test_quick_calls_go_on_beside_as_many_hanging_ones_as_slow_ones_may_be() -> None:
     async def body() -> None:
-        some = Slots(2, 10)
+        some = CallSlots(2, 10)
         never = asyncio.Event()
         hanging = [asyncio.create_task(some.run(never.wait, False)) for _ in range(10)]
         # Two at a time hang for QUICK_S each, then leave their places.
-        async with asyncio.timeout(10 * slots.QUICK_S + 5.0):
+        async with asyncio.timeout(10 * call_slots.QUICK_S + 5.0):
             assert await some.run(quick, False) == "quick"
         for task in hanging:
             task.cancel()
@@ -29,7 +29,7 @@ def test_quick_calls_go_on_beside_as_many_hanging_ones_as_slow_ones_may_be() -> 
 
 def test_suspects_take_no_quick_place_at_all() -> None:
     async def body() -> None:
-        some = Slots(1, 3)
+        some = CallSlots(1, 3)
         never = asyncio.Event()
         hanging = [asyncio.create_task(some.run(never.wait, True)) for _ in range(9)]
         await asyncio.sleep(0)
@@ -43,7 +43,7 @@ def test_suspects_take_no_quick_place_at_all() -> None:
 
 
 def test_there_are_never_more_calls_than_places(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(slots, "QUICK_S", 0.001)
+    monkeypatch.setattr(call_slots, "QUICK_S", 0.001)
     most = now = 0
 
     async def call() -> None:
@@ -54,7 +54,7 @@ def test_there_are_never_more_calls_than_places(monkeypatch: pytest.MonkeyPatch)
         now -= 1
 
     async def body() -> None:
-        some = Slots(3, 4)
+        some = CallSlots(3, 4)
         await asyncio.gather(*(some.run(call, k % 3 == 0) for k in range(60)))
 
     asyncio.run(body())
@@ -66,7 +66,7 @@ def test_every_place_is_given_back_whatever_becomes_of_a_call() -> None:
         raise ValueError("broken")
 
     async def body() -> None:
-        some = Slots(1, 1)
+        some = CallSlots(1, 1)
         never = asyncio.Event()
         for suspect in (False, True):
             for _ in range(3):
@@ -94,7 +94,7 @@ def test_cancelling_ends_the_call_too() -> None:
             ended = True
 
     async def body() -> None:
-        task = asyncio.create_task(Slots(1, 1).run(call, True))
+        task = asyncio.create_task(CallSlots(1, 1).run(call, True))
         await asyncio.sleep(0.01)
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
