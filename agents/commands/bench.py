@@ -61,10 +61,14 @@ def pipeline(
     from ops.bench import pipeline as bench_pipeline
 
     chosen = benching.peers(peers)
-    plan = bench_pipeline.Plan(events, runs, chosen, tenants, compression, seed, kstreams_threads)
+    workload = bench_pipeline.Workload(
+        events, runs, chosen, tenants, compression, seed, kstreams_threads
+    )
     with benching.site() as site:
-        results = bench_pipeline.Pipeline(site, plan).run()
-    benching.finish(bench_pipeline.report(plan, results), bench_pipeline.as_json(results), as_json)
+        results = bench_pipeline.Pipeline(site, workload).run()
+    benching.finish(
+        bench_pipeline.report(workload, results), bench_pipeline.as_json(results), as_json
+    )
 
 
 @bench.command()
@@ -165,10 +169,10 @@ def chain(
         chosen = bench_chain.parse_parts(parts)
     except ValueError as error:
         raise click.BadParameter(str(error), param_hint="--parts") from error
-    plan = bench_chain.Plan(events, runs, tenants, dim, seed, rate, seconds, chosen)
+    workload = bench_chain.Workload(events, runs, tenants, dim, seed, rate, seconds, chosen)
     with benching.site() as site:
-        result = bench_chain.Chain(site, plan).run()
-    benching.finish(bench_chain.report(plan, result), bench_chain.as_json(result), as_json)
+        result = bench_chain.Chain(site, workload).run()
+    benching.finish(bench_chain.report(workload, result), bench_chain.as_json(result), as_json)
 
 
 @bench.command()

@@ -34,16 +34,16 @@ def outbox(rows: int, runs: int, rate: int, seconds: float, parts: str, as_json:
         chosen = bench_outbox.parse_parts(parts)
     except ValueError as error:
         raise click.BadParameter(str(error), param_hint="--parts") from error
-    plan = bench_outbox.Plan(rows, runs, rate, seconds, chosen)
+    workload = bench_outbox.Workload(rows, runs, rate, seconds, chosen)
     try:
         with (
             benching.settings() as broker,
             on_postgres(broker, say) as settings,
             opened(settings, say) as site,
         ):
-            found = bench_outbox.Outbox(site, plan).run()
+            found = bench_outbox.Outbox(site, workload).run()
     except StoreDown as error:
         raise click.ClickException(f"PostgreSQL: {error}") from error
     except bench_outbox.PeerFailedError as error:
         raise click.ClickException(str(error)) from error
-    benching.finish(bench_outbox.report(plan, found), bench_outbox.as_json(found), as_json)
+    benching.finish(bench_outbox.report(workload, found), bench_outbox.as_json(found), as_json)

@@ -31,7 +31,9 @@ def rows(
 
     chosen = benching.peers(peers)
     install()
-    plan = bench_rows.Plan(events, runs, chosen, tenants, seed=seed, threads=kstreams_threads)
+    workload = bench_rows.Workload(
+        events, runs, chosen, tenants, seed=seed, threads=kstreams_threads
+    )
     with benching.site() as site:
-        results = bench_rows.RowsPipeline(site, plan).run()
-    benching.finish(bench_rows.report(plan, results), bench_rows.as_json(results), as_json)
+        results = bench_rows.RowsPipeline(site, workload).run()
+    benching.finish(bench_rows.report(workload, results), bench_rows.as_json(results), as_json)

@@ -20,7 +20,7 @@ from agents.settings import load
 from agents.tools.machine import TENANTS
 from agents.tools.output import counted, say
 from agents.tools.screen import screen
-from agents.tools.show import Plan, Show, hints, how_to_call_soma
+from agents.tools.show import DemoOptions, Show, hints, how_to_call_soma
 from agents.tools.signals import ENDING, deaf, handled
 from ops.stack import StackError
 from topics import preflight
@@ -81,7 +81,7 @@ def demo(
       soma demo
       soma demo --headless --seconds 10 --json
     """
-    plan = Plan(tenants, interval, speed)
+    options = DemoOptions(tenants, interval, speed)
     # In a script's background too, where a shell makes us ignore Ctrl-C.
     ours = handled(signal.default_int_handler, *ENDING)
     with ours, _kernels() as kernels, _stack_up():
@@ -94,7 +94,7 @@ def demo(
         if kernels is not None:
             say("compiling the kernels: the first start after an update does")
             wait_for(kernels)
-        show = Show(settings, plan)
+        show = Show(settings, options)
         try:
             show.open(say)
             with suppress(KeyboardInterrupt):

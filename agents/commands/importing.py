@@ -14,7 +14,7 @@ from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeRe
 from agents.commands.reading import OF_CSV, names, reading_options, told
 from agents.settings import load
 from agents.tools.intake import STDIN, Intake, Wish
-from agents.tools.mapping import NAME, Plan
+from agents.tools.mapping import NAME, MappingOptions
 from agents.tools.marks import LedgerError
 from agents.tools.output import counted
 from agents.tools.signals import deaf, status
@@ -89,7 +89,7 @@ def wish_of(ctx: click.Context, given: dict[str, Any]) -> Wish | None:
             raise click.UsageError(f"--{option} is for a file: give --csv or --jsonl")
         return None
     _refuse_clashes(ctx, given)
-    plan = Plan(
+    options = MappingOptions(
         tenant=given["tenant"] or "",
         domain=given["domain"] or "state",
         time_column=given["time_column"],
@@ -102,7 +102,7 @@ def wish_of(ctx: click.Context, given: dict[str, Any]) -> Wish | None:
     return Wish(
         path=path,
         json_lines=given["jsonl"] is not None,
-        plan=plan,
+        options=options,
         shift_to_now=given["shift_to_now"],
         dry_run=given["dry_run"],
         told=told(given),

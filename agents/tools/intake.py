@@ -19,7 +19,7 @@ from agents.tools.csvfile import CsvFile
 from agents.tools.csvform import Told
 from agents.tools.importer import BadRows, Importer, Note, patient
 from agents.tools.ledger import Ledger
-from agents.tools.mapping import Mapper, MappingError, Plan, Record, time_column
+from agents.tools.mapping import Mapper, MappingError, MappingOptions, Record, time_column
 from agents.tools.rows import json_rows
 from agents.tools.source import ReplacedError, Row, Source, TableError
 from agents.tools.times import Times
@@ -40,7 +40,7 @@ class Wish:
 
     path: str
     json_lines: bool
-    plan: Plan
+    options: MappingOptions
     time_format: str = "auto"
     told: Told = field(default_factory=Told)
     rate: float | None = None
@@ -58,8 +58,8 @@ class Wish:
             return uuid.uuid4().hex[:16]  # can't be told from any other
         path = os.path.realpath(self.renamed_from or self.path)
         source = f"name {self.name}" if self.name else f"path {path}"
-        plan = self.plan
-        made = [plan.tenant, plan.domain, plan.time_column, list(plan.columns), plan.per_column]
+        how = self.options
+        made = [how.tenant, how.domain, how.time_column, list(how.columns), how.per_column]
         return hashlib.sha256(json.dumps([source, *made]).encode()).hexdigest()[:16]
 
     @property
@@ -115,7 +115,7 @@ class Intake:
                 self._began = replace(self._began, shift=self._shift(table))
             self._times.shift = self._began.shift
             numbers = table.numbers if table is not None else None
-            self._mapper = Mapper(wish.plan, self._times, self._began.last, numbers)
+            self._mapper = Mapper(wish.options, self._times, self._began.last, numbers)
             self._rows = self._open_rows(table)
         bad = self._stack.enter_context(closing(BadRows(wish.bad, self._began.bad_bytes)))
         self._importer = Importer(self._source, ledger, bad, self._mapper, self._began)
@@ -175,7 +175,7 @@ class Intake:
             "times": self._times.form,
             "assumed_utc": self._times.naive,
             "shift_s": round(self._times.shift / 1e6, 6),
-            "domains": list(self._mapper.domains) if self.wish.plan.tenant else [],
+            "domains": list(self._mapper.domains) if self.wish.options.tenant else [],
         }
 
     def _refuse(self, line: int, reason: str) -> None:
@@ -211,7 +211,7 @@ class Intake:
         if table is not None:
             rows = iter(table)
             self._mapper.learn(table.columns, table.named)
-            if self._mapper.time and not (table.named or wish.plan.time_column):
+            if self._mapper.time and not (table.named or wish.options.time_column):
                 self._say(
                     f"{self._mapper.time} is taken for the time "
                     "(--time-column or --now says otherwise)"
@@ -219,7 +219,7 @@ class Intake:
         else:
             source.skip(wish.told.skip_lines)
             rows = json_rows(source)
-            if mark is not None and wish.plan.tenant and not wish.plan.columns:
+            if mark is not None and wish.options.tenant and not wish.options.columns:
                 # The first object says which columns there are, wherever the import goes on.
                 first = next((row for row in json_rows(source) if not row.error), None)
                 self._mapper.learn(list(first.cells) if first else [])
@@ -243,15 +243,15 @@ class Intake:
             raise MappingError(f"its last row has no time for --shift-to-now: {error}") from error
 
     def _time_in(self, table: CsvFile | None, last: str) -> int:
-        plan = self.wish.plan
+        options = self.wish.options
         if table is not None:
             (cells,) = csv.reader([last], delimiter=table.form.delimiter)
-            time = time_column(plan.time_column, table.columns, table.named)
+            time = time_column(options.time_column, table.columns, table.named)
             return self._times.micros(cells[table.columns.index(time)])
         data = strictjson.parse(last)
-        if not plan.tenant:
+        if not options.tenant:
             return int(codec.from_json("observation", data)["ts"])
-        return self._times.micros(data[time_column(plan.time_column, list(data))])
+        return self._times.micros(data[time_column(options.time_column, list(data))])
 
 
 class _Stop(Exception):

@@ -31,7 +31,7 @@ class MappingError(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class MappingOptions:
     """What was asked for. Without a tenant, rows are observations as they are (JSON lines only)."""
 
     tenant: str = ""
@@ -47,18 +47,18 @@ class Mapper:
     """Makes observations of rows; remembers the last time, so that none goes back."""
 
     def __init__(
-        self, plan: Plan, times: Times, last: int = 0, numbers: Numbers | None = None
+        self, options: MappingOptions, times: Times, last: int = 0, numbers: Numbers | None = None
     ) -> None:
         """`last`: the time of the row before the first; give the columns by `learn`."""
         self.missing = 0  # cells passed over as empty
         self.last = last
         self.columns: tuple[str, ...] = ()
-        self.domains: tuple[str, ...] = (plan.domain,)
-        self._plan = plan
+        self.domains: tuple[str, ...] = (options.domain,)
+        self._options = options
         self._times = times
         self._numbers = numbers or Numbers()
-        self._ready = not plan.tenant
-        self._key = plan.tenant.encode()
+        self._ready = not options.tenant
+        self._key = options.tenant.encode()
         self._count = 0
         self._places: list[int] = []
         self.time: str | None = None  # its column; None: now, or not known yet
@@ -67,12 +67,12 @@ class Mapper:
     def learn(self, names: Sequence[str], named: bool = True) -> None:
         """The columns that there are; `named`: so they are called, and not just counted.
 
-        `MappingError` if the plan wants others.
+        `MappingError` if the options want others.
         """
-        plan, self._count = self._plan, len(names)
-        asked = tuple(by_number(name, names) for name in plan.columns)
-        if not plan.now:
-            self.time = time_column(plan.time_column, names, named or names[0] in asked)
+        options, self._count = self._options, len(names)
+        asked = tuple(by_number(name, names) for name in options.columns)
+        if not options.now:
+            self.time = time_column(options.time_column, names, named or names[0] in asked)
         wanted = asked or tuple(name for name in names if name != self.time)
         if lacking := [name for name in wanted if name not in names]:
             raise MappingError(f"there is no column {_listed(lacking)}; there are {_listed(names)}")
@@ -81,7 +81,7 @@ class Mapper:
         if twice := sorted({n for n in (*wanted, self.time) if n and names.count(n) > 1}):
             raise MappingError(f"there are several columns {_listed(twice)}")
         self.columns = wanted
-        if plan.per_column:
+        if options.per_column:
             if len(wanted) > COLUMNS_MAX:
                 raise MappingError(f"{len(wanted):,} columns (at most {COLUMNS_MAX:,} domains)")
             self.domains = _domains(wanted)
@@ -97,11 +97,11 @@ class Mapper:
         numbers: list[float | None] = []
         for place, name in zip(self._places, self.columns, strict=True):
             try:
-                lacks = self._plan.per_column and _lacks(cells[place])
+                lacks = self._options.per_column and _lacks(cells[place])
                 numbers.append(None if lacks else number(cells[place], self._numbers))
             except BadRowError as error:
                 raise BadRowError(f"column {name!r} {error}") from None
-        if self._plan.per_column:
+        if self._options.per_column:
             return self._several(ts, [None if x is None else [x] for x in numbers])
         return self._several(ts, [[x for x in numbers if x is not None]])
 
@@ -117,11 +117,11 @@ class Mapper:
         for name in self.columns:
             value = _field(data, name)
             try:
-                lacks = self._plan.per_column and _lacks(value)
+                lacks = self._options.per_column and _lacks(value)
                 numbers.append(None if lacks else _numbers(value))
             except BadRowError as error:
                 raise BadRowError(f"field {name!r} {error}") from None
-        if self._plan.per_column:
+        if self._options.per_column:
             return self._several(ts, numbers)
         return self._several(ts, [[x for part in numbers if part is not None for x in part]])
 
@@ -130,7 +130,7 @@ class Mapper:
             ts = self._times.read(cell)
         except BadTimeError as error:
             raise BadRowError(f"time {self.time!r} {error}") from None
-        if ts < self.last and not self._plan.any_order:
+        if ts < self.last and not self._options.any_order:
             raise BadRowError("the time goes back (--any-order lets it)")
         return ts
 
@@ -143,7 +143,7 @@ class Mapper:
             if not 0 < len(vector) <= DIM_MAX:
                 raise BadRowError(f"{len(vector)} numbers; a vector has 1 to {DIM_MAX}")
             record = {
-                "tenant": self._plan.tenant,
+                "tenant": self._options.tenant,
                 "domain": domain,
                 "ts": ts,
                 "vector": struct.pack(f"<{len(vector)}f", *vector),
@@ -155,7 +155,7 @@ class Mapper:
         return records
 
     def _as_it_is(self, data: dict[str, Any], now: int) -> Record:
-        given = {**data, "ts": now} if self._plan.now else data
+        given = {**data, "ts": now} if self._options.now else data
         try:
             record = codec.from_json("observation", given)
             ts = self._times.checked(record["ts"] + self._times.shift)

@@ -26,7 +26,7 @@ LAGS_EVERY_S = 1.0
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class DemoOptions:
     """What is played: tenants of the machine, seconds between samples, speed of the recording."""
 
     tenants: Sequence[str]
@@ -37,10 +37,10 @@ class Plan:
 class Show:
     """Use `open`, `moment` as often as you like, `close`."""
 
-    def __init__(self, settings: "Settings", plan: Plan) -> None:
+    def __init__(self, settings: "Settings", options: DemoOptions) -> None:
         self.settings = settings
         self.worker = SubWorker(settings.home / "logs" / "demo-worker.log")
-        self._plan = plan
+        self._options = options
         self._feeds: list[MachineFeed | SeriesFeed] = []
         self._audience: Audience | None = None
         self._boundaries: Boundaries | None = None
@@ -72,10 +72,10 @@ class Show:
         self._audience.start()
         self._boundaries = Boundaries(self.settings)
         self._boundaries.start()
-        plan = self._plan
+        options = self._options
         self._feeds = [
-            MachineFeed(self.settings, plan.tenants, plan.interval),
-            SeriesFeed(self.settings, plan.tenants, plan.speed),
+            MachineFeed(self.settings, options.tenants, options.interval),
+            SeriesFeed(self.settings, options.tenants, options.speed),
         ]
         self._start = time.monotonic()
         for feed in self._feeds:

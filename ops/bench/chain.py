@@ -31,7 +31,7 @@ METHOD = (
 
 
 @dataclass(frozen=True)
-class Plan:
+class Workload:
     """What to run."""
 
     events: int = 1_000_000
@@ -93,33 +93,33 @@ def follow(
 class Chain:
     """One run set on one broker."""
 
-    def __init__(self, site: Site, plan: Plan) -> None:
-        self.site, self.plan = site, plan
+    def __init__(self, site: Site, workload: Workload) -> None:
+        self.site, self.workload = site, workload
         self.state = site.topic("soma.segmentation.state")
 
     def run(self) -> Result:
-        """All parts that the plan asks for."""
-        plan, result = self.plan, Result()
-        if "chain" in plan.parts or "segmentation" in plan.parts:
+        """All parts that the workload asks for."""
+        workload, result = self.workload, Result()
+        if "chain" in workload.parts or "segmentation" in workload.parts:
             self._fill()
-            for k in range(plan.runs if "chain" in plan.parts else 1):
+            for k in range(workload.runs if "chain" in workload.parts else 1):
                 if k:
                     self.site.forget(OBSERVATIONS)
                 result.chain.append(self._chain())
-        if "segmentation" in plan.parts:
-            for _ in range(plan.runs):
+        if "segmentation" in workload.parts:
+            for _ in range(workload.runs):
                 self.site.forget(FRAMES)
                 result.segmentation.append(self._segmentation())
-        if "latency" in plan.parts:
+        if "latency" in workload.parts:
             self.site.forget("")
             os.sync()  # gigabytes of the parts before are still being written otherwise
-            result.latency = probe(self.site, PROCESSORS, plan.rate, plan.seconds)
+            result.latency = probe(self.site, PROCESSORS, workload.rate, workload.seconds)
         return result
 
     def _fill(self) -> None:
-        plan, topic = self.plan, self.site.topic(OBSERVATIONS)
-        self.site.say(f"filling {topic} with {plan.events:,} observations")
-        records = observations(plan.events, plan.tenants, plan.seed, plan.dim)
+        workload, topic = self.workload, self.site.topic(OBSERVATIONS)
+        self.site.say(f"filling {topic} with {workload.events:,} observations")
+        records = observations(workload.events, workload.tenants, workload.seed, workload.dim)
         fill(self.site.settings, topic, records)
 
     def _chain(self) -> Rate:
@@ -136,7 +136,7 @@ class Chain:
     def _measure(self, processors: str, first: str) -> Rate:
         with Worker(self.site.settings, processors, self.site.folder) as worker:
             return follow(
-                self.site.broker, first, self.state, worker, "segmentation", self.plan.events
+                self.site.broker, first, self.state, worker, "segmentation", self.workload.events
             )
 
 
@@ -146,7 +146,7 @@ def _row(title: str, rates: Sequence[Rate], what: str, wanted: str) -> tuple[str
     return title, f"{rates[0].events:,}", f"{spread(speeds)} {what}/s", spread(cpu, 2), wanted
 
 
-def report(plan: Plan, result: Result) -> Report:
+def report(workload: Workload, result: Result) -> Report:
     """The table."""
     rows = []
     if result.chain:
@@ -158,13 +158,13 @@ def report(plan: Plan, result: Result) -> Report:
     if result.latency:
         found = result.latency
         cells = "p50 {:.0f}, p99 {:.0f}, max {:.0f} ms".format(*map(found.at, (50, 99, 100)))
-        title = f"observation to boundary, {plan.rate:,}/s"
+        title = f"observation to boundary, {workload.rate:,}/s"
         rows.append((title, f"{len(found.ms):,}", cells, "", WANTED["latency"]))
     return Report(
         "chain",
         ("what", "events", "measured", "CPU µs/event", "wanted"),
         rows,
-        METHOD.format(warm=WARM_S, **vars(plan)),
+        METHOD.format(warm=WARM_S, **vars(workload)),
     )
 
 

@@ -47,7 +47,7 @@ METHOD = (
 
 
 @dataclass(frozen=True)
-class Plan:
+class Workload:
     """How much of what; seconds of inserting and of the latency."""
 
     rows: int = 200_000
@@ -85,8 +85,8 @@ def parse_parts(text: str) -> tuple[str, ...]:
 class Outbox:
     """The benchmark on one site, in a schema of its own that is dropped."""
 
-    def __init__(self, site: Site, plan: Plan) -> None:
-        self.site, self.plan, self.result = site, plan, Result()
+    def __init__(self, site: Site, workload: Workload) -> None:
+        self.site, self.workload, self.result = site, workload, Result()
         self.topic = site.topic(TOPIC)
         self.schema = schema_of(site.settings.namespace)
         self.rows = Rows(site.settings.postgres(), self.schema)
@@ -106,11 +106,11 @@ class Outbox:
                 "latency": self._latency, "idle": self._idle,
             }  # fmt: skip
             await self._warm()
-            for _ in range(self.plan.runs):
-                for part in sorted(AGAIN & set(self.plan.parts)):
+            for _ in range(self.workload.runs):
+                for part in sorted(AGAIN & set(self.workload.parts)):
                     await steps[part]()
             for part in PARTS:
-                if part in set(self.plan.parts) - AGAIN:
+                if part in set(self.workload.parts) - AGAIN:
                     await steps[part]()
         finally:
             async with connected(self.rows.dsn, "soma bench") as connection:
@@ -123,7 +123,7 @@ class Outbox:
 
     async def _drain(self) -> None:
         for form in ("avro", "json"):
-            count = self.plan.rows if form == "avro" else max(1000, self.plan.rows // 2)
+            count = self.workload.rows if form == "avro" else max(1000, self.workload.rows // 2)
             await self.rows.fill(form, count)
             before = await self.rows.transactions()
             follow = Follow(self.site.broker, self.topic, self.rows)
@@ -138,7 +138,7 @@ class Outbox:
         if topic not in self.site.broker.names():
             self.site.broker.create(topic)
         for peer, (batch, loops, share) in PEERS.items():
-            await self.rows.fill_peers(max(500, int(share * self.plan.rows)))
+            await self.rows.fill_peers(max(500, int(share * self.workload.rows)))
             settings = self.site.settings
             job = OutboxJob(
                 settings.postgres(), self.schema, settings.bootstrap(), topic, batch, loops
@@ -155,14 +155,14 @@ class Outbox:
 
     async def _inserts(self) -> None:
         """Rows are relayed while others are added."""
-        plan, rows = self.plan, self.rows
+        workload, rows = self.workload, self.rows
         await rows.fill("avro", 0)
         with Relay(self.site.settings, self.site.folder) as relay:
             await asyncio.to_thread(relay.ready)
             follow = Follow(self.site.broker, self.topic, rows)
-            adding = asyncio.create_task(rows.keep_adding("avro", plan.rate, plan.seconds))
+            adding = asyncio.create_task(rows.keep_adding("avro", workload.rate, workload.seconds))
             found = await follow.drained(relay, adding)
-            self.result.inserted_per_s = await adding / plan.seconds
+            self.result.inserted_per_s = await adding / workload.seconds
             # From the first row's adding: all rows count.
             self.result.beside = replace(found, counted=found.rows, seconds=found.whole_s)
         self.site.say(f"with inserts going on: {self.result.beside.rows_per_s:,.0f} rows/s")
@@ -173,7 +173,7 @@ class Outbox:
             await asyncio.to_thread(relay.ready)
             self.result.latency_ms = await outbox_latency.measure(
                 self.site.settings, self.site.broker, self.rows, self.topic, LATENCY_ROWS_PER_S,
-                self.plan.seconds,
+                self.workload.seconds,
             )  # fmt: skip
         self.site.say(f"latency: p99 {np.percentile(self.result.latency_ms, 99):.1f} ms")
 
@@ -188,17 +188,18 @@ class PeerFailedError(Exception):
     """A peer ended with an error; the text has the end of it."""
 
 
-def report(plan: Plan, found: Result) -> Report:
+def report(workload: Workload, found: Result) -> Report:
     """The table."""
     rows = [*_drain_rows(found), *_peer_rows(found), *_other_rows(found)]
     method = METHOD.format(
-        rows=plan.rows, bytes=PAYLOAD_BYTES, tenants=TENANTS, keys=KEYS, runs=plan.runs,
+        rows=workload.rows, bytes=PAYLOAD_BYTES, tenants=TENANTS, keys=KEYS, runs=workload.runs,
         pg=found.postgres,
     )  # fmt: skip
     notes = [
-        f"JSON: {plan.rows // 2:,} rows. With inserts going on: {INSERTERS} connections add "
-        f"{INSERT_ROWS} rows a transaction, {plan.rate:,} a second offered for {plan.seconds:.0f} "
-        "s; from the first adding until the last row is visible and off the queue.",
+        f"JSON: {workload.rows // 2:,} rows. With inserts going on: {INSERTERS} connections add "
+        f"{INSERT_ROWS} rows a transaction, {workload.rate:,} a second offered for "
+        f"{workload.seconds:.0f} s; from the first adding until the last row is visible and off "
+        "the queue.",
         f"Latency: {LATENCY_ROWS_PER_S} rows a second, a transaction each, from just before the "
         "statement that adds and commits is sent until a read_committed consumer has the record.",
         "Statements: transactions that the database counted from before the relay's process until "

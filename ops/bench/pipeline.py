@@ -53,7 +53,7 @@ class PeerError(Exception):
 
 
 @dataclass
-class Plan:
+class Workload:
     """What to run."""
 
     events: int = 2_000_000
@@ -129,22 +129,22 @@ class Pipeline:
     work, processor, source_name, sink_name = FUSION, "integrator", SOURCE, SINK
     environment: Mapping[str, str] = {}  # of our worker
 
-    def __init__(self, site: Site, plan: Plan) -> None:
-        self.site, self.plan = site, plan
+    def __init__(self, site: Site, workload: Workload) -> None:
+        self.site, self.workload = site, workload
         self.source = site.topic(self.source_name)
 
     def records(self) -> Iterator[tuple[bytes, bytes]]:
         """What the topic is filled with."""
-        return updates(self.plan.events, self.plan.tenants, self.plan.seed)
+        return updates(self.workload.events, self.workload.tenants, self.workload.seed)
 
     def run(self) -> Results:
         """Fill the topic, and run every peer that is here, alternating."""
-        plan = self.plan
-        self.site.say(f"filling {self.source} with {plan.events:,} events")
-        fill(self.site.settings, self.source, self.records(), plan.compression)
-        here = [peer for peer in plan.peers if absent(peer) is None]
-        results = {peer: Result(plan.share(peer)) for peer in here}
-        for k in range(plan.runs):
+        workload = self.workload
+        self.site.say(f"filling {self.source} with {workload.events:,} events")
+        fill(self.site.settings, self.source, self.records(), workload.compression)
+        here = [peer for peer in workload.peers if absent(peer) is None]
+        results = {peer: Result(workload.share(peer)) for peer in here}
+        for k in range(workload.runs):
             for peer in here:
                 self._once(peer, k, results)
         return {peer: results[peer] for peer in TITLES if peer in results}
@@ -170,17 +170,17 @@ class Pipeline:
         site.broker.create(sink)
         job = Job(
             peer, name, site.settings.bootstrap(), self.source, sink,
-            site.broker.id_prefix(self.source), self.plan.share(peer), PARTITIONS,
+            site.broker.id_prefix(self.source), self.workload.share(peer), PARTITIONS,
             str(site.folder / name), self.work,
         )  # fmt: skip
         Path(job.folder).mkdir()
-        return run_peer(job, self.plan.threads, site.settings.home / "bench")
+        return run_peer(job, self.workload.threads, site.settings.home / "bench")
 
     def _engine(self, k: int) -> dict[str, float]:
         if k:
             self.site.forget(self.source_name)
         rate = self.site.measure(
-            self.processor, self.sink_name, self.plan.events, **self.environment
+            self.processor, self.sink_name, self.workload.events, **self.environment
         )
         return {"events_per_s": rate.events_per_s, "cpu_us_per_event": rate.cpu_us_per_event}
 
@@ -202,7 +202,7 @@ def cpu_ratio(results: Results, peer: str) -> float | None:
 
 
 def report(
-    plan: Plan, results: Results, goals: Mapping[str, str] = GOALS, title: str = "pipeline",
+    workload: Workload, results: Results, goals: Mapping[str, str] = GOALS, title: str = "pipeline",
     method: str = METHOD,
 ) -> Report:  # fmt: skip
     """The table of a run set."""
@@ -216,14 +216,14 @@ def report(
             goals.get(peer, ""),
             f"{cpu_times:,.1f} ×" if cpu_times and beside else "",
         ))  # fmt: skip
-    notes = [f"{TITLES[p]}: skipped, {why}" for p in plan.peers if (why := absent(p))]
+    notes = [f"{TITLES[p]}: skipped, {why}" for p in workload.peers if (why := absent(p))]
     if "kstreams" in results:
-        notes.append(f"Kafka Streams: {plan.threads} stream thread(s), commit every second")
+        notes.append(f"Kafka Streams: {workload.threads} stream thread(s), commit every second")
     return Report(
-        title if plan.compression == "none" else f"{title} ({plan.compression})",
+        title if workload.compression == "none" else f"{title} ({workload.compression})",
         COLUMNS,
         rows,
-        method.format(partitions=PARTITIONS, **vars(plan)),
+        method.format(partitions=PARTITIONS, **vars(workload)),
         notes,
     )  # fmt: skip
 

@@ -4,13 +4,13 @@ from collections.abc import Iterator
 
 from ops.bench import pipeline
 from ops.bench.filling import observations
-from ops.bench.pipeline import PEERS, Pipeline, Plan, Results, as_json
+from ops.bench.pipeline import PEERS, Pipeline, Results, Workload, as_json
 from ops.bench.report import Report
 from ops.bench.works import ROWS
 from ops.examples import COUNTS
 from ops.examples.install import ENVIRONMENT
 
-__all__ = ["PEERS", "Plan", "RowsPipeline", "as_json", "report"]
+__all__ = ["PEERS", "RowsPipeline", "Workload", "as_json", "report"]
 
 NUMBERS = 16  # of an observation's vector
 GOALS = {
@@ -39,9 +39,11 @@ class RowsPipeline(Pipeline):
 
     def records(self) -> Iterator[tuple[bytes, bytes]]:
         """Observations."""
-        return observations(self.plan.events, self.plan.tenants, self.plan.seed, NUMBERS)
+        return observations(
+            self.workload.events, self.workload.tenants, self.workload.seed, NUMBERS
+        )
 
 
-def report(plan: Plan, results: Results) -> Report:
+def report(workload: Workload, results: Results) -> Report:
     """The table of a run set."""
-    return pipeline.report(plan, results, GOALS, "rows", METHOD)
+    return pipeline.report(workload, results, GOALS, "rows", METHOD)

@@ -45,7 +45,7 @@ TENANTS = 10
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class Options:
     """Events a second in all, and seconds."""
 
     rate: float = 500.0
@@ -128,7 +128,7 @@ class Writers:
     """All writers; writer k has the tenant k mod 10 and the key k, and counts its events."""
 
     url: str
-    plan: Plan
+    options: Options
     acknowledged: list[int] = field(default_factory=list)  # writer -> events
     at: list[float] = field(default_factory=list)  # when each acknowledgement came
     seconds: list[float] = field(default_factory=list)  # how long each took, retries included
@@ -137,15 +137,17 @@ class Writers:
 
     async def run(self, stop: asyncio.Event) -> None:
         """Send until `stop`; returns when the last event of each is acknowledged."""
-        self.acknowledged = [0] * self.plan.writers
+        self.acknowledged = [0] * self.options.writers
         connector = aiohttp.TCPConnector(limit=0)
         limit = aiohttp.ClientTimeout(total=15.0)
         async with aiohttp.ClientSession(connector=connector, timeout=limit) as session:
-            await asyncio.gather(*(self._one(session, k, stop) for k in range(self.plan.writers)))
+            await asyncio.gather(
+                *(self._one(session, k, stop) for k in range(self.options.writers))
+            )
 
     async def _one(self, session: aiohttp.ClientSession, k: int, stop: asyncio.Event) -> None:
-        every = self.plan.writers / self.plan.rate
-        due = time.monotonic() + every * k / self.plan.writers
+        every = self.options.writers / self.options.rate
+        due = time.monotonic() + every * k / self.options.writers
         while not stop.is_set():
             await asyncio.sleep(max(0.0, due - time.monotonic()))
             due = max(due + every, time.monotonic() - 1.0)  # late ones are made up for a second
@@ -175,16 +177,16 @@ class Writers:
             return False
 
 
-async def prove(stack: Stack, settings: Settings, plan: Plan) -> Report:
-    """Run the plan on a stack whose PostgreSQL may be killed; the schema is migrated."""
+async def prove(stack: Stack, settings: Settings, options: Options) -> Report:
+    """Run it on a stack whose PostgreSQL may be killed; the schema is migrated."""
     api = Api(settings, settings.home / "api.log")
     api.start()
     try:
         await api.answers()
-        writers, stop = Writers(api.url, plan), asyncio.Event()
+        writers, stop = Writers(api.url, options), asyncio.Event()
         begun = time.monotonic()
         running = asyncio.create_task(writers.run(stop))
-        away, back, drained = await _strike(stack, api, plan, running)
+        away, back, drained = await _strike(stack, api, options, running)
         stop.set()
         await running
         ended = time.monotonic()
@@ -202,25 +204,25 @@ async def prove(stack: Stack, settings: Settings, plan: Plan) -> Report:
 
 
 async def _strike(
-    stack: Stack, api: Api, plan: Plan, running: "asyncio.Task[None]"
+    stack: Stack, api: Api, options: Options, running: "asyncio.Task[None]"
 ) -> tuple[float, float, float]:
     """Kill what is to be killed; when PostgreSQL was away, was back, and all was drained."""
-    await asyncio.sleep(plan.before_s)
+    await asyncio.sleep(options.before_s)
     away = time.monotonic()
     await asyncio.to_thread(stack.kill, "postgres")
-    within = max(plan.kills - 1, min(plan.kills, 1))
+    within = max(options.kills - 1, min(options.kills, 1))
     for _ in range(within):
-        await asyncio.sleep(plan.outage_s / (within + 1))
+        await asyncio.sleep(options.outage_s / (within + 1))
         await _killed(api)
-    await asyncio.sleep(max(0.0, away + plan.outage_s - time.monotonic()))
+    await asyncio.sleep(max(0.0, away + options.outage_s - time.monotonic()))
     await asyncio.to_thread(stack.start, "postgres")
     back = time.monotonic()
-    if plan.kills > 1:
+    if options.kills > 1:
         await asyncio.sleep(0.5)
         await _killed(api)
     await _drained(api.url)
     drained = time.monotonic()
-    await asyncio.sleep(plan.after_s)
+    await asyncio.sleep(options.after_s)
     if running.done():
         await running  # raises what ended it
     await _drained(api.url)
@@ -290,8 +292,8 @@ def main() -> int:
             dsn = SecretStr(stack.up().postgres_dsn)
             settings = Settings(home=home, namespace="proof", postgres_dsn=dsn)
             asyncio.run(_migrate(settings))
-            plan = Plan(rate=given.rate, outage_s=given.outage, kills=given.kills)
-            report = asyncio.run(prove(stack, settings, plan))
+            options = Options(rate=given.rate, outage_s=given.outage, kills=given.kills)
+            report = asyncio.run(prove(stack, settings, options))
         finally:
             stack.destroy()
     print(json.dumps(asdict(report) | {"proved": report.proved}))

@@ -47,7 +47,7 @@ POSITION = "@position"  # the state topic's row that isn't a tenant's
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class Options:
     """What to do."""
 
     events: int = 400_000
@@ -88,9 +88,9 @@ class Report:
 class Feeder(threading.Thread):
     """Produces the observations at their rate, bad ones among them."""
 
-    def __init__(self, settings: Settings, topic: str, plan: Plan) -> None:
+    def __init__(self, settings: Settings, topic: str, options: Options) -> None:
         super().__init__(name="feeder", daemon=True)
-        self._topic, self._plan = topic, plan
+        self._topic, self._options = topic, options
         config = settings.librdkafka(partitioner="murmur2_random", linger_ms=5)
         self._producer = Producer(config)
         self.sent = 0
@@ -98,14 +98,14 @@ class Feeder(threading.Thread):
 
     def run(self) -> None:
         begun = time.monotonic()
-        plan, producer = self._plan, self._producer
-        made = observations(plan.events, TENANTS, plan.seed, NUMBERS)
+        options, producer = self._options, self._producer
+        made = observations(options.events, TENANTS, options.seed, NUMBERS)
         for k, (key, value) in enumerate(made):
             producer.produce(self._topic, spoiled(k, key, value), key, on_delivery=self._told)
             self.sent = k + 1
             if k % 200 == 0:
                 producer.poll(0)
-                time.sleep(max(0.0, begun + k / plan.rate - time.monotonic()))
+                time.sleep(max(0.0, begun + k / options.rate - time.monotonic()))
         if left := producer.flush(FLUSH_S):
             self.failed.append(f"{left} records weren't taken in {FLUSH_S:.0f} s")
 
@@ -130,25 +130,25 @@ def spoiled(k: int, key: bytes, value: bytes) -> bytes:
     return value
 
 
-def run(site: Site, plan: Plan) -> Report:
+def run(site: Site, options: Options) -> Report:
     """Feed, kill, and compare."""
-    report, rng = Report(), random.Random(plan.seed)
-    feeder = Feeder(site.settings, site.topic(SOURCE), plan)
+    report, rng = Report(), random.Random(options.seed)
+    feeder = Feeder(site.settings, site.topic(SOURCE), options)
     with ExitStack() as workers:
-        for turn in range(plan.kills + 1):
+        for turn in range(options.kills + 1):
             worker = workers.enter_context(
                 Worker(site.settings, "counting", site.folder, **ENVIRONMENT)
             )
             worker.ready()
             if not turn:
                 feeder.start()
-            if turn < plan.kills:
+            if turn < options.kills:
                 time.sleep(rng.uniform(*ALIVE_S))
                 busy = lag(worker) != 0 or feeder.is_alive()
                 worker.kill()
                 report.kills, report.busy_kills = turn + 1, report.busy_kills + busy
-                site.say(f"kill {turn + 1} of {plan.kills}: {feeder.sent:,} sent")
-        feeder.join(plan.events / plan.rate + DRAIN_S)
+                site.say(f"kill {turn + 1} of {options.kills}: {feeder.sent:,} sent")
+        feeder.join(options.events / options.rate + DRAIN_S)
         if feeder.is_alive() or feeder.failed:
             raise RuntimeError(f"feeding failed: {feeder.failed or 'it takes too long'}")
         worker.wait("the end of the source", lambda: lag(worker) == 0 and caught_up(site), DRAIN_S)
@@ -268,19 +268,19 @@ def compare(site: Site, report: Report) -> None:
     report.dead = dict(sorted(letters.items()))
 
 
-def prove(settings: Settings, plan: Plan, say: Say) -> Report:
+def prove(settings: Settings, options: Options, say: Say) -> Report:
     """One run in a namespace of its own, on the broker of the settings or one of its own."""
     install()
     with on_broker(settings, say) as own, opened(own, say) as site:
-        return run(site, plan)
+        return run(site, options)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    for name, default in asdict(Plan()).items():
+    for name, default in asdict(Options()).items():
         parser.add_argument(f"--{name}", type=int, default=default)
-    plan = Plan(**vars(parser.parse_args()))
-    report = prove(load(), plan, lambda text: print(text, file=sys.stderr, flush=True))
+    options = Options(**vars(parser.parse_args()))
+    report = prove(load(), options, lambda text: print(text, file=sys.stderr, flush=True))
     print(json.dumps(asdict(report)))
     if report.problems:
         sys.exit("; ".join(report.problems))

@@ -1,11 +1,11 @@
 """A worker of row processors is killed while records flow: each output and row is compared."""
 
 from agents.settings import Settings
-from ops.prove.rows import Plan, Report, prove
+from ops.prove.rows import Options, Report, prove
 
 
 def test_a_killed_row_processor_loses_doubles_and_misplaces_nothing(settings: Settings) -> None:
-    report = prove(settings, Plan(events=30_000, rate=10_000, kills=2, seed=7), print)
+    report = prove(settings, Options(events=30_000, rate=10_000, kills=2, seed=7), print)
     assert report.problems == []
     assert report.kills == 2 and report.busy_kills >= 1
     assert set(report.dead) == {"refused"}

@@ -53,9 +53,9 @@ def test_the_bare_loop_answers_every_update(settings: Settings) -> None:
 
 
 def test_the_outbox_is_measured_beside_its_peers(settings: Settings) -> None:
-    plan = outbox.Plan(rows=20_000, runs=1, parts=("drain", "peers"))
+    workload = outbox.Workload(rows=20_000, runs=1, parts=("drain", "peers"))
     with opened(settings, print) as site:
-        found = outbox.Outbox(site, plan).run()
+        found = outbox.Outbox(site, workload).run()
     assert found.drained["avro"][0].rows == 20_000
     assert found.drained["json"][0].rows == 10_000
     assert all(one.rows_per_s > 0 for (one,) in found.drained.values())

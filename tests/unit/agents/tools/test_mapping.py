@@ -17,7 +17,7 @@ from agents.tools.mapping import (
     BadRowError,
     Mapper,
     MappingError,
-    Plan,
+    MappingOptions,
     number,
     time_column,
 )
@@ -33,7 +33,7 @@ floats = st.floats(-(2.0**127), 2.0**127, allow_nan=False, width=32)
 
 
 def mapper(names: list[str], times: Times | None = None, **how: Any) -> Mapper:
-    one = Mapper(Plan(tenant="me", **how), times or Times(), numbers=Numbers("."))
+    one = Mapper(MappingOptions(tenant="me", **how), times or Times(), numbers=Numbers("."))
     one.learn(names)
     return one
 
@@ -114,7 +114,7 @@ def test_columns_are_chosen_and_ordered() -> None:
 
 
 def test_lists_and_numbers_of_an_object_are_one_vector() -> None:
-    one = Mapper(Plan(tenant="me", columns=("x", "y"), domain="d"), Times())
+    one = Mapper(MappingOptions(tenant="me", columns=("x", "y"), domain="d"), Times())
     (record,) = read(one.of_json(Row(1, {"time": T, "x": [1, 2.5], "y": 3, "z": "any"}), 0))
     assert np.frombuffer(record["vector"], "<f4").tolist() == [1.0, 2.5, 3.0]
 
@@ -205,7 +205,7 @@ def test_a_bad_object_is_named(data: dict[str, Any], why: str) -> None:
 
 
 def test_ready_observations_go_as_they_are() -> None:
-    one = Mapper(Plan(), Times(shift=5))
+    one = Mapper(MappingOptions(), Times(shift=5))
     data = {"tenant": "t", "domain": "d", "ts": T, "vector": [1, 2], "sequence": 7}
     records = one.of_json(Row(1, data), 0)
     (record,) = read(records)

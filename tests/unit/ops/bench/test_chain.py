@@ -3,7 +3,7 @@
 import pytest
 
 from ops.bench.boundaries import Boundaries
-from ops.bench.chain import PARTS, Plan, Result, as_json, parse_parts, report
+from ops.bench.chain import PARTS, Result, Workload, as_json, parse_parts, report
 from ops.bench.commits import Rate
 
 RATE = Rate(events=1000, counted=900, seconds=0.01, cpu_s=0.0036)
@@ -23,13 +23,13 @@ def test_a_percentile_is_one_of_the_boundaries_measured() -> None:
 
 def test_the_table_has_a_row_for_each_part_that_was_measured() -> None:
     result = Result([RATE], [RATE, RATE], Boundaries([5.0, 7.0]))
-    rows = report(Plan(events=1000), result).rows
+    rows = report(Workload(events=1000), result).rows
     assert [row[0].split(",")[0] for row in rows] == [
         "chain of three processors", "segmentation alone", "observation to boundary"
     ]  # fmt: skip
     assert rows[0][2] == "90,000 observations/s" and rows[0][3] == "4.00"
     assert "p50 6" in rows[2][2] and rows[2][4] == "p99 ≤ 200 ms"
-    assert len(report(Plan(), Result(chain=[RATE])).rows) == 1
+    assert len(report(Workload(), Result(chain=[RATE])).rows) == 1
 
 
 def test_the_json_has_the_same_numbers() -> None:

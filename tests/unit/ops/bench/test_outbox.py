@@ -41,7 +41,7 @@ def test_a_report_has_every_part() -> None:
         inserted_per_s=21_000.0, beside=drained(50_000, 2.0),
         latency_ms=[5.0] * 99 + [45.0], idle_percent=1.25, postgres="fsync off",
     )  # fmt: skip
-    text = outbox.report(outbox.Plan(), found).markdown("a machine")
+    text = outbox.report(outbox.Workload(), found).markdown("a machine")
     assert "75,000 (50,000 - 100,000)" in text
     assert "| 90,000 | ≥ 80,000 |" in text
     assert "500; this relay 150.0 ×" in text and "this relay 5.0 ×" in text
@@ -54,7 +54,7 @@ def test_a_report_has_every_part() -> None:
 
 def test_a_report_of_one_part_is_short() -> None:
     found = outbox.Result(latency_ms=[1.0, 2.0])
-    assert len(outbox.report(outbox.Plan(), found).rows) == 3
+    assert len(outbox.report(outbox.Workload(), found).rows) == 3
     assert outbox.as_json(outbox.Result())["latency_ms"] is None
 
 

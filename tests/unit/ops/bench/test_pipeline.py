@@ -2,7 +2,7 @@
 
 import pytest
 
-from ops.bench.pipeline import Plan, Result, as_json, parse_peers, ratio, report
+from ops.bench.pipeline import Result, Workload, as_json, parse_peers, ratio, report
 
 
 def results() -> dict[str, Result]:
@@ -18,7 +18,7 @@ def test_ratios_are_of_medians() -> None:
 
 
 def test_the_table_says_how_many_events_each_folded_and_what_was_wanted() -> None:
-    made = report(Plan(events=1000, peers=("bare", "soma")), results())
+    made = report(Workload(events=1000, peers=("bare", "soma")), results())
     assert made.rows[0][1:] == (
         "1,000",
         "11 (10 - 12)",
