@@ -72,7 +72,7 @@ def empty_rows() -> StateRows:
     return StateRows(Columns(ROW), Buffer(), 0, none, none.copy(), np.zeros(0, np.uint8))
 
 
-class Room:
+class Run:
     """One partition of the integrator."""
 
     def __init__(self, policy: Policy | None = None, **defaults: str) -> None:
@@ -124,7 +124,7 @@ class Room:
             found[key] = None if rows.gone[k] else rows.columns.get(k, bufs)
         return found
 
-    def load(self, rows: Iterable[tuple[str, Record | None]]) -> "Room":
+    def load(self, rows: Iterable[tuple[str, Record | None]]) -> "Run":
         """Take in rows of the state topic."""
         pairs = list(rows)
         scratch, columns = Buffer(64), Columns(LOADED)
@@ -139,10 +139,10 @@ class Room:
         self.fold.load(columns, 0, len(pairs), scratch.data, pos, size, gone)
         return self
 
-    def reborn(self, order: Sequence[int] | None = None, **defaults: str) -> "Room":
-        """Another room that has recovered this one's state, rows taken in the given order."""
+    def reborn(self, order: Sequence[int] | None = None, **defaults: str) -> "Run":
+        """Another run that has recovered this one's state, rows taken in the given order."""
         pairs = list(self.rows().items())
-        other = Room(self.fold.policy, **defaults)
+        other = Run(self.fold.policy, **defaults)
         other.load([pairs[k] for k in order] if order else pairs)
         other.offset = self.offset
         return other
@@ -153,4 +153,4 @@ def same(a: Any, b: Any) -> bool:
     return repr(a) == repr(b)
 
 
-__all__ = ["PLACE", "Room", "answer", "batch", "replace", "same", "setting", "tick", "update"]
+__all__ = ["PLACE", "Run", "answer", "batch", "replace", "same", "setting", "tick", "update"]

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from tests.unit.agents.integrator.harness import Record, Room, same, setting, update
+from tests.unit.agents.integrator.harness import Record, Run, same, setting, update
 from tests.unit.agents.integrator.samples import START
 from tests.unit.agents.integrator.watching import Watched
 
@@ -33,8 +33,8 @@ def good(seed: int, count: int) -> Floats:
     return errors
 
 
-def row(room: Room) -> Record:
-    found = room.rows()["t"]
+def row(run: Run) -> Record:
+    found = run.rows()["t"]
     assert found is not None
     return found
 
@@ -59,10 +59,10 @@ STEADY = {
 @pytest.mark.parametrize("kind", STEADY)
 def test_a_steady_stream_makes_no_event(kind: str) -> None:
     for seed in range(3):
-        room = Room()
-        room.feed(updates(STEADY[kind](np.random.default_rng(seed), 6000)))
-        assert room.drifts == [] and room.rollbacks == []
-        assert row(room)["frames"] == 1000 and row(room)["calm"] == 100
+        run = Run()
+        run.feed(updates(STEADY[kind](np.random.default_rng(seed), 6000)))
+        assert run.drifts == [] and run.rollbacks == []
+        assert row(run)["frames"] == 1000 and row(run)["calm"] == 100
 
 
 @pytest.mark.parametrize(
@@ -71,14 +71,14 @@ def test_a_steady_stream_makes_no_event(kind: str) -> None:
 @pytest.mark.parametrize("seed", range(3))
 def test_a_bad_setting_is_seen_and_taken_back(name: str, sound: str, value: str, seed: int) -> None:
     errors = good(seed, 2000)
-    room = Room(auto_rollback="on")
-    room.control(setting("t", name, sound), setting("t", "margin", "0.1"))
-    room.feed(updates(errors[:1000]))
-    assert room.drifts == []
-    room.control(setting("t", name, value), setting("t", "drift_entropy", "0.7"))
-    frames = room.feed(updates(errors[1000:], 1000))
-    (drift,) = room.drifts
-    (back,) = room.rollbacks
+    run = Run(auto_rollback="on")
+    run.control(setting("t", name, sound), setting("t", "margin", "0.1"))
+    run.feed(updates(errors[:1000]))
+    assert run.drifts == []
+    run.control(setting("t", name, value), setting("t", "drift_entropy", "0.7"))
+    frames = run.feed(updates(errors[1000:], 1000))
+    (drift,) = run.drifts
+    (back,) = run.rollbacks
     at = next(k for k, f in enumerate(frames) if f["frame_id"] == drift["frame_id"])
     assert 19 <= at <= 60, "judged from the 20th frame of the new settings on"
     assert drift["kind"] == "entropy" and drift["value"] > drift["threshold"] >= 0.7
@@ -89,76 +89,76 @@ def test_a_bad_setting_is_seen_and_taken_back(name: str, sound: str, value: str,
     assert back["from"] == {name: repr(float(value))} and back["to"] == {name: sound}
     assert frames[at + 1]["config_version"] == 5 and frames[-1]["entropy"] < 0.7
     # What doesn't shape the fusion stays as it was set.
-    assert row(room)["settings"] == {name: float(sound), "margin": 0.1, "drift_entropy": 0.7}
+    assert row(run)["settings"] == {name: float(sound), "margin": 0.1, "drift_entropy": 0.7}
 
 
 def test_without_auto_rollback_the_setting_stays_and_events_come_once_a_cooldown() -> None:
     errors = good(1, 2000)
-    room = Room()
-    room.feed(updates(errors[:1000]))
-    room.control(setting("t", "temperature", "50"))
-    room.feed(updates(errors[1000:1400], 1000))
-    assert room.rollbacks == [] and not any(d["rolled_back"] for d in room.drifts)
-    apart = np.diff([d["ts"] for d in room.drifts]) / SECOND
+    run = Run()
+    run.feed(updates(errors[:1000]))
+    run.control(setting("t", "temperature", "50"))
+    run.feed(updates(errors[1000:1400], 1000))
+    assert run.rollbacks == [] and not any(d["rolled_back"] for d in run.drifts)
+    apart = np.diff([d["ts"] for d in run.drifts]) / SECOND
     assert len(apart) == 6 and (apart == 60).all()
-    assert len({d["baseline_entropy"] for d in room.drifts}) == 1, "frozen while drifting"
-    room.control(setting("t", "temperature", ""))
-    room.feed(updates(errors[1400:], 1400))
-    assert len(room.drifts) == 7 and row(room)["calm"] == 100
+    assert len({d["baseline_entropy"] for d in run.drifts}) == 1, "frozen while drifting"
+    run.control(setting("t", "temperature", ""))
+    run.feed(updates(errors[1400:], 1400))
+    assert len(run.drifts) == 7 and row(run)["calm"] == 100
 
 
 def test_a_drift_that_stays_becomes_the_baseline() -> None:
     errors = good(2, 4000)
-    room = Room()
-    room.feed(updates(errors[:1000]))
-    room.control(setting("t", "temperature", "50"))
-    room.feed(updates(errors[1000:], 1000))
-    assert 15 <= len(room.drifts) <= 18
-    last = (room.drifts[-1]["ts"] - START) // SECOND
-    assert last <= 2060 and row(room)["calm"] == 100 and row(room)["usual_entropy"] > 0.95
-    assert row(room)["baseline"] == {}, "as the settings"
+    run = Run()
+    run.feed(updates(errors[:1000]))
+    run.control(setting("t", "temperature", "50"))
+    run.feed(updates(errors[1000:], 1000))
+    assert 15 <= len(run.drifts) <= 18
+    last = (run.drifts[-1]["ts"] - START) // SECOND
+    assert last <= 2060 and row(run)["calm"] == 100 and row(run)["usual_entropy"] > 0.95
+    assert row(run)["baseline"] == {}, "as the settings"
 
 
 def test_the_world_can_drift_too_and_then_there_is_nothing_to_take_back() -> None:
     rng = np.random.default_rng(5)
     errors = np.concatenate((good(5, 1000), np.full((400, 3), 0.5) + rng.normal(0, 0.01, (400, 3))))
-    room = Room(auto_rollback="on", fusion="softmax", temperature="0.1")
-    room.control(setting("t", "margin", "0.2"))
-    room.feed(updates(errors))
-    assert room.drifts and not any(d["rolled_back"] for d in room.drifts)
-    assert room.rollbacks == [] and row(room)["settings"] == {"margin": 0.2}
+    run = Run(auto_rollback="on", fusion="softmax", temperature="0.1")
+    run.control(setting("t", "margin", "0.2"))
+    run.feed(updates(errors))
+    assert run.drifts and not any(d["rolled_back"] for d in run.drifts)
+    assert run.rollbacks == [] and row(run)["settings"] == {"margin": 0.2}
 
 
 def test_regret_above_its_threshold_is_a_drift() -> None:
     errors = good(3, 1400)
-    room = Room(drift_entropy="1")
-    room.feed(updates(errors[:1000]))
-    room.control(setting("t", "share", "1"))
-    room.feed(updates(errors[1000:], 1000))
-    first = room.drifts[0]
+    run = Run(drift_entropy="1")
+    run.feed(updates(errors[:1000]))
+    run.control(setting("t", "share", "1"))
+    run.feed(updates(errors[1000:], 1000))
+    first = run.drifts[0]
     assert first["kind"] == "regret" and first["value"] > first["threshold"] >= 0.1
     assert abs(first["baseline_regret"]) < 0.02
 
 
 def test_off_is_off_and_a_setting_of_all_is_not_taken_back() -> None:
     errors = good(4, 1400)
-    quiet, all_ = Room(drift="off"), Room(auto_rollback="on")
-    for room, tenant in ((quiet, "t"), (all_, "*")):
-        room.feed(updates(errors[:1000]))
-        room.control(setting(tenant, "temperature", "50"))
-        room.feed(updates(errors[1000:], 1000))
-        assert room.rollbacks == []
+    quiet, all_ = Run(drift="off"), Run(auto_rollback="on")
+    for run, tenant in ((quiet, "t"), (all_, "*")):
+        run.feed(updates(errors[:1000]))
+        run.control(setting(tenant, "temperature", "50"))
+        run.feed(updates(errors[1000:], 1000))
+        assert run.rollbacks == []
     assert quiet.drifts == [] and row(quiet)["frames"] == 0 and all_.drifts != []
 
 
 def test_settings_of_the_first_frame_are_the_first_baseline() -> None:
     errors = good(6, 500)
-    room = Room(auto_rollback="on")
-    room.control(setting("t", "temperature", "0.7"))
-    room.feed(updates(errors[:90]))
-    room.control(setting("t", "temperature", "50"))
-    room.feed(updates(errors[90:], 90))
-    assert [back["to"] for back in room.rollbacks] == [{"temperature": "0.7"}]
+    run = Run(auto_rollback="on")
+    run.control(setting("t", "temperature", "0.7"))
+    run.feed(updates(errors[:90]))
+    run.control(setting("t", "temperature", "50"))
+    run.feed(updates(errors[90:], 90))
+    assert [back["to"] for back in run.rollbacks] == [{"temperature": "0.7"}]
 
 
 @given(seed=st.integers(0, 2**32 - 1), cut=st.integers(1, 999))
@@ -171,38 +171,38 @@ def test_events_and_state_are_what_the_plain_law_says(seed: int, cut: int) -> No
         "drift_regret": float(rng.uniform(0, 0.2)),
         "drift_cooldown_s": float(rng.uniform(0, 90)),
     }
-    room = Room(**{name: str(value) for name, value in chosen.items()})
+    run = Run(**{name: str(value) for name, value in chosen.items()})
     plain, errors = Watched(**chosen), good(seed, 1000) * rng.uniform(0.5, 2)
     expected, frames, regret = [], [], 0.0
     for k, record in enumerate(updates(errors, step=int(rng.integers(1, 3 * SECOND)))):
         if k == cut:
-            room = room.reborn(**{name: str(value) for name, value in chosen.items()})
+            run = run.reborn(**{name: str(value) for name, value in chosen.items()})
         if rng.random() < 0.005:
-            room.control(setting("t", "temperature", str(rng.choice([0.5, 1, 50]))))
+            run.control(setting("t", "temperature", str(rng.choice([0.5, 1, 50]))))
             plain.anew()
-        frames += room.feed([record])
-        total = row(room)["regret"]
+        frames += run.feed([record])
+        total = row(run)["regret"]
         kind = plain.frame(record["ts"], entropy=frames[-1]["entropy"], regret=total - regret)
         regret = total
         expected += [(frames[-1]["frame_id"], kind)] if kind else []
-        if room.drifts:
-            expected_now, got = expected.pop(0), room.drifts.pop()
+        if run.drifts:
+            expected_now, got = expected.pop(0), run.drifts.pop()
             assert expected_now == (got["frame_id"], got["kind"])
         assert not expected
-    end = row(room)
+    end = row(run)
     assert (end["frames"], end["samples"], end["calm"]) == (1000, plain.samples, plain.calm)
     for name in ("mean", "usual", "spread"):
         for what, value in getattr(plain, name).items():
             assert end[f"{name}_{what}"] == pytest.approx(value, abs=1e-9)
 
 
-def states(room: Room, parts: list[list[Record]], change: Any) -> list[Any]:
+def states(run: Run, parts: list[list[Record]], change: Any) -> list[Any]:
     """Frames, events and rows, fed part by part, with a change before the second."""
-    frames = room.feed(parts[0])
-    room.control(change)
+    frames = run.feed(parts[0])
+    run.control(change)
     for part in parts[1:]:
-        frames += room.feed(part)
-    return [frames, room.drifts, room.rollbacks, room.rows()]
+        frames += run.feed(part)
+    return [frames, run.drifts, run.rollbacks, run.rows()]
 
 
 @given(cuts=st.lists(st.integers(1001, 1399), max_size=4))
@@ -211,6 +211,6 @@ def test_where_batches_are_cut_around_a_rollback_changes_nothing(cuts: list[int]
     errors, change = good(8, 1400), setting("t", "temperature", "50")
     records, ends = updates(errors), [1000, *sorted(set(cuts)), 1400]
     parts = [records[lo:hi] for lo, hi in zip([0, *ends], ends, strict=False)]
-    whole = states(Room(auto_rollback="on"), [records[:1000], records[1000:]], change)
+    whole = states(Run(auto_rollback="on"), [records[:1000], records[1000:]], change)
     assert len(whole[2]) == 1
-    assert same(states(Room(auto_rollback="on"), parts, change), whole)
+    assert same(states(Run(auto_rollback="on"), parts, change), whole)

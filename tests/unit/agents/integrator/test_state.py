@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from agents.integrator.settings import ALPHA
 from agents.integrator.table import Table
-from tests.unit.agents.integrator.harness import LOG_MS, Room, same, setting, tick, update
+from tests.unit.agents.integrator.harness import LOG_MS, Run, same, setting, tick, update
 from tests.unit.agents.integrator.samples import START, records
 from tests.unit.agents.integrator.samples import settings as sample_settings
 
@@ -23,46 +23,46 @@ few = settings(max_examples=15, deadline=None)
 @few
 def test_rows_come_back_to_the_bit(seed: int) -> None:
     rng = np.random.default_rng(seed)
-    room, some = Room(), sample_settings()
-    room.feed(records(rng, 100))
+    run, some = Run(), sample_settings()
+    run.feed(records(rng, 100))
     for _ in range(6):
         name, value = some[int(rng.integers(len(some)))]
-        room.control(setting(str(rng.choice(["*", "alpha", "new"])), name, value))
-    room.feed(records(rng, 100))
-    assert same(room.reborn().rows(), room.rows())
+        run.control(setting(str(rng.choice(["*", "alpha", "new"])), name, value))
+    run.feed(records(rng, 100))
+    assert same(run.reborn().rows(), run.rows())
 
 
 @given(seed=seeds)
 @few
 def test_changed_rows_are_the_state_in_pieces(seed: int) -> None:
-    rng, room = np.random.default_rng(seed), Room()
+    rng, run = np.random.default_rng(seed), Run()
     log: list[tuple[str, Any]] = []
     for k in range(6):
-        room.feed(records(rng, 20))
-        room.control(setting("beta", "alpha", "1.5"), tick(NOW + k * 10 * DAY_S * 10**6))
-        log += room.changed().items()
-    assert room.changed() == {}
-    assert same(Room().load(log).rows(), room.rows())
+        run.feed(records(rng, 20))
+        run.control(setting("beta", "alpha", "1.5"), tick(NOW + k * 10 * DAY_S * 10**6))
+        log += run.changed().items()
+    assert run.changed() == {}
+    assert same(Run().load(log).rows(), run.rows())
 
 
 def test_only_touched_tenants_are_written() -> None:
-    room = Room()
-    room.feed([update(t, "state", 0.1, START) for t in ("a", "b", "c")])
-    assert list(room.changed()) == ["a", "b", "c"]
-    room.feed([update(t, "state", 0.1, START + 1) for t in ("c", "a", "c")])
-    assert list(room.changed()) == ["c", "a"]
+    run = Run()
+    run.feed([update(t, "state", 0.1, START) for t in ("a", "b", "c")])
+    assert list(run.changed()) == ["a", "b", "c"]
+    run.feed([update(t, "state", 0.1, START + 1) for t in ("c", "a", "c")])
+    assert list(run.changed()) == ["c", "a"]
 
 
 def test_later_rows_replace_earlier_ones() -> None:
-    room = Room()
-    room.feed([update("t", f"d{k}", 0.1, START + k) for k in range(3)])
-    old = room.rows()["t"]
-    room.feed([update("t", f"d{k}", 0.1, START + k) for k in range(12)])
-    new = room.rows()["t"]
+    run = Run()
+    run.feed([update("t", f"d{k}", 0.1, START + k) for k in range(3)])
+    old = run.rows()["t"]
+    run.feed([update("t", f"d{k}", 0.1, START + k) for k in range(12)])
+    new = run.rows()["t"]
     for rows in ([("t", old), ("t", new)], [("t", new), ("t", None), ("t", old), ("t", new)]):
-        assert same(Room().load(rows).rows(), {"t": new})
-    assert same(Room().load([("t", new), ("t", old)]).rows(), {"t": old})
-    gone = Room().load([("t", new), ("u", None), ("t", None)])
+        assert same(Run().load(rows).rows(), {"t": new})
+    assert same(Run().load([("t", new), ("t", old)]).rows(), {"t": old})
+    gone = Run().load([("t", new), ("u", None), ("t", None)])
     assert gone.rows() == {} and gone.fold.tenants() == 0 and gone.changed() == {}
 
 
@@ -75,12 +75,12 @@ def test_later_rows_replace_earlier_ones() -> None:
     ],
 )
 def test_a_row_that_makes_no_sense_is_named(change: dict[str, Any], fault: str) -> None:
-    room = Room()
-    room.feed([update("t", "a", 0.1, START), update("t", "b", 0.1, START)])
-    row = room.rows()["t"]
+    run = Run()
+    run.feed([update("t", "a", 0.1, START), update("t", "b", 0.1, START)])
+    row = run.rows()["t"]
     assert row is not None
     with pytest.raises(ValueError, match=f"state row of b't': .*{fault}"):
-        Room().load([("t", row | change)])
+        Run().load([("t", row | change)])
 
 
 @pytest.mark.parametrize(
@@ -98,21 +98,21 @@ def test_a_row_that_makes_no_sense_is_named(change: dict[str, Any], fault: str) 
     ],
 )
 def test_settings_are_checked_with_a_reason(name: str, value: str, why: str) -> None:
-    room = Room()
-    (refused,) = room.control(setting("t", name, value))
+    run = Run()
+    (refused,) = run.control(setting("t", name, value))
     assert refused is not None
     with pytest.raises(ValueError, match=why):
         raise ValueError(refused)
-    assert room.rows() == {} and room.changed() == {}
+    assert run.rows() == {} and run.changed() == {}
 
 
 def test_controls_of_unknown_kinds_and_bad_tenants_are_refused() -> None:
-    room = Room()
-    first, second, third = room.control(
+    run = Run()
+    first, second, third = run.control(
         setting("a b", "alpha", "1"), setting("", "alpha", "1"), setting("x" * 129, "alpha", "1")
     )
     assert first is not None and first == second == third and first.startswith("tenant: ")
-    assert room.fold.tenants() == 0
+    assert run.fold.tenants() == 0
 
 
 def test_defaults_of_the_deployment_are_checked_too() -> None:
@@ -122,96 +122,96 @@ def test_defaults_of_the_deployment_are_checked_too() -> None:
 
 
 def test_own_values_count_before_the_partitions_before_the_deployments() -> None:
-    room = Room(alpha="1")
+    run = Run(alpha="1")
 
     def loss(tenant: str) -> float:
-        room.feed([update(tenant, "state", 1.0, START)])
-        row = room.rows()[tenant]
+        run.feed([update(tenant, "state", 1.0, START)])
+        row = run.rows()[tenant]
         assert row is not None
         return round(-float(np.log(1 - row["loss"][0])), 9)
 
     assert loss("t") == 1
-    assert room.control(setting("*", "alpha", "2")) == [None] and loss("t") == 2
-    assert room.control(setting("t", "alpha", "3")) == [None] and loss("t") == 3
+    assert run.control(setting("*", "alpha", "2")) == [None] and loss("t") == 2
+    assert run.control(setting("t", "alpha", "3")) == [None] and loss("t") == 3
     assert loss("other") == 2
-    assert room.control(setting("*", "alpha", "4")) == [None] and loss("t") == 3
-    assert room.reborn(alpha="1").rows() == room.rows()
-    assert room.control(setting("t", "alpha", "")) == [None] and loss("t") == 4
-    assert room.control(setting("*", "alpha", "")) == [None] and loss("t") == 1
-    (frame,) = room.feed([update("t", "state", 1.0, START)])
+    assert run.control(setting("*", "alpha", "4")) == [None] and loss("t") == 3
+    assert run.reborn(alpha="1").rows() == run.rows()
+    assert run.control(setting("t", "alpha", "")) == [None] and loss("t") == 4
+    assert run.control(setting("*", "alpha", "")) == [None] and loss("t") == 1
+    (frame,) = run.feed([update("t", "state", 1.0, START)])
     assert frame["config_version"] == 5  # two of its own, three of everyone's
-    (frame,) = room.feed([update("late", "state", 1.0, START)])
+    (frame,) = run.feed([update("late", "state", 1.0, START)])
     assert frame["config_version"] == 3
-    assert list(room.rows()) == ["*", "late", "other", "t"]
+    assert list(run.rows()) == ["*", "late", "other", "t"]
 
 
 def test_settings_of_an_unknown_tenant_wait_for_it() -> None:
-    room = Room()
-    room.control(setting("t", "fusion", "softmax"))
-    row = room.changed()["t"]
+    run = Run()
+    run.control(setting("t", "fusion", "softmax"))
+    row = run.changed()["t"]
     assert row is not None
     assert row["settings"] == {"fusion": 2.0} and row["domains"] == [] and row["leader"] == ""
-    again = Room().load([("t", row)])
+    again = Run().load([("t", row)])
     again.feed([update("t", "state", 1.0, START)])
     other = again.rows()["t"]
     assert other is not None and other["fusion"] == 2
 
 
 def test_tenants_silent_for_long_leave_by_tombstone() -> None:
-    room = Room(forget_after_s=str(DAY_S))
-    assert room.fold.deadline() is None
-    room.feed([update("old", "state", 0.1, START), update("a", "state", 0.1, START)])
-    room.control(setting("*", "alpha", "2.5"))
-    room.feed([update("new", "state", 0.1, START)], log_ms=LOG_MS + DAY_S * 500)
-    room.changed()
+    run = Run(forget_after_s=str(DAY_S))
+    assert run.fold.deadline() is None
+    run.feed([update("old", "state", 0.1, START), update("a", "state", 0.1, START)])
+    run.control(setting("*", "alpha", "2.5"))
+    run.feed([update("new", "state", 0.1, START)], log_ms=LOG_MS + DAY_S * 500)
+    run.changed()
     due = NOW + DAY_S * 10**6
-    assert room.fold.deadline() == due
-    room.control(tick(due - 1))
-    assert room.changed() == {} and room.fold.tenants() == 3
-    room.control(tick(due))
-    assert room.fold.deadline() == due + DAY_S * 500_000
-    assert room.fold.tenants() == 1
-    assert list(room.rows()) == ["*", "new"]
-    assert room.changed() == {"a": None, "old": None}
-    room.control(tick(due * 2))
-    assert room.fold.deadline() is None and list(room.rows()) == ["*"]
+    assert run.fold.deadline() == due
+    run.control(tick(due - 1))
+    assert run.changed() == {} and run.fold.tenants() == 3
+    run.control(tick(due))
+    assert run.fold.deadline() == due + DAY_S * 500_000
+    assert run.fold.tenants() == 1
+    assert list(run.rows()) == ["*", "new"]
+    assert run.changed() == {"a": None, "old": None}
+    run.control(tick(due * 2))
+    assert run.fold.deadline() is None and list(run.rows()) == ["*"]
 
 
 def test_who_comes_back_after_being_forgotten_is_new() -> None:
-    room = Room(forget_after_s="10")
-    first = room.feed([update("t", "b", 0.3, START)])
-    room.control(setting("t", "alpha", "1"), tick(NOW + 11_000_000))
-    again = room.feed([update("t", "b", 0.3, START)])
+    run = Run(forget_after_s="10")
+    first = run.feed([update("t", "b", 0.3, START)])
+    run.control(setting("t", "alpha", "1"), tick(NOW + 11_000_000))
+    again = run.feed([update("t", "b", 0.3, START)])
     assert same(again[0] | {"frame_id": ""}, first[0] | {"frame_id": ""})
-    changed = room.changed()
+    changed = run.changed()
     assert list(changed) == ["t"] and changed["t"] is not None
     assert changed["t"]["settings"] == {} and changed["t"]["config_version"] == 0
 
 
 def test_a_domain_silent_for_long_leaves_its_tenant() -> None:
-    room = Room(forget_after_s="60")
-    room.feed([update("t", d, 0.1, START + k) for k, d in enumerate("abc")])
-    room.feed([update("t", "b", 0.1, START + 60_000_001)])
-    row = room.rows()["t"]
+    run = Run(forget_after_s="60")
+    run.feed([update("t", d, 0.1, START + k) for k, d in enumerate("abc")])
+    run.feed([update("t", "b", 0.1, START + 60_000_001)])
+    row = run.rows()["t"]
     assert row is not None
     assert row["domains"] == ["b", "c"]
 
 
 def test_what_is_gone_gives_its_memory_back() -> None:
     """Tenants, refused names and domains come and go for ever; the arrays stay small."""
-    room = Room(forget_after_s="1", stale_after_ms="1")
+    run = Run(forget_after_s="1", stale_after_ms="1")
     for k in range(60):
         t, log = START + k * 10**9, LOG_MS + k * 10**6
         part = [update(f"t{k}-{j}", f"d{j % 3}", 0.1, t) for j in range(400)]
         part += [update("steady", f"x{k}-{j}", 0.1, t + j) for j in range(20)]
         part += [update(f"bad{k}-{j}", f"worse{k}-{j}", -1.0, t) for j in range(50)]
-        room.control(tick(log * 1000))
-        room.feed(part, log_ms=log)
-        room.changed()
-    state = room.fold.state
-    assert room.fold.tenants() == 401
+        run.control(tick(log * 1000))
+        run.feed(part, log_ms=log)
+        run.changed()
+    state = run.fold.state
+    assert run.fold.tenants() == 401
     assert state.names.count < 9000 and len(state.tenants) < 9000 and len(state.cells) < 30_000
-    assert same(room.reborn().rows(), room.rows())
+    assert same(run.reborn().rows(), run.rows())
 
 
 @given(seed=seeds)
@@ -219,14 +219,14 @@ def test_what_is_gone_gives_its_memory_back() -> None:
 def test_tidying_up_changes_nothing_that_is_seen(seed: int) -> None:
     rng = np.random.default_rng(seed)
     part = records(rng, 150)
-    rooms = Room(forget_after_s="100"), Room(forget_after_s="100")
+    runs = Run(forget_after_s="100"), Run(forget_after_s="100")
     frames: list[Any] = [[], []]
     for k in range(3):
-        for room, seen in zip(rooms, frames, strict=True):
-            room.feed([update(f"t{k}-{j}", "d", 0.1, START) for j in range(50)], LOG_MS)
-            room.control(setting("beta", "share", "0.1"), tick(NOW + 10**11))
-            seen += room.feed(part[50 * k :][:50], LOG_MS + k + 10**9)
-            seen.append(room.changed())
-        rooms[0].fold.state._tidy_at = 0
-    assert same(frames[0], frames[1]) and same(rooms[0].rows(), rooms[1].rows())
-    assert rooms[0].fold.state.names.count < rooms[1].fold.state.names.count
+        for run, seen in zip(runs, frames, strict=True):
+            run.feed([update(f"t{k}-{j}", "d", 0.1, START) for j in range(50)], LOG_MS)
+            run.control(setting("beta", "share", "0.1"), tick(NOW + 10**11))
+            seen += run.feed(part[50 * k :][:50], LOG_MS + k + 10**9)
+            seen.append(run.changed())
+        runs[0].fold.state._tidy_at = 0
+    assert same(frames[0], frames[1]) and same(runs[0].rows(), runs[1].rows())
+    assert runs[0].fold.state.names.count < runs[1].fold.state.names.count

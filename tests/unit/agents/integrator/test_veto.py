@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from agents.engine.processor import RATIONALE_BYTES_MAX, Decision
-from tests.unit.agents.integrator.harness import PLACE, Record, Room, answer, same, setting, tick
+from tests.unit.agents.integrator.harness import PLACE, Record, Run, answer, same, setting, tick
 from tests.unit.agents.integrator.harness import update as update_
 from tests.unit.agents.integrator.samples import START, Whimsical, records
 
@@ -42,78 +42,78 @@ def update(domain: str, error: float, ms: int) -> Record:
     return update_("t", domain, error, START + ms * MS)
 
 
-def lead(room: Room, domain: str, ms: int) -> Record:
+def lead(run: Run, domain: str, ms: int) -> Record:
     """Make a domain the best and another one bad (softmax); returns the last frame."""
     other = "agent" if domain == "state" else "state"
-    return room.feed([update(domain, 0.0, ms), update(other, 9.0, ms)])[-1]
+    return run.feed([update(domain, 0.0, ms), update(other, 9.0, ms)])[-1]
 
 
-def room_of(law: Callable[[str], Decision], **more: Any) -> tuple[Room, Says]:
+def run_of(law: Callable[[str], Decision], **more: Any) -> tuple[Run, Says]:
     policy = Says(law, **more)
-    return Room(policy, fusion="softmax", min_dwell_ms="0", margin="0.1"), policy
+    return Run(policy, fusion="softmax", min_dwell_ms="0", margin="0.1"), policy
 
 
 def test_it_is_asked_on_the_first_frame_and_at_a_change_only() -> None:
-    room, policy = room_of(lambda _: Decision("allow", "", "fine"))
-    (first,) = room.feed([update("state", 0.0, 0)])
+    run, policy = run_of(lambda _: Decision("allow", "", "fine"))
+    (first,) = run.feed([update("state", 0.0, 0)])
     assert (first["veto"], first["rationale"], first["leader"]) == ("allow", "fine", "state")
     assert policy.asked == [("t", "state", {"state": 1.0})]
     for k in range(1, 5):
-        frame = lead(room, "state", k)
+        frame = lead(run, "state", k)
         assert (frame["veto"], frame["rationale"]) == ("none", "")
-    frame = lead(room, "agent", 5)
+    frame = lead(run, "agent", 5)
     assert (frame["veto"], frame["leader"], frame["dwell_ms"]) == ("allow", "agent", 0)
     assert len(policy.asked) == 2 and policy.asked[1][1:] == ("agent", frame["weights"])
 
 
 def test_a_denied_first_leader_is_none() -> None:
-    room, _ = room_of(lambda _: DENY)
-    (frame,) = room.feed([update("state", 0.1, 0)])
+    run, _ = run_of(lambda _: DENY)
+    (frame,) = run.feed([update("state", 0.1, 0)])
     assert (frame["veto"], frame["rationale"]) == ("deny", "no")
     assert (frame["leader"], frame["confidence"], frame["dwell_ms"]) == ("", 0.0, 0)
-    (frame,) = room.feed([update("state", 0.1, 999)])
+    (frame,) = run.feed([update("state", 0.1, 999)])
     assert (frame["veto"], frame["leader"], frame["dwell_ms"]) == ("none", "", 0)
-    assert same(room.reborn().rows(), room.rows())
+    assert same(run.reborn().rows(), run.rows())
 
 
 def test_a_denied_candidate_is_not_asked_about_again_for_a_while() -> None:
-    room, policy = room_of(lambda leader: DENY if leader == "agent" else ALLOW)
-    lead(room, "state", 0)
-    frame = lead(room, "agent", 100)
+    run, policy = run_of(lambda leader: DENY if leader == "agent" else ALLOW)
+    lead(run, "state", 0)
+    frame = lead(run, "agent", 100)
     assert (frame["veto"], frame["leader"]) == ("deny", "state") and len(policy.asked) == 2
     assert frame["confidence"] == frame["weights"]["state"]
     for ms in (101, 500, 1099, -899):
-        assert lead(room, "agent", ms)["veto"] == "none"
-    room = room.reborn(fusion="softmax", min_dwell_ms="0", margin="0.1")
-    assert lead(room, "agent", 1099)["veto"] == "none" and len(policy.asked) == 2
-    (frame,) = room.feed([update("agent", 0.0, 1100)])
+        assert lead(run, "agent", ms)["veto"] == "none"
+    run = run.reborn(fusion="softmax", min_dwell_ms="0", margin="0.1")
+    assert lead(run, "agent", 1099)["veto"] == "none" and len(policy.asked) == 2
+    (frame,) = run.feed([update("agent", 0.0, 1100)])
     assert frame["veto"] == "deny" and len(policy.asked) == 3
-    (frame,) = room.feed([update("third", 0.0, 1101), update("agent", 9.0, 1101)])[1:]
+    (frame,) = run.feed([update("third", 0.0, 1101), update("agent", 9.0, 1101)])[1:]
     assert frame["leader"] == "third" and frame["veto"] == "allow", "another candidate is"
 
 
 def test_a_stale_leader_stays_when_its_successor_is_denied() -> None:
-    room, _ = room_of(lambda leader: DENY if leader == "agent" else ALLOW)
-    lead(room, "state", 0)
-    (frame,) = room.feed([update("agent", 0.1, 11_000)])
+    run, _ = run_of(lambda leader: DENY if leader == "agent" else ALLOW)
+    lead(run, "state", 0)
+    (frame,) = run.feed([update("agent", 0.1, 11_000)])
     assert (frame["veto"], frame["leader"], frame["confidence"]) == ("deny", "state", 0.0)
     assert frame["weights"] == {"agent": 1.0} and frame["dwell_ms"] == 11_000
-    (frame,) = room.feed([update("third", 0.0, 11_001)])
+    (frame,) = run.feed([update("third", 0.0, 11_001)])
     assert (frame["leader"], frame["veto"]) == ("third", "allow")
 
 
 def test_an_override_leads_at_once_and_rests_the_candidate() -> None:
-    room, policy = room_of(
+    run, policy = run_of(
         lambda leader: Decision("override", "third") if leader == "agent" else ALLOW
     )
-    room.feed([update("third", 1.0, 0)])
-    lead(room, "state", 1)
-    frame = lead(room, "agent", 10)
+    run.feed([update("third", 1.0, 0)])
+    lead(run, "state", 1)
+    frame = lead(run, "agent", 10)
     assert (frame["veto"], frame["leader"], frame["dwell_ms"]) == ("override", "third", 0)
     assert frame["confidence"] == frame["weights"]["third"]
     count = len(policy.asked)
-    assert lead(room, "agent", 500)["leader"] == "third" and len(policy.asked) == count
-    assert lead(room, "agent", 1010)["dwell_ms"] == 1000, "it led already: its dwell goes on"
+    assert lead(run, "agent", 500)["leader"] == "third" and len(policy.asked) == count
+    assert lead(run, "agent", 1010)["dwell_ms"] == 1000, "it led already: its dwell goes on"
 
 
 @pytest.mark.parametrize("fail_open", [False, True])
@@ -125,59 +125,59 @@ def test_an_override_leads_at_once_and_rests_the_candidate() -> None:
     ],
 )
 def test_an_error_closes_or_opens(decision: Decision, why: str, fail_open: bool) -> None:
-    room, _ = room_of(lambda _: decision, fail_open=fail_open)
-    (frame,) = room.feed([update("state", 0.1, 0)])
+    run, _ = run_of(lambda _: decision, fail_open=fail_open)
+    (frame,) = run.feed([update("state", 0.1, 0)])
     assert (frame["veto"], frame["rationale"]) == ("error", why)
     assert frame["leader"] == ("state" if fail_open else "")
 
 
 def test_a_rationale_is_cut_at_a_character() -> None:
-    room, _ = room_of(lambda _: Decision("allow", "", "é" * 300))
-    (frame,) = room.feed([update("state", 0.1, 0)])
+    run, _ = run_of(lambda _: Decision("allow", "", "é" * 300))
+    (frame,) = run.feed([update("state", 0.1, 0)])
     assert frame["rationale"] == "é" * (RATIONALE_BYTES_MAX // 2)
 
 
-def remote() -> Room:
-    return Room(REMOTE, fusion="softmax", min_dwell_ms="0", margin="0.1")
+def remote() -> Run:
+    return Run(REMOTE, fusion="softmax", min_dwell_ms="0", margin="0.1")
 
 
-def again(room: Room) -> Room:
-    return room.reborn(fusion="softmax", min_dwell_ms="0", margin="0.1")
+def again(run: Run) -> Run:
+    return run.reborn(fusion="softmax", min_dwell_ms="0", margin="0.1")
 
 
-def asked(room: Room) -> list[tuple[str, str]]:
-    return [(question.id, question.leader) for question in room.fold.questions()]
+def asked(run: Run) -> list[tuple[str, str]]:
+    return [(question.id, question.leader) for question in run.fold.questions()]
 
 
-def begun() -> Room:
+def begun() -> Run:
     """state leads, and nobody waits for an answer."""
-    room = remote()
-    (frame,) = room.feed([update("state", 0.0, 0)])
+    run = remote()
+    (frame,) = run.feed([update("state", 0.0, 0)])
     assert (frame["veto"], frame["leader"]) == ("pending", "")
-    assert room.control(answer("t", frame["frame_id"], "allow")) == [None]
-    return room
+    assert run.control(answer("t", frame["frame_id"], "allow")) == [None]
+    return run
 
 
 def test_a_remote_policy_is_told_one_question_at_a_time() -> None:
-    room = begun()
-    frame = lead(room, "agent", 10)
-    (question,) = room.fold.questions()
+    run = begun()
+    frame = lead(run, "agent", 10)
+    (question,) = run.fold.questions()
     assert question.id == "0011aabb-3-2" and question.leader == "agent" and question.tenant == "t"
     assert frame["veto"] == "pending" and frame["leader"] == "state"
     assert question.weights == frame["weights"]
-    room.feed([update("third", 0.0, 2000)])
-    assert lead(room, "agent", 5000)["veto"] == "none" and len(room.fold.questions()) == 1
-    back = again(room)
-    assert back.fold.questions() == [question] and same(back.rows(), room.rows())
-    other = Room()
-    assert other.load(list(room.rows().items())).fold.questions() == [], "no policy, no question"
+    run.feed([update("third", 0.0, 2000)])
+    assert lead(run, "agent", 5000)["veto"] == "none" and len(run.fold.questions()) == 1
+    back = again(run)
+    assert back.fold.questions() == [question] and same(back.rows(), run.rows())
+    other = Run()
+    assert other.load(list(run.rows().items())).fold.questions() == [], "no policy, no question"
 
 
 def test_an_answer_acts_at_its_place_and_the_next_frame_shows_it() -> None:
-    for room in (begun(), again(begun())):
-        asking = lead(room, "agent", 10)
-        later = again(room)
-        for each in (room, later):
+    for run in (begun(), again(begun())):
+        asking = lead(run, "agent", 10)
+        later = again(run)
+        for each in (run, later):
             assert each.control(answer("t", asking["frame_id"], "allow")) == [None]
             (frame,) = each.feed([update("agent", 0.0, 30)])
             assert (frame["leader"], frame["veto"], frame["rationale"]) == ("agent", "allow", "")
@@ -188,65 +188,65 @@ def test_an_answer_acts_at_its_place_and_the_next_frame_shows_it() -> None:
 
 @pytest.mark.parametrize("outcome", ["deny", "error"])
 def test_a_remote_denial_rests_the_candidate(outcome: str) -> None:
-    room = begun()
-    asking = lead(room, "agent", 10)
-    room.control(answer("t", asking["frame_id"], outcome))
-    room = again(room)
-    frames = [lead(room, "agent", ms) for ms in (20, 1009)]
-    assert [f["leader"] for f in frames] == ["state", "state"] and asked(room) == []
-    (frame,) = room.feed([update("agent", 0.0, 1010)])
-    assert frame["veto"] == "pending" and asked(room) == [(frame["frame_id"], "agent")]
+    run = begun()
+    asking = lead(run, "agent", 10)
+    run.control(answer("t", asking["frame_id"], outcome))
+    run = again(run)
+    frames = [lead(run, "agent", ms) for ms in (20, 1009)]
+    assert [f["leader"] for f in frames] == ["state", "state"] and asked(run) == []
+    (frame,) = run.feed([update("agent", 0.0, 1010)])
+    assert frame["veto"] == "pending" and asked(run) == [(frame["frame_id"], "agent")]
 
 
 def test_a_candidate_that_fell_behind_or_silent_is_not_made_leader() -> None:
     behind, silent = begun(), begun()
-    ids = [lead(room, "agent", 10)["frame_id"] for room in (behind, silent)]
+    ids = [lead(run, "agent", 10)["frame_id"] for run in (behind, silent)]
     lead(behind, "state", 20)
     silent.feed([update("state", 0.0, 10_011)])
-    for room, name in zip((behind, silent), ids, strict=True):
-        assert room.control(answer("t", name, "allow")) == [None]
-        (frame,) = room.feed([update("state", 0.0, 10_012)])
+    for run, name in zip((behind, silent), ids, strict=True):
+        assert run.control(answer("t", name, "allow")) == [None]
+        (frame,) = run.feed([update("state", 0.0, 10_012)])
         assert (frame["leader"], frame["veto"]) == ("state", "none")
     # An override needs a fresh domain only; a name that isn't fresh is an error.
     for leader, veto in (("state", "override"), ("agent", "override"), ("gone", "error")):
-        room = begun()
-        name = lead(room, "agent", 10)["frame_id"]
-        room.control(answer("t", name, "override", leader))
-        (frame,) = room.feed([update("state", 9.0, 11)])
+        run = begun()
+        name = lead(run, "agent", 10)["frame_id"]
+        run.control(answer("t", name, "override", leader))
+        (frame,) = run.feed([update("state", 9.0, 11)])
         assert frame["veto"] == veto
         assert frame["leader"] == (leader if veto == "override" else "state")
 
 
 def test_answers_that_nobody_waits_for_change_nothing() -> None:
-    room = begun()
-    name = lead(room, "agent", 10)["frame_id"]
-    before = room.rows()
-    room.fold.counted()
+    run = begun()
+    name = lead(run, "agent", 10)["frame_id"]
+    before = run.rows()
+    run.fold.counted()
     late = [("t", "0011aabb-3-0"), ("t", "0011aabb-3-999"), ("u", name), ("t", "x")]
-    assert room.control(*(answer(t, i, "allow") for t, i in late)) == [None] * 4
-    assert same(room.rows(), before) and room.fold.tenants() == 1
-    assert room.fold.counted() == {"soma_veto_ignored_total": 4}
-    room.control(answer("t", name, "deny"), answer("t", name, "allow"))
-    assert room.feed([update("agent", 0.0, 11)])[0]["leader"] == "state"
+    assert run.control(*(answer(t, i, "allow") for t, i in late)) == [None] * 4
+    assert same(run.rows(), before) and run.fold.tenants() == 1
+    assert run.fold.counted() == {"soma_veto_ignored_total": 4}
+    run.control(answer("t", name, "deny"), answer("t", name, "allow"))
+    assert run.feed([update("agent", 0.0, 11)])[0]["leader"] == "state"
 
 
 def test_questions_of_forgotten_tenants_are_gone() -> None:
-    room = Room(REMOTE, forget_after_s="1")
-    room.feed([update_(t, "state", 0.1, START) for t in ("b", "a", "c")])
-    assert [q.tenant for q in room.fold.questions()] == ["b", "a", "c"], "oldest first"
-    room.control(tick(2**53))
-    assert room.fold.questions() == [] and room.rows() == {}
+    run = Run(REMOTE, forget_after_s="1")
+    run.feed([update_(t, "state", 0.1, START) for t in ("b", "a", "c")])
+    assert [q.tenant for q in run.fold.questions()] == ["b", "a", "c"], "oldest first"
+    run.control(tick(2**53))
+    assert run.fold.questions() == [] and run.rows() == {}
 
 
 def test_what_is_counted() -> None:
-    room, _ = room_of(lambda leader: DENY if leader == "agent" else ALLOW)
-    lead(room, "state", 0)
-    lead(room, "agent", 10)
-    assert room.fold.counted() == {
+    run, _ = run_of(lambda leader: DENY if leader == "agent" else ALLOW)
+    lead(run, "state", 0)
+    lead(run, "agent", 10)
+    assert run.fold.counted() == {
         "soma_frames_total": 4, "soma_leader_changes_total": 1, "soma_leader_share:state": 4,
         "soma_veto_total:allow": 1, "soma_veto_total:deny": 1,
     }  # fmt: skip
-    assert room.fold.counted() == {}
+    assert run.fold.counted() == {}
 
 
 @given(seed=seeds, fail_open=st.booleans())
@@ -254,9 +254,9 @@ def test_what_is_counted() -> None:
 def test_every_frame_keeps_to_the_rules(seed: int, fail_open: bool) -> None:
     """Vetoes, leaders and silence as the text says, frame by frame, by a pure policy."""
     policy = Whimsical(fail_open=fail_open)
-    room = Room(policy, min_dwell_ms="0", margin="0", veto_retry_ms="3000")
+    run = Run(policy, min_dwell_ms="0", margin="0", veto_retry_ms="3000")
     memory: dict[str, tuple[str, str, int]] = {}  # tenant -> leader, denied, when
-    for frame in room.feed(records(np.random.default_rng(seed), 200)):
+    for frame in run.feed(records(np.random.default_rng(seed), 200)):
         leader, denied, when = memory.get(frame["tenant"], ("", "", 0))
         weights, t = frame["weights"], frame["ts"]
         if frame["veto"] == "none":
@@ -292,25 +292,25 @@ def test_cuts_and_recoveries_change_nothing_of_a_remote_policy(seed: int) -> Non
     rng = np.random.default_rng(seed)
     part = records(rng, 120)
     outcomes = ("allow", "deny", "override", "error")
-    rooms = [Room(REMOTE, min_dwell_ms="0", margin="0") for _ in range(3)]
+    runs = [Run(REMOTE, min_dwell_ms="0", margin="0") for _ in range(3)]
     seen: list[list[Any]] = [[], [], []]
     for lo in range(0, 120, 20):
         cuts = [0, *sorted(int(x) for x in rng.integers(0, 20, 3)), 20]
-        seen[0] += rooms[0].feed(part[lo : lo + 20])
+        seen[0] += runs[0].feed(part[lo : lo + 20])
         for a, b in pairwise(cuts):
-            seen[1] += rooms[1].feed(part[lo + a : lo + b])
-        rooms[2] = rooms[2].reborn([int(k) for k in rng.permutation(len(rooms[2].rows()))] or None,
+            seen[1] += runs[1].feed(part[lo + a : lo + b])
+        runs[2] = runs[2].reborn([int(k) for k in rng.permutation(len(runs[2].rows()))] or None,
             min_dwell_ms="0", margin="0")  # fmt: skip
-        seen[2] += rooms[2].feed(part[lo : lo + 20])
-        open_ = rooms[0].fold.questions()
-        assert all(room.fold.questions() == open_ for room in rooms)
+        seen[2] += runs[2].feed(part[lo : lo + 20])
+        open_ = runs[0].fold.questions()
+        assert all(run.fold.questions() == open_ for run in runs)
         assert [q.id.startswith(PLACE.prefix.decode()) for q in open_] == [True] * len(open_)
         for question in open_:
             outcome = str(rng.choice(outcomes))
             leader = str(rng.choice([*question.weights])) if outcome == "override" else ""
-            for room in rooms:
-                assert room.control(answer(question.tenant, question.id, outcome, leader)) == [None]
-        for room in rooms:
-            room.control(setting("*", "margin", "0"))
+            for run in runs:
+                assert run.control(answer(question.tenant, question.id, outcome, leader)) == [None]
+        for run in runs:
+            run.control(setting("*", "margin", "0"))
     assert same(seen[1], seen[0]) and same(seen[2], seen[0])
-    assert all(same(room.rows(), rooms[0].rows()) for room in rooms)
+    assert all(same(run.rows(), runs[0].rows()) for run in runs)
