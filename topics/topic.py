@@ -70,7 +70,7 @@ def dlq(source: str, writer: str) -> Topic:
 
 
 def state(processor: str, key: str) -> Topic:
-    """The changelog of a processor's rows."""
+    """The state topic of a processor's rows: its changelog."""
     name = f"soma.{processor}.state"
     return Topic(
         name, f"{processor}_state", key, "as the processor's source", (processor,), (processor,),

@@ -15,7 +15,7 @@ SECOND = 1_000_000  # times are microseconds
 
 @dataclass(slots=True)
 class Row:
-    """What is known of a tenant: a row of the changelog. Whatever is added here has a default."""
+    """What is known of a tenant: a row of the state topic. Whatever is added here has a default."""
 
     total: int = 0
     silent: bool = False

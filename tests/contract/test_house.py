@@ -5,6 +5,7 @@ here with its reason, and must be found: a list can only become shorter.
 """
 
 import ast
+import re
 from collections.abc import Callable, Iterator
 from functools import cache
 from pathlib import Path
@@ -16,6 +17,8 @@ from topics import compiled
 from topics.catalogue import CATALOGUE
 
 ROOT = Path(__file__).parents[2]
+TOPS = ("agents", "ops", "stores", "topics")
+TEXTS = (".md", ".py", ".sql")
 LINES_MAX, PARAMETERS_MAX = 70, 8
 Function = ast.FunctionDef | ast.AsyncFunctionDef
 KERNELS = {"entry", "kernel", "view", "glue", "part"}  # the decorators of topics/compiled.py
@@ -45,13 +48,26 @@ WITH_MANY_PARAMETERS = {  # click gives a command all of its options; a declarat
     "agents/commands/segment.py:segment": 16,
     "agents/kit/declare.py:RowProcessor": 13,
 }
+# What the house called processors, the HTTP API and what a relay's shards share. "room" is space.
+OURS = re.compile(
+    r"(?:\b|_)(?i:rooms|doors?|office)(?=\b|_)|(?<=[a-z])(?:Rooms?|Doors?|Office)(?![a-z])"
+)
+SAY_THEM = {
+    "agents/commands/warm.py": "a field of its JSON, which people may read by this name",
+    "tests/contract/test_house.py": "looks for them",
+    "tests/unit/agents/engine/test_compiling.py": "reads that field",
+    "tests/unit/agents/test_cli.py": "looks for them in what users read",
+}
+SAID_NOTHING = {  # names of files that said nothing of what was in them
+    "aside", "book", "doors", "given", "held", "journal_door", "journal_hand", "large", "office",
+    "outbox_door", "part", "passes", "slots", "standing",
+}  # fmt: skip
 
 
 @cache
 def everything() -> dict[str, ast.Module]:
     """All modules, by their paths."""
-    tops = ("agents", "ops", "stores", "topics")
-    found = [path for top in tops for path in sorted((ROOT / top).rglob("*.py"))]
+    found = [path for top in TOPS for path in sorted((ROOT / top).rglob("*.py"))]
     return {str(path.relative_to(ROOT)): ast.parse(path.read_text("utf-8")) for path in found}
 
 
@@ -171,6 +187,17 @@ def test_functions_take_few_parameters() -> None:
     assert many == WITH_MANY_PARAMETERS
 
 
+def test_old_words_dont_come_back() -> None:
+    files = [
+        *(path for top in (*TOPS, "migrations", "tests") for path in (ROOT / top).rglob("*")),
+        *ROOT.glob("*.md"),
+    ]
+    texts = {str(path.relative_to(ROOT)): path for path in files if path.suffix in TEXTS}
+    assert {path.stem for path in texts.values()} & SAID_NOTHING == set()
+    found = {name for name, path in texts.items() if OURS.search(path.read_text("utf-8"))}
+    assert found == set(SAY_THEM)
+
+
 def test_topics_are_named_where_they_are_declared_and_ports_in_the_settings() -> None:
     declared = {f"agents/{name}/agent.py" for name in processor_names()} | {"topics/catalogue.py"}
     ports = set()
@@ -196,6 +223,22 @@ def test_topics_are_named_where_they_are_declared_and_ports_in_the_settings() ->
 )
 def test_imports_are_seen_wherever_they_stand(code: str, seen: set[str]) -> None:
     assert uses(ast.parse(code), "agents.outbox", "asyncpg") == seen
+
+
+@pytest.mark.parametrize(
+    ("text", "seen"),
+    [
+        ("service_rooms()", "_rooms"),
+        ("the doors", "doors"),
+        ("class OutboxDoor:", "Door"),
+        ("Doors beside", "Doors"),
+        ("relay.office", "office"),
+        ("make room for more; has_room, bathroom, indoors, Doorn, official", None),
+    ],
+)
+def test_old_words_are_seen_as_words_alone(text: str, seen: str | None) -> None:
+    found = OURS.search(text)
+    assert (found and found[0]) == seen
 
 
 def test_what_is_too_large_is_seen() -> None:
