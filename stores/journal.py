@@ -32,7 +32,7 @@ from stores.journal_file import (
     JournalRow,
     State,
 )
-from stores.journal_writer import RESERVE, Limits, Writer
+from stores.journal_writer import RESERVE, JournalWriter, Limits
 
 __all__ = [
     "Answered", "Drained", "Journal", "JournalClosedError", "JournalCorruptError",
@@ -92,7 +92,9 @@ class Cleaned:
 class Journal:
     """An open journal; `open` and `close` it. Errors are `JournalError`."""
 
-    def __init__(self, lock: folders.Lock, writer: Writer, clock: Callable[[], float]) -> None:
+    def __init__(
+        self, lock: folders.Lock, writer: JournalWriter, clock: Callable[[], float]
+    ) -> None:
         """Use `open`."""
         self._lock = lock
         self._writer = writer
@@ -112,7 +114,7 @@ class Journal:
         """
         lock = folders.Lock(folder)
         try:
-            writer = Writer(folder, limits or Limits(), clock)
+            writer = JournalWriter(folder, limits or Limits(), clock)
         except BaseException:
             lock.release()
             raise

@@ -51,7 +51,7 @@ class Limits:
     event_bytes: int = 4 << 20
 
 
-class Writer:
+class JournalWriter:
     """Owns the folder's files from `start` to `close`. Its methods may be called by any thread."""
 
     def __init__(

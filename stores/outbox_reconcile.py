@@ -118,7 +118,7 @@ class Wish:
 
 
 @dataclass(slots=True)
-class Outcome:
+class Settled:
     """What was found and done; `undecided`: nothing was, for events are missing."""
 
     delivered: int = 0
@@ -169,7 +169,7 @@ class Reconciler:
         """Records that Kafka holds."""
         await self._connection.copy_records_to_table("seen", records=records)
 
-    async def settle(self, wish: Wish, dry: bool) -> Outcome:
+    async def settle(self, wish: Wish, dry: bool) -> Settled:
         """Decide, and change everything or (`dry`, or undecided) nothing."""
         await self._connection.execute(INDEX)
         try:
@@ -180,7 +180,7 @@ class Reconciler:
             raise Locked("a writer's transaction stays open: try again when it has ended") from None
         return found
 
-    async def _settled(self, wish: Wish, dry: bool) -> Outcome:
+    async def _settled(self, wish: Wish, dry: bool) -> Settled:
         transaction = self._connection.transaction()
         await transaction.start()
         try:
@@ -197,12 +197,12 @@ class Reconciler:
             await transaction.commit()
         return found
 
-    async def _changed(self, wish: Wish) -> tuple[Outcome, int]:
+    async def _changed(self, wish: Wish) -> tuple[Settled, int]:
         """What was changed, and the last id that Kafka or the table had before."""
         ask = self._connection
         was, _ = await self.batches()
         rows = await ask.fetch(DELIVERED, wish.one_event)
-        found = Outcome(delivered=len(rows), anew=sum(row["anew"] for row in rows))
+        found = Settled(delivered=len(rows), anew=sum(row["anew"] for row in rows))
         missing = [row["id"] for row in await ask.fetch(MISSING, wish.certain_since)]
         found.missing = len(missing)
         found.undecided = bool(missing) and not wish.resend and not wish.leave
@@ -221,7 +221,7 @@ class Reconciler:
         await self._audit(wish, rows, found)
         return found, top
 
-    async def _stragglers(self, wish: Wish, found: Outcome) -> None:
+    async def _stragglers(self, wish: Wish, found: Settled) -> None:
         """Writers that had their ids when the tables were locked, and waited for them."""
         ask = self._connection
         async with ask.transaction():
@@ -233,7 +233,7 @@ class Reconciler:
             found.renumbered += await ask.fetchval(RENUMBER, first, first, top - first + 1)
             await ask.execute(NEXT, top)
 
-    async def _audit(self, wish: Wish, rows: Sequence[Any], found: Outcome) -> None:
+    async def _audit(self, wish: Wish, rows: Sequence[Any], found: Settled) -> None:
         ids: dict[str | None, list[int]] = {}
         for row in rows:
             ids.setdefault(row["tenant_id"], []).append(row["id"])

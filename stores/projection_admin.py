@@ -14,7 +14,7 @@ class NoProjectionError(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Standing:
+class ProjectionStanding:
     """A projection: its rows (counted, or estimated by the server), and up to where it is."""
 
     name: str
@@ -25,14 +25,14 @@ class Standing:
     positions: dict[int, Position]  # by partition
 
 
-async def standings(connection: Any, schema: str) -> list[Standing]:
+async def standings(connection: Any, schema: str) -> list[ProjectionStanding]:
     """All projections, by name."""
     inside = quoted(schema)
     found = await connection.fetch(f"SELECT * FROM {inside}.projections ORDER BY name")
     rows = await connection.fetch(
         f"SELECT * FROM {inside}.projection_positions ORDER BY projection, kafka_partition"
     )
-    listed: list[Standing] = []
+    listed: list[ProjectionStanding] = []
     for one in found:
         positions = {
             row["kafka_partition"]: Position(row["generation"], row["topic_id"], row["next_offset"])
@@ -41,7 +41,7 @@ async def standings(connection: Any, schema: str) -> list[Standing]:
         }
         count, counted = await _rows(connection, f"{inside}.{quoted(one['name'])}")
         state = (one["name"], one["generation"], one["dropped"])
-        listed.append(Standing(*state, count, counted, positions))
+        listed.append(ProjectionStanding(*state, count, counted, positions))
     return listed
 
 

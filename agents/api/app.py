@@ -1,4 +1,4 @@
-"""The application: routes, limits and stores put together."""
+"""The HTTP API's application: routes, limits and stores put together."""
 
 import asyncio
 import logging

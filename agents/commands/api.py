@@ -1,4 +1,4 @@
-"""`soma api`: the HTTP API, and what belongs to them."""
+"""`soma api`: the HTTP API, and what belongs to it."""
 
 import json
 from typing import TYPE_CHECKING

@@ -13,7 +13,7 @@ import click
 from agents.kit.setting import AT, EVERYONE, Setting, find, parse
 from agents.settings import load
 from agents.tools.publisher import Publisher
-from agents.tools.reader import Reader, seen
+from agents.tools.reader import TopicReader, seen
 from topics import codec
 from topics.partition import partition_of
 
@@ -220,7 +220,7 @@ def _rows(
     settings: "Settings", processor: "Processor", tenant: str
 ) -> dict[str, dict[str, float | str]]:
     """What the tenant and '*' set themselves, by the newest rows of the state topic."""
-    reader = Reader(settings, processor.state_topic, "beginning", of=tenant)
+    reader = TopicReader(settings, processor.state_topic, "beginning", of=tenant)
     rows: dict[str, dict[str, float | str]] = {}
     try:
         for message in reader.records(follow=False):

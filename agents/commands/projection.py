@@ -14,7 +14,7 @@ from agents.tools.output import counted
 from stores import projection_admin
 from stores.errors import NotMigrated, StoreDown
 from stores.names import schema_of
-from stores.projection_admin import NoProjectionError, Standing
+from stores.projection_admin import NoProjectionError, ProjectionStanding
 from topics.reading import span_of
 
 if TYPE_CHECKING:
@@ -132,7 +132,7 @@ def _asked(settings: "Settings", work: Callable[[Any, str], Awaitable[T]]) -> T:
         raise click.ClickException(f"PostgreSQL: {error}") from error
 
 
-def _ends(settings: "Settings", found: list[Standing]) -> dict[tuple[str, int], int]:
+def _ends(settings: "Settings", found: list[ProjectionStanding]) -> dict[tuple[str, int], int]:
     """(projection, partition) -> the end of its log; what the broker doesn't say is left out."""
     ends: dict[tuple[str, int], int] = {}
     # What is behind an open transaction lacks too: the end of all, not of what can be read.
@@ -150,7 +150,7 @@ def _ends(settings: "Settings", found: list[Standing]) -> dict[tuple[str, int], 
     return ends
 
 
-def _lag(one: Standing, ends: Mapping[tuple[str, int], int]) -> int | None:
+def _lag(one: ProjectionStanding, ends: Mapping[tuple[str, int], int]) -> int | None:
     lags = [
         max(0, ends[one.name, partition] - position.next_offset)
         for partition, position in one.positions.items()
@@ -159,7 +159,7 @@ def _lag(one: Standing, ends: Mapping[tuple[str, int], int]) -> int | None:
     return sum(lags) if lags else None
 
 
-def _data(one: Standing, ends: Mapping[tuple[str, int], int]) -> dict[str, Any]:
+def _data(one: ProjectionStanding, ends: Mapping[tuple[str, int], int]) -> dict[str, Any]:
     return {
         "name": one.name,
         "generation": one.generation,

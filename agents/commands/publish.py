@@ -24,7 +24,7 @@ PROGRESS_EVERY = 200  # lines
 
 
 @dataclass
-class Tally:
+class LineTally:
     """What became of the lines. Failures go to standard error as they happen."""
 
     console: Console = field(default_factory=lambda: Console(stderr=True))
@@ -62,7 +62,7 @@ def publish(
     row, schema = users_topic(topic)
     if is_control_id(schemas().schema_id(schema)):
         raise click.ClickException(f"{schema} is a control record: use `soma config set`.")
-    tally = Tally()
+    tally = LineTally()
     with Publisher(load(), row.name, tally.fail) as publisher:
         stopped = _publish_lines(publisher, file, schema, key_field, now, rate, tally)
         unanswered = publisher.close()
@@ -88,7 +88,7 @@ def _publish_lines(
     key_field: str,
     now: bool,
     rate: float | None,
-    tally: Tally,
+    tally: LineTally,
 ) -> int:
     """Send every good line; returns the exit status of what interrupted it, or 0."""
     console = tally.console
@@ -119,7 +119,7 @@ def _publish_line(
     schema: str,
     key_field: str,
     now: bool,
-    tally: Tally,
+    tally: LineTally,
 ) -> None:
     if line is None:
         tally.fail(number, f"longer than {LINE_BYTES_MAX} bytes")

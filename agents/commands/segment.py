@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from agents.tools.detecting import Boundary
     from agents.tools.labels import Moments
     from agents.tools.scores import Labels
-    from agents.tools.seriesfile import Layout, Series
+    from agents.tools.seriesfile import FileLayout, Series
 
 STANDARD_INPUT = "-"
 PROGRESS_S = 0.5  # between two lines of progress
@@ -165,11 +165,11 @@ def segment(
       soma segment FILE --json --summary
     """
     from agents.tools.detecting import settings_of
-    from agents.tools.seriesfile import Layout
+    from agents.tools.seriesfile import FileLayout
 
     if metrics is not None and labels is None:
         raise click.UsageError("--metrics writes scores: it needs --labels")
-    layout = Layout(form, time_column, domains, time_unit, told(reading))
+    layout = FileLayout(form, time_column, domains, time_unit, told(reading))
     with ExitStack() as stack:
         stream = _input(file, stack)
         job = _job(stream, file, layout, settings_of(modes, given), period, labels)
@@ -199,7 +199,7 @@ def _input(file: str, stack: ExitStack) -> BinaryIO:
 
 
 def _job(
-    stream: BinaryIO, file: str, layout: "Layout", settings: Mapping[str, str],
+    stream: BinaryIO, file: str, layout: "FileLayout", settings: Mapping[str, str],
     period: int | None, labels: Path | None,
 ) -> Job:  # fmt: skip
     from agents.tools.clock import Clock

@@ -14,7 +14,7 @@ from agents.tools.known import topic_named
 from agents.tools.open_transactions import said, standing
 from agents.tools.output import until_interrupted
 from agents.tools.pretty import glance
-from agents.tools.reader import Reader, Seen, seen
+from agents.tools.reader import Seen, TopicReader, seen
 from topics.broker import BrokerError
 
 if TYPE_CHECKING:
@@ -77,7 +77,7 @@ def watch(
     """
     row = topic_named(topic)
     settings = load()
-    reader = Reader(settings, row.name, start)
+    reader = TopicReader(settings, row.name, start)
     _say_of_offset(reader, follow)
     shown = 0
     try:
@@ -93,7 +93,7 @@ def watch(
         reader.close()
 
 
-def _say_of_offset(reader: Reader, follow: bool) -> None:
+def _say_of_offset(reader: TopicReader, follow: bool) -> None:
     """Name the partitions that don't have the first offset asked for: not yet, or no more."""
     for (topic, number), (low, end) in reader.spans.items():
         if reader.first > end:
@@ -120,7 +120,7 @@ def _refuse_held_up(settings: "Settings", topic: str) -> None:
 
 
 def _wanted(
-    reader: Reader, topic: str, schema: str | None, tenant: str | None, follow: bool
+    reader: TopicReader, topic: str, schema: str | None, tenant: str | None, follow: bool
 ) -> Iterator[Seen]:
     for message in reader.records(follow):
         one = seen(message, topic, schema)

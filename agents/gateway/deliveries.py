@@ -13,7 +13,7 @@ from agents.gateway.circuits import Circuits
 from agents.gateway.events import Call, call_of
 from agents.gateway.metrics import GatewayMetrics
 from agents.gateway.partition import GatewayPartition
-from agents.gateway.writer import Writer
+from agents.gateway.writer import GatewayWriter
 from stores.memory_remote import Answer, MemoryRemote
 from topics.codec import BadRecord
 
@@ -32,7 +32,7 @@ class Deliveries:
         remote: MemoryRemote,
         circuits: Circuits,
         slots: CallSlots,
-        writer: Writer,
+        writer: GatewayWriter,
         metrics: GatewayMetrics,
         failed: Callable[[BaseException], None],
     ) -> None:

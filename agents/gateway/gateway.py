@@ -27,7 +27,7 @@ from agents.gateway.events import is_control, size_of, tenant_of
 from agents.gateway.metrics import metrics_of
 from agents.gateway.partition import GatewayPartition, MemoryBudget
 from agents.gateway.read_ahead import ReadAhead
-from agents.gateway.writer import SOURCE, STATE, Writer
+from agents.gateway.writer import SOURCE, STATE, GatewayWriter
 from agents.services.base import Service
 from agents.services.stream import Stream
 from agents.settings import Settings
@@ -98,7 +98,7 @@ class Running:
         self._circuits = circuits
         self._remote = remote
         self._metrics = metrics_of(registry)
-        self._writer = Writer(settings)
+        self._writer = GatewayWriter(settings)
         self._broken: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         slots = CallSlots(own.concurrency, own.slow_concurrency)
         self._deliveries = Deliveries(

@@ -22,7 +22,7 @@ logger = logging.getLogger(__name__)
 Headers = list[tuple[str, str | bytes | None]]
 
 
-class Writer:
+class GatewayWriter:
     """For the gateway's event loop; `poll` it often: acknowledgements are heard there."""
 
     def __init__(self, settings: Settings) -> None:

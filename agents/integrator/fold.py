@@ -11,7 +11,7 @@ from collections.abc import Mapping
 import numpy as np
 from numpy.typing import NDArray
 
-from agents.engine.places import PLACE_MAX
+from agents.engine.derived_ids import ID_BYTES_MAX
 from agents.engine.processor import (
     RATIONALE_BYTES_MAX,
     Batch,
@@ -88,7 +88,7 @@ class Integrator:
         before = out.n
         while lo < hi:
             left = hi - lo
-            out.reserve(left, max(6 * left, 2 * SLOTS), left * PLACE_MAX + RATIONALE_BYTES_MAX)
+            out.reserve(left, max(6 * left, 2 * SLOTS), left * ID_BYTES_MAX + RATIONALE_BYTES_MAX)
             state.grow()
             lo, used, why = fold(
                 state.arrays(), given, self._sink(out), f, self.round, self.halt, lo, hi,

@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from agents.engine.places import PLACE_MAX, put_place
+from agents.engine.derived_ids import ID_BYTES_MAX, put_derived_id
 from agents.engine.processor import OWN_REASONS, RATIONALE_BYTES_MAX
 from agents.integrator import drift, rule
 from agents.integrator.round import Round, contest, crown, find, play
@@ -118,7 +118,7 @@ def is_full(a: Arrays, sink: Sink, used: Used) -> bool:
     """Whether one more record might not fit."""
     out = sink.cols
     rows = used.rows >= sink.cause.shape[0] or used.rows >= out.i.shape[1]
-    spare = sink.scratch.shape[0] - used.text < PLACE_MAX + RATIONALE_BYTES_MAX
+    spare = sink.scratch.shape[0] - used.text < ID_BYTES_MAX + RATIONALE_BYTES_MAX
     return bool(not has_room(a) or rows or used.children + 2 * SLOTS > out.vf.shape[0] or spare)
 
 
@@ -193,7 +193,7 @@ def put_frame(
     copy_span(source.cols, f.update_tenant, i, out, f.tenant, o)
     copy_span(source.cols, f.update_domain, i, out, f.domain, o)
     copy_span(source.cols, f.update_observation_id, i, out, f.observation_id, o)
-    end = put_place(sink.scratch, text, sink.prefix, source.offsets[i])
+    end = put_derived_id(sink.scratch, text, sink.prefix, source.offsets[i])
     out.pos[f.frame_id, o] = text
     out.len[f.frame_id, o] = end - text
     sink.cause[o] = i

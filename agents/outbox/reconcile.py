@@ -19,7 +19,7 @@ from agents.outbox.receipts import Receipt, Receipts
 from agents.outbox.sent_events import ReadProgress, SentEvents
 from agents.settings import Settings
 from stores.names import schema_of
-from stores.outbox_reconcile import Outcome, Reconciler, Wish, reconciler
+from stores.outbox_reconcile import Reconciler, Settled, Wish, reconciler
 from stores.outbox_relay import Desks, Standing, Statements
 from stores.outbox_types import BadQuestion
 
@@ -44,7 +44,7 @@ class Done:
 
     since: datetime | None
     read: ReadProgress
-    outcome: Outcome
+    outcome: Settled
 
     def data(self) -> dict[str, Any]:
         """For JSON."""

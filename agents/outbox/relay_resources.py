@@ -1,4 +1,4 @@
-"""What the shards of one relay share."""
+"""What the shards of one relay share: connections, threads, counters, who may send how much."""
 
 import asyncio
 import queue

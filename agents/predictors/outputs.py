@@ -3,7 +3,7 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from agents.engine.places import PLACE_MAX, put_place
+from agents.engine.derived_ids import ID_BYTES_MAX, put_derived_id
 from agents.engine.processor import Output
 from agents.predictors import calibration as cal
 from agents.predictors.kernels import Found, Source
@@ -35,7 +35,7 @@ def _put_ids(
 ) -> int:
     """Writes the place of each record to out[used:]; returns the end, -1 where there is no room."""
     for k in range(records.shape[0]):
-        end = put_place(out, used, prefix, offsets[records[k]])
+        end = put_derived_id(out, used, prefix, offsets[records[k]])
         if end < 0:
             return -1
         pos[k] = used
@@ -47,7 +47,7 @@ def _put_ids(
 def _append(output: Output, source: Source, records: Ints, prefix: Bytes) -> slice:
     """Room for a record for each of these, with tenant, domain, ts and observation_id filled in."""
     m, at = records.shape[0], output.n
-    output.reserve(m, 0, m * PLACE_MAX)
+    output.reserve(m, 0, m * ID_BYTES_MAX)
     slots, here = output.columns.layout.slots, slice(at, at + m)
     given, cols = source.cols, output.columns.cols
     for name, slot in (("tenant", source.tenant), ("domain", source.domain)):

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from confluent_kafka import Message
 
-from agents.tools.reader import Reader
+from agents.tools.reader import TopicReader
 from topics import codec
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ class Watcher(ABC):
         self.error: str | None = None
         self._topic = topic
         self._schema = schema
-        self._reader = Reader(settings, topic, "end")
+        self._reader = TopicReader(settings, topic, "end")
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._run, name=type(self).__name__, daemon=True)
 

@@ -78,7 +78,7 @@ class Seen:
         return {"schema": self.schema} | self.record if self.guest else self.record
 
 
-class Reader:
+class TopicReader:
     """Reads every partition of a topic, read_committed, from a start to the end or for ever."""
 
     def __init__(

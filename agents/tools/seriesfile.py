@@ -23,7 +23,7 @@ SECOND = 1_000_000  # microseconds
 
 
 @dataclass(frozen=True, slots=True)
-class Layout:
+class FileLayout:
     """What the file's reader was told; empty: as the file itself suggests."""
 
     form: Form = "auto"
@@ -104,7 +104,7 @@ class Series(ABC):
 class TableSeries(Series):
     """Points of a table."""
 
-    def __init__(self, table: Table, layout: Layout) -> None:
+    def __init__(self, table: Table, layout: FileLayout) -> None:
         super().__init__()
         self._table, self.unit = table, "" if layout.unit == "auto" else layout.unit
         named = [table.place(name) for name in layout.domains if not _renames(table, layout)]
@@ -186,7 +186,7 @@ class TableSeries(Series):
 class DocumentSeries(Series):
     """Points of a document of the Turing dataset."""
 
-    def __init__(self, found: Document, layout: Layout) -> None:
+    def __init__(self, found: Document, layout: FileLayout) -> None:
         super().__init__()
         self.name, self._found = found.name, found
         wrong = [name for name in layout.domains if name not in found.labels]
@@ -204,9 +204,9 @@ class DocumentSeries(Series):
             yield Point(index, 0, time, index * SECOND, tuple([one[index] for one in values]))
 
 
-def open_series(stream: BinaryIO | Source, layout: Layout | None = None) -> Series:
+def open_series(stream: BinaryIO | Source, layout: FileLayout | None = None) -> Series:
     """The series that a byte stream holds; TableError when it can't be one."""
-    layout = layout or Layout()
+    layout = layout or FileLayout()
     _once(layout.domains)
     source = strict(stream, layout.told)
     if layout.told.skip_lines:
@@ -238,7 +238,7 @@ def _form(first: str) -> Form:
     return "jsonl" if text.endswith("}") and '"n_obs"' not in text else "tcpd"
 
 
-def _wanted(first: str, layout: Layout) -> list[str]:
+def _wanted(first: str, layout: FileLayout) -> list[str]:
     """The keys to look at: all, unless domains were named."""
     if not layout.domains:
         return []
@@ -247,7 +247,7 @@ def _wanted(first: str, layout: Layout) -> list[str]:
     return [*layout.domains, *([] if time in (None, NO_TIME) else [time])]
 
 
-def _renames(table: Table, layout: Layout) -> bool:
+def _renames(table: Table, layout: FileLayout) -> bool:
     """Is the one domain asked for a name for the only column of values there is?"""
     values = len(table.columns) - (_time_place(table, layout.time_column, ()) >= 0)
     return len(layout.domains) == 1 and values == 1 and layout.domains[0] not in table.columns

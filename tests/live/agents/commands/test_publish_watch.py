@@ -11,7 +11,7 @@ from confluent_kafka import Producer, TopicPartition
 from confluent_kafka.admin import AdminClient
 
 from agents.settings import Settings
-from agents.tools.reader import Reader
+from agents.tools.reader import TopicReader
 from tests.live.helpers import REPO, environment, eventually, produce, read, soma
 from topics import codec
 from topics.partition import partition_of
@@ -260,7 +260,7 @@ def test_an_offset_that_is_not_there_yet_is_waited_for(topics: Settings) -> None
     assert [json.loads(one)["vector"] for one in shown.splitlines()] == [[3.0], [4.0]]
 
 
-def lag(reader: Reader, place: TopicAndPartition) -> tuple[int, int]:
+def lag(reader: TopicReader, place: TopicAndPartition) -> tuple[int, int]:
     """Where a partition ends, and how much of it a reader hasn't read: markers count."""
     consumer = reader._consumer
     end = ends_of(consumer, [place])[place]
@@ -280,7 +280,7 @@ def test_markers_of_transactions_count_as_read(topics: Settings) -> None:
         producer.produce(topics.topic(TOPIC), key=b"a", value=value, partition=where)
         producer.commit_transaction(20)
 
-    reader, place = Reader(topics, TOPIC, "3", of="a"), (topics.topic(TOPIC), where)
+    reader, place = TopicReader(topics, TOPIC, "3", of="a"), (topics.topic(TOPIC), where)
     try:
         commit(0)  # offset 0, and its marker 1
         eventually(lambda: not reader.read() and lag(reader, place) == (2, 0))

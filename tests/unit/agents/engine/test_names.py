@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from agents.engine.derived_ids import ID_BYTES_MAX, put_derived_id
 from agents.engine.names import Names
-from agents.engine.places import PLACE_MAX, put_place
 
 pytestmark = [
     pytest.mark.kernel,
@@ -63,12 +63,15 @@ def test_forgetting_keeps_the_others_in_order(words: set[bytes], rnd: object) ->
 
 
 @given(offset=st.integers(0, 2**63 - 1))
-def test_places(offset: int) -> None:
+def test_derived_ids(offset: int) -> None:
     prefix = np.frombuffer(b"0123abcd-17-", np.uint8).copy()
-    out = np.zeros(PLACE_MAX + 3, np.uint8)
-    end = put_place(out, 3, prefix, offset)
+    out = np.zeros(ID_BYTES_MAX + 3, np.uint8)
+    end = put_derived_id(out, 3, prefix, offset)
     assert out[3:end].tobytes() == b"0123abcd-17-%d" % offset
-    assert put_place(out, PLACE_MAX, prefix, offset) == -1 and put_place(out, 0, prefix, -1) == -1
+    assert (
+        put_derived_id(out, ID_BYTES_MAX, prefix, offset) == -1
+        and put_derived_id(out, 0, prefix, -1) == -1
+    )
 
 
 @pytest.mark.parametrize("count", [257, 300, 1000, 1025])

@@ -5,7 +5,7 @@ import time
 import pytest
 
 from agents.gateway import writer
-from agents.gateway.writer import Writer
+from agents.gateway.writer import GatewayWriter
 from agents.settings import Settings
 
 
@@ -13,7 +13,7 @@ def test_records_that_nobody_acknowledges_are_told(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(writer, "SILENCE_S", 0.3)
-    one = Writer(Settings(kafka_bootstrap="127.0.0.1:1"))
+    one = GatewayWriter(Settings(kafka_bootstrap="127.0.0.1:1"))
     one.poll()
     one.state(0, "0" * 32, 7, {})
     until = time.monotonic() + 20

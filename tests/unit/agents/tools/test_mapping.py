@@ -22,7 +22,7 @@ from agents.tools.mapping import (
     time_column,
 )
 from agents.tools.numbers import Numbers
-from agents.tools.seriesfile import Layout, open_series
+from agents.tools.seriesfile import FileLayout, open_series
 from agents.tools.source import Row
 from agents.tools.times import Times
 from topics import codec
@@ -103,7 +103,7 @@ def test_the_column_of_times_is_the_same_for_both_commands(names: list[str], tim
     """An import takes the column that `soma segment` does."""
     assert time_column("", names) == time
     text = ",".join(names) + "\n" + ",".join("1" for _ in names) + "\n"
-    series = open_series(io.BytesIO(text.encode()), Layout("csv", told=Told(header=True)))
+    series = open_series(io.BytesIO(text.encode()), FileLayout("csv", told=Told(header=True)))
     assert series.time_column == time.strip()
 
 

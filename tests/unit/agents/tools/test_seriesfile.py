@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agents.tools.csvform import Told
-from agents.tools.seriesfile import Layout, Series, open_series
+from agents.tools.seriesfile import FileLayout, Series, open_series
 from agents.tools.source import TableError
 
 values = st.lists(st.none() | st.floats(allow_nan=False, allow_infinity=False), min_size=1)
@@ -17,7 +17,7 @@ values = st.lists(st.none() | st.floats(allow_nan=False, allow_infinity=False), 
 
 def opened(data: bytes | str, **layout: object) -> Series:
     raw = data.encode() if isinstance(data, str) else data
-    return open_series(io.BytesIO(raw), Layout(**layout))  # type: ignore[arg-type]
+    return open_series(io.BytesIO(raw), FileLayout(**layout))  # type: ignore[arg-type]
 
 
 def read(data: bytes | str, **layout: object) -> list[tuple[object, int, tuple[float, ...]]]:

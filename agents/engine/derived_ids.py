@@ -5,14 +5,14 @@ import numpy as np
 from topics.compiled import glue
 from topics.layout import U8, Num
 
-PLACE_MAX = 48  # bytes that the longest id needs: 8 + 1 + 10 + 1 + 19, rounded up
+ID_BYTES_MAX = 48  # bytes that the longest id needs: 8 + 1 + 10 + 1 + 19, rounded up
 
 
 @glue
-def put_place(out: U8, at: Num, prefix: U8, offset: Num) -> Num:
+def put_derived_id(out: U8, at: Num, prefix: U8, offset: Num) -> Num:
     """Writes prefix and the decimal digits of offset (>= 0) at out[at:]; returns the end.
 
-    Needs PLACE_MAX bytes of room; returns -1, writing nothing, where there is less.
+    Needs ID_BYTES_MAX bytes of room; returns -1, writing nothing, where there is less.
     """
     if at < 0 or offset < 0 or at + prefix.shape[0] + 20 > out.shape[0]:
         return -1
