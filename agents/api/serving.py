@@ -1,4 +1,4 @@
-"""The API's process: uvicorn around the app, its log as JSON lines, an end within seconds of SIGTERM."""
+"""The HTTP API's process: uvicorn, its log as JSON lines, an end within seconds of SIGTERM."""
 
 import asyncio
 import json

@@ -147,7 +147,7 @@ def test_imports_point_one_way() -> None:
     assert {path for path, tree in parsed("agents").items() if uses(tree, "ops")} == USE_OPS
 
 
-def test_a_rule_imports_numpy_and_how_kernels_are_compiled() -> None:
+def test_an_algorithm_imports_numpy_and_how_kernels_are_compiled() -> None:
     known = ("math", "typing", "collections.abc", "numpy", "topics.compiled")
     for name in processor_names():
         tree = parsed("agents")[f"agents/{name}/rule.py"]
