@@ -1,7 +1,7 @@
 """What the relay asks of PostgreSQL. Its statements are in `outbox_sql`, the tables in migration 2.
 
 One session, the keeper, holds the advisory locks: whoever loses it owns no shard any more. The work
-goes over a few other connections, the desks. Every failure of the store is `StoreDown`.
+goes over a few other connections. Every failure of the store is `StoreDown`.
 """
 
 import asyncio
@@ -72,7 +72,7 @@ class Statements:
         self.sent = 0
 
 
-class Desk:
+class RelayConnection:
     """A connection for the work. Not for two tasks at a time."""
 
     def __init__(self, connection: Any, statements: Statements) -> None:
@@ -185,7 +185,7 @@ class Desk:
         return State(row["pending"], row["oldest_s"], row["blocked"])
 
 
-class Desks:
+class RelayConnections:
     """A few connections, made when they are needed."""
 
     def __init__(self, dsn: str, schema: str, count: int, statements: Statements) -> None:
@@ -197,13 +197,13 @@ class Desks:
             self._free.put_nowait(None)
 
     @asynccontextmanager
-    async def one(self) -> AsyncIterator[Desk]:
-        """A desk for as long as the block takes; its errors are `StoreDown`."""
+    async def one(self) -> AsyncIterator[RelayConnection]:
+        """A connection for as long as the block takes; its errors are `StoreDown`."""
         connection = await self._free.get()
         try:
             if connection is None or connection.is_closed():
                 connection = await _connect(self._dsn, self._schema, "soma relay")
-            yield Desk(connection, self._statements)
+            yield RelayConnection(connection, self._statements)
         except BaseException as error:
             # Cancelled or failed in the middle of something: nobody knows what would come next.
             if connection is not None:

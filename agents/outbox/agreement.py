@@ -6,21 +6,23 @@ from agents.outbox.digests import digests_of
 from agents.outbox.out_of_step import compare, unheard
 from agents.outbox.receipts import Receipt, Receipts
 from agents.outbox.rows import rows_of
-from stores.outbox_relay import Desk, Standing
+from stores.outbox_relay import RelayConnection, Standing
 
 
-async def agreed(desk: Desk, receipts: Receipts) -> tuple[Mapping[int, Receipt], Standing]:
+async def agreed(
+    connection: RelayConnection, receipts: Receipts
+) -> tuple[Mapping[int, Receipt], Standing]:
     """The last receipts, and how far the database is. `OutOfStepError` where they don't agree.
 
     Other relays may work meanwhile. KafkaException, `ReceiptsLost`, errors of the database.
     """
-    before = await desk.standing()
+    before = await connection.standing()
     papers = await receipts.latest()
-    after = await desk.standing()
+    after = await connection.standing()
     found: dict[int, int] = {}
     for shard in unheard(papers, after):
         ids = papers[shard].ids
-        rows = rows_of(await desk.names(ids), len(ids))
+        rows = rows_of(await connection.names(ids), len(ids))
         found |= zip(rows.ids.tolist(), digests_of(rows).tolist(), strict=True)
     compare(before, papers, after, found)
     return papers, after

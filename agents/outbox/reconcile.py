@@ -20,7 +20,7 @@ from agents.outbox.sent_events import ReadProgress, SentEvents
 from agents.settings import Settings
 from stores.names import schema_of
 from stores.outbox_reconcile import Reconciler, Settled, Wish, reconciler
-from stores.outbox_relay import Desks, Standing, Statements
+from stores.outbox_relay import RelayConnections, Standing, Statements
 from stores.outbox_types import BadQuestion
 
 EVER = datetime(1970, 1, 1, tzinfo=UTC)
@@ -82,14 +82,16 @@ async def disagreement(settings: Settings, topics: Mapping[str, int]) -> OutOfSt
 
     `StoreDown`, KafkaException, `ReceiptsLost`.
     """
-    desks = Desks(settings.postgres(), schema_of(settings.namespace), 1, Statements())
+    connections = RelayConnections(
+        settings.postgres(), schema_of(settings.namespace), 1, Statements()
+    )
     try:
-        async with desks.one() as desk:
-            await agreed(desk, Receipts(settings, topics[RECEIPTS]))
+        async with connections.one() as connection:
+            await agreed(connection, Receipts(settings, topics[RECEIPTS]))
     except OutOfStepError as error:
         return error
     finally:
-        await desks.close()
+        await connections.close()
     return None
 
 

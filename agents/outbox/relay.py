@@ -22,7 +22,7 @@ from agents.outbox.warm import warm
 from agents.services.backoff import Backoff
 from agents.settings import Settings
 from stores.errors import NotMigrated, StoreDown
-from stores.outbox_relay import Desk, Keeper, State
+from stores.outbox_relay import Keeper, RelayConnection, State
 from topics.broker import BrokerError, connect, look
 from topics.catalogue import CATALOGUE
 
@@ -263,12 +263,12 @@ class Relay:
         ours = sorted(self.shards)
         if not ours:
             return
-        async with resources.desks.one() as desk:
-            for number in await desk.waiting(ours, self._settings.outbox.retry_longest_s):
+        async with resources.connections.one() as connection:
+            for number in await connection.waiting(ours, self._settings.outbox.retry_longest_s):
                 if number in self.shards:
                     self.shards[number].bell.set()
-            await self._look(resources, desk, ours)
-            await desk.recount()
+            await self._look(resources, connection, ours)
+            await connection.recount()
         if ours[0] == 0 and self._is_due("forget", FORGET_S):
             await self._forget(resources)
         if len(resources.topics) < len(public_topics()) and self._is_due("topics", TOPICS_S):
@@ -277,13 +277,15 @@ class Relay:
             if found != resources.topics:
                 resources.serve(found)
 
-    async def _look(self, resources: RelayResources, desk: Desk, ours: Sequence[int]) -> None:
+    async def _look(
+        self, resources: RelayResources, connection: RelayConnection, ours: Sequence[int]
+    ) -> None:
         """See how the queue stands, if that is due; counting is dear where much waits."""
         began, due = time.monotonic(), self._due["state"]
         if began < (min(due, self._due["soon"]) if resources.touched else due):
             return
         resources.touched = False
-        self._metrics.queue.state = await desk.state(ours)
+        self._metrics.queue.state = await connection.state(ours)
         now = time.monotonic()
         self._due["state"], self._due["soon"] = now + STATE_S, now + STATE_SHARE * (now - began)
 
@@ -304,8 +306,8 @@ class Relay:
         for _ in range(FORGET_STATEMENTS):
             if self._stopping.is_set() or self._lost.is_set():
                 return
-            async with resources.desks.one() as desk:
-                gone, looked, last = await desk.forget(days, self._forgotten, FORGET_ROWS)
+            async with resources.connections.one() as connection:
+                gone, looked, last = await connection.forget(days, self._forgotten, FORGET_ROWS)
             self._metrics.forgotten.inc(gone)
             if looked < FORGET_ROWS:
                 self._forgotten = 0

@@ -12,7 +12,7 @@ from agents.outbox.metrics import RelayMetrics
 from agents.outbox.receipts import Receipts
 from agents.settings import Settings
 from stores.names import schema_of
-from stores.outbox_relay import Desks, Statements
+from stores.outbox_relay import RelayConnections, Statements
 
 DRY_S = 1.0  # a tenant without allowance is asked for again after so long
 
@@ -28,7 +28,7 @@ class RelayResources:
         self.metrics = metrics
         self.statements = Statements()
         self.schema = schema_of(settings.namespace)
-        self.desks = Desks(
+        self.connections = RelayConnections(
             settings.postgres(), self.schema, settings.outbox.parallel, self.statements
         )
         self.turns = asyncio.Semaphore(settings.outbox.parallel)
@@ -77,4 +77,4 @@ class RelayResources:
     async def close(self) -> None:
         """Close the connections; batches that are being prepared end by themselves."""
         self._threads.shutdown(wait=False, cancel_futures=True)
-        await self.desks.close()
+        await self.connections.close()

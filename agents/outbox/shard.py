@@ -26,7 +26,7 @@ from agents.outbox.receipts import Receipt, ReceiptsLost, receipt
 from agents.outbox.relay_resources import DRY_S, RelayResources
 from agents.services.backoff import Backoff
 from stores.errors import StoreDown
-from stores.outbox_relay import Desk, Keeper, MovedError, Picked, TooHeavyError
+from stores.outbox_relay import Keeper, MovedError, Picked, RelayConnection, TooHeavyError
 
 BYTES_WANTED = 8 << 20  # of a batch, as PostgreSQL sends it; limited by what rows took before
 BYTES_MAX = 64 << 20
@@ -142,22 +142,22 @@ class Shard:
         await self._producer.start()
         if self.stopping:
             return
-        async with resources.desks.one() as desk:
-            receipts, standing = await agreed(desk, resources.receipts)
+        async with resources.connections.one() as connection:
+            receipts, standing = await agreed(connection, resources.receipts)
             self._batch = standing.batches.get(self.number, 0)
             if (paper := receipts.get(self.number)) is not None:
-                await self._go_by(paper, desk)
+                await self._go_by(paper, connection)
         if self._suspect is not None:
             (one, error), self._suspect = self._suspect, None
             await self._take_off([], {one: (False, f"refused: {error}")})
         self.running = True
 
-    async def _go_by(self, paper: Receipt, desk: Desk) -> None:
+    async def _go_by(self, paper: Receipt, connection: RelayConnection) -> None:
         """Take off what the receipt lists, unless PostgreSQL knows of that batch."""
         was = self._batch
         if not 0 < paper.batch <= was:
             self._batch = paper.batch or was
-            await desk.sent(self.number, paper.ids, was, self._batch)
+            await connection.sent(self.number, paper.ids, was, self._batch)
 
     async def _go_on(self) -> None:
         self.bell.clear()
@@ -195,8 +195,8 @@ class Shard:
         if not ids:
             return Handled(0, picked.more)
         try:
-            async with resources.desks.one() as desk:
-                copied = await desk.fetch(ids, BYTES_MAX)
+            async with resources.connections.one() as connection:
+                copied = await connection.fetch(ids, BYTES_MAX)
         except TooHeavyError as error:
             return await self._too_heavy(ids, error)
         batch = await resources.prepare(copied, len(ids))
@@ -212,8 +212,8 @@ class Shard:
         """The next batch's ids, in their order; `most` of one tenant."""
         resources, began = self._resources, time.monotonic()
         dry = [*resources.dry(), *self._aside] if self._aside_until > began else resources.dry()
-        async with resources.desks.one() as desk:
-            picked = await desk.pick(self.number, self._after, places, most, dry)
+        async with resources.connections.one() as connection:
+            picked = await connection.pick(self.number, self._after, places, most, dry)
             if picked.ids and picked.batch != self._batch:
                 raise MovedError(f"shard {self.number} isn't at batch {self._batch}")
             self._after = picked.last
@@ -221,9 +221,9 @@ class Shard:
             if picked.held and took > SLOW_S:
                 # Very many rows behind a failed one: look through them a third of the time.
                 self._aside, self._aside_until = picked.held, began + 3 * took
-            return picked, await self._allowed(desk, picked)
+            return picked, await self._allowed(connection, picked)
 
-    async def _allowed(self, desk: Desk, picked: Picked) -> list[int]:
+    async def _allowed(self, connection: RelayConnection, picked: Picked) -> list[int]:
         """What the tenants' allowances let through, in the order of the ids.
 
         Taken off before it is sent: a crash may cost a tenant allowance, never give it more.
@@ -232,7 +232,7 @@ class Shard:
         if not quota or not picked.ids:
             return sorted(one for ids in picked.ids.values() for one in ids)
         wanted = {tenant: len(ids) for tenant, ids in picked.ids.items()}
-        may = await desk.reserve(wanted, quota)
+        may = await connection.reserve(wanted, quota)
         for tenant, count in wanted.items():
             if may.get(tenant, 0) < count:
                 self._resources.spent(tenant)
@@ -276,12 +276,12 @@ class Shard:
         own = self._resources.settings.outbox
         found: dict[int, str] = {}
         batches = self._batch, self._batch + committed
-        async with self._resources.desks.one() as desk:
+        async with self._resources.connections.one() as connection:
             if not why:
-                await desk.sent(self.number, sent, *batches)
+                await connection.sent(self.number, sent, *batches)
             else:
                 retry = own.retries, own.retry_first_s, own.retry_longest_s
-                found = await desk.refused(self.number, sent, batches, why, retry)
+                found = await connection.refused(self.number, sent, batches, why, retry)
         self._batch = batches[1]
         self._resources.touched = True
         for one, status in found.items():

@@ -8,7 +8,7 @@ import pytest
 
 from agents.settings import Settings
 from stores.names import schema_of
-from stores.outbox_relay import Desks, Statements
+from stores.outbox_relay import RelayConnections, Statements
 from stores.outbox_sql import RECOUNT
 from stores.outbox_tenants import TenantOutbox
 from tests.live.stores.outbox import TOPIC, add, many, refused, run
@@ -272,16 +272,16 @@ def test_a_count_from_the_future_refuses_nobody(settings: Settings) -> None:
 def test_an_allowance_from_the_future_is_refilled_from_now_on(settings: Settings) -> None:
     async def test(one: Any) -> None:
         schema, counted = schema_of(settings.namespace), Statements()
-        desks = Desks(settings.postgres(), schema, 1, counted)
+        connections = RelayConnections(settings.postgres(), schema, 1, counted)
         try:
-            async with desks.one() as desk:
-                assert await desk.reserve({"a": 60_000}, 60_000) == {"a": 60_000}
+            async with connections.one() as connection:
+                assert await connection.reserve({"a": 60_000}, 60_000) == {"a": 60_000}
                 await one.execute("UPDATE outbox_buckets SET refilled_at = now() + '1 hour'")
-                assert await desk.reserve({"a": 1}, 60_000) == {"a": 0}
+                assert await connection.reserve({"a": 1}, 60_000) == {"a": 0}
                 await asyncio.sleep(0.1)
-                assert (await desk.reserve({"a": 1000}, 60_000))["a"] >= 50
+                assert (await connection.reserve({"a": 1000}, 60_000))["a"] >= 50
         finally:
-            await desks.close()
+            await connections.close()
 
     run(settings, 1, test)
 
@@ -292,18 +292,20 @@ def test_nothing_waits_longer_than_the_longest_wait(settings: Settings) -> None:
     async def test(one: Any) -> None:
         number = await add(one, "k")
         shard = await one.fetchval("SELECT outbox_shard('a', 'a')")
-        desks = Desks(settings.postgres(), schema_of(settings.namespace), 1, Statements())
+        connections = RelayConnections(
+            settings.postgres(), schema_of(settings.namespace), 1, Statements()
+        )
         wait = "UPDATE outbox_queue SET next_attempt_at = now() + make_interval(secs => $1)"
         try:
-            async with desks.one() as desk:
+            async with connections.one() as connection:
                 await one.execute(wait, 290.0)
-                assert await desk.waiting([shard], 300.0) == []
-                assert (await desk.pick(shard, "", 10, 10, [])).ids == {}
+                assert await connection.waiting([shard], 300.0) == []
+                assert (await connection.pick(shard, "", 10, 10, [])).ids == {}
                 await one.execute(wait, 3600.0)
-                assert await desk.waiting([shard], 300.0) == [shard]
-                assert (await desk.pick(shard, "", 10, 10, [])).ids == {"a": [number]}
+                assert await connection.waiting([shard], 300.0) == [shard]
+                assert (await connection.pick(shard, "", 10, 10, [])).ids == {"a": [number]}
         finally:
-            await desks.close()
+            await connections.close()
 
     run(settings, 1, test)
 

@@ -7,7 +7,7 @@ import pytest
 
 from agents.settings import Settings
 from stores.names import quoted, schema_of
-from stores.outbox_relay import Desks, Keeper, MovedError, Statements
+from stores.outbox_relay import Keeper, MovedError, RelayConnections, Statements
 from stores.postgres import connect
 from tests.live.stores.outbox import TOPIC, add, as_role, run
 
@@ -104,27 +104,27 @@ def test_a_relays_role_can_do_all_that_a_relay_does(settings: Settings) -> None:
         dsn = await as_role(settings, owner, "relay")
         counted, schema = Statements(), schema_of(settings.namespace)
         keeper = await Keeper.open(dsn, schema, counted, lambda _: None, lambda: None)
-        desks = Desks(dsn, schema, 1, counted)
+        connections = RelayConnections(dsn, schema, 1, counted)
         try:
             assert await keeper.take(shard) and await keeper.doze(shard)
-            async with desks.one() as desk:
-                assert (await desk.pick(shard, "", 10, 10, [])).ids == {"a": ids}
-                assert await desk.fetch(ids, 10**6)
-                assert await desk.reserve({"a": 3}, 1000) == {"a": 3}
-                assert (await desk.standing()).top == ids[2] and await desk.names(ids)
+            async with connections.one() as connection:
+                assert (await connection.pick(shard, "", 10, 10, [])).ids == {"a": ids}
+                assert await connection.fetch(ids, 10**6)
+                assert await connection.reserve({"a": 3}, 1000) == {"a": 3}
+                assert (await connection.standing()).top == ids[2] and await connection.names(ids)
                 why = {ids[1]: (True, "no")}
-                assert await desk.refused(shard, ids[:1], (0, 1), why, (5, 1, 9)) == {
+                assert await connection.refused(shard, ids[:1], (0, 1), why, (5, 1, 9)) == {
                     ids[1]: "failed"
                 }
                 with pytest.raises(MovedError):
-                    await desk.sent(shard, ids[2:], 0, 1)
-                await desk.sent(shard, ids[2:], 1, 2)
-                assert await desk.waiting([shard], 9.0) == []
-                await desk.recount()
-                assert (await desk.state([shard])).blocked == 1
-                assert await desk.forget(-0.1, 0, 10) == (2, 3, ids[2])
+                    await connection.sent(shard, ids[2:], 0, 1)
+                await connection.sent(shard, ids[2:], 1, 2)
+                assert await connection.waiting([shard], 9.0) == []
+                await connection.recount()
+                assert (await connection.state([shard])).blocked == 1
+                assert await connection.forget(-0.1, 0, 10) == (2, 3, ids[2])
         finally:
             keeper.close()
-            await desks.close()
+            await connections.close()
 
     run(settings, 1, test)

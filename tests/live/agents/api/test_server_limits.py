@@ -14,7 +14,7 @@ from agents.settings import Settings
 from ops.stack import Endpoints
 from stores.errors import StoreDown
 from stores.names import quoted, schema_of
-from stores.outbox_relay import Desks, Statements
+from stores.outbox_relay import RelayConnections, Statements
 from stores.projection_store import Move
 from tests.live.agents.api.conftest import Api, OwnPostgres
 from tests.live.agents.api.helpers import ApiProcess, acme, admin, events_of, observation
@@ -108,11 +108,13 @@ def test_the_journal_is_drained_after_a_database_was_read_only(
 def test_relay_and_projections_write_again_too(database: Settings, make: Make, api: Api) -> None:
     role = Own(database, "worker")
     role.takes_writes(False)
-    desks = Desks(role.settings.postgres(), schema_of(database.namespace), 1, Statements())
+    connections = RelayConnections(
+        role.settings.postgres(), schema_of(database.namespace), 1, Statements()
+    )
 
     async def reserve() -> dict[str, int]:
-        async with desks.one() as desk:
-            return await desk.reserve({"a": 1}, 1000)
+        async with connections.one() as connection:
+            return await connection.reserve({"a": 1}, 1000)
 
     with asyncio.Runner() as runner:
         for _ in range(2):
@@ -120,7 +122,7 @@ def test_relay_and_projections_write_again_too(database: Settings, make: Make, a
                 runner.run(reserve())
         role.takes_writes(True)
         assert runner.run(reserve()) == {"a": 1}
-        runner.run(desks.close())
+        runner.run(connections.close())
     store = make()
     store._dsn = role.settings.postgres()
     role.takes_writes(False)

@@ -11,7 +11,7 @@ import pytest
 from agents.outbox import SHARDS
 from agents.settings import Settings
 from stores.names import schema_of
-from stores.outbox_relay import Desk, Desks, Picked, Statements
+from stores.outbox_relay import Picked, RelayConnection, RelayConnections, Statements
 from tests.live.agents.outbox.outbox import (
     TOPIC,
     Running,
@@ -33,14 +33,18 @@ def ready(settings: Settings) -> Settings:
     return made(settings)
 
 
-def at_a_desk(settings: Settings, work: Callable[[Desk], Coroutine[Any, Any, T]]) -> T:
+def over_a_connection(
+    settings: Settings, work: Callable[[RelayConnection], Coroutine[Any, Any, T]]
+) -> T:
     async def sit() -> T:
-        desks = Desks(settings.postgres(), schema_of(settings.namespace), 1, Statements())
+        connections = RelayConnections(
+            settings.postgres(), schema_of(settings.namespace), 1, Statements()
+        )
         try:
-            async with desks.one() as desk:
-                return await work(desk)
+            async with connections.one() as connection:
+                return await work(connection)
         finally:
-            await desks.close()
+            await connections.close()
 
     return asyncio.run(sit())
 
@@ -69,10 +73,10 @@ def test_a_batch_is_shared_as_the_law_says(ready: Settings) -> None:
         after, places, most = rng.choice(["", "t05", "t99"]), rng.randint(30, 400), 150
         turns = sorted(backlogs, key=lambda t: (t <= after, t))
 
-        def pick(desk: Desk) -> Coroutine[Any, Any, Picked]:
-            return desk.pick(0, after, places, most, [])  # noqa: B023 - called at once
+        def pick(connection: RelayConnection) -> Coroutine[Any, Any, Picked]:
+            return connection.pick(0, after, places, most, [])  # noqa: B023 - called at once
 
-        picked = at_a_desk(ready, pick)
+        picked = over_a_connection(ready, pick)
         want = share([backlogs[t] for t in turns], places, most)
         assert {t: len(ids) for t, ids in picked.ids.items()} == dict(zip(turns, want, strict=True))
         assert (picked.last, picked.more) == (turns[-1], len(turns) == places)
@@ -81,9 +85,11 @@ def test_a_batch_is_shared_as_the_law_says(ready: Settings) -> None:
 
 def test_tenants_without_allowance_have_no_turn(ready: Settings) -> None:
     queue_up(ready, {"a": 500, "b": 500, "c": 3})
-    picked = at_a_desk(ready, lambda desk: desk.pick(0, "", 100, 100, ["a", "nobody"]))
+    picked = over_a_connection(
+        ready, lambda connection: connection.pick(0, "", 100, 100, ["a", "nobody"])
+    )
     assert {t: len(ids) for t, ids in picked.ids.items()} == {"b": 97, "c": 3}
-    picked = at_a_desk(ready, lambda desk: desk.pick(0, "", 2, 2, ["a", "b"]))
+    picked = over_a_connection(ready, lambda connection: connection.pick(0, "", 2, 2, ["a", "b"]))
     assert (picked.ids, picked.last, picked.more) == ({}, "b", True)
 
 
@@ -101,44 +107,46 @@ def test_failed_rows_hold_back_later_rows_of_their_keys(ready: Settings) -> None
         )
 
     asked(ready, fill)
-    picked = at_a_desk(ready, lambda desk: desk.pick(3, "", 100, 100, []))
+    picked = over_a_connection(ready, lambda connection: connection.pick(3, "", 100, 100, []))
     # 0 came late: it is before the one that waits. 5 is due, and so is 6 behind it.
     assert picked.ids == {"a": [0, 5, 6, 7]} and picked.held == []
     asked(ready, lambda c: c.execute("DELETE FROM outbox_queue WHERE id IN (0, 5, 6, 7)"))
-    picked = at_a_desk(ready, lambda desk: desk.pick(3, "", 100, 100, []))
+    picked = over_a_connection(ready, lambda connection: connection.pick(3, "", 100, 100, []))
     assert picked.ids == {} and picked.held == ["a"]
 
 
 def test_an_allowance_is_a_bucket_that_fills_with_time(ready: Settings) -> None:
-    async def ask(desk: Desk, **wanted: int) -> dict[str, int]:
-        return await desk.reserve(wanted, 60)
+    async def ask(connection: RelayConnection, **wanted: int) -> dict[str, int]:
+        return await connection.reserve(wanted, 60)
 
     async def earlier(connection: Any) -> None:
         await connection.execute(
             "UPDATE outbox_buckets SET refilled_at = refilled_at - interval '30 s'"
         )
 
-    assert at_a_desk(ready, lambda d: ask(d, a=50, b=100)) == {"a": 50, "b": 60}
-    assert at_a_desk(ready, lambda d: ask(d, a=50, b=100, c=1)) == {"a": 10, "b": 0, "c": 1}
+    assert over_a_connection(ready, lambda d: ask(d, a=50, b=100)) == {"a": 50, "b": 60}
+    assert over_a_connection(ready, lambda d: ask(d, a=50, b=100, c=1)) == {"a": 10, "b": 0, "c": 1}
     asked(ready, earlier)
-    got = at_a_desk(ready, lambda d: ask(d, a=50, b=10))
+    got = over_a_connection(ready, lambda d: ask(d, a=50, b=10))
     assert 30 <= got["a"] <= 35 and got["b"] == 10
 
 
 def test_relays_that_ask_at_once_dont_give_more_than_there_is(ready: Settings) -> None:
     async def all_at_once() -> int:
-        desks = Desks(ready.postgres(), schema_of(ready.namespace), 4, Statements())
+        connections = RelayConnections(
+            ready.postgres(), schema_of(ready.namespace), 4, Statements()
+        )
 
         async def one(k: int) -> int:
-            async with desks.one() as desk:
+            async with connections.one() as connection:
                 names = [f"t{n}" for n in range(20)]
                 random.Random(k).shuffle(names)
-                return sum((await desk.reserve(dict.fromkeys(names, 7), 30)).values())
+                return sum((await connection.reserve(dict.fromkeys(names, 7), 30)).values())
 
         try:
             return sum(await asyncio.gather(*(one(k) for k in range(12))))
         finally:
-            await desks.close()
+            await connections.close()
 
     # 20 tenants, 30 each, and what a few seconds bring.
     assert 20 * 28 <= asyncio.run(all_at_once()) <= 20 * 30 + 20 * 5
