@@ -2,6 +2,7 @@
 
 import base64
 import shutil
+import signal
 import subprocess
 import uuid
 from collections.abc import Mapping
@@ -58,6 +59,7 @@ class Kafka(Service):
     name = "kafka"
     title = "Kafka"
     port_names = ("kafka", "controller")
+    end_signal = signal.SIGKILL  # it takes seconds to say goodbye
     start_s = 120.0
 
     def __init__(self, home: Path, ephemeral: bool, say: Say, cache: Path) -> None:
@@ -84,7 +86,8 @@ class Kafka(Service):
             return
         # A format that was interrupted is done again; nothing has been written yet.
         shutil.rmtree(self.folder / "data", ignore_errors=True)
-        tool = [path, "-cp", f"{libs}/*", "kafka.tools.StorageTool", "format", "--standalone"]
+        quick = [path, "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1"]  # it runs for a second
+        tool = [*quick, "-cp", f"{libs}/*", "kafka.tools.StorageTool", "format", "--standalone"]
         done = subprocess.run(
             [*tool, "-t", _cluster_id(), "-c", self.properties.name],
             capture_output=True,

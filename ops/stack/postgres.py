@@ -37,6 +37,7 @@ class Postgres(Service):
     title = "PostgreSQL"
     port_names = ("postgres",)
     stop_signal = signal.SIGINT  # its fast shutdown: sessions end, nothing is lost
+    end_signal = signal.SIGQUIT  # its immediate shutdown: nothing is written any more
 
     def __init__(self, home: Path, ephemeral: bool, say: Say) -> None:
         super().__init__(home, ephemeral, say)

@@ -98,7 +98,9 @@ def _words(pid: int) -> set[str]:
 def alive(process: psutil.Process) -> bool:
     """Whether this very process (not another with its pid) still runs; reaps it if it is ours."""
     child = _children.get(process.pid)
-    if child is not None and child.poll() is not None:
+    if child is not None:  # it has ended when it is reaped, not when it could be
+        if child.poll() is None:
+            return True
         _children.pop(process.pid, None)
         return False
     try:

@@ -18,6 +18,7 @@ class Service(ABC):
     title: ClassVar[str]
     port_names: ClassVar[tuple[str, ...]]  # the first is the one users connect to
     stop_signal: ClassVar[signal.Signals] = signal.SIGTERM
+    end_signal: ClassVar[signal.Signals] = signal.SIGTERM  # where its data is removed at once
     start_s: ClassVar[float] = 60.0
     stop_s: ClassVar[float] = 30.0
 

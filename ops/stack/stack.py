@@ -99,12 +99,12 @@ class Stack:
             return self._noted({part.name: pid for part, pid in zip(wanted, started, strict=True)})
 
     def down(self) -> None:
-        """Stop every part cleanly; remove an ephemeral stack's data."""
+        """Stop every part cleanly; an ephemeral stack's at once, and remove its data."""
         if not self.home.exists():
             return
         with locked(self.home / "stack.lock", lambda: self.say("waiting for another soma stack")):
             with ThreadPoolExecutor(len(self.parts)) as pool:
-                list(pool.map(self.stop, self.parts))
+                list(pool.map(self._end if self.ephemeral else self.stop, self.parts))
             if self.ephemeral:
                 self._remove()
 
@@ -127,11 +127,16 @@ class Stack:
 
     def stop(self, name: str) -> None:
         """Stop one part cleanly; returns when its process is gone."""
-        part = self.parts[name]
+        self._stop(self.parts[name], self.parts[name].stop_signal)
+
+    def _end(self, name: str) -> None:
+        self._stop(self.parts[name], self.parts[name].end_signal)
+
+    def _stop(self, part: Service, how: signal.Signals) -> None:
         process = self._process(part)
         if process is not None:
             self.say(f"stopping {part.title}")
-            if not stop(process, part.stop_signal, part.stop_s):
+            if not stop(process, how, part.stop_s):
                 self.say(f"{part.title} had to be killed after {part.stop_s:.0f} s")
 
     def kill(self, name: str, how: signal.Signals = signal.SIGKILL) -> int:

@@ -9,7 +9,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from ops.stack.processes import alive, find, spawn, stop, wait_until
+from ops.stack.processes import _children, alive, find, spawn, stop, wait_until
 
 SLEEP = "import time; time.sleep(60)"
 DEAF = (
@@ -49,6 +49,18 @@ def test_it_has_a_session_of_its_own(tmp_path: Path, word: str) -> None:
     finally:
         one.kill()
     assert wait_until(lambda: not alive(one), 10.0)
+
+
+def test_one_that_has_ended_is_gone_when_it_is_reaped(tmp_path: Path, word: str) -> None:
+    """Not when it could be: then nobody would do it any more."""
+    one = start(tmp_path, word)
+    child = _children[one.pid]
+    one.kill()
+    assert wait_until(lambda: one.status() == psutil.STATUS_ZOMBIE, 10.0)
+    with child._waitpid_lock:  # it ended just after `poll` had looked, or another thread looks
+        assert alive(one)
+    assert not alive(one)
+    assert child.returncode == -signal.SIGKILL
 
 
 def test_stop_asks_first(tmp_path: Path, word: str) -> None:
