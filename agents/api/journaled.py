@@ -30,7 +30,7 @@ IDLE_S = 5.0
 CLEAN_S = 30.0
 HOLD_S = 1.0  # that an event waits, at most, for the last of the journal to be drained
 PATIENCE_S = 3.0  # with a database that says nothing; well below a request's own time
-LOCK_S = 1.0  # that an event waits for another's transaction: twice, and there is patience left
+LOCK_S = 1.0  # that an event waits for another's transaction
 DIGITS_MAX = 4000  # in a number: PostgreSQL keeps more, but not any number of them
 
 Add = Callable[[Sequence[Event]], Awaitable[Sequence[Added]]]
@@ -108,8 +108,7 @@ class JournaledOutbox:
             await self._held()
         if not self.away and not self._waiting(tenants):
             try:
-                async with asyncio.timeout(self._patience_s):
-                    return Taken(added=await (add or self._outbox.add_many)(events))
+                return Taken(added=await self._patiently((add or self._outbox.add_many)(events)))
             except NotMigrated:
                 raise
             except Locked as error:
@@ -118,13 +117,28 @@ class JournaledOutbox:
                 self._lost(error)
             except StoreDown as error:
                 self._lost(error)
-            except TimeoutError:
-                self._lost(StoreDown(f"no answer within {self._patience_s:g} s"))
         kept = [_kept(one, n) for n, one in enumerate(events)]
         checked(events)
         answered = await self._journal.keep(kept, together, unused)
         self._wake.set()
         return Taken(kept=answered.kept, other=answered.other)
+
+    async def _patiently(self, adding: Awaitable[Sequence[Added]]) -> Sequence[Added]:
+        """What it gives; `StoreDown` if PostgreSQL says nothing meanwhile, nor when it is asked.
+
+        That it takes long says nothing alone: it may wait for a connection, behind many that wait
+        for an open transaction. Its own limits on time end it.
+        """
+        task = asyncio.ensure_future(adding)
+        try:
+            while not (await asyncio.wait([task], timeout=self._patience_s))[0]:
+                if self.away:
+                    raise StoreDown(f"no answer within {self._patience_s:g} s")
+                await self._ask()
+            return task.result()
+        finally:
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
 
     async def _answers(self) -> bool:
         try:

@@ -9,12 +9,13 @@ from typing import Any
 import pytest
 
 from agents.api.journal_sink import LOCK_S as ASIDE_LOCK_S
-from agents.api.journaled import LOCK_S, JournaledOutbox, open_journal
+from agents.api.journaled import LOCK_S, PATIENCE_S, JournaledOutbox, open_journal
 from agents.settings import Settings
 from stores.errors import Locked
 from stores.journal import Journal
 from stores.names import quoted, schema_of
 from stores.outbox_tenants import TenantOutbox
+from stores.outbox_writer import POOL_MAX
 from stores.postgres import connect
 from tests.live.agents.api.conftest import api_settings
 from tests.live.agents.api.helpers import bearer, events_of, observation
@@ -79,13 +80,16 @@ def test_one_held_key_is_refused_and_everybody_else_goes_straight(
 
 
 @asynccontextmanager
-async def journaled_of(settings: Settings) -> AsyncIterator[tuple[JournaledOutbox, Journal]]:
+async def journaled_of(
+    settings: Settings, connections: int = POOL_MAX, lock_s: float = LOCK_S,
+    patience_s: float = PATIENCE_S,
+) -> AsyncIterator[tuple[JournaledOutbox, Journal]]:  # fmt: skip
     """An outbox with a journal as the API has it, its drainer running."""
     dsn, namespace = settings.postgres(), settings.namespace
-    outbox = await TenantOutbox.open(dsn, namespace, lock_s=LOCK_S)
+    outbox = await TenantOutbox.open(dsn, namespace, pool_max=connections, lock_s=lock_s)
     aside = await TenantOutbox.open(dsn, namespace, lock_s=ASIDE_LOCK_S)
     journal = await asyncio.to_thread(open_journal, settings)
-    journaled = JournaledOutbox(outbox, journal, aside=aside)
+    journaled = JournaledOutbox(outbox, journal, aside=aside, patience_s=patience_s)
     task = asyncio.create_task(journaled.run())
     try:
         yield journaled, journal
@@ -94,6 +98,27 @@ async def journaled_of(settings: Settings) -> AsyncIterator[tuple[JournaledOutbo
         await asyncio.gather(task, return_exceptions=True)
         await asyncio.to_thread(journal.close)
         await asyncio.gather(outbox.close(), aside.close())
+
+
+def test_who_waits_long_behind_others_goes_straight_all_the_same(database: Settings) -> None:
+    """One connection, which waits for a lock: longer than one has patience without asking."""
+
+    async def run() -> None:
+        async with (
+            session(database) as open_one,
+            journaled_of(database, connections=1, lock_s=4.0, patience_s=1.5) as (outbox, journal),
+        ):
+            await open_one.execute("BEGIN")
+            await open_one.fetchval(ADD, "k-1")
+            held = asyncio.create_task(outbox.add_many([event(1, "slow")]))
+            await until(lambda: outbox._outbox._running)
+            assert (await outbox.add_many([event(2, "quiet1")])).added
+            with pytest.raises(Locked):
+                await held
+            assert not outbox.away and not journal.pending()
+        assert [tenant for tenant, _, _ in await stored(database)] == ["quiet1"]
+
+    asyncio.run(run())
 
 
 def test_the_drainer_sets_the_held_tenant_aside_and_brings_the_others(database: Settings) -> None:
