@@ -5,8 +5,9 @@ loop only warns. aiokafka takes that for a defect: it ends the client's metadata
 looks at, and from then on every wait for metadata lasts for ever. Here it becomes the broken
 connection that it is. And a broker that has just started may name no nodes, itself neither, which
 aiokafka asserts it does: that is a node that isn't ready. And a client that is let go while it
-bootstraps would leave its first connection open, for only `bootstrap` itself knows of it. The hooks
-are pinned by tests/contract/test_private_interfaces.py.
+bootstraps would leave its first connection open, for only `bootstrap` itself knows of it. And a
+batch or a transaction that fails says so in futures that nobody need look at, of which asyncio
+complains. The hooks are pinned by tests/contract/test_private_interfaces.py.
 """
 
 import asyncio
@@ -17,6 +18,8 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from aiokafka.client import AIOKafkaClient
 from aiokafka.conn import AIOKafkaConnection, CloseReason
 from aiokafka.errors import KafkaConnectionError, KafkaError, NodeNotReadyError
+from aiokafka.producer.message_accumulator import MessageBatch
+from aiokafka.producer.transaction_manager import TransactionManager
 from aiokafka.protocol.group import JoinGroupRequest, SyncGroupRequest
 
 JOIN_S = 90.0  # the group's coordinator answers these when the others have joined too
@@ -27,6 +30,9 @@ _send_token = AIOKafkaConnection._send_sasl_token
 _lookup = AIOKafkaClient.coordinator_lookup
 _bootstrap = AIOKafkaClient.bootstrap
 _connect = AIOKafkaConnection.connect
+_fail = MessageBatch.failure
+_fatal = TransactionManager.fatal_error
+_error = TransactionManager.error_transaction
 _opened: dict[Any, list[AIOKafkaConnection]] = {}  # by tasks that bootstrap a client
 
 
@@ -41,6 +47,9 @@ def install() -> None:
     AIOKafkaClient.coordinator_lookup = _looking_up
     AIOKafkaClient.bootstrap = _bootstrapping
     AIOKafkaConnection.connect = _connecting
+    MessageBatch.failure = _failing
+    TransactionManager.fatal_error = _failing_for_good
+    TransactionManager.error_transaction = _failing_for_now
 
 
 def _sending(self: Any, request: Any, expect_response: bool = True) -> Any:
@@ -80,6 +89,21 @@ async def _looking_up(self: Any, kind: Any, key: str) -> Any:
     if self.get_random_node() is None:
         raise NodeNotReadyError("no broker is known yet")
     return await _lookup(self, kind, key)
+
+
+def _failing(self: Any, exception: BaseException) -> None:
+    _fail(self, exception)
+    heard(self._drain_waiter)
+
+
+def _failing_for_good(self: Any, exc: BaseException) -> None:
+    _fatal(self, exc)
+    heard(self._transaction_waiter)
+
+
+def _failing_for_now(self: Any, exc: BaseException) -> None:
+    _error(self, exc)
+    heard(self._transaction_waiter)
 
 
 def _broken(connection: Any, write: Callable[[], Any]) -> Any:
@@ -130,7 +154,7 @@ def abandon(client: AIOKafkaProducer | AIOKafkaConsumer) -> None:
     client._closed = True
     for task in list(_all_tasks(client)):
         task.cancel()
-        task.add_done_callback(_heard)
+        task.add_done_callback(heard)
     inner = client.client if isinstance(client, AIOKafkaProducer) else client._client
     if inner._md_update_fut is None:
         inner._md_update_fut = inner._loop.create_future()
@@ -140,10 +164,10 @@ def abandon(client: AIOKafkaProducer | AIOKafkaConsumer) -> None:
         connection.close(reason=CloseReason.SHUTDOWN)
 
 
-def _heard(task: Any) -> None:
-    """What ended it is of no interest any more; asyncio needn't say that nobody looked."""
-    if not task.cancelled():
-        task.exception()
+def heard(future: "asyncio.Future[Any]") -> None:
+    """Its error is told elsewhere, or of no interest; asyncio needn't say that nobody looked."""
+    if not future.cancelled():
+        future.exception()
 
 
 def _all_tasks(client: AIOKafkaProducer | AIOKafkaConsumer) -> Iterator[Any]:

@@ -10,7 +10,7 @@ from aiokafka import AIOKafkaProducer
 from aiokafka import errors as kafka
 
 from agents.engine.builder import RawBuilder
-from agents.engine.connection import ClientEndedError, abandon, ended, tasks_of
+from agents.engine.connection import ClientEndedError, abandon, ended, heard, tasks_of
 from agents.engine.errors import Fenced, Refused
 
 log = logging.getLogger(__name__)
@@ -90,6 +90,7 @@ class Transactions:
             for topic, partition, builder in sends:
                 self._doing = f"room to send to {topic}/{partition}"
                 sent.append(await self._producer.send_batch(builder, topic, partition=partition))
+                sent[-1].add_done_callback(heard)  # where several fail, the first is raised
         except kafka.IllegalOperation:
             # The transaction has failed meanwhile, and with it what was sent: that says why.
             await self._delivered(sent)
@@ -117,7 +118,7 @@ class Transactions:
     async def _within(self, work: Coroutine[Any, Any, None]) -> None:
         """Until it is done, the time is over, or nobody works on it any more."""
         task = asyncio.ensure_future(work)
-        task.add_done_callback(_heard)
+        task.add_done_callback(heard)
         self._failed = True
         try:
             await asyncio.wait(
@@ -153,9 +154,3 @@ class Transactions:
             self._failed = True
         if self._failed:
             abandon(self._producer)
-
-
-def _heard(task: asyncio.Task[None]) -> None:
-    """Its error is told by whoever gave it up; asyncio needn't say that nobody looked."""
-    if not task.cancelled():
-        task.exception()

@@ -1,6 +1,8 @@
 """A transaction whose owner is another by now ends as fenced, wherever that is heard."""
 
 import asyncio
+import gc
+from typing import Any
 
 import pytest
 from confluent_kafka.admin import AdminClient, NewTopic
@@ -38,6 +40,33 @@ def test_an_owner_that_is_fenced_between_two_batches_says_so(topics: Settings) -
             await other.stop()
 
     asyncio.run(fenced())
+
+
+def test_when_several_batches_fail_asyncio_has_nothing_to_add(topics: Settings) -> None:
+    """Fenced while it sends to all partitions: one error, which says it."""
+    unheard: list[dict[str, Any]] = []
+    topic, count = topics.topic("cog.segments"), topics.topics_partitions
+    batches = [
+        (topic, number, RawBuilder(frame_one(0, b"k", b"v", []), 1)) for number in range(count)
+    ]
+
+    async def fenced() -> None:
+        asyncio.get_running_loop().set_exception_handler(lambda _, said: unheard.append(said))
+        ours, other = (
+            Transactions(topics.bootstrap(), topics.prefix("fenced-amid"), {}) for _ in range(2)
+        )
+        try:
+            await ours.start()
+            await other.start()
+            with pytest.raises(Fenced):
+                await ours.commit(batches)
+        finally:
+            await ours.stop()
+            await other.stop()
+
+    asyncio.run(fenced())
+    gc.collect()
+    assert not unheard
 
 
 def test_a_transaction_begins_when_the_last_ones_markers_are_written(topics: Settings) -> None:
