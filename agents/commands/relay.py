@@ -1,6 +1,7 @@
 """`soma relay`: bring PostgreSQL's outbox to Kafka, in a process of its own."""
 
 import asyncio
+import contextlib
 import logging
 import sys
 from typing import TYPE_CHECKING
@@ -36,6 +37,12 @@ def relay(metrics_port: int) -> None:
       soma relay
       SOMA_OUTBOX__QUOTA_PER_MINUTE=0 soma relay --metrics-port 9100
     """
+    # Once it is at work it has handlers of its own; before, there is nothing to finish.
+    with contextlib.suppress(KeyboardInterrupt):
+        _relay(metrics_port)
+
+
+def _relay(metrics_port: int) -> None:
     import uvloop  # clients: when they are used
 
     from agents.engine.security import security
