@@ -118,6 +118,8 @@ def run(options: Options, bootstrap: str, broker: Server | None, folder: Path) -
     loops = [subprocess.Popen([sys.executable, "-c", BUSY]) for _ in range(options.busy)]
     try:
         _strike(options, bootstrap, namespace, wire, fleet, broker, report, drain)
+        drain.close()  # its client may have lost the broker meanwhile: publisher.py
+        drain = Drain(bootstrap, namespace, STAGES, wire)
         if not drain.wait(DRAIN_TIMEOUT_S, fleet.tend):
             report.behind = drain.behind() or ["the positions never stood still"]
         report.exits = list(fleet.exits)
