@@ -150,6 +150,7 @@ def test_the_flag_is_in_force_in_these_tests() -> None:
         word32(np.zeros(3, np.uint8), 0)
 
 
+@pytest.mark.plain
 @pytest.mark.skipif(os.environ.get("NUMBA_DISABLE_JIT") == "1", reason="is run by this very test")
 def test_the_same_functions_run_as_plain_python() -> None:
     chosen = "varints or utf8 or ascii or words or fastavro or lie or mixed_writers or edges"

@@ -9,7 +9,7 @@ from tests.plain_python import pass_as_plain_python
 HERE = Path(__file__).parent
 
 
-@pytest.mark.kernel
+@pytest.mark.plain
 @pytest.mark.timeout(330)
 def test_the_law_runs_as_plain_python() -> None:
     tests = [
