@@ -1,10 +1,13 @@
 """Rows of the state topic, taken in again; see `rows` for their form."""
 
+import math
+
 import numpy as np
 from numpy.typing import NDArray
 
 from agents.integrator import drift
 from agents.integrator.rows import ENDS, SETTING_NAMES, STARTS, Slots, as_settings, slots
+from agents.integrator.settings import SETTINGS
 from agents.integrator.state import (
     DEAD,
     ROOM,
@@ -19,6 +22,7 @@ from agents.integrator.state import (
     rank,
     widen,
 )  # fmt: skip
+from agents.kit.tenant_settings import limits_of
 from topics.columns import Cols, Columns
 from topics.compiled import entry, kernel
 
@@ -26,12 +30,14 @@ Ints = NDArray[np.int64]
 Bytes = NDArray[np.uint8]
 
 NAMES = np.frombuffer(SETTING_NAMES, np.uint8)
+LOW, HIGH, WHOLE = limits_of(SETTINGS)
 
-BAD_LISTS, UNKNOWN_SETTING, BAD_NAME = range(1, 4)
+BAD_LISTS, UNKNOWN_SETTING, BAD_NAME, BAD_VALUE = range(1, 5)
 FAULTS = {
     BAD_LISTS: f"its lists differ in length, or have more than {SLOTS} domains",
     UNKNOWN_SETTING: "it holds a setting that this version doesn't know",
     BAD_NAME: "a name lies outside its buffer",
+    BAD_VALUE: "a setting has a value that this version refuses",
 }
 
 
@@ -90,13 +96,19 @@ def take_domains(a: Arrays, r: int, c: Cols, s: Slots, k: int, names: Ints) -> b
 
 
 @kernel
-def take_values(a: Arrays, row: int, c: Cols, slot: int, k: int, buf: Bytes) -> bool:
-    """Take a row of own values from a map; False: a setting is unknown."""
+def fits(j: int, value: float) -> bool:
+    """Whether setting j may have a value."""
+    return bool(LOW[j] <= value <= HIGH[j] and (not WHOLE[j] or value == math.floor(value)))
+
+
+@kernel
+def take_values(a: Arrays, row: int, c: Cols, slot: int, k: int, buf: Bytes) -> int:
+    """Take a row of own values from a map; returns its fault, 0: none."""
     a.own[row] = np.nan
     for child in range(c.at[slot, k], c.at[slot, k] + c.cnt[slot, k]):
         p, size = c.kpos[child], c.klen[child]
         if p < 0 or size < 0 or p + size > buf.shape[0]:
-            return False
+            return BAD_NAME
         known = False
         for j in range(STARTS.shape[0]):
             if size == ENDS[j] - STARTS[j]:
@@ -104,31 +116,32 @@ def take_values(a: Arrays, row: int, c: Cols, slot: int, k: int, buf: Bytes) -> 
                 for b in range(size):
                     equal &= buf[p + b] == NAMES[STARTS[j] + b]
                 if equal:
+                    if not fits(j, c.vf[child]):
+                        return BAD_VALUE
                     a.own[row, j] = c.vf[child]
                     known = True
         if not known:
-            return False
-    return True
+            return UNKNOWN_SETTING
+    return 0
 
 
 @kernel
-def take_settings(a: Arrays, r: int, c: Cols, s: Slots, k: int, buf: Bytes) -> bool:
-    """Take the tenant's own settings and its baseline's from row k; False: one is unknown."""
+def take_settings(a: Arrays, r: int, c: Cols, s: Slots, k: int, buf: Bytes) -> int:
+    """Take the tenant's own settings and its baseline's from row k; returns its fault, 0: none."""
     tenant = a.tenants[r]
     if tenant["settings"] == 0 and r > 0:
         if c.cnt[s.settings, k] == 0 and c.cnt[s.baseline, k] == 0:
-            return True
+            return 0
         tenant["settings"] = a.counts[TABLE]
         a.counts[TABLE] += 2
     row = tenant["settings"]
-    if not take_values(a, row, c, s.settings, k, buf):
-        return False
-    if r == 0:
-        return True
+    fault = take_values(a, row, c, s.settings, k, buf)
+    if fault or r == 0:
+        return fault
     if as_settings(tenant["calm"], tenant["frames"]):
         drift.settle(a, r)
-        return True
-    return bool(take_values(a, row + 1, c, s.baseline, k, buf))
+        return 0
+    return int(take_values(a, row + 1, c, s.baseline, k, buf))
 
 
 @kernel
@@ -187,8 +200,9 @@ def take_rows(
         if not take_domains(a, r, c, s, k, names):
             return k, BAD_NAME
         take_watched(a, r, c, s, k, denied[k])
-        if not take_settings(a, r, c, s, k, buf):
-            return k, UNKNOWN_SETTING
+        fault = take_settings(a, r, c, s, k, buf)
+        if fault:
+            return k, fault
         tenant["leader"] = leaders[k]
         tenant["fusion"] = c.i[s.fusion, k]
         tenant["since"] = c.i[s.leader_since, k]

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 import numpy as np
 from numpy.typing import NDArray
 
-from agents.kit.setting import AT, EVERYONE, Setting, find, parse
+from agents.kit.setting import AT, EVERYONE, FINITE, SHOWN, Setting, find, parse
 
 ROW_0 = (EVERYONE, "")  # of whoever has no values of its own, nor a domain that has
 
@@ -19,7 +19,7 @@ def row_of(settings: Mapping[str, Setting], given: Mapping[str, str]) -> NDArray
     values = {name: setting.default for name, setting in settings.items()}
     for name, text in given.items():
         if find(settings, name)[2]:
-            raise ValueError(f"{name[:40]!r}: only a tenant's setting can be for a domain")
+            raise ValueError(f"{name[:SHOWN]!r}: only a tenant's setting can be for a domain")
         values[name] = parse(settings, name, text)
     return np.array([settings[name].number(value) for name, value in values.items()])
 
@@ -30,6 +30,22 @@ def number_of(settings: Mapping[str, Setting], name: str, text: str) -> float:
     """
     setting, _, _ = find(settings, name)
     return setting.number(parse(settings, name, text)) if text else math.nan
+
+
+def limits_of(
+    settings: Mapping[str, Setting],
+) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.bool_]]:
+    """What a row of numbers may hold: the least of each setting, the most, and which are whole."""
+    low, high = np.full(len(settings), -FINITE), np.full(len(settings), FINITE)
+    for k, setting in enumerate(settings.values()):
+        if setting.choices:
+            low[k], high[k] = 0.0, len(setting.choices) - 1.0
+        if setting.low is not None:
+            low[k] = math.nextafter(setting.low, math.inf) if setting.above else setting.low
+        if setting.high is not None:
+            high[k] = setting.high
+    whole = [bool(one.choices) or isinstance(one.default, int) for one in settings.values()]
+    return low, high, np.array(whole)
 
 
 class TenantSettings:

@@ -71,7 +71,13 @@ def test_later_rows_replace_earlier_ones() -> None:
     [
         ({"loss": [0.1]}, "lists differ"),
         ({"domains": ["x"] * 17}, "lists differ"),
-        ({"settings": {"of_tomorrow": 1.0}}, "setting that this version"),
+        ({"settings": {"of_tomorrow": 1.0}}, "setting that this version doesn't know"),
+        ({"settings": {"margin": 5.0}}, "a value that this version"),
+        ({"settings": {"stale_after_ms": 0.0}}, "a value that this version"),
+        ({"settings": {"fusion": 1.5}}, "a value that this version"),
+        ({"settings": {"fusion": 3.0}}, "a value that this version"),
+        ({"settings": {"alpha": float("nan")}}, "a value that this version"),
+        ({"frames": 9, "calm": 0, "baseline": {"share": -0.1}}, "a value that this version"),
     ],
 )
 def test_a_row_that_makes_no_sense_is_named(change: dict[str, Any], fault: str) -> None:
