@@ -20,6 +20,7 @@ from topics.columns import UNKNOWN_SCHEMA, Columns
 from topics.reading import ends_of, read_to
 
 CHUNK = 10_000  # rows decoded at a time
+SEP = b"\x1f"  # between tenant and entity in the key of a row
 
 
 def reader(
@@ -75,7 +76,8 @@ class Loader:
     """Turns messages of a state topic into columns, chunk by chunk, and notes the last epoch.
 
     Every call on a message costs a tenth of a microsecond and there are many, so the epochs log's
-    records are told apart by their key, which is read anyway: no tenant and no domain has a slash.
+    records are told apart by their key, which is read anyway: no tenant has a slash, and the entity
+    of a row, which may have one, stands behind 0x1f.
     """
 
     def __init__(self, plan: Plan, partition: int, fold: Fold) -> None:
@@ -95,7 +97,7 @@ class Loader:
             key, value = message.key(), message.value()
             if key == POSITION_KEY:
                 self.position = read_position(value, self._plan.state)
-            elif key is not None and b"/" in key:
+            elif key is not None and b"/" in key and SEP not in key:
                 self._note_epoch(key, value)
             else:
                 keys.append(key or b"")

@@ -90,7 +90,7 @@ class Worker:
             self._bury(ws, letters, outcome)
             self._keep(ws, position(outcome.next_offset), outcome)
         except LawFailed as error:
-            self._locate(error, ws)
+            self._locate(error, ws, again=until is not None)
             raise
         if self._asking is not None:
             outcome.questions = self._asking.questions()
@@ -262,13 +262,15 @@ class Worker:
             lo = r + 1
         return ws.n
 
-    def _locate(self, error: LawFailed, ws: Workspace) -> None:
+    def _locate(self, error: LawFailed, ws: Workspace, again: bool) -> None:
         """Give the error its record. Where the fold can't tell which, the one in the middle: those
-        before are then folded without it, so that it is found by halves.
+        before are then folded without it, so that it is found by halves. So too where it fails
+        `again` before the record that was named: of a bad row, the last that touched it is named.
         """
         if not ws.n:
             raise ValueError("a law failed without a record") from error
         r = error.row if 0 <= error.row < ws.n else ws.n // 2
+        r = min(r, ws.n // 2) if again else r
         place = f"{self.plan.source}/{self.place.partition}"
         error.locate(self.plan.processor.name, place, int(ws.offs[r]), ws.n == 1)
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from agents.engine.errors import LawFailed
 from agents.engine.processor import SRC_SCRATCH, Output
 from agents.kit.errors import Misfit
-from agents.kit.transposed import blank, put, sizes
+from agents.kit.transposed import blank, check_sizes, put
 from topics.catalogue import CATALOGUE
 from topics.layout import BYTES, LISTS, MAP, SPANS, Field, Layout
 from topics.partition import partition_of
@@ -18,7 +18,6 @@ if TYPE_CHECKING:
 
 SEP = "\x1f"  # between tenant and entity in a key
 OUTPUTS_MAX = 10_000  # records that one input may cause, per sink
-RECORD_BYTES_MAX = 1_000_000  # of a record or a row, as it is sent: Kafka's limit, and its frame
 TIMER = -1  # the cause of what a timer's call writes
 
 Own = tuple[bytes | None, int]  # a record's own key, and its partition (-1: the fold's)
@@ -142,9 +141,7 @@ class Sink:
             columns = zip(*self.given, strict=True)
             for field, column in zip(self._layout.fields, columns, strict=True):
                 put(output.columns, field, at, column, output.scratch)
-            size = sizes(output.columns, self._layout, at, at + n)
-            if size[large := int(size.argmax())] > RECORD_BYTES_MAX:
-                raise Misfit(large, f"a record of more than {RECORD_BYTES_MAX:,} bytes")
+            check_sizes(output.columns, self._layout, at, at + n)
         except Misfit as error:
             raise LawFailed(self.cause[error.index], f"{self.topic}: {error}") from error
         output.cause[at : at + n] = self.cause
@@ -246,6 +243,8 @@ class Emit:
 
     def count(self, name: str, n: int = 1) -> None:
         """Add to one of the processor's counts, once this is committed."""
+        if type(n) is not int or n < 0:
+            raise LawFailed(self._cause, f"{name}: {n!r} can't be counted: whole numbers from 0")
         self._counts[name].append((self._cause, n))
 
     def _sink(self, topic: str) -> Sink:

@@ -13,7 +13,7 @@ class Refuse(Exception):
 
     def __init__(self, detail: str, reason: str = "refused") -> None:
         super().__init__(detail)
-        self.detail, self.reason = detail, reason
+        self.detail, self.reason = str(detail), reason
 
 
 class Misfit(ValueError):

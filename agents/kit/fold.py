@@ -179,8 +179,8 @@ class RowFold:
                 self._refuse(batch, cause, refusal)
             except LawFailed:
                 raise
-            except Exception as error:
-                raise LawFailed(cause, f"{type(error).__name__}: {error}") from error
+            except (Exception, SystemExit) as error:
+                raise LawFailed(cause, _named(error)) from error
             undo.clear()
             if clock() > ends:
                 break
@@ -232,10 +232,8 @@ class RowFold:
                 law(one.row, now, out)
                 table.set_timers()
                 table.undo.clear()
-        except Exception as error:
-            said = (
-                error.text if isinstance(error, LawFailed) else f"{type(error).__name__}: {error}"
-            )
+        except (Exception, SystemExit) as error:
+            said = error.text if isinstance(error, LawFailed) else _named(error)
             shown = name.replace(SEP, "/")
             raise LawFailed(TIMER, f"the timer of {shown}: {said}") from error
         table.forget(now)
@@ -261,7 +259,12 @@ class RowFold:
 
     def changed(self, rows: StateRows) -> None:
         """Write the rows touched since the last call."""
-        self._table.changed(rows)
+        try:
+            self._table.changed(rows)
+        except LawFailed:
+            raise
+        except Exception as error:  # a row that its law took apart: found by halves
+            raise LawFailed(TIMER, f"a row can't be written: {_named(error)}") from error
 
     def rows_all(self, rows: StateRows) -> None:
         """Write every row."""
@@ -281,7 +284,17 @@ class RowFold:
         text = buf.tobytes()
         spans = zip(key_pos.tolist(), key_len.tolist(), strict=True)
         keys = [text[p : p + n].decode() for p, n in spans]
-        self._table.load(rows, (lo, hi), buf, keys, gone)
+        try:
+            self._table.load(rows, (lo, hi), buf, keys, gone)
+        except ValueError:
+            raise
+        except Exception as error:  # of the dataclass
+            raise ValueError(f"a row can't be made: {_named(error)}") from error
+
+
+def _named(error: BaseException) -> str:
+    """What a law raised, in a line."""
+    return f"{type(error).__name__}: {error}"
 
 
 _: type[Fold] = RowFold  # it is one

@@ -42,6 +42,8 @@ def row_schema(processor: str, row: type[Any]) -> dict[str, Any]:
     """
     if not is_dataclass(row):
         raise ValueError(f"{processor}: rows are dataclasses, and {row!r} isn't one")
+    if getattr(row, "__dataclass_params__").frozen:  # noqa: B009 - typing knows it not
+        raise ValueError(f"{processor}: {row.__name__} is frozen: no law could change its rows")
     hints = get_type_hints(row)
     own = [_field(processor, one, hints[one.name]) for one in fields(row)]
     if clash := {one["name"] for one in own} & {TOUCHED, SETTINGS}:
@@ -56,6 +58,8 @@ def row_schema(processor: str, row: type[Any]) -> dict[str, Any]:
 
 def _field(processor: str, field: "Field[Any]", hint: Any) -> dict[str, Any]:
     where = f"{processor}: row field {field.name}"
+    if field.kw_only or not field.init:
+        raise ValueError(f"{where} can't be given by its position, as rows are read back")
     if field.default is not MISSING:
         default = field.default
     elif field.default_factory is not MISSING:

@@ -10,11 +10,11 @@ from numpy.typing import NDArray
 
 from agents.engine.errors import LawFailed
 from agents.engine.processor import StateRows
-from agents.kit.emit import RECORD_BYTES_MAX, SEP, taking_of
+from agents.kit.emit import SEP, taking_of
 from agents.kit.errors import Misfit
 from agents.kit.schema import SETTINGS, TOUCHED
 from agents.kit.setting import EVERYONE, Setting, Value, find, parse
-from agents.kit.transposed import put, sizes, values
+from agents.kit.transposed import check_sizes, put, values
 from topics.columns import Columns
 from topics.layout import LISTS, Layout
 
@@ -127,9 +127,10 @@ class Table:
         """A row that is to be changed now; made if there is none."""
         one = self.rows.get(name)
         if one is None:
+            name.encode()  # a key that isn't text fails here, at its record
             self.undo.append((name, None, (), name in self.dirty))
             one = self.rows[name] = Row(self._make(), self.log_ms)
-            self._stale_from = min(self._stale_from, self._stale(name, one))
+            self._rests(name, one)
         else:
             self.undo.append((name, one, self._copy(one.row), one.touched))
             one.touched = self.log_ms
@@ -175,7 +176,9 @@ class Table:
                     text = f"due: {due!r} is no wall time in microseconds"
                     raise LawFailed(self.cause, text)
                 one.due = due
-                if due is not None and (one.at is None or due < one.at):
+                if due is None:
+                    self._rests(name, one)
+                elif one.at is None or due < one.at:
                     one.at = due
                     heappush(heap, (due, name))
 
@@ -210,6 +213,7 @@ class Table:
             _, name = heappop(self._heap())
             one = self.rows[name]
             one.at = one.due = one.row.due = None
+            self._rests(name, one)
             self.undo.append((name, one, (), 0))
             self.dirty[name] = self.cause
             yield name, one
@@ -230,6 +234,10 @@ class Table:
             return NEVER
         forget = self.settings.value(name.partition(SEP)[0], FORGET)
         return one.touched * 1000 + int(forget) * 1_000_000
+
+    def _rests(self, name: str, one: Row) -> None:
+        """A row without a timer may be forgotten from now on."""
+        self._stale_from = min(self._stale_from, self._stale(name, one))
 
     def look_again(self) -> None:
         """The time to forget may have come nearer."""
@@ -279,9 +287,7 @@ class Table:
         try:
             for field in self._layout.fields:
                 put(rows.columns, field, 0, content[field.name], rows.scratch, exact=True)
-            size = sizes(rows.columns, self._layout, 0, n)
-            if size[large := int(size.argmax())] > RECORD_BYTES_MAX:
-                raise Misfit(large, f"{size[large]:,} bytes, at most {RECORD_BYTES_MAX:,}")
+            check_sizes(rows.columns, self._layout, 0, n)
         except Misfit as error:
             key = keys[error.index]
             shown = key.replace(SEP, "/")

@@ -31,9 +31,12 @@ from topics.layout import (
 
 Rows = slice | NDArray[np.int64]
 
+RECORD_BYTES_MAX = 1_000_000  # of a record or a row, as it is sent: Kafka's limit, and its frame
 CHILD_BYTES = 10  # at most, of a child's own number or length on the wire
 FIXED_BYTES = 10  # at most, of a number on the wire
-_BITS = {INT: 31}  # other whole numbers have 63
+BITS_INT, BITS_LONG = 31, 63  # of whole numbers, but for the sign
+BITS_DOUBLE = 1023  # whole numbers below 2**1023 are near a double
+SHOWN_MAX = 60  # characters of a value in an error
 
 
 def values(columns: Columns, field: Field, rows: Rows, buf: NDArray[np.uint8]) -> list[Any]:
@@ -127,7 +130,7 @@ def _put_plain(
         except KeyError:
             _first(field, given, index.__contains__)
     elif kind in INTS:
-        limit = 1 << _BITS.get(kind, 63)
+        limit = 1 << (BITS_INT if kind == INT else BITS_LONG)
         if kind != BOOLEAN and given and not -limit <= min(given) <= max(given) < limit:
             _first(field, given, lambda value: -limit <= value < limit)
         cols.i[slot, rows] = given
@@ -167,6 +170,13 @@ def _put_lists(
             columns.put_field(at + k, field, value, scratch)
         except (TypeError, ValueError, OverflowError, AttributeError) as error:
             raise Misfit(k, f"{field.name}: {error}") from error
+
+
+def check_sizes(columns: Columns, layout: Layout, at: int, end: int) -> None:
+    """Raise a `Misfit` where one of these rows is too large to be sent."""
+    size = sizes(columns, layout, at, end)
+    if size[large := int(size.argmax())] > RECORD_BYTES_MAX:
+        raise Misfit(large, f"{size[large]:,} bytes, at most {RECORD_BYTES_MAX:,}")
 
 
 def sizes(columns: Columns, layout: Layout, at: int, end: int) -> NDArray[np.int64]:
@@ -233,11 +243,11 @@ def _first(field: Field, given: Sequence[Any], fits: Callable[[Any], bool]) -> N
 
 def _shown(value: Any) -> str:
     text = repr(value)
-    return text if len(text) <= 60 else f"{text[:60]}…"
+    return text if len(text) <= SHOWN_MAX else f"{text[:SHOWN_MAX]}…"
 
 
 def _is_double(value: float) -> bool:
-    return abs(value) < 1 << 1023
+    return abs(value) < 1 << BITS_DOUBLE
 
 
 def _is_text(value: str) -> bool:

@@ -1,6 +1,7 @@
 """Laws that take long, raise, or write what can't be: what is done is kept, and nothing is lost."""
 
 import re
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,7 @@ from agents.engine.batches import RawBatch
 from agents.engine.errors import LawFailed
 from agents.engine.processor import SRC_NAMES, Batch, Output, Processor, StateRows
 from agents.engine.work import ROOM_MIN, Worker
+from agents.kit import Emit, RowProcessor
 from tests.contract.harness import Message, Run, batch_of, plan_of, read
 from tests.unit.agents.engine.echo import Echo, echo
 from tests.unit.agents.engine.test_kinds import heard, letters, observed, payloads, told
@@ -210,6 +212,31 @@ def test_a_law_that_fails_is_named_with_its_record_and_what_came_before_is_kept(
     assert run.live([batch_of(part[4:])]) is None and run.next == 20
     assert payloads(run) == [f"{r}" for r in range(20) if r != 6]
     assert letters(run) == [(part[6].value, "law_failed", "passed over, as me said: known")]
+
+
+@dataclass
+class Count:
+    """Has the fields of the example's schema."""
+
+    total: int = 0
+    last_ts: int = 0
+    norms: float = 0.0
+
+
+@pytest.mark.parametrize("bad", [0, 3, 700, 999])
+def test_who_made_a_row_that_cant_be_kept_is_found_among_many_that_touched_it(bad: int) -> None:
+    def law(row: Any, record: Any, out: Emit) -> None:
+        row.total += 1
+        if record.domain == "bad":
+            row.norms = "a lot"
+
+    made = RowProcessor("counting", "cog.observations", (), Count, law)
+    records = [observed("a", domain="bad" if r == bad else "state") for r in range(1000)]
+    run = Life(plan_of(made))
+    error = run.live([batch_of(told(records))])
+    assert error is not None and (error.offset, run.next) == (bad, bad)
+    assert "the row of a: norms: 'a lot' (str) isn't double" in str(error)
+    assert run.anew <= 33, "three recoveries for each halving"
 
 
 def test_a_record_that_fails_only_beside_others_is_folded_in_the_end() -> None:

@@ -1,7 +1,11 @@
 """Rows of a state topic into a fold: whatever stands there, nothing is taken half."""
 
+from dataclasses import dataclass
+from typing import Any
+
 import numpy as np
 import pytest
+from confluent_kafka import Message
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -12,10 +16,19 @@ from agents.engine.plan import Plan
 from agents.engine.processor import Processor
 from agents.engine.recovery import Loader
 from agents.engine.warm import warm
+from agents.kit import Emit, RowProcessor
 from tests.contract.harness import PROCESSORS, SETTINGS, Run, messages, plan_of, samples
+from tests.unit.ops.examples.counting.samples import records as observations
 from topics import codec
 
 each = pytest.mark.parametrize("processor", PROCESSORS, ids=lambda p: p.name)
+
+
+@dataclass
+class Row:
+    total: int = 0
+    last_ts: int = 0
+    norms: float = 0.0
 
 
 def lived(plan: Plan) -> Run:
@@ -98,6 +111,23 @@ def test_a_row_whose_settings_are_a_newer_version_s_stops_the_partition(
     tenant = key.partition(b"\x1f")[0]  # whose row has the settings, where domains have rows too
     with pytest.raises(UnknownVersion, match=rf"{plan.state}/0: .*newer version wrote it"):
         load(plan, [(tenant, value)])
+
+
+def test_a_row_whose_entity_has_a_slash_is_no_epoch() -> None:
+    def law(row: Row, record: Any, out: Emit) -> None:
+        row.total += 1
+
+    made = RowProcessor(
+        "counting", "cog.observations", (), Row, law, key=lambda record: f"a/{record.domain}/skip"
+    )
+    plan = plan_of(made)
+    run = Run(plan).feed([messages(plan, observations(np.random.default_rng(1), 20))])
+    rows = [Message(key=key, value=value) for key, value in run.rows().items()]
+    assert len(rows) > 1 and all(b"\x1fa/" in (row.key() or b"") for row in rows)
+    again = Run(plan)
+    loader = Loader(plan, 0, again.fold)
+    loader.take([*rows, Message(key=epoch_key("other", 0), value=b"junk")])
+    assert loader.rows == len(rows) and digest(plan, again.fold) == digest(plan, run.fold)
 
 
 @each

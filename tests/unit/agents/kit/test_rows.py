@@ -1,5 +1,6 @@
 """What row processors can do, through the engine's own path."""
 
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -297,7 +298,7 @@ def test_lists_and_sizes_of_rows_are_checked(values: dict[str, Any], said: str) 
         ({"total": "x"}, r"total: 'x' \(str\) isn't long"),
         ({"norms": None}, r"norms: None \(NoneType\) isn't double"),
         ({"norms": 1 << 2000}, r"norms: .* \(int\) isn't double"),
-        ({"observation_id": "x" * 1_000_001}, "a record of more than 1,000,000 bytes"),
+        ({"observation_id": "x" * 1_000_001}, "1,000,0.. bytes, at most 1,000,000"),
         ({"more": 1}, "no field 'more'"),
     ],
 )
@@ -329,13 +330,40 @@ def test_a_sink_that_wasnt_declared() -> None:
         Driver(counting(law)).send(observation())
 
 
-def test_a_defect_names_processor_and_record() -> None:
-    def law(row: Row, record: Any, out: Emit) -> None:
-        if record.domain == "bad":
-            raise KeyError("x")
+def spoil(row: Any, out: Emit) -> None:
+    del row.total
 
-    with pytest.raises(LawFailed, match=r"KeyError: 'x'"):
-        Driver(counting(law)).send_all([observation(), observation(domain="bad")])
+
+@pytest.mark.parametrize(
+    ("law", "said"),
+    [
+        (lambda row, out: dict[str, int]()["x"], "KeyError: 'x'"),
+        (lambda row, out: sys.exit("done"), "SystemExit: done"),
+        (lambda row, out: out.row("\ud800"), "UnicodeEncodeError: "),
+        (lambda row, out: out.count("examples_x", -1), "examples_x: -1 can't be counted"),
+        (lambda row, out: out.count("examples_x", "3"), "examples_x: '3' can't be counted"),
+        (spoil, "a row can't be written: AttributeError: "),
+    ],
+)
+def test_a_defect_names_processor_and_record(law: Callable[..., Any], said: str) -> None:
+    def one(row: Row, record: Any, out: Emit) -> None:
+        if record.domain == "bad":
+            law(row, out)
+
+    made = counting(one, counts={"examples_x": "x"})
+    with pytest.raises(LawFailed) as error:
+        Driver(made).send_all([observation(), observation(domain="bad")])
+    assert str(error.value).startswith(f"counting at cog.observations/0/1: {said}")
+    assert "soma skip cog.observations/0/1 --processor counting" in str(error.value)
+
+
+def test_whatever_a_refusal_says_is_told() -> None:
+    def law(row: Row, record: Any, out: Emit) -> None:
+        raise Refuse(5)  # type: ignore[arg-type]
+
+    driver = Driver(counting(law))
+    driver.send(observation())
+    assert [(one.reason, one.detail) for one in driver.dead_letters] == [("refused", "5")]
 
 
 @pytest.mark.parametrize("before", [0, 9_999])
@@ -440,6 +468,24 @@ def test_the_silent_are_forgotten_at_the_whole_minute() -> None:
     run = Run(plan).feed([messages(plan, [observation("a")])])
     wanted = TS + 30 * 86_400_000_000
     assert run.fold.deadline() == -(-wanted // MINUTE) * MINUTE
+
+
+def test_a_row_whose_timer_has_fired_is_silent_from_then_on() -> None:
+    def law(row: Full, record: Any, out: Emit) -> None:
+        row.due = TS + 1000 if record.domain == "x" else None
+
+    for last in ([observation()], [observation(), observation(domain="off")]):
+        driver = Driver(full(law, on_time=lambda *_: None), settings={"forget_after_s": "60"})
+        driver.send(last[0])
+        driver.restart()
+        deadline = driver._run.fold.deadline
+        assert deadline() == TS + 1000  # a worker asks, and a row with a timer isn't silent
+        driver.send_all(last[1:])
+        driver.tick(TS + 1000)
+        late = -(-(TS + MINUTE) // MINUTE) * MINUTE
+        assert deadline() == late
+        driver.tick(late)
+        assert driver.rows == {} and deadline() is None
 
 
 def test_a_row_with_a_timer_isnt_silent() -> None:
