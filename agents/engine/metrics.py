@@ -113,10 +113,21 @@ def tally(declared: Tally) -> Counter | Share:
 
 
 def declare(processors: Iterable[Processor]) -> None:
-    """Show the processors' own metrics before there is anything to count."""
+    """Show the processors' own metrics before there is anything to count.
+
+    ValueError, which names the processor, for one whose name is taken.
+    """
+    owners: dict[str, str] = {}
     for processor in processors:
         for declared in processor.tallies:
-            tally(declared)
+            owner = owners.setdefault(declared.name, processor.name)
+            if owner != processor.name:
+                raise ValueError(f"{processor.name}: {owner} has a metric {declared.name} too")
+            try:
+                tally(declared)
+            except ValueError as error:
+                text = f"{processor.name}: the metric {declared.name}: {error}"
+                raise ValueError(text) from error
 
 
 def count(tallies: tuple[Tally, ...], counted: Mapping[str, int]) -> None:

@@ -61,10 +61,15 @@ def processors(chosen: Iterable[str] = ()) -> dict[str, Processor]:
         raise ValueError(
             f"no such processor: {', '.join(unknown)}; there are {', '.join([*known, *beside])}"
         )
-    found = {}
-    for name in sorted(set(wanted)):
-        processor = importlib.import_module(homes[name]).PROCESSOR
-        if not isinstance(processor, Processor) or processor.name != name:
-            raise TypeError(f"{homes[name]} must declare PROCESSOR, a Processor named {name!r}")
-        found[name] = processor
+    return {name: loaded(name, homes[name]) for name in sorted(set(wanted))}
+
+
+def loaded(name: str, module: str) -> Processor:
+    """The processor that a module declares. ValueError, which names it, if there is none."""
+    try:
+        found = getattr(importlib.import_module(module), "PROCESSOR", None)
+    except ImportError as error:
+        raise ValueError(f"{name}: {module} can't be imported: {error}") from error
+    if not isinstance(found, Processor) or found.name != name:
+        raise ValueError(f"{name}: {module} must declare PROCESSOR, a Processor of this name")
     return found

@@ -85,7 +85,7 @@ def RowProcessor(  # noqa: N802 - reads as a declaration
         settings=spec.settings,
         make=lambda context: RowFold(spec, context),
         reasons=said,
-        sink_src={sink: scratch_fields(layout_of(sink)) for sink in sinks},
+        sink_src={sink: scratch_fields(_layout(name, sink)) for sink in sinks},
         state_src=scratch_fields(Layout(schemas().newest(state))),
         tallies=tuple(Tally(one, text) for one, text in (counts or {}).items()),
         reads=each[main],
@@ -94,11 +94,19 @@ def RowProcessor(  # noqa: N802 - reads as a declaration
     )  # fmt: skip
 
 
+def _layout(name: str, topic: str) -> Layout:
+    """The fields of a topic's records; ValueError names the processor."""
+    try:
+        return layout_of(topic)
+    except ValueError as error:
+        raise ValueError(f"{name}: {error}") from error
+
+
 def _laws(
     name: str, source: str, fold: Law | None, folds: Mapping[str, Law] | None
 ) -> dict[str, Law]:
     """Schema -> law, the source's own schema first."""
-    layout_of(source)
+    _layout(name, source)
     main = CATALOGUE[source].schema or ""
     if (fold is None) == (folds is None):
         raise ValueError(f"{name}: give either fold or folds")

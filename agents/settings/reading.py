@@ -42,12 +42,22 @@ def declared(mentioned: str | None = None) -> dict[str, Mapping[str, Setting]]:
         if (folder / "settings.py").exists():
             found[name] = import_module(f"agents.{name}.settings").SETTINGS
         elif mentioned is None or f"{PREFIX}{name.upper()}__" in mentioned:
-            found[name] = import_module(f"agents.{name}.agent").PROCESSOR.settings
+            found[name] = _settings_of(name, f"agents.{name}.agent")
     for plugin in plugins():
         for name, module in plugin.processors.items():
             if mentioned is None or f"{PREFIX}{name.upper()}__" in mentioned:
-                found[name] = import_module(module).PROCESSOR.settings
+                found[name] = _settings_of(name, module)
     return found
+
+
+def _settings_of(name: str, module: str) -> Mapping[str, Setting]:
+    """What a processor declares. SettingsError names one that can't be had."""
+    from agents.engine.registry import loaded  # the engine, for these alone
+
+    try:
+        return loaded(name, module).settings
+    except ValueError as error:
+        raise SettingsError(str(error)) from error
 
 
 def group_of(processor: str, settings: Mapping[str, Setting]) -> type[ProcessorGroup]:

@@ -1,6 +1,7 @@
 """What processors count: each tally a counter of its own, made once, with its label's values."""
 
 import uuid
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -44,6 +45,16 @@ def test_what_a_processor_declares_is_shown_before_there_is_anything_to_count() 
     shown = {family.name for family in REGISTRY.collect()}
     wanted = {one.name.removesuffix("_total") for p in PROCESSORS for one in p.tallies}
     assert wanted and wanted <= shown
+
+
+def test_a_name_that_is_taken_is_refused_with_the_processor() -> None:
+    taken = (Tally("soma_processor_records_total", "x"),)
+    one, other = (replace(PROCESSORS[0], name=name, tallies=()) for name in ("one", "other"))
+    with pytest.raises(ValueError, match="one: the metric soma_processor_records_total: "):
+        metrics.declare([replace(one, tallies=taken)])
+    mine = (Tally(f"soma_test_{uuid.uuid4().hex}_total", "x"),)
+    with pytest.raises(ValueError, match=r"other: one has a metric soma_test_\w+ too"):
+        metrics.declare([replace(one, tallies=mine), replace(other, tallies=mine)])
 
 
 def test_what_is_not_declared_is_a_defect() -> None:

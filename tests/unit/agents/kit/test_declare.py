@@ -60,6 +60,21 @@ class Clash:
     touched: int = 0
 
 
+@dataclass(kw_only=True)
+class Named:
+    total: int = 0
+
+
+@dataclass
+class Fixed:
+    total: int = field(default=0, init=False)
+
+
+@dataclass(frozen=True)
+class Frozen:
+    total: int = 0
+
+
 class Plain:
     total = 0
 
@@ -79,9 +94,9 @@ def made(**given: Any) -> Callable[[], Any]:
 @pytest.mark.parametrize(
     ("given", "said"),
     [
-        ({"source": "cog.nothing"}, "there is no topic cog.nothing; the catalogue has cog."),
-        ({"source": "cog.observations.dlq"}, "the topic cog.observations.dlq has no schema"),
-        ({"sinks": ("cog.nothing",)}, "there is no topic cog.nothing"),
+        ({"source": "cog.nothing"}, "counting: there is no topic cog.nothing; the catalogue has"),
+        ({"source": "cog.observations.dlq"}, "counting: the topic cog.observations.dlq has no sch"),
+        ({"sinks": ("cog.nothing",)}, "counting: there is no topic cog.nothing; the catalogue has"),
         ({"fold": None}, "counting: give either fold or folds"),
         ({"folds": {"observation": law}, "fold": law}, "counting: give either fold or folds"),
         ({"folds": {"memory_event": law}}, "counting: folds lacks observation"),
@@ -96,6 +111,9 @@ def made(**given: Any) -> Callable[[], Any]:
         ({"row": Strange}, "counting: row field when: <class 'complex'> can't be kept"),
         ({"row": Clash}, "counting: touched is a name of the kit's own"),
         ({"row": Plain}, "counting: rows are dataclasses, and"),
+        ({"row": Named}, "counting: row field total can't be given by its position"),
+        ({"row": Fixed}, "counting: row field total can't be given by its position"),
+        ({"row": Frozen}, "counting: Frozen is frozen: no law could change its rows"),
         ({"on_time": law}, "counting: on_time needs a row field `due: int | None = None`"),
         ({"settings": {"forget_after_s": Setting(60, "x")}}, "is a setting of every processor"),
         ({"settings": {"x": Setting(1, "x", scope="domain")}}, "x: rows have no settings of a"),
@@ -202,3 +220,19 @@ def test_rows_of_an_older_dataclass_are_read_and_of_a_newer_one_are_not() -> Non
         assert row["touched"] == wanted[key]["touched"]
     with pytest.raises(UnknownVersion, match=r"counting.state/0: row .* has an unknown schema"):
         loaded(old, run.rows())
+
+
+@dataclass
+class Picky(Row):
+    """Doesn't take what it has written itself."""
+
+    def __post_init__(self) -> None:
+        if self.total:
+            raise TypeError("not mine")
+
+
+def test_a_row_that_its_dataclass_doesnt_take_is_of_an_unknown_version() -> None:
+    old = Plan(made()(), SETTINGS, 1)
+    rows = Run(old).feed([messages(old, records(np.random.default_rng(1), 5))]).rows()
+    with pytest.raises(UnknownVersion, match="a row can't be made: TypeError: not mine"):
+        loaded(Plan(made(row=Picky)(), SETTINGS, 1), rows)
