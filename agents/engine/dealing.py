@@ -24,6 +24,7 @@ from topics.catalogue import keeper_of
 
 log = logging.getLogger(__name__)
 
+HINTS = "@hints"  # beside a topic's processors: the partitions whose offsets the group is told
 Dealt = dict[str, dict[str, list[int]]]  # topic -> processor -> partitions
 _RUNS = TypeAdapter(dict[str, list[str]])  # topic -> processors
 _DEALT = TypeAdapter(Dealt)
@@ -69,10 +70,25 @@ class ProcessorAssignor(RoundRobinPartitionAssignor):  # type: ignore[misc]
         for member in members:
             mine = dealt[member]
             places = ((t, sorted(set(itertools.chain(*d.values())))) for t, d in mine.items())
-            said = json.dumps(mine).encode()
+            said = json.dumps(cls._hints(mine, dealt)).encode()
             found[member] = ConsumerProtocolMemberAssignment(
                 cls.version, sorted(place for place in places if place[1]), said
             )
+        return found
+
+    @classmethod
+    def _hints(cls, mine: Dealt, dealt: Mapping[str, Dealt]) -> Dealt:
+        """A member's part with the partitions whose offsets it tells the group.
+
+        The group has one offset of each, so it is that of one processor: the topic's keeper, or
+        the first that there is.
+        """
+        found: Dealt = {}
+        for topic, processors in mine.items():
+            there = sorted({name for one in dealt.values() for name in one.get(topic, ())})
+            keeper = cls.keepers.get(topic)
+            first = keeper if keeper in there else there[0] if there else ""
+            found[topic] = {**processors, HINTS: list(processors.get(first, ()))}
         return found
 
     @classmethod
@@ -110,6 +126,12 @@ class ProcessorAssignor(RoundRobinPartitionAssignor):  # type: ignore[misc]
     def ours(cls, topic: str, partition: int, processor: str) -> bool:
         """Whether a partition that was assigned to us is for this processor of ours."""
         return cls.dealt is None or partition in cls.dealt.get(topic, {}).get(processor, ())
+
+    @classmethod
+    def hints(cls, topic: str, partition: int) -> bool:
+        """Whether we tell the group how far a partition is."""
+        said = (cls.dealt or {}).get(topic, {})
+        return HINTS not in said or partition in said[HINTS]  # a leader before us says nothing
 
 
 def deal(

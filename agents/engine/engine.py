@@ -252,11 +252,10 @@ class Engine:
         if (reader := self._reader(part)) is not None:
             reader.held.discard(part.tp)
 
-    def fail(self, tp: TP, error: BaseException) -> None:
+    def fail(self, where: str, error: BaseException) -> None:
         """A defect: say so and end the process. A restart resumes where the state says."""
-        log.critical(
-            "%s/%d met a defect; the worker ends, nothing uncommitted counts", *tp, exc_info=error
-        )
+        text = "%s met a defect; the worker ends, nothing uncommitted counts"
+        log.critical(text, where, exc_info=error)
         self.end(error)
 
     @staticmethod
@@ -377,7 +376,7 @@ class Engine:
         """Commit offsets to the group for lag tools. Nothing relies on them: errors only show."""
         current: dict[TP, int] = {}
         for part, one in self.partitions.items():
-            if one.committed >= 0:  # of several processors the one that is furthest behind
+            if one.committed >= 0 and ProcessorAssignor.hints(*part.tp):  # the furthest behind
                 current[part.tp] = min(one.done, current.get(part.tp, one.done))
         news = {tp: offset for tp, offset in current.items() if self._hinted.get(tp) != offset}
         if not news or self.consumer is None:

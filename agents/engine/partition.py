@@ -54,6 +54,7 @@ class Partition:
         self.plan = plan
         self.tp = TP(plan.source, partition)
         self.part = Part(plan.source, partition, plan.processor.name)
+        self.where = f"{plan.processor.name} at {plan.source}/{partition}"  # for logs
         self.phase = "recovering"  # recovering, running, stopped, closed
         self.stopped: Stopped | None = None
         self.committed = -1  # next offset, as committed
@@ -96,7 +97,7 @@ class Partition:
 
     def take_anew(self, why: str) -> None:
         """The log under us changed: recover and look again."""
-        log.warning("%s/%d is taken anew: %s", *self.tp, why)
+        log.warning("%s is taken anew: %s", self.where, why)
         self._anew = True
         self._wake.set()
 
@@ -124,10 +125,9 @@ class Partition:
         _, late = await asyncio.wait([self._task], timeout=patience_s)
         for task in late:
             log.warning(
-                "%s/%d didn't finish in %.1f s: its transaction is left to the next owner",
-                *self.tp,
-                patience_s,
-            )
+                "%s didn't finish in %.1f s: its transaction is left to the next owner",
+                self.where, patience_s,
+            )  # fmt: skip
             task.cancel()
         await self._drop()
         self.phase = "closed"
@@ -149,7 +149,8 @@ class Partition:
                     await self._stop(error)
                 else:  # what it did is spoilt: without that record first
                     self._until = error.offset
-                    log.warning("%s/%d is taken anew up to a record: %s", *self.tp, error.text)
+                    text = "%s is taken anew up to a record that may be the one: %s"
+                    log.warning(text, self.where, error.text)
             except Stopped as error:
                 await self._stop(error)
                 return
@@ -168,8 +169,8 @@ class Partition:
                     0.5, 1.0
                 )
                 log.warning(
-                    "%s/%d: %r, when %s waited for %s; taken anew in %.1f s",
-                    *self.tp, error, self.plan.processor.name, self.progress.doing, pause,
+                    "%s: %r, when it waited for %s; taken anew in %.1f s",
+                    self.where, error, self.progress.doing, pause,
                 )  # fmt: skip
                 self.progress.does("another attempt")
                 await self._drop()
@@ -178,13 +179,13 @@ class Partition:
     def _ended(self, task: asyncio.Task[None]) -> None:
         """Whatever else ends the task is a defect: a partition never stands still in silence."""
         if not task.cancelled() and (error := task.exception()) is not None:
-            self.host.fail(self.tp, error)
+            self.host.fail(self.where, error)
 
     async def _stop(self, error: Stopped) -> None:
         self.phase, self.stopped = "stopped", error
         metrics.STOPPED.labels(*self.progress.labels, error.name).set(1)
         cause = error.__cause__ if isinstance(error, LawFailed) else None
-        log.error("%s/%d stopped: %s: %s", *self.tp, error.name, error, exc_info=cause)
+        log.error("%s stopped: %s: %s", self.where, error.name, error, exc_info=cause)
         await self._drop()
 
     async def _skipped(self) -> None:

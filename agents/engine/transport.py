@@ -10,9 +10,9 @@ import asyncio
 import logging
 import time
 from collections import defaultdict
-from collections.abc import AsyncIterator, Iterable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import faust
 from aiokafka.errors import (
@@ -46,6 +46,8 @@ START_S = 60.0  # for a broker to come back that went away after the worker's fi
 STOP_S = 3.0
 LOOK_S = 1.0
 REFUSED_EVERY_S = 30.0  # how often a group that doesn't let us in is named
+
+_Answer = TypeVar("_Answer")
 
 
 @dataclass(frozen=True, slots=True)
@@ -293,6 +295,15 @@ def _hosts(urls: Iterable[Any]) -> str:
     return ",".join(f"{url.host}:{url.port}" for url in urls)
 
 
+async def _in_thread(asked: Awaitable[_Answer], what: str, seconds: float) -> _Answer:
+    """What the consumer's thread answers. TimeoutError names what was asked of it."""
+    try:
+        return await asyncio.wait_for(asked, seconds)
+    except TimeoutError as error:
+        text = f"the thread of the group's consumer didn't answer {what} within {seconds:g} s"
+        raise TimeoutError(text) from error
+
+
 class BatchConsumer(driver.Consumer):
     """Delivers one `Fetched` per partition and fetch. `held` partitions are not delivered."""
 
@@ -339,18 +350,18 @@ class BatchConsumer(driver.Consumer):
     async def read_from(self, tp: TP, offset: int) -> int:
         """Start delivering a held partition from offset on; returns the tag of what comes."""
         self._read_offset[tp] = None
-        tag: int = await asyncio.wait_for(self._thread.seek_tagged(tp, offset), THREAD_S)
+        tag: int = await _in_thread(self._thread.seek_tagged(tp, offset), "a seek", THREAD_S)
         self.lost.discard(tp)
         self.held.discard(tp)
         return tag
 
     async def rejoin(self) -> None:
         """Ask the group for a new assignment: everybody lets go and takes anew."""
-        await asyncio.wait_for(self._thread.rejoin(), THREAD_S)
+        await _in_thread(self._thread.rejoin(), "a request to rejoin the group", THREAD_S)
 
     async def hint(self, offsets: Mapping[TP, int]) -> None:
         """Tell the group how far we are: for lag tools only, nothing relies on it."""
-        await asyncio.wait_for(self._thread.hint(offsets), HINT_S + THREAD_S)
+        await _in_thread(self._thread.hint(offsets), "offsets for the group", HINT_S + THREAD_S)
 
     def renew(self, why: str) -> None:
         """Give the client behind this up, and join the group with another one, soon."""

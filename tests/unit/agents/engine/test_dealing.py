@@ -92,6 +92,20 @@ def test_a_partition_goes_to_two_members_that_run_different_processors(fresh: An
         ]
 
 
+@pytest.mark.parametrize(("keeper", "tells"), [("a", "u"), ("b", "v"), ("c", "u")])
+def test_one_member_tells_the_group_of_a_partition_the_keepers_if_it_runs(
+    keeper: str, tells: str, fresh: Any
+) -> None:
+    ProcessorAssignor.keepers = {"one": keeper}
+    told = {"u": metadata({"one": ["a"]}), "v": metadata({"one": ["b"]}), "w": metadata({})}
+    found = ProcessorAssignor.assign(Cluster({"one": 3}), told)
+    for member in told:
+        ProcessorAssignor.on_assignment(found[member])
+        said = [ProcessorAssignor.hints("one", partition) for partition in range(3)]
+        assert said == [member == tells or member == "w"] * 3  # w has no such partition to tell of
+    assert not any(place[0] == "@hints" for one in found.values() for place in one.assignment)
+
+
 def test_a_member_of_a_version_before_runs_the_keeper_alone(fresh: Any) -> None:
     ProcessorAssignor.keepers = {"one": "a"}
     old = RoundRobinPartitionAssignor.metadata(["one"])
