@@ -67,7 +67,9 @@ class Driver:
         self._plan = Plan(processor, own, partitions)
         self._defaults = defaults_of(processor, own) | dict(settings or {})
         self._run = Run(self._plan, self._defaults, partition=partition)
-        self._taken = 0
+        self._sinks = {sink.topic for sink in self._plan.sinks}
+        self._outputs: list[Written] = []  # of the first `_read` records that were sent
+        self._read = self._taken = 0
         self.time = LOG_MS * 1000
 
     # --- in -------------------------------------------------------------------------------
@@ -133,8 +135,10 @@ class Driver:
     @property
     def outputs(self) -> list[Written]:
         """Everything it has written to its sinks so far, in its order."""
-        sinks = {sink.topic for sink in self._plan.sinks}
-        return [_written(sent) for sent in self._run.sent if sent.topic in sinks]
+        new = self._run.sent[self._read :]
+        self._read += len(new)
+        self._outputs += [_written(sent) for sent in new if sent.topic in self._sinks]
+        return list(self._outputs)
 
     def take(self) -> list[Written]:
         """The outputs since the last call."""
