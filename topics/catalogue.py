@@ -5,6 +5,10 @@ time" mean the log's time; event time is a field). A processor's partition p rea
 its source and writes partition p of its sinks, its state and the epochs log.
 """
 
+from importlib import import_module
+from pkgutil import iter_modules
+
+from topics import made
 from topics.plugins import bring, plugins
 from topics.topic import (
     COMPACTED,
@@ -15,7 +19,6 @@ from topics.topic import (
     Topic,
     dlq,
     dlq_of,
-    join,
     source,
     state,
 )
@@ -92,12 +95,9 @@ _TOPICS = (
     dlq("cog.global.frame", "segmentation"),
 )  # fmt: skip
 
-# Who reads what, of the processors that `soma new` made.
-_MADE: dict[str, str] = {}
-
 CATALOGUE: dict[str, Topic] = {topic.name: topic for topic in _TOPICS}
-for _name, _source in _MADE.items():
-    join(CATALOGUE, _name, _source)
+for _module in iter_modules(made.__path__):
+    bring(import_module(f"{made.__name__}.{_module.name}").PLUGIN, CATALOGUE)
 for _plugin in plugins():
     bring(_plugin, CATALOGUE)
 

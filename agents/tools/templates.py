@@ -134,9 +134,19 @@ OUTPUT = Template("""{
 }
 """)
 
-TOPICS = Template("""    Topic(
-        "$sink", "$schema", "tenant", "tenant", ("$name",), ("operators",),
-        retention_ms=7 * DAY_MS,
+TOPICS = Template('''"""The topics of $name."""
+
+from topics.plugins import Plugin
+from topics.topic import DAY_MS, Topic, state
+
+PLUGIN = Plugin(
+    sources={"$name": "$source"},
+    topics=(
+        Topic(
+            "$sink", "$schema", "tenant", "tenant", ("$name",), ("operators",),
+            retention_ms=7 * DAY_MS,
+        ),
+        state("$name", "tenant"),
     ),
-    state("$name", "tenant"),
-""")
+)  # fmt: skip
+''')
