@@ -23,6 +23,7 @@ from agents.settings import Settings, SettingsError
 ENTRY = "soma/policy/integrator"
 _NAME = re.compile(r"[A-Za-z0-9._-]{1,128}")
 _MISSING = object()
+_SHOWN = 40  # characters of a name that isn't one
 _KINDS = {bool: "a boolean", str: "a string", int: "a number", float: "a number", list: "an array",
           dict: "an object", type(None): "null"}  # fmt: skip
 
@@ -46,7 +47,7 @@ def decision(result: object, leader: str) -> Decision:
     if not isinstance(other, str):
         return error(f"leader is {_kind(other)}, not a string")
     if not _NAME.fullmatch(other):
-        return error(f"leader {other[:40]!r} can't be a domain's name")
+        return error(f"leader {other[:_SHOWN]!r} can't be a domain's name")
     if not isinstance(rationale, str):
         return error(f"rationale is {_kind(rationale)}, not a string")
     if not allow:

@@ -22,7 +22,10 @@ from agents.integrator.apart import Bundle, Interpreter, LogLevel, RegoError, en
 ENTRY = "soma/policy/integrator"
 PACKAGE = ENTRY.replace("/", ".")
 UNDEFINED = object()  # what a query gives where nothing is defined
-SOURCE_BYTES_MAX = 1 << 20  # of a folder
+MIB = 1 << 20
+SOURCE_BYTES_MAX = MIB  # of a folder
+SHOWN = 200  # characters of a sample
+NEWLINE = "\n"
 DECISION_S_MAX = 0.25  # of CPU time that a sample decision may take
 PROBE_S_MAX = 30.0  # for all of the probe, compiling included
 
@@ -72,7 +75,7 @@ def sources(folder: Path) -> dict[str, str]:
     if not found:
         raise PolicyError(f"{folder} holds no .rego file besides tests")
     if sum(map(len, found.values())) > SOURCE_BYTES_MAX:
-        raise PolicyError(f"{folder}: more than {SOURCE_BYTES_MAX >> 20} MiB of Rego")
+        raise PolicyError(f"{folder}: more than {SOURCE_BYTES_MAX // MIB} MiB of Rego")
     return found
 
 
@@ -185,10 +188,10 @@ def check_calls(rego: Rego) -> None:
     for name, text in code.items():
         imported = set(_IMPORTED.findall(text)) | {"data", "input"}
         if found := _WITH.search(text):
-            line = text.count(chr(10), 0, found.start()) + 1
+            line = text.count(NEWLINE, 0, found.start()) + 1
             raise PolicyError(f"{name}:{line}: `with` crashes the embedded Rego: pass arguments")
         for call in _CALL.finditer(text):
-            place = f"{name}:{text.count(chr(10), 0, call.start()) + 1}"
+            place = f"{name}:{text.count(NEWLINE, 0, call.start()) + 1}"
             called = re.sub(r"\s", "", call[1])
             first = called.partition(".")[0]
             if called in own or called in _WORDS or first in imported:
@@ -208,7 +211,7 @@ def _code(text: str) -> str:
     def blank(token: re.Match[str]) -> str:
         if token["field"]:
             return f".{token['field']}"
-        return '""' + chr(10) * token[0].count(chr(10))
+        return '""' + NEWLINE * token[0].count(NEWLINE)
 
     return _TOKEN.sub(blank, text)
 
@@ -245,7 +248,7 @@ def probe(folder: Path) -> list[tuple[dict[str, Any], object]]:
     if done.returncode == -signal.SIGPROF:
         raise PolicyError(
             f"{folder}: a decision takes longer than {DECISION_S_MAX * 1000:g} ms "
-            f"(on the sample {done.stdout.splitlines()[-1][:200]})"
+            f"(on the sample {done.stdout.splitlines()[-1][:SHOWN]})"
         )
     if done.returncode < 0:
         name = signal.Signals(-done.returncode).name

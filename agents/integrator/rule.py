@@ -20,6 +20,9 @@ Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
 CAP_TOLERANCE = 1e-9  # how far below the entropy cap the bisection may stop
+BISECTIONS = 200  # at most: a double has 53 bits and 11 of exponent, and it stops long before
+SHARPEST = 1e20  # weights that differ at all are 0 and 1 there: sharper changes nothing
+BOUND_LOG = 16.0 / 3.0  # of ln N in AdaHedge's bound (de Rooij et al. 2014, theorem 8)
 
 
 @kernel
@@ -301,13 +304,13 @@ def cap_entropy(p: Floats, cap: float, first: int, logs: Floats) -> float:
     for k in range(p.shape[0]):
         logs[k] = math.log(p[k] / top) if p[k] > 0.0 else -math.inf
     low, high = 1.0, 2.0
-    while high < 1e20 and sharpen(logs, high, p) > cap:
+    while high < SHARPEST and sharpen(logs, high, p) > cap:
         low, high = high, 2.0 * high
     tied = sharpen(logs, high, p) > cap
     if tied:
         low, high = 0.0, 1.0
     h = 0.0
-    for _ in range(200):
+    for _ in range(BISECTIONS):
         middle = 0.5 * (low + high)
         h = tilt(logs, first, middle, p) if tied else sharpen(logs, middle, p)
         if h > cap:
@@ -343,4 +346,4 @@ def elect(p: Floats, rank: Ints, leader: int, margin: float, dwelt: bool) -> int
 @kernel
 def regret_bound(rounds: int, n: int) -> float:
     """√(T ln N) + (16/3) ln N + 2, which AdaHedge's regret never exceeds (2014, theorem 8)."""
-    return math.sqrt(rounds * math.log(n)) + 16.0 / 3.0 * math.log(n) + 2.0
+    return math.sqrt(rounds * math.log(n)) + BOUND_LOG * math.log(n) + 2.0

@@ -24,9 +24,14 @@ NONE, PATH, RING, STAR, SPARSE = range(5)  # a star's centre is its first compon
 TOLERANCE = 1e-12  # of the expansion, relative to the norm of x
 LANCZOS_STEPS = 20
 LANCZOS_WORK = 6  # arrays of that many numbers
+_TERMS, _TERMS_BY_ROOT = 24, 9.0  # of the expansion, at most: so many, and more by the root of z
 _EIGEN_STEPS = 30
+_MARGIN, _GRAIN = 1.01, 64.0  # of the bound: how much wider, and in which parts of 1 it is rounded
 _BREAKDOWN = 1e-12  # a Krylov space is exhausted when its next vector is shorter, relative to |L|
 _SEED = 0x5EED
+_GAMMA = 0x9E3779B97F4A7C15  # of splitmix64, as what follows
+_MIXES = ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB))
+_LAST_SHIFT, _BITS, _BITS_OVER = 31, 53, 11  # a double has 53 of the 64
 
 Floats = NDArray[np.float64]
 
@@ -247,7 +252,7 @@ def coefficients_of(t: float, largest: float) -> Floats:
     z = 0.5 * t * largest
     if z == 0.0:
         return np.ones(1)
-    k = np.arange(24 + int(np.ceil(9.0 * np.sqrt(z))))
+    k = np.arange(_TERMS + int(np.ceil(_TERMS_BY_ROOT * np.sqrt(z))))
     c = ive(k, z)
     c[1:] *= 2.0
     rest = np.cumsum(c[::-1])[::-1]
@@ -271,7 +276,7 @@ def largest_eigenvalue(graph: Graph, n: int) -> float:
     m, _ = krylov(graph, _start(n), n, steps, basis, alpha, beta)
     ritz, vectors = eigh_tridiagonal(alpha[:m], beta[: m - 1])
     bound = float(ritz[-1]) + float(beta[m - 1] * abs(vectors[-1, -1]))
-    return float(min(np.ceil(bound * 1.01 * 64.0) / 64.0, gershgorin))
+    return float(min(np.ceil(bound * _MARGIN * _GRAIN) / _GRAIN, gershgorin))
 
 
 @lru_cache(maxsize=4096)
@@ -284,7 +289,7 @@ def _degrees(graph: Graph, n: int) -> NDArray[np.int64]:
     if graph.kind == SPARSE:
         return np.diff(graph.start)
     degrees = np.full(n, 0 if graph.kind == NONE else 2, np.int64)
-    if graph.kind == PATH or n < 3:
+    if graph.kind == PATH or n <= 2:
         degrees[[0, -1]] = min(n - 1, 1) if graph.kind != NONE else 0
     if graph.kind == STAR:
         degrees[:] = min(n - 1, 1)
@@ -294,8 +299,8 @@ def _degrees(graph: Graph, n: int) -> NDArray[np.int64]:
 
 def _start(n: int) -> Floats:
     """n numbers of [-1/2, 1/2), always the same (splitmix64; Steele, Lea and Flood 2014)."""
-    x = (np.arange(1, n + 1, dtype=np.uint64) + np.uint64(_SEED)) * np.uint64(0x9E3779B97F4A7C15)
-    x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    bits = (x ^ (x >> np.uint64(31))) >> np.uint64(11)
-    return bits.astype(np.float64) * 2.0**-53 - 0.5
+    x = (np.arange(1, n + 1, dtype=np.uint64) + np.uint64(_SEED)) * np.uint64(_GAMMA)
+    for shift, factor in _MIXES:
+        x = (x ^ (x >> np.uint64(shift))) * np.uint64(factor)
+    bits = (x ^ (x >> np.uint64(_LAST_SHIFT))) >> np.uint64(_BITS_OVER)
+    return bits.astype(np.float64) * 2.0**-_BITS - 0.5

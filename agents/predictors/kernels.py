@@ -61,6 +61,11 @@ from agents.predictors.state import NEXT as EXPECTED
 from topics.columns import Cols
 from topics.compiled import entry, kernel
 
+SINGLE = 4  # bytes of a float32
+EXPONENT_HIGH, EXPONENT_LOW = (
+    0x7F,
+    0x80,
+)  # all bits of its exponent: last bytes
 DIM_MAX = 32_768  # numbers in a vector: a state row of 30 bytes a number must fit into 1 MiB
 CHEBYSHEV = 0
 
@@ -123,15 +128,15 @@ def _fault(buf: Bytes, p: int, size: int) -> int:
     """Status of a vector's bytes: 0, or why it can't be folded."""
     if size == 0:
         return EMPTY
-    if size % 4 != 0:
+    if size % SINGLE != 0:
         return RAGGED
-    if size > 4 * DIM_MAX:
+    if size > SINGLE * DIM_MAX:
         return TOO_LONG
     odd = False
     for j in range(p + 2, p + size, 4):
         # Unsigned, as in put_bytes; and to the end, for to stop at each number costs more.
         low, high = buf[np.uint64(j)], buf[np.uint64(j + 1)]
-        odd |= (low >= 0x80) & (high & 0x7F == 0x7F)  # all bits of the exponent
+        odd |= (low >= EXPONENT_LOW) & (high & EXPONENT_HIGH == EXPONENT_HIGH)
     return NOT_FINITE if odd else 0
 
 

@@ -10,6 +10,8 @@ from topics.compiled import kernel
 
 _PLANS = 1024  # a power of two
 _COEFFICIENTS_MAX = 1 << 20
+_TIMES = 65536.0  # steps of a time that are told apart
+_PRIME = 7919
 
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]
@@ -30,7 +32,7 @@ class Plans(NamedTuple):
 @kernel
 def where(graph: int, time: float, dim: int) -> int:
     """The one place where such a plan may stand. 0 <= time <= 10."""
-    return int((dim * 5 + graph + np.int64(time * 65536.0) * 7919) & (_PLANS - 1))
+    return int((dim * 5 + graph + np.int64(time * _TIMES) * _PRIME) & (_PLANS - 1))
 
 
 @kernel

@@ -59,6 +59,7 @@ QUICK = 3.0  # steps are learned so much quicker than the rest
 STEP_RUN, STEP_RUN_MAX, STEP_FACTOR = 7, 15, 8.0
 FAR, JUMP = 3.0, 6.0
 JUMP_RUN, LEVEL_RUN, LEVEL_RUN_MAX = 24, 32, 48
+LEVEL_FACTOR = 4.0
 RATIO_FIRST = math.sqrt(0.5)
 RATIO_MIN, RATIO_MAX = 0.5, 2.0**24
 
@@ -128,7 +129,7 @@ def follow(
                 shift = JUMP_RUN if shift > 0 else -JUMP_RUN
         runs[2 * i + 1] = shift
         if abs(shift) > LEVEL_RUN:
-            gain *= 4.0 ** (abs(shift) - LEVEL_RUN)
+            gain *= LEVEL_FACTOR ** (abs(shift) - LEVEL_RUN)
         else:
             part = _ratio_after(part, away > part * after, slow)
             ratio[i] = part

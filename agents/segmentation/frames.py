@@ -21,6 +21,8 @@ DONE, NEED_TENANT, NEED_SERIES, NEED_ROOM = range(4)  # what `fold` stopped for
 WORDS = np.frombuffer("".join(EVIDENCE).encode(), np.uint8)
 ENDS = np.cumsum([len(word) for word in EVIDENCE])
 STARTS = np.concatenate((np.zeros(1, np.int64), ENDS[:-1]))
+COLON = ord(":")
+CONFIDENCE_MOST = 1e6  # beyond, its sum would lose the others
 WORD_MAX = max(len(word) for word in EVIDENCE)
 
 
@@ -151,9 +153,9 @@ def put_id(s: Source, f: Into, i: int, a: Arrays, at: int, size: int, word: int,
     begin = text
     text = copy(s.buf, s.cols.pos[f.of_frame_id, i], s.cols.len[f.of_frame_id, i],
                 sink.scratch, text)  # fmt: skip
-    sink.scratch[text] = 58
+    sink.scratch[text] = COLON
     text = copy(a.pool, at, size, sink.scratch, text + 1)
-    sink.scratch[text] = 58
+    sink.scratch[text] = COLON
     text = copy(WORDS, STARTS[word], ENDS[word] - STARTS[word], sink.scratch, text + 1)
     sink.cols.pos[f.segment_id, o] = begin
     sink.cols.len[f.segment_id, o] = text - begin
@@ -194,7 +196,7 @@ def put(
 @kernel
 def modest(confidence: float) -> float:
     """A confidence that can be summed: 0 for what is none."""
-    return confidence if abs(confidence) <= 1e6 else 0.0
+    return confidence if abs(confidence) <= CONFIDENCE_MOST else 0.0
 
 
 @kernel

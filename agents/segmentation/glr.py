@@ -42,6 +42,7 @@ from topics.compiled import entry, kernel
 
 SPLITS = 100  # how far back a change may lie
 SIDE = 5  # points on each side of a split, at least
+LEAST = 1e-10  # of the variance: what squares are told apart by
 
 
 @kernel
@@ -153,7 +154,7 @@ def glr(
     floor, variance = floor_of(b, r, g)
     if not floor > 0.0:
         return -1, 0.0
-    least = 1e-10 * variance
+    least = LEAST * variance
     outgrow(b, r, least)
     count = accumulate(b, r, k)
     lo = max(b.ints[r, S.g_start] + SIDE, b.ints[r, S.seen] - SPLITS) - (b.ints[r, S.seen] - count)

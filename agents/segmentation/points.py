@@ -18,6 +18,9 @@ WILD = 30.0  # usual steps; in a series where most stand still: spreads
 YET = 10.0  # times WILD: so far a point is passed over also while a change may lie at it yet
 AROUND = 2  # points before and after one, that it is compared with
 REACH = 8.0  # spreads
+WIDER = 4.0  # times REACH, for each point beyond it in a row
+IN_A_ROW = 500  # of them at most: WIDER to that power is a double
+UNIT_STEP = 64  # exponents between two units
 MEMORY = 1000  # points, about, that the spread is of
 FIVE = 5
 UNIT_MOST = 960  # exponent: such a unit, and its inverse, are doubles
@@ -71,7 +74,7 @@ def spread(b: Bank, r: int) -> None:
         return
     if known > 0.0:
         if abs(d) > REACH * known:
-            d = within(d, REACH * known * 4.0 ** min(b.ints[r, S.wild], 500))
+            d = within(d, REACH * known * WIDER ** min(b.ints[r, S.wild], IN_A_ROW))
             b.ints[r, S.wild] += 1
         else:
             b.ints[r, S.wild] = 0
@@ -89,7 +92,7 @@ def measure(b: Bank, r: int) -> None:
     if x == 0.0:
         return
     _, e = math.frexp(x)
-    unit = min(UNIT_MOST, max(-UNIT_MOST, int(e // 64) * 64))
+    unit = min(UNIT_MOST, max(-UNIT_MOST, int(e // UNIT_STEP) * UNIT_STEP))
     if unit != b.ints[r, S.unit]:
         rescale(b, r, unit)
 

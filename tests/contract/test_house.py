@@ -25,6 +25,20 @@ KERNELS = {"entry", "kernel", "view", "glue", "part"}  # the decorators of topic
 CLIENTS = {"asyncpg", "redis", "sqlite3"}
 PORTS = {5432, 6066, 6379, 8080, 8181, 9092}  # ours and those of servers beside us
 
+PLAIN, UNITS = {0, 1, 2, 0.5}, {1000, 1_000_000}
+CARRIES_ON = (ast.BinOp, ast.UnaryOp, ast.Tuple, ast.List, ast.Set)  # a comparison into its parts
+
+BARE_NUMBERS = {  # of arithmetic with arrays, whose shape stands beside it
+    "agents/integrator/fold.py": ["40"],
+    "agents/integrator/loading.py": ["8"],
+    "agents/integrator/state.py": ["3", "4"],
+    "agents/predictors/state.py": ["12"],
+    "agents/predictors/taking.py": ["8"],
+    "agents/segmentation/fold.py": ["40"],
+    "agents/segmentation/rows.py": ["12"],
+    "agents/segmentation/state.py": ["15", "15", "3", "4"],
+    "agents/segmentation/taking.py": ["4"],
+}
 SPEAK_TO_STORES = {
     "ops/bench/peers/outbox.py": "a relay as others write it, to compare with",
     "ops/prove/outbox_table.py": "checks the tables behind the back of what is proven",
@@ -126,6 +140,34 @@ def literals(tree: ast.AST) -> Iterator[tuple[str | int, bool]]:
                 yield node.value, id(node) in constants
 
 
+def bare_numbers(tree: ast.AST) -> Iterator[str]:
+    """Numbers in the bodies of functions that say nothing of what they are.
+
+    0, 1, 2 and 0.5 do, and so do, where nothing is compared with them: whole numbers below ten
+    and powers of two (columns, bytes of a number, first sizes of what grows), and, where something
+    is multiplied or divided by them, a thousand and a million (units of time).
+    """
+    for one in functions(tree):
+        for statement in one.body:
+            yield from _bare(statement, False, False)
+
+
+def _bare(node: ast.AST, compared: bool, factor: bool) -> Iterator[str]:
+    if isinstance(node, ast.Constant):
+        value = node.value
+        if isinstance(value, int | float) and not isinstance(value, bool):
+            plain = isinstance(value, int) and (value < 10 or value & (value - 1) == 0)
+            said = value in PLAIN or (plain and not compared) or (factor and value in UNITS)
+            yield from [] if said else [str(value)]
+        return
+    if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.AnnAssign | ast.arguments):
+        compared = False
+    inside = isinstance(node, ast.Compare) or (compared and isinstance(node, CARRIES_ON))
+    times = isinstance(node, ast.BinOp) and isinstance(node.op, ast.Mult | ast.Div | ast.FloorDiv)
+    for child in ast.iter_child_nodes(node):
+        yield from _bare(child, inside, times)
+
+
 def test_a_processor_never_imports_another() -> None:
     packages = {*processor_names(), *service_names()}
     found = {}
@@ -202,7 +244,7 @@ def test_topics_are_named_where_they_are_declared_and_ports_in_the_settings() ->
     declared = {f"agents/{name}/agent.py" for name in processor_names()} | {"topics/catalogue.py"}
     ports = set()
     for path, tree in everything().items():
-        if path.startswith("ops/"):
+        if path.startswith("ops/") and not path.startswith("ops/examples/"):
             continue
         for value, constant in literals(tree):
             if isinstance(value, int):
@@ -211,6 +253,33 @@ def test_topics_are_named_where_they_are_declared_and_ports_in_the_settings() ->
                 in_processor = path.split("/")[1] in processor_names()
                 assert constant and not in_processor, f"{path}: {value}"
     assert ports == {"agents/settings"}
+
+
+def test_numbers_of_laws_and_processors_have_names() -> None:
+    folders = [*(f"agents/{name}" for name in processor_names()), "agents/kit", "ops/examples"]
+    found = {
+        path: sorted(bare_numbers(tree))
+        for folder in folders for path, tree in parsed(folder).items()
+    }  # fmt: skip
+    assert {path: numbers for path, numbers in found.items() if numbers} == BARE_NUMBERS
+
+
+@pytest.mark.parametrize(
+    ("body", "seen"),
+    [
+        ("return a * 0.97", ["0.97"]),
+        ("return 0.0 if a < 1 else -1 + 2.0 * a ** 0.5", []),
+        ("return a if a > 3 else b[3], np.zeros((7, 64)), a // 4", ["3"]),
+        ("return 4 * a <= (b + 3)", ["3", "4"]),
+        ("return f(9) < a[5]", []),
+        ("return a * 1000, a / 1e6, a > 1000", ["1000"]),
+        ("return a[:40]", ["40"]),
+        ("def g(): return 11\n    return g", ["11", "11"]),
+        ("a = True", []),
+    ],
+)
+def test_bare_numbers_are_seen(body: str, seen: list[str]) -> None:
+    assert sorted(bare_numbers(ast.parse(f"def f(a, b=0.3):\n    {body}"))) == seen
 
 
 @pytest.mark.parametrize(
