@@ -67,6 +67,10 @@ class Worker:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self.stop()
+
+    def stop(self) -> None:
+        """Let it finish the transaction at hand."""
         self._process.terminate()
         try:
             self._process.wait(STOP_S)

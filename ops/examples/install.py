@@ -5,16 +5,16 @@ A worker gets them by SOMA_PLUGINS (`ENVIRONMENT`).
 
 from ops.examples import PLUGIN
 from topics.catalogue import CATALOGUE
-from topics.plugins import VARIABLE, bring, plugins
+from topics.plugins import VARIABLE, Plugin, bring, plugins
 from topics.schemas import schemas
 
 ENVIRONMENT = {VARIABLE: "ops.examples"}
 
 
-def install() -> None:
-    """Bring their topics and schemas. A second call finds them done."""
-    if PLUGIN in plugins() or PLUGIN.topics[0].name in CATALOGUE:
+def install(plugin: Plugin = PLUGIN) -> None:
+    """Bring their topics and schemas, or another package's. A second call finds them done."""
+    if plugin in plugins() or plugin.topics[0].name in CATALOGUE:
         return
-    bring(PLUGIN, CATALOGUE)
-    if PLUGIN.schemas is not None:
-        schemas().add(PLUGIN.schemas)
+    bring(plugin, CATALOGUE)
+    if plugin.schemas is not None:
+        schemas().add(plugin.schemas)
