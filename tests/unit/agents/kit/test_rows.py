@@ -384,6 +384,7 @@ def test_ten_thousand_are_allowed_each_time() -> None:
     driver = Driver(counting(law))
     driver.send_all([observation()] * 3)
     assert len(driver.outputs) == 30_000
+    assert driver.outputs[-1] is driver.outputs[-1], "decoded once"
 
 
 def test_a_slow_law_ends_early_after_one_record_at_least(monkeypatch: pytest.MonkeyPatch) -> None:
