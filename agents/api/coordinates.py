@@ -1,4 +1,4 @@
-"""Where a memory lies, and which id follows from it (laws.md, 5)."""
+"""Where a memory lies, and which id follows from it."""
 
 import re
 import unicodedata

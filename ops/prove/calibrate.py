@@ -1,4 +1,4 @@
-"""Calibration of confidences (laws.md section 1), written again for the verifier.
+"""Calibration of confidences, written again for the verifier.
 
 An online Newton step a sample on the logistic loss of slope and bias (Platt 1999; Hazan, Agarwal
 and Kale 2007), with matrices of NumPy.

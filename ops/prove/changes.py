@@ -1,4 +1,4 @@
-"""Change points in one series of errors (laws.md section 3), written again for the verifier.
+"""Change points in one series of errors, written again for the verifier.
 
 A series keeps all its points here and every sum is taken anew from the segment's beginning: the
 order of each sum is that of the points, as the law has it, so that decisions agree to the last bit

@@ -1,4 +1,4 @@
-"""When a tenant's fusion has drifted (laws.md section 2), written again for the verifier."""
+"""When a tenant's fusion has drifted, written again for the verifier."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field

@@ -1,4 +1,4 @@
-"""The integrator's law (laws.md section 2), written again for the verifier."""
+"""The integrator's law, written again for the verifier."""
 
 import math
 from collections.abc import Callable, Mapping

@@ -1,4 +1,4 @@
-"""The fusion law's arithmetic, written from laws.md section 2 for the verifier: maps of numbers.
+"""The fusion law's arithmetic, written again for the verifier: maps of numbers.
 
 AdaHedge: de Rooij, van Erven, Grünwald, Koolen, JMLR 2014. Fixed share: Herbster, Warmuth 1998.
 Nothing here is in a hurry: the formulae stand as they are in the text, in exact order.

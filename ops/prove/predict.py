@@ -1,4 +1,4 @@
-"""The predictors' law (laws.md section 1), written again for the verifier.
+"""The predictors' law, written again for the verifier.
 
 Heat flows by the matrix exponential of SciPy here, so the workers' expansions have an oracle.
 """

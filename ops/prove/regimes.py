@@ -1,4 +1,4 @@
-"""The other laws that find changes (laws.md section 3): hidden Markov model, run lengths.
+"""The other laws that find changes: hidden Markov model, run lengths.
 
 Rabiner, "A Tutorial on Hidden Markov Models" (1989), Page, "Continuous Inspection Schemes" (1954),
 for the place of a change of state; Adams and MacKay, "Bayesian Online

@@ -1,4 +1,4 @@
-"""Segmentation's law (laws.md section 3), written again for the verifier.
+"""Segmentation's law, written again for the verifier.
 
 A frame feeds the series of the domain that moved, and the tenant's time under its leader.
 """

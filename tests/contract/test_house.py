@@ -66,6 +66,10 @@ WITH_MANY_PARAMETERS = {  # click gives a command all of its options; a declarat
 OURS = re.compile(
     r"(?:\b|_)(?i:rooms|doors?|office)(?=\b|_)|(?<=[a-z])(?:Rooms?|Doors?|Office)(?![a-z])"
 )
+NAMED = re.compile(
+    r"\b(?:agents|avro|migrations|ops|stores|tests|topics)/[\w./-]*\w\.(?:avsc|lua|md|py|sql)\b"
+    r"|(?<=`)\w+\.py(?=`)|(?<![\w./-])\w+\.md\b"
+)
 SAY_THEM = {
     "agents/commands/warm.py": "a field of its JSON, which people may read by this name",
     "tests/contract/test_house.py": "looks for them",
@@ -83,6 +87,15 @@ def everything() -> dict[str, ast.Module]:
     """All modules, by their paths."""
     found = [path for top in TOPS for path in sorted((ROOT / top).rglob("*.py"))]
     return {str(path.relative_to(ROOT)): ast.parse(path.read_text("utf-8")) for path in found}
+
+
+@cache
+def texts() -> dict[str, str]:
+    """What people read, code and pages, by path."""
+    tops = [ROOT / top for top in (*TOPS, "migrations", "tests")]
+    found = [*ROOT.glob("*.md"), *(path for top in tops for path in sorted(top.rglob("*")))]
+    kept = [path for path in found if path.suffix in TEXTS]
+    return {str(path.relative_to(ROOT)): path.read_text("utf-8") for path in kept}
 
 
 def parsed(folder: str) -> dict[str, ast.Module]:
@@ -230,14 +243,20 @@ def test_functions_take_few_parameters() -> None:
 
 
 def test_old_words_dont_come_back() -> None:
-    files = [
-        *(path for top in (*TOPS, "migrations", "tests") for path in (ROOT / top).rglob("*")),
-        *ROOT.glob("*.md"),
-    ]
-    texts = {str(path.relative_to(ROOT)): path for path in files if path.suffix in TEXTS}
-    assert {path.stem for path in texts.values()} & SAID_NOTHING == set()
-    found = {name for name, path in texts.items() if OURS.search(path.read_text("utf-8"))}
-    assert found == set(SAY_THEM)
+    assert {Path(path).stem for path in texts()} & SAID_NOTHING == set()
+    assert {path for path, text in texts().items() if OURS.search(text)} == set(SAY_THEM)
+
+
+def test_files_that_are_named_are_there() -> None:
+    here = {Path(path).name for path in texts()}
+    gone = {
+        f"{path}: {name}"
+        for path, text in texts().items()
+        if not path.startswith("tests/")
+        for name in NAMED.findall(text)
+        if not ((ROOT / name).exists() if "/" in name else name in here)
+    }
+    assert gone == set()
 
 
 def test_topics_are_named_where_they_are_declared_and_ports_in_the_settings() -> None:
@@ -292,6 +311,11 @@ def test_bare_numbers_are_seen(body: str, seen: list[str]) -> None:
 )
 def test_imports_are_seen_wherever_they_stand(code: str, seen: set[str]) -> None:
     assert uses(ast.parse(code), "agents.outbox", "asyncpg") == seen
+
+
+def test_names_of_files_are_seen() -> None:
+    text = "see ops/RESTORE.md, laws.md (`plan.py`), [it](stores/a_b.sql); plan.py, $name/agent.py"
+    assert NAMED.findall(text) == ["ops/RESTORE.md", "laws.md", "plan.py", "stores/a_b.sql"]
 
 
 @pytest.mark.parametrize(
