@@ -12,8 +12,8 @@ The life of a batch
        once in a thread, by `work.py` in a `workspace.py` (a thread's arrays, used again and again):
        unpack, `records.parse` into spans, `checks.classify`, decode into columns, `checks.admit`,
        fold, with control records (`control.py`) in their places, encode, frame.
-    3. What can't be folded becomes a dead letter (`letters.py`, by the codes of `reasons.py`); what
-       belongs to another partition is sent there (`forward.py`).
+    3. What can't be folded becomes a dead letter (`dead_letters.py`, by `reasons.py`' codes);
+       what belongs to another partition is sent there (`forward.py`).
     4. The outcome is a list of ready record batches (`builder.py`): outputs, forwarded records,
        dead letters, and the changed state rows with the position behind them. `producer.py` commits
        them in one transaction. If that fails, nothing of it counts: the partition is taken anew.

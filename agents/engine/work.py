@@ -15,9 +15,9 @@ from agents.engine.batches import BadBatch, RawBatch, unpack
 from agents.engine.builder import RawBuilder
 from agents.engine.checks import admit, classify
 from agents.engine.control import read_control
+from agents.engine.dead_letters import DeadLetters
 from agents.engine.errors import LawFailed
 from agents.engine.forward import forward
-from agents.engine.letters import Letters
 from agents.engine.plan import Plan
 from agents.engine.processor import (
     OWN_REASONS,
@@ -74,7 +74,7 @@ class Worker:
         and LawFailed with the record; whatever else it raises is a defect. The fold is then spent.
         """
         ws.clear()
-        letters = Letters(self.plan, self.place, batches)
+        letters = DeadLetters(self.plan, self.place, batches)
         done = self._parse(ws, batches, first, letters)
         if until is not None:
             done = _cut(ws, max(1, int(np.searchsorted(ws.offs[: ws.n], until))), done)
@@ -98,7 +98,9 @@ class Worker:
             outcome.counted = self._counting.counted()
         return outcome
 
-    def _parse(self, ws: Workspace, batches: list[RawBatch], first: int, letters: Letters) -> int:
+    def _parse(
+        self, ws: Workspace, batches: list[RawBatch], first: int, letters: DeadLetters
+    ) -> int:
         """Fill the workspace's spans; returns the offset behind the last record taken."""
         done = first
         for batch in batches:
@@ -141,7 +143,7 @@ class Worker:
             )
         )  # fmt: skip
 
-    def _decode(self, ws: Workspace, letters: Letters) -> None:
+    def _decode(self, ws: Workspace, letters: DeadLetters) -> None:
         """Columns of all records that can be folded here, and the status of the others."""
         plan, n, status = self.plan, ws.n, ws.status[: ws.n]
         odd = classify(ws.buf.data, ws.vpos, ws.vlen, n, plan.reserved, ws.status)
@@ -193,7 +195,7 @@ class Worker:
             else:
                 ws.tpos, ws.tlen = tpos, tlen
 
-    def _from_json(self, ws: Workspace, letters: Letters) -> dict[int, tuple[int, int]]:
+    def _from_json(self, ws: Workspace, letters: DeadLetters) -> dict[int, tuple[int, int]]:
         """Records that people wrote as JSON become Avro behind the others, in the same buffer.
 
         Returns the spans of their texts: what is forwarded, or becomes a dead letter, are those.
@@ -227,7 +229,7 @@ class Worker:
             said = [f"{k.schema}: {why}" for k, why in zip(self.plan.kinds, said, strict=True)]
         raise codec.BadRecord("bad_json", " | ".join(said))
 
-    def _fold(self, ws: Workspace, letters: Letters, outcome: Outcome) -> None:
+    def _fold(self, ws: Workspace, letters: DeadLetters, outcome: Outcome) -> None:
         """Fold the good records, with the control records between them in their places."""
         batch = Batch(
             ws.buf.data, ws.columns, ws.offs, ws.ms, ws.status, letters.details,
@@ -248,7 +250,7 @@ class Worker:
         outcome.results["folded"] = int(good.shape[0])
         outcome.results["control"] = int((status == reasons.DONE).sum())
 
-    def _take(self, ws: Workspace, batch: Batch, letters: Letters) -> int:
+    def _take(self, ws: Workspace, batch: Batch, letters: DeadLetters) -> int:
         """Hand the records to the fold; returns how many it took."""
         lo = 0
         for r in [*np.flatnonzero(ws.status[: ws.n] == reasons.CONTROL).tolist(), ws.n]:
@@ -288,7 +290,7 @@ class Worker:
         slot = self.plan.kinds[at].ts
         return int(ws.columns_of[at].cols.i[slot, r]) if slot >= 0 else int(ws.ms[r]) * 1000
 
-    def _control(self, ws: Workspace, r: int, letters: Letters) -> int:
+    def _control(self, ws: Workspace, r: int, letters: DeadLetters) -> int:
         """Obey a control record; returns its new status."""
         value = ws.buf.data[ws.vpos[r] : ws.vpos[r] + ws.vlen[r]].tobytes()
         control, refusal = read_control(
@@ -300,7 +302,7 @@ class Worker:
         letters.details[r] = refusal
         return reasons.CONTROL_REFUSED
 
-    def _bury(self, ws: Workspace, letters: Letters, outcome: Outcome) -> None:
+    def _bury(self, ws: Workspace, letters: DeadLetters, outcome: Outcome) -> None:
         """Dead letters, for all that could not be folded or forwarded."""
         status = ws.status[: ws.n]
         gone = (status == reasons.OK) | (status == reasons.MISROUTED) | (status == reasons.DONE)

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from agents.engine import checks, reasons
 from agents.engine.batches import RawBatch, raw_batch, unpack
 from agents.engine.builder import HEADER
-from agents.engine.letters import LETTER_BYTES_MAX, Letters
+from agents.engine.dead_letters import LETTER_BYTES_MAX, DeadLetters
 from agents.engine.processor import OWN_REASONS, Place
 from agents.engine.workspace import Workspace
 from tests.contract.harness import (
@@ -35,7 +35,7 @@ def letters_of(part: list[Message], status: int, detail: str = "") -> list[Sent]
     """What becomes of these records if all are refused with a status."""
     batch = batch_of(part)
     run = Run(PLAN)
-    letters = Letters(PLAN, run.place, [batch])
+    letters = DeadLetters(PLAN, run.place, [batch])
     SPACE.clear()
     run.worker._parse(SPACE, [batch], 0, letters)
     SPACE.status[: SPACE.n] = status
@@ -92,7 +92,7 @@ def test_the_texts_name_the_limits() -> None:
 def test_many_letters_are_several_batches_in_their_order() -> None:
     part = [Message(i, b"%d" % i, bytes(100_000)) for i in range(40)]
     batch, run = batch_of(part), Run(PLAN)
-    letters, space = Letters(PLAN, run.place, [batch]), Workspace(PLAN)
+    letters, space = DeadLetters(PLAN, run.place, [batch]), Workspace(PLAN)
     run.worker._parse(space, [batch], 0, letters)
     space.status[:40] = reasons.BAD_WIRE
     letters.add_rows(space, np.arange(40))
@@ -103,7 +103,7 @@ def test_many_letters_are_several_batches_in_their_order() -> None:
 
 
 def test_a_whole_batch_is_one_letter() -> None:
-    letters = Letters(PLAN, Place("0123abcd", 0), [])
+    letters = DeadLetters(PLAN, Place("0123abcd", 0), [])
     batch = batch_of([Message(7, b"k", b"v"), Message(9, b"k", b"v")])
     letters.add_batch(batch, "it lies")
     ((found,),) = [read("dlq", 0, builder) for builder in letters.builders()]

@@ -38,7 +38,7 @@ class Letter:
         return frame_one(delta, self.key, self.value, self.headers + self.why)
 
 
-class Letters:
+class DeadLetters:
     """The dead letters of one transaction, which folds `batches`."""
 
     def __init__(self, plan: Plan, place: Place, batches: Sequence[RawBatch]) -> None:
