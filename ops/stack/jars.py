@@ -12,7 +12,7 @@ from xml.etree import ElementTree
 
 from ops.stack.files import locked, tail
 from ops.stack.processes import StackError
-from ops.stack.service import Say
+from ops.stack.server import Say
 
 JAVA_MIN = 17
 SHARED = Path("~/.soma/jars").expanduser()  # of the default home; test stacks use it too

@@ -17,7 +17,7 @@ from ops.stack import ports as net
 from ops.stack.files import write_whole
 from ops.stack.jars import jars, java
 from ops.stack.processes import StackError, environment, spawn
-from ops.stack.service import Say, Service
+from ops.stack.server import Say, StackServer
 
 FORMAT_S = 60.0
 NO_ANSWER = (KafkaError._TRANSPORT, KafkaError._TIMED_OUT, KafkaError._ALL_BROKERS_DOWN)
@@ -53,7 +53,7 @@ broker.heartbeat.interval.ms=500
 """
 
 
-class Kafka(Service):
+class Kafka(StackServer):
     """The broker. Its jars come from `cache`, fetched by Maven when they aren't there."""
 
     name = "kafka"

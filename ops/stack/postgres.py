@@ -22,7 +22,7 @@ import psutil
 from ops.stack import ports as net
 from ops.stack.files import write_whole
 from ops.stack.processes import StackError, environment, spawn
-from ops.stack.service import Say, Service
+from ops.stack.server import Say, StackServer
 
 USER = "soma"  # the database's superuser and its database
 SYSTEM_USER = "embedded_postgres"
@@ -30,7 +30,7 @@ SYSTEM_ROOT = Path("/var/lib/soma-stream")
 INITDB_S = 60.0
 
 
-class Postgres(Service):
+class Postgres(StackServer):
     """The database server; `folder` holds its data and the password."""
 
     name = "postgres"

@@ -22,7 +22,7 @@ from ops.stack.files import locked, read_json, tail, write_whole
 from ops.stack.kafka import Kafka
 from ops.stack.postgres import Postgres
 from ops.stack.processes import StackError, alive, find, stop, wait_until
-from ops.stack.service import Say, Service
+from ops.stack.server import Say, StackServer
 from ops.stack.valkey import Valkey
 
 STARTS_MAX = 3  # a port can be taken, an old server's last child linger: then once more
@@ -72,7 +72,7 @@ class Stack:
         self._wants_ephemeral = ephemeral
         self._without = frozenset(without)
         shared = (self.home, self.ephemeral, say)
-        every: list[Service] = [
+        every: list[StackServer] = [
             Kafka(*shared, cache=cache or self.home / "jars"),
             Postgres(*shared),
             Valkey(*shared),
@@ -132,7 +132,7 @@ class Stack:
     def _end(self, name: str) -> None:
         self._stop(self.parts[name], self.parts[name].end_signal)
 
-    def _stop(self, part: Service, how: signal.Signals) -> None:
+    def _stop(self, part: StackServer, how: signal.Signals) -> None:
         process = self._process(part)
         if process is not None:
             self.say(f"stopping {part.title}")
@@ -153,10 +153,10 @@ class Stack:
         """Each part that is the stack's to run, as it is now; starts nothing."""
         return [self._status(part) for part in self._wanted()]
 
-    def _wanted(self) -> list[Service]:
+    def _wanted(self) -> list[StackServer]:
         return [part for part in self.parts.values() if part.name not in self._without]
 
-    def _status(self, part: Service) -> PartStatus:
+    def _status(self, part: StackServer) -> PartStatus:
         process, ports = self._process(part), self._ports(part)
         return PartStatus(
             name=part.name,
@@ -167,7 +167,7 @@ class Stack:
             log=str(part.log),
         )
 
-    def _ensure(self, part: Service) -> int:
+    def _ensure(self, part: StackServer) -> int:
         """The pid of the part, answering."""
         process, ports = self._process(part), self._ports(part)
         if process is not None and ports:
@@ -193,22 +193,24 @@ class Stack:
             f"{part.title} doesn't start. Its log ({part.log}) ends:\n{self._tail(part)}"
         )
 
-    def _answers(self, part: Service, process: psutil.Process, ports: Mapping[str, int]) -> bool:
+    def _answers(
+        self, part: StackServer, process: psutil.Process, ports: Mapping[str, int]
+    ) -> bool:
         """Wait until the part answers; false when it died or its time is over."""
         wait_until(lambda: not alive(process) or part.ready(ports), part.start_s)
         return alive(process) and part.ready(ports)
 
-    def _tail(self, part: Service) -> str:
+    def _tail(self, part: StackServer) -> str:
         output = self.home / "logs" / f"{part.name}.log"
         return tail(part.log) if part.log == output else f"{tail(part.log)}\n{tail(output)}"
 
-    def _process(self, part: Service) -> psutil.Process | None:
+    def _process(self, part: StackServer) -> psutil.Process | None:
         return find(part.marker, read_json(self._note_of(part)).get("pid"))
 
-    def _ports(self, part: Service) -> dict[str, int]:
+    def _ports(self, part: StackServer) -> dict[str, int]:
         return dict(read_json(self._note_of(part)).get("ports", {}))
 
-    def _note_of(self, part: Service) -> Path:
+    def _note_of(self, part: StackServer) -> Path:
         return self.home / f"stack.{part.name}.json"
 
     def _noted(self, pids: Mapping[str, int]) -> Endpoints:

@@ -9,10 +9,10 @@ import psutil
 
 from ops.stack import ports as net
 from ops.stack.processes import StackError, spawn
-from ops.stack.service import Say, Service
+from ops.stack.server import Say, StackServer
 
 
-class Valkey(Service):
+class Valkey(StackServer):
     """The frame cache's server; what it holds survives a restart unless the stack is ephemeral."""
 
     name = "valkey"

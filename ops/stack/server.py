@@ -11,7 +11,7 @@ import psutil
 Say = Callable[[str], None]
 
 
-class Service(ABC):
+class StackServer(ABC):
     """One server of the stack, with its data and logs under `home`."""
 
     name: ClassVar[str]
