@@ -1,6 +1,10 @@
 """A law that fails, or takes long, holds up its own partition, by name; nothing else."""
 
+import io
 import json
+import shutil
+import subprocess
+import sys
 import time
 import urllib.error
 import urllib.request
@@ -8,6 +12,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+import fastavro
 import numpy as np
 import pytest
 from confluent_kafka import Producer
@@ -19,25 +24,26 @@ from ops.prove.proxy import Proxy, Rule
 from tests.live import helpers
 from tests.live.conftest import WorkerFactory
 from tests.live.helpers import REPO, Worker, environment, eventually, produce, soma
+from tests.live.laws import OUT, PLUGIN, SCHEMAS
 from tests.unit.agents.engine.echo import event
 from topics import codec
 from topics.broker import connect
 from topics.partition import partition_of
 
 SOURCE, STATE, DLQ = "memory.events", "soma.sick.state", "memory.events.dlq"
-LAWS = Path(__file__).parents[2] / "laws"
-WITH_SICK = {"PYTHONPATH": f"{LAWS}:{REPO}"}
+WITH_SICK = {"SOMA_PLUGINS": "tests.live.laws"}
 SICK = {"SOMA_AGENTS": "sick", **WITH_SICK}
+BOTH = {"SOMA_AGENTS": "sick,well", **WITH_SICK}
 
 
 @pytest.fixture
 def sick(topics: Settings) -> Settings:
-    """The settings of this test, with the state topics of both processors."""
+    """The settings of this test, with the topics of both processors."""
     admin = connect(topics.librdkafka())
-    config = {"cleanup.policy": "compact", "message.timestamp.type": "LogAppendTime",
-        "max.message.bytes": "1048588"}  # fmt: skip
-    names = [topics.topic(f"soma.{name}.state") for name in ("sick", "well")]
-    new = [NewTopic(name, topics.topics_partitions, 1, config=config) for name in names]
+    new = [
+        NewTopic(topics.topic(one.name), topics.topics_partitions, 1, config=one.settings())
+        for one in PLUGIN.topics
+    ]
     for future in admin.create_topics(new).values():
         future.result(20)
     return topics
@@ -50,13 +56,23 @@ def tell(settings: Settings, tenant: str, *told: Mapping[str, Any]) -> None:
     produce(settings, SOURCE, [(tenant.encode(), value) for value in values])
 
 
-def counts(settings: Settings, processor: str = "sick") -> dict[str, int]:
+def row_of(value: bytes, schemas: Path = SCHEMAS) -> dict[str, Any]:
+    """A state row, whatever version wrote it."""
+    stem = json.loads((schemas / "ids.json").read_text())[str(int.from_bytes(value[1:5], "big"))]
+    schema = fastavro.parse_schema(json.loads((schemas / f"{stem}.avsc").read_text()))
+    record: Any = fastavro.schemaless_reader(io.BytesIO(value[5:]), schema, None)
+    return dict(record)
+
+
+def counts(
+    settings: Settings, processor: str = "sick", schemas: Path = SCHEMAS
+) -> dict[str, float]:
     """How many records of each tenant are folded, by a processor's state."""
     found = {}
     for message in helpers.read(settings, f"soma.{processor}.state"):
         key, value = message.key() or b"", message.value()
         if key != b"@position" and value is not None:
-            found[key.decode()] = int(codec.decode(value)[1]["next_offset"])
+            found[key.decode()] = row_of(value, schemas)["total"]
     return found
 
 
@@ -84,10 +100,10 @@ def until(worker: Worker, said: Callable[[dict[str, Any]], bool], what: str) -> 
         raise AssertionError(f"{error}\n{worker.tail()}") from error
 
 
-def homes() -> tuple[str, str]:
-    """Two tenants of different partitions."""
-    names = [f"t{k}" for k in range(20)]
-    return names[0], next(n for n in names if partition_of(n, 4) != partition_of(names[0], 4))
+def homes(count: int = 2) -> list[str]:
+    """Tenants of different partitions."""
+    found = {partition_of(f"t{k}", 4): f"t{k}" for k in range(40)}
+    return list(found.values())[:count]
 
 
 def test_a_law_that_raises_stops_its_partition_by_name_until_the_record_is_passed_over(
@@ -99,7 +115,7 @@ def test_a_law_that_raises_stops_its_partition_by_name_until_the_record_is_passe
     tell(sick, ill, {}, {}, {"raise": "sick"}, {}, {})
     answer = until(first, lambda one: "troubles" in one, "the failure in /ready")
     assert answer["partitions"][place] == "law_failed" and not answer["ready"]
-    assert answer["troubles"][place].startswith(f"sick at {place}/2: ValueError(")
+    assert answer["troubles"][place].startswith(f"sick at {place}/2: ValueError: a record ")
     assert [v for v in answer["partitions"].values() if v != "running"] == ["law_failed"]
     log = first.log.read_text()
     assert "Traceback" in log and "raise ValueError(f" in log and f"sick at {place}/2: " in log
@@ -135,6 +151,81 @@ def test_a_law_that_raises_stops_its_partition_by_name_until_the_record_is_passe
     assert second.stop() == 0
 
 
+CANT = {
+    "raise": "ValueError: a record of {tenant} that I can't bear",
+    "misfit": "laws.out: n: 'many' (str) isn't long",
+    "flood": "more than 10000 records to laws.out",
+    "large": "the row of {tenant}: 2,000,",
+}
+
+
+def test_what_a_law_cant_do_is_named_everything_else_goes_on_and_nothing_is_lost(
+    sick: Settings, worker: WorkerFactory
+) -> None:
+    tenants = dict(zip(homes(4), CANT, strict=True))
+    places = {one: f"{sick.topic(SOURCE)}/{partition_of(one, 4)}" for one in tenants}
+    both = worker(sick, **BOTH)
+    for tenant, kind in tenants.items():
+        tell(sick, tenant, {}, {kind: "sick"}, {}, {})
+    answer = until(both, lambda one: len(one.get("troubles", {})) == 4, "four failures in /ready")
+    for tenant, kind in tenants.items():
+        said = f"sick at {places[tenant]}/1: {CANT[kind].format(tenant=tenant)}"
+        assert answer["troubles"][f"{places[tenant]} sick"].startswith(said)
+        assert f"sick at {places[tenant]} stopped: law_failed: {said}" in both.log.read_text()
+    eventually(lambda: counts(sick, "well") == dict.fromkeys(tenants, 4), what="the other one")
+    assert counts(sick) == dict.fromkeys(tenants, 1), "what came before is kept"
+    skips = [
+        subprocess.Popen(
+            [sys.executable, "-m", "agents.cli", "skip", f"{place}/1", "--processor", "sick",
+             "--reason", "bad"], env=environment(sick, **WITH_SICK), cwd=REPO,
+        )
+        for place in places.values()
+    ]  # fmt: skip
+    assert [skip.wait(60) for skip in skips] == [0] * 4
+    eventually(lambda: counts(sick) == dict.fromkeys(tenants, 3), what="the records behind")
+    until(both, lambda one: bool(one["ready"]), "all of them to go on")
+    letters = [dict(one.headers() or []) for one in helpers.read(sick, DLQ)]
+    assert sorted(one["soma-origin"].decode() for one in letters) == sorted(
+        f"{place}/1" for place in places.values()
+    )
+    assert {one["soma-reason"] for one in letters} == {b"law_failed"}
+    assert helpers.read(sick, OUT) == [], "nothing of what failed was sent"
+
+
+def test_rows_of_an_older_dataclass_are_read_and_those_of_a_newer_one_stop_their_partition_alone(
+    sick: Settings, worker: WorkerFactory, tmp_path: Path
+) -> None:
+    one, other = homes()
+    place = f"{sick.topic(SOURCE)}/{partition_of(one, 4)} sick"
+    first = worker(sick, **BOTH)
+    tell(sick, one, {}, {}, {})
+    eventually(lambda: counts(sick) == {one: 3}, what="rows of the first version")
+    first.kill()
+
+    schemas = tmp_path / "avro"
+    shutil.copytree(SCHEMAS, schemas)
+    later = {"LAWS_ROW": "later", "LAWS_SCHEMAS": str(schemas)}
+    made = soma("schema", "row", "sick", env=environment(sick, **WITH_SICK, **later))
+    assert made.stdout == "sick_state.v2.avsc\n", made.stderr
+    second = worker(sick, **BOTH, **later)
+    tell(sick, one, {})
+    eventually(lambda: counts(sick, schemas=schemas) == {one: 4.0}, what="rows that were widened")
+    last = [m.value() or b"" for m in helpers.read(sick, STATE) if m.key() == one.encode()][-1]
+    row = row_of(last, schemas)
+    assert type(row["total"]) is float and row["seen"] == "before" and "text" not in row
+    second.kill()
+
+    third = worker(sick, ready=False, **BOTH)
+    answer = until(third, lambda it: "troubles" in it, "rows of a newer version")
+    assert answer["partitions"][place] == "unknown_version"
+    assert f"row b'{one}' has an unknown schema" in answer["troubles"][place]
+    tell(sick, one, {})
+    tell(sick, other, {})
+    wanted = {one: 5, other: 1}
+    eventually(lambda: counts(sick, "well") == wanted, what="the other processor")
+    eventually(lambda: counts(sick, schemas=schemas) == {one: 4.0, other: 1}, what="and partition")
+
+
 def test_a_slow_law_commits_early_and_holds_up_nobody_else(
     sick: Settings, worker: WorkerFactory
 ) -> None:
@@ -148,7 +239,7 @@ def test_a_slow_law_commits_early_and_holds_up_nobody_else(
     assert ready(one)["ready"]
     eventually(lambda: counts(sick)[slow] == 6000, what="all of them")
     rows = [m for m in helpers.read(sick, STATE) if m.key() in (slow.encode(), quick.encode())]
-    done = [codec.decode(m.value() or b"")[1]["next_offset"] for m in rows if m.key() == b"t0"]
+    done = [row_of(m.value() or b"")["total"] for m in rows if m.key() == slow.encode()]
     steps = np.diff([0, *done])
     assert steps.max() <= 250, "200 ms of 1 ms and more each, though all 6000 were there"
     times = {m.key(): m.timestamp()[1] for m in rows}
@@ -178,7 +269,7 @@ def test_processors_of_one_source_go_on_without_each_other_in_one_worker_and_in_
     sick: Settings, worker: WorkerFactory
 ) -> None:
     ill, well = homes()
-    both = worker(sick, SOMA_AGENTS="sick,well", **WITH_SICK)
+    both = worker(sick, **BOTH)
     tell(sick, ill, {}, {"raise": "sick"}, {})
     tell(sick, well, *[{}] * 50)
     place = f"{sick.topic(SOURCE)}/{partition_of(ill, 4)}"
@@ -202,7 +293,7 @@ def test_processors_of_one_source_go_on_without_each_other_in_one_worker_and_in_
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
 
-    both = worker(sick, SOMA_AGENTS="sick,well", **WITH_SICK)  # they share what there is
+    both = worker(sick, **BOTH)  # they share what there is
     for each in (one, other, both):
         until(each, lambda it: bool(it.get("ready")), "that it is ready")
     dealt = [set(ready(each)["partitions"]) for each in (one, other, both)]
@@ -222,9 +313,9 @@ def test_a_processor_that_nothing_is_fetched_for_is_named_and_the_other_of_its_s
     ill, _ = homes()
     with Proxy(sick.bootstrap()) as between:
         both = worker(
-            sick.model_copy(update={"kafka_bootstrap": between.address}), SOMA_AGENTS="sick,well",
+            sick.model_copy(update={"kafka_bootstrap": between.address}),
             SOMA_STALLED_AFTER_S="3", SOMA_ANSWER_TIMEOUT_S="2", SOMA_COMMIT_TIMEOUT_S="4",
-            **WITH_SICK,
+            **BOTH,
         )  # fmt: skip
         fetches = between.rule(Rule(proxy.FETCH, "soma-well", 10**9))
         eventually(lambda: fetches.hits, 20.0, "no fetch from before it is under way")
@@ -242,7 +333,7 @@ def test_a_processor_that_nothing_is_fetched_for_is_named_and_the_other_of_its_s
 def test_a_transaction_that_stays_open_is_shown_where_the_second_processor_alone_reads(
     sick: Settings, worker: WorkerFactory
 ) -> None:
-    both = worker(sick, SOMA_AGENTS="sick,well", **WITH_SICK)
+    both = worker(sick, **BOTH)
     one = worker(sick, **SICK)
     until(both, lambda it: bool(it.get("ready")) and len(it["partitions"]) == 6, "all but two")
     name, mine, theirs = sick.topic(SOURCE), ready(both)["partitions"], ready(one)["partitions"]
