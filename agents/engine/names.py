@@ -59,7 +59,7 @@ def _intern(
             continue
         p = pos[i]
         n = length[i]
-        if p < 0 or n < 0 or p + n > buf.shape[0]:
+        if p < 0 or n < 0 or p > buf.shape[0] or n > buf.shape[0] - p:  # a sum might wrap
             out[i] = -1
             continue
         h = _hash(buf, p, n)

@@ -62,9 +62,11 @@ class TenantSettings:
         self._own: dict[str, dict[str, float]] = {}
         self._domains: dict[str, set[str]] = {}  # tenant -> domains that it has values for
         self._rows: dict[tuple[str, str], int] = {ROW_0: 0}
+        self._with: dict[str, set[str]] = {EVERYONE: {""}}  # tenant -> domains of its rows
         self._free: list[int] = []
         self.table = self._base[None, :].copy()
         self.version = 1  # goes up with every change
+        self.special = False  # whether anybody ever had values for a domain
 
     def own(self, tenant: str) -> dict[str, float]:
         """What the tenant set itself, by name."""
@@ -93,11 +95,16 @@ class TenantSettings:
         if mine:
             self._own[tenant] = mine
             self._domains[tenant] = {find(self._settings, name)[2] for name in mine} - {""}
-        for key in [key for key in self._rows if tenant in (EVERYONE, key[0])]:
+            self.special |= bool(self._domains[tenant])
+        rows = [(tenant, domain) for domain in self._with.get(tenant, ())]
+        for key in list(self._rows) if tenant == EVERYONE else rows:
             if key == self._key(*key):
                 self.table[self._rows[key]] = self._values(*key)
             else:
                 self._free.append(self._rows.pop(key))
+                self._with[key[0]].discard(key[1])
+        if not self._with.get(tenant, True):
+            del self._with[tenant]
 
     def row(self, tenant: str, domain: str = "") -> int:
         """The row of the table that holds for a domain of a tenant ('': for the tenant itself).
@@ -107,6 +114,7 @@ class TenantSettings:
         key = self._key(tenant, domain)
         if key not in self._rows:
             self._rows[key] = row = self._take()  # which may make the table anew
+            self._with.setdefault(key[0], set()).add(key[1])
             self.table[row] = self._values(*key)
         return self._rows[key]
 

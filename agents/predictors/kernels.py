@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from agents.engine.processor import OWN_REASONS
 from agents.engine.records import put_bytes
+from agents.kit.packing import SEPARATOR, Marks, mark
 from agents.predictors.calibration import (
     Reports,
     clear,
@@ -43,14 +44,12 @@ from agents.predictors.settings import (
     TIME,
 )
 from agents.predictors.state import (
+    DIM_MAX,
     LAST,
     LEVEL,
-    LIVE,
     RATIO,
-    SEPARATOR,
     STEP,
     Entities,
-    mark,
     part,
     place,
     reset,
@@ -66,7 +65,6 @@ EXPONENT_HIGH, EXPONENT_LOW = (
     0x7F,
     0x80,
 )  # all bits of its exponent: last bytes
-DIM_MAX = 32_768  # numbers in a vector: a state row of 30 bytes a number must fit into 1 MiB
 CHEBYSHEV = 0
 
 # Why a vector is refused.
@@ -239,7 +237,7 @@ def _write(vector: Floats, n: int, single: NDArray[np.float32], out: Bytes, p: i
 
 @kernel
 def _begin(e: Entities, pool: Floats, k: int, seen: Floats) -> None:
-    """Entity k, which has room, begins (anew)."""
+    """Row k, which has room, begins (anew)."""
     e.restarts[k] += 1 if e.n[k] > 0 else 0
     e.n[k] = 0
     level, step, ratio = (
@@ -298,25 +296,24 @@ def _confide(
 
 
 @kernel
-def _came(e: Entities, k: int, ts: int, log_ms: int) -> None:
-    """Entity k had an observation."""
+def _came(e: Entities, marks: Marks, k: int, ts: int, log_ms: int) -> None:
+    """Row k had an observation."""
     e.n[k] += 1
-    e.counts[LIVE] += 1 - e.live[k]
-    e.live[k] = 1
     e.ts[k] = max(e.ts[k], ts)
     e.touched[k] = max(e.touched[k], log_ms)
-    mark(e, k)
+    mark(marks, e.code[k])
 
 
 @entry
 def fold_rows(
-    src: Source, lo: int, hi: int, ids: Ints, e: Entities, pool: Floats, table: Floats,
-    version: int, plans: Plans, work: Work, found: Found, reports: Reports, out: Bytes,
+    src: Source, lo: int, hi: int, ids: Ints, e: Entities, marks: Marks, pool: Floats, counts: Ints,
+    slot: Ints, table: Floats, version: int, plans: Plans, work: Work, found: Found,
+    reports: Reports, out: Bytes,
 ) -> tuple[int, int]:  # fmt: skip
-    """Fold records lo..hi-1 with status 0. Returns (next record, why it stopped there).
+    """Fold records lo..hi-1 with status 0, of rows `ids`. Returns (next record, why it stopped).
 
-    `version` is that of the settings in `table`. The vectors of next events go to `out`, where
-    found.next_at wants them (-1: nowhere); it becomes -1 where there is none.
+    slot[owner] is a tenant's row in `table`, whose version is `version`. The vectors of next events
+    go to `out`, where found.next_at wants them (-1: nowhere); it becomes -1 where there is none.
     """
     pos, length, stamp = src.cols.pos[src.vector], src.cols.len[src.vector], src.cols.i[src.ts]
     seen, single, next_at = work.seen, work.single, found.next_at
@@ -324,7 +321,7 @@ def fold_rows(
         if src.status[r] != 0:
             continue
         k, n = ids[r], length[r] // 4
-        settings = table[e.slot[e.owner[k]]]
+        settings = table[slot[e.owner[k]]]
         first, plan = e.n[k] == 0 or e.dim[k] != n, -1
         onward = settings[NEXT] != 0.0 and next_at[r] >= 0
         if reports.used[0] >= reports.record.shape[0]:
@@ -333,7 +330,7 @@ def fold_rows(
             plan = find(plans, int(settings[GRAPH]), settings[TIME], n)
             if plan < 0:
                 return r, NEED_PLAN
-        if not place(e, pool.shape[0], k, n):
+        if not place(e, counts, pool.shape[0], k, n):
             return r, NEED_POOL
         _read(src.buf, pos[r], n, single, seen)
         last, level = part(e, pool, k, LAST), part(e, pool, k, LEVEL)
@@ -346,7 +343,7 @@ def fold_rows(
             error = _follow(settings, e, pool, k, seen, last, level, predicted)
         for i in range(n):
             last[i] = seen[i]
-        _came(e, k, stamp[r], src.log_ms[r])
+        _came(e, marks, k, stamp[r], src.log_ms[r])
         found.error[r] = error
         found.confidence[r] = narrow(_confide(settings, e, pool, k, error, r, reports))
         found.predictor[r] = int(settings[PREDICTOR])

@@ -1,108 +1,75 @@
-"""Entities to rows of the state topic, number for number; `taking` takes them back."""
+"""Vectors and windows as rows of the state topic have them, number for number, and back.
 
+Rows before law 2 have a variance (m2 over weight) in place of step and ratio, and counts instead of
+what calibration learns; they are taken in as if white noise had made the variance, and as if
+nothing had been learned.
+"""
+
+import math
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from agents.engine.names import Names
 from agents.engine.processor import StateRows
 from agents.engine.records import put_bytes
-from agents.predictors.calibration import BINS, WINDOW_BINS, WINDOW_SUMS
-from agents.predictors.state import LAST, LEVEL, RATIO, STEP, Entities, part, runs_of, window_of
-from topics.columns import Cols
+from agents.kit.columns import ColumnTable
+from agents.kit.pool import Pool
+from agents.predictors import rule
+from agents.predictors.calibration import (
+    BINS,
+    MEDIAN_MIN,
+    UNIT,
+    WINDOW_BINS,
+    WINDOW_SUMS,
+    clear,
+)
+from agents.predictors.state import (
+    DIM_MAX,
+    DOMAINS,
+    LAST,
+    LEVEL,
+    RATIO,
+    STEP,
+    Entities,
+    block,
+    part,
+    place,
+    runs_of,
+    window_of,
+)
+from topics.columns import Cols, Columns
 from topics.compiled import entry, kernel
-from topics.layout import Layout
 
 Bytes = NDArray[np.uint8]
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]
 
+SINGLE, DOUBLE = 4, 8  # bytes of a number
 NUMBER_BYTES = 30  # that a row needs for each number of its vector
+HELD_MAX = 100_000  # samples of a window: the largest `calibrate_every`
 
 
 class Slots(NamedTuple):
-    """Where the fields of predictors_state stand in Cols."""
+    """Where the fields of predictors_state that are packed here stand in Cols."""
 
-    dim: int
-    n: int
-    weight: int
     x: int
     level: int
     step: int
     ratio: int
     runs: int
     m2: int
-    restarts: int
-    ts: int
-    touched: int
-    median: int
-    median_run: int
-    slope: int
-    bias: int
-    info_slope: int
-    info_both: int
-    info_bias: int
-    logit: int
-    samples: int
+    weight: int
     bins: int
     sums: int
-    settings: int
-    none_waits: int  # of Cols.null
 
 
-def slots_of(layout: Layout) -> Slots:
-    """The places of the fields in a layout of predictors_state."""
-    found = layout.slots | {"none_waits": layout.null_slots["logit"]}
-    return Slots(*(found[name] for name in Slots._fields))
-
-
-@entry
-def bytes_of(e: Entities, ids: Ints) -> int:
-    """Bytes that the vectors of these rows take."""
-    total = 0
-    for k in ids:
-        total += NUMBER_BYTES * e.dim[k]
-    return total
-
-
-@kernel
-def _span(cols: Cols, slot: int, r: int, out: Bytes, used: int, raw: Bytes) -> int:
-    """Row r's bytes of a field, to out[used:]. Returns their end."""
-    cols.pos[slot, r], cols.len[slot, r] = used, raw.shape[0]
-    return int(put_bytes(out, used, raw, 0, raw.shape[0]))
-
-
-@entry
-def _write(
-    e: Entities,
-    ids: Ints,
-    pool: Floats,
-    cols: Cols,
-    s: Slots,
-    out: Bytes,
-    used: int,
-    single: NDArray[np.float32],
-) -> int:
-    """The vectors of the entities ids, to out[used:] and their spans. Returns the end of them."""
-    for r in range(ids.shape[0]):
-        k = ids[r]
-        n, last = e.dim[k], part(e, pool, k, LAST)
-        for i in range(n):
-            single[i] = np.float32(last[i])
-        used = _span(cols, s.x, r, out, used, single[:n].view(np.uint8))
-        for slot, which in ((s.level, LEVEL), (s.step, STEP), (s.ratio, RATIO)):
-            used = _span(cols, slot, r, out, used, part(e, pool, k, which).view(np.uint8))
-        used = _span(cols, s.runs, r, out, used, runs_of(e, pool, k)[: 2 * n].view(np.uint8))
-        cols.pos[s.m2, r], cols.len[s.m2, r] = used, 0
-    return used
+SLOTS = Slots(*(DOMAINS.layout.slots[name] for name in Slots._fields))
 
 
 @kernel
 def _holding(e: Entities, pool: Floats, k: int) -> bool:
-    """Whether entity k's window holds a sample."""
-    if e.dim[k] == 0:
-        return False
+    """Whether row k's window holds a sample."""
     held, bins = 0, window_of(e, pool, k).bins
     for b in range(BINS):
         held += bins[b]
@@ -110,79 +77,206 @@ def _holding(e: Entities, pool: Floats, k: int) -> bool:
 
 
 @entry
-def _count(e: Entities, ids: Ints, pool: Floats, cols: Cols, s: Slots) -> int:
-    """How many numbers the windows of these rows have. Returns the number of all."""
-    bins, sums, total = cols.cnt[s.bins], cols.cnt[s.sums], 0
-    for r in range(ids.shape[0]):
-        some = _holding(e, pool, ids[r])
-        bins[r], sums[r] = (WINDOW_BINS, WINDOW_SUMS) if some else (0, 0)
-        total += bins[r] + sums[r]
-    return total
+def _sizes(e: Entities, pool: Floats, of: Ints) -> tuple[int, int]:
+    """What these rows need: children, and bytes."""
+    children, size = 0, 0
+    for k in of:
+        size += NUMBER_BYTES * e.dim[k]
+        children += WINDOW_BINS + WINDOW_SUMS if _holding(e, pool, k) else 0
+    return children, size
 
 
 @entry
-def _write_windows(
-    e: Entities, ids: Ints, pool: Floats, cols: Cols, s: Slots, used: int
-) -> None:  # fmt: skip
-    """The windows that `_count` counted, from child `used` on."""
-    bins_at, bins_cnt = cols.at[s.bins], cols.cnt[s.bins]
-    sums_at, sums_cnt = cols.at[s.sums], cols.cnt[s.sums]
-    for r in range(ids.shape[0]):
-        bins_at[r], sums_at[r] = used, used + bins_cnt[r]
-        if bins_cnt[r] > 0:
-            window = window_of(e, pool, ids[r])
-            for j in range(WINDOW_BINS):
-                cols.vi[used + j] = window.bins[j]
-            for j in range(WINDOW_SUMS):
-                cols.vf[used + WINDOW_BINS + j] = window.sums[j]
-        used += bins_cnt[r] + sums_cnt[r]
+def _blocks(e: Entities, of: Ints) -> int:
+    """How many numbers of the pool these rows need, if all move."""
+    total = 0
+    for k in of:
+        total += block(e.dim[k])
+    return total
 
 
-def write(rows: StateRows, e: Entities, names: Names, pool: Floats, ids: Ints, s: Slots) -> None:
-    """Fill `rows` (empty) with the rows of these entities; those that aren't live as tombstones.
-
-    Rows of tenants come out as tombstones, too, for the caller to fill.
-    """
-    n = ids.shape[0]
-    rows.columns.reserve(n, rows.columns.used)
-    more = _count(e, ids, pool, rows.columns.cols, s)
-    rows.columns.reserve(n, rows.columns.used + more)
-    rows.scratch.reserve(bytes_of(e, ids))
-    single = np.empty(int(e.dim[ids].max(initial=0)), np.float32)
-    cols = rows.columns.cols
-    rows.scratch.used = _write(e, ids, pool, cols, s, rows.scratch.data, rows.scratch.used, single)
-    _write_windows(e, ids, pool, cols, s, rows.columns.used)
-    rows.columns.used += more
-    _write_numbers(cols, s, e, ids)
-    if rows.key_pos.shape[0] < n:
-        size = max(n, 2 * rows.key_pos.shape[0])
-        rows.key_pos, rows.key_len = np.empty(size, np.int64), np.empty(size, np.int64)
-        rows.gone = np.empty(size, np.uint8)
-    rows.key_pos[:n] = names.at[ids]
-    rows.key_len[:n] = names.size[ids]
-    rows.gone[:n] = e.live[ids] == 0
-    rows.n = n
+@kernel
+def _span(c: Cols, slot: int, r: int, out: Bytes, used: int, raw: Bytes) -> int:
+    """Row r's bytes of a field, to out[used:]. Returns their end."""
+    c.pos[slot, r], c.len[slot, r] = used, raw.shape[0]
+    return int(put_bytes(out, used, raw, 0, raw.shape[0]))
 
 
-def _write_numbers(cols: Cols, s: Slots, e: Entities, ids: Ints) -> None:
-    """The fields of these rows that are one number."""
-    n = ids.shape[0]
-    for slot, numbers in (
-        (s.dim, e.dim),
-        (s.n, e.n),
-        (s.restarts, e.restarts),
-        (s.ts, e.ts),
-        (s.touched, e.touched),
-        (s.median_run, e.run),
-        (s.samples, e.samples),
-    ):
-        cols.i[slot, :n] = numbers[ids]
-    learned = (s.slope, s.bias, s.info_slope, s.info_both, s.info_bias)
-    for slot, values in zip(learned, e.learned[ids].T, strict=True):
-        cols.f[slot, :n] = values
-    cols.f[s.weight, :n] = 0.0
-    cols.f[s.median, :n] = e.median[ids]
-    cols.f[s.logit, :n] = e.logit[ids]
-    cols.null[s.none_waits, :n] = np.isnan(e.logit[ids])
-    cols.at[s.settings, :n] = 0
-    cols.cnt[s.settings, :n] = 0
+@kernel
+def _pack_window(e: Entities, pool: Floats, k: int, c: Cols, r: int, child: int) -> int:
+    """Row k's window as lists from `child` on; returns their end."""
+    some = _holding(e, pool, k)
+    sums = child + (WINDOW_BINS if some else 0)
+    end = sums + (WINDOW_SUMS if some else 0)
+    c.at[SLOTS.bins, r], c.cnt[SLOTS.bins, r] = child, sums - child
+    c.at[SLOTS.sums, r], c.cnt[SLOTS.sums, r] = sums, end - sums
+    window = window_of(e, pool, k)
+    for j in range(sums - child):
+        c.vi[child + j] = window.bins[j]
+    for j in range(end - sums):
+        c.vf[sums + j] = window.sums[j]
+    return end
+
+
+@entry
+def _pack(
+    e: Entities, pool: Floats, at: Ints, of: Ints, c: Cols, child: int, out: Bytes, used: int,
+    single: NDArray[np.float32],
+) -> tuple[int, int]:  # fmt: skip
+    """The vectors and windows of rows `of`. Returns the ends of children and bytes."""
+    for j in range(at.shape[0]):
+        r, k = at[j], of[j]
+        n, last = e.dim[k], part(e, pool, k, LAST)
+        for i in range(n):
+            single[i] = np.float32(last[i])
+        used = _span(c, SLOTS.x, r, out, used, single[:n].view(np.uint8))
+        for slot, which in ((SLOTS.level, LEVEL), (SLOTS.step, STEP), (SLOTS.ratio, RATIO)):
+            used = _span(c, slot, r, out, used, part(e, pool, k, which).view(np.uint8))
+        used = _span(c, SLOTS.runs, r, out, used, runs_of(e, pool, k)[: 2 * n].view(np.uint8))
+        child = _pack_window(e, pool, k, c, r, child)
+    return child, used
+
+
+@kernel
+def _window(c: Cols, r: int) -> bool:
+    """Whether row r's window can be."""
+    at, sums = c.at[SLOTS.bins, r], c.at[SLOTS.sums, r]
+    if c.cnt[SLOTS.bins, r] == 0 and c.cnt[SLOTS.sums, r] == 0:
+        return True
+    if c.cnt[SLOTS.bins, r] != WINDOW_BINS or c.cnt[SLOTS.sums, r] != WINDOW_SUMS:
+        return False
+    for when in range(2):
+        total = 0
+        for b in range(at + 3 * BINS * when, at + 3 * BINS * when + BINS):
+            held, said, true = c.vi[b], c.vi[b + BINS], c.vi[b + 2 * BINS]
+            if not (0 <= held <= HELD_MAX and 0 <= said <= UNIT * held and 0 <= true <= held):
+                return False
+            total += held
+        if not 0 < total <= HELD_MAX:
+            return False
+    least, total_sum = 0.0, 0.0
+    for j in range(sums, sums + WINDOW_SUMS):
+        least, total_sum = min(least, c.vf[j]), total_sum + c.vf[j]
+    return bool(least >= 0.0 and total_sum < math.inf)  # of what isn't a number it isn't
+
+
+@kernel
+def _former(c: Cols, r: int, n: int) -> bool:
+    """Whether row r is one of law 1."""
+    return bool(c.len[SLOTS.step, r] == 0 and c.len[SLOTS.m2, r] == DOUBLE * n)
+
+
+@kernel
+def _fits(e: Entities, k: int, c: Cols, r: int) -> bool:
+    """Whether row r's parts are as long as they must be, and its calibration can be."""
+    n, learned = e.dim[k], e.learned[k]
+    if 0.0 < e.median[k] < MEDIAN_MIN or learned[2] * learned[4] - learned[3] * learned[3] <= 0.0:
+        return False
+    if c.len[SLOTS.x, r] != SINGLE * n or c.len[SLOTS.level, r] != DOUBLE * n:
+        return False
+    if _former(c, r, n):
+        return bool(c.f[SLOTS.weight, r] >= 1.0 and _window(c, r))
+    if c.len[SLOTS.step, r] != DOUBLE * n or c.len[SLOTS.ratio, r] != DOUBLE * n:
+        return False
+    return bool(c.len[SLOTS.runs, r] == 2 * n and _window(c, r))
+
+
+@kernel
+def _fill(buf: Bytes, c: Cols, slot: int, r: int, out: Bytes) -> None:
+    put_bytes(out, 0, buf, c.pos[slot, r], out.shape[0])
+
+
+@kernel
+def _fill_scale(e: Entities, pool: Floats, k: int, buf: Bytes, c: Cols, r: int) -> bool:
+    """Row k's level, step, ratio and runs are the topic's row r's. Returns whether they can be."""
+    n, level, step, ratio = (
+        e.dim[k],
+        part(e, pool, k, LEVEL),
+        part(e, pool, k, STEP),
+        part(e, pool, k, RATIO),
+    )
+    runs = runs_of(e, pool, k)[: 2 * n]
+    _fill(buf, c, SLOTS.level, r, level.view(np.uint8))
+    if _former(c, r, n):
+        _fill(buf, c, SLOTS.m2, r, step.view(np.uint8))
+        for i in range(n):
+            deviation = math.sqrt(max(step[i], 0.0) / c.f[SLOTS.weight, r])
+            step[i] = deviation / (rule.CONSISTENT * rule.RATIO_FIRST)
+            ratio[i] = rule.RATIO_FIRST
+            runs[2 * i] = runs[2 * i + 1] = 0
+    else:
+        _fill(buf, c, SLOTS.step, r, step.view(np.uint8))
+        _fill(buf, c, SLOTS.ratio, r, ratio.view(np.uint8))
+        _fill(buf, c, SLOTS.runs, r, runs.view(np.uint8))
+    for i in range(n):
+        if not (abs(level[i]) < math.inf and 0.0 <= step[i] < math.inf):
+            return False
+        if not rule.RATIO_MIN <= ratio[i] <= rule.RATIO_MAX:
+            return False
+        if abs(runs[2 * i]) > rule.STEP_RUN_MAX or abs(runs[2 * i + 1]) > rule.LEVEL_RUN_MAX:
+            return False
+    return True
+
+
+@entry
+def _unpack(
+    e: Entities, pool: Floats, counts: Ints, at: Ints, of: Ints, c: Cols, buf: Bytes,
+    single: NDArray[np.float32],
+) -> int:  # fmt: skip
+    """Rows `of` get the vectors and windows of the topic's rows `at`; a bad one, or -1."""
+    for j in range(at.shape[0]):
+        r, k = at[j], of[j]
+        n = e.dim[k]
+        if not (_fits(e, k, c, r) and place(e, counts, pool.shape[0], k, n)):
+            return int(r)
+        e.made[k] = 0
+        _fill(buf, c, SLOTS.x, r, single[:n].view(np.uint8))
+        last, window = part(e, pool, k, LAST), window_of(e, pool, k)
+        for i in range(n):
+            last[i] = np.float64(single[i])
+        if not _fill_scale(e, pool, k, buf, c, r):
+            return int(r)
+        clear(window)
+        for b in range(c.cnt[SLOTS.bins, r]):
+            window.bins[b] = c.vi[c.at[SLOTS.bins, r] + b]
+        for b in range(c.cnt[SLOTS.sums, r]):
+            window.sums[b] = c.vf[c.at[SLOTS.sums, r] + b]
+    return -1
+
+
+class DomainTable(ColumnTable):
+    """The rows of (tenant, domain), with a pool of their vectors."""
+
+    def __init__(self) -> None:
+        super().__init__(DOMAINS)
+        self.pool = Pool()
+
+    def grow_pool(self, more: int) -> None:
+        """Make room for so many more numbers."""
+        self.pool.reserve(more, self.rows["at"], self.rows["size"])
+
+    def room(self, of: Ints) -> tuple[int, int]:
+        return _sizes(self.views(Entities), self.pool.data, of)
+
+    def pack(self, rows: StateRows, at: Ints, of: Ints) -> None:
+        e, columns, scratch = self.views(Entities), rows.columns, rows.scratch
+        single = np.empty(int(e.dim[of].max(initial=0)), np.float32)
+        columns.used, scratch.used = _pack(
+            e, self.pool.data, at, of, columns.cols, columns.used, scratch.data, scratch.used,
+            single,
+        )  # fmt: skip
+
+    def unpack(self, rows: Columns, at: Ints, of: Ints, buf: Bytes, items: Ints) -> int:
+        e = self.views(Entities)
+        self.grow_pool(_blocks(e, of))
+        single = np.empty(DIM_MAX, np.float32)
+        return _unpack(e, self.pool.data, self.pool.counts, at, of, rows.cols, buf, single)
+
+    def dropped(self, of: Ints) -> None:
+        self.pool.leave(self.rows["size"][of])
+
+    def compact(self) -> Ints | None:
+        moved = super().compact()
+        if self.pool.wasteful:
+            self.pool.compact(0, self.rows["at"], self.rows["size"])
+        return moved

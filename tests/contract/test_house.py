@@ -32,8 +32,6 @@ BARE_NUMBERS = {  # of arithmetic with arrays, whose shape stands beside it
     "agents/integrator/fold.py": ["40"],
     "agents/integrator/loading.py": ["8"],
     "agents/integrator/state.py": ["3", "4"],
-    "agents/predictors/state.py": ["12"],
-    "agents/predictors/taking.py": ["8"],
     "agents/segmentation/fold.py": ["40"],
     "agents/segmentation/rows.py": ["12"],
     "agents/segmentation/state.py": ["15", "15", "3", "4"],
@@ -60,6 +58,7 @@ WITH_MANY_PARAMETERS = {  # click gives a command all of its options; a declarat
     "agents/commands/bench.py:chain": 9,
     "agents/commands/outbox.py:replay": 10,
     "agents/commands/segment.py:segment": 16,
+    "agents/kit/columns.py:__init__": 11,
     "agents/kit/declare.py:RowProcessor": 13,
 }
 # What the house called processors, the HTTP API and what a relay's shards share. "room" is space.

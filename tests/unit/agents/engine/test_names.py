@@ -62,6 +62,14 @@ def test_forgetting_keeps_the_others_in_order(words: set[bytes], rnd: object) ->
     assert all(names.code(w, add=False) == k for k, w in enumerate(kept))
 
 
+@pytest.mark.parametrize(("pos", "size"), [(2**63 - 1, 5), (5, 2**63 - 1), (-1, 1), (9, 0), (3, 6)])
+def test_a_span_outside_its_buffer_is_no_name(pos: int, size: int) -> None:
+    """Its end may be beyond what a number holds."""
+    out, skip = np.zeros(1, np.int64), np.zeros(1, np.uint8)
+    Names(4).intern(np.zeros(8, np.uint8), np.array([pos]), np.array([size]), skip, out)
+    assert out[0] == -1
+
+
 @given(offset=st.integers(0, 2**63 - 1))
 def test_derived_ids(offset: int) -> None:
     prefix = np.frombuffer(b"0123abcd-17-", np.uint8).copy()

@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from agents.predictors.kernels import DIM_MAX, REASONS
+from agents.predictors.kernels import REASONS
+from agents.predictors.state import DIM_MAX
 from ops.prove import predict
 from tests.unit.agents.predictors.harness import Harness, Record, observation
 from tests.unit.agents.predictors.samples import records

@@ -5,6 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from agents.kit.store import Store
 from agents.predictors import diffusion, plans
 from agents.predictors import state as s
 from tests.unit.agents.predictors.harness import Harness, observation
@@ -16,6 +17,10 @@ START = 1_700_000_000_000_000
 def many(n: int, ts: int, dim: int = 4, first: int = 0) -> list[dict[str, object]]:
     rng = np.random.default_rng(n)
     return [observation(rng.normal(size=dim), f"t{first + k}", "d", ts) for k in range(n)]
+
+
+def store(harness: Harness) -> Store:
+    return harness.fold.store
 
 
 def test_silent_domains_leave_by_tombstone_when_a_tick_says_so() -> None:
@@ -55,7 +60,9 @@ def test_names_and_numbers_are_given_back() -> None:
         harness.changed()
         harness.tick(ts + DAY_US // 2)
         assert len(harness.changed()) == 1100
-        sizes.append((harness.fold._state.names.table.shape[0], harness.fold._state.pool.shape[0]))
+        sizes.append(
+            (store(harness).names.table.shape[0], harness.fold._domains.pool.data.shape[0])
+        )
     assert harness.fold.tenants() == 0
     assert max(sizes[3:]) <= max(sizes[:3])
 
@@ -68,10 +75,10 @@ def test_a_sweep_changes_no_row(dim: int) -> None:
     harness.set("t7", "alpha", "7")
     harness.tick(START + DAY_US)
     harness.changed()
-    before = harness.fold._state.names.count
+    before = store(harness).names.count
     later = many(50, START + DAY_US + 1, dim=dim)
     found = harness.run(later)
-    assert harness.fold._state.names.count < before
+    assert store(harness).names.count < before
     plain.run(many(50, START + DAY_US))
     plain.set("t7", "alpha", "7")
     plain.offset = harness.offset - 50
@@ -85,7 +92,7 @@ def test_changing_dimensions_waste_bounded_room() -> None:
     for k in range(200):
         harness.run(many(20, START + k, dim=1 + k))
     live = 20 * int(s.block(200))
-    assert harness.fold._state.pool.shape[0] <= max(4 * live, 4096)
+    assert harness.fold._domains.pool.data.shape[0] <= max(4 * live, 4096)
     rows = harness.all()
     assert {row["dim"] for row in rows.values() if row} == {200}
 
@@ -141,4 +148,3 @@ def test_forgetting_uses_the_latest_log_time() -> None:
     record = observation([1])
     harness.run([record | {"log_ms": 2_000_000}, record | {"log_ms": 1_000_000}])
     assert harness.fold.deadline() == 2_010_000_000
-    assert s.SEPARATOR == 0x1F

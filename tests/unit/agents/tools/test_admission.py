@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from agents.engine import checks
-from agents.predictors import kernels
+from agents.predictors import state
 from agents.tools import admission, mapping
 from topics import codec
 
@@ -59,5 +59,5 @@ def test_updates(change: dict[str, Any], says: str) -> None:
 
 def test_the_limits_are_the_processors() -> None:
     assert admission.TEXT_MAX == checks.STRING_MAX
-    assert mapping.DIM_MAX == kernels.DIM_MAX
+    assert mapping.DIM_MAX == state.DIM_MAX
     assert mapping.NAME.pattern.endswith(f"{{1,{checks.NAME_MAX}}}")

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agents.predictors import kernels
+from agents.predictors import state
 from agents.tools.csvform import Told
 from agents.tools.mapping import (
     DIM_MAX,
@@ -43,7 +43,7 @@ def read(records: list[tuple[bytes, bytes]]) -> list[dict[str, Any]]:
 
 
 def test_the_longest_vector_is_the_predictors() -> None:
-    assert DIM_MAX == kernels.DIM_MAX
+    assert DIM_MAX == state.DIM_MAX
 
 
 @given(st.lists(floats, min_size=1, max_size=6))

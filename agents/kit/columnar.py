@@ -1,0 +1,92 @@
+"""A columnar processor: its state in tables of columns, its law in kernels over them.
+
+For whatever sees millions of records a second; `RowProcessor` is for all else. The processor says
+what its rows hold, the kit does the rest: names, settings, free rows and growth, forgetting, the
+state topic's rows out and in with all checks. How, on the predictors:
+
+1. `state.py` declares a `TableSchema` for each kind of row (a tenant's, a domain's: that whose key
+   is "tenant 0x1f domain") from the .avsc, and a `ColumnTable` of it. A table that has more than a
+   program can write (rings, vectors) overrides `room`, `pack`, `unpack` and `dropped`: each gets
+   arrays of rows, and calls one kernel for all of them.
+2. `fold.py` is a `ColumnarFold` over a `Store` of the tables. In `fold`, first `store.tidy()`; then
+   names become rows (`store.find_tenants`, `find_domains`; or `names.intern`, `cover` and, where
+   the law must decide, `seat` and `admit`); then the law's kernel runs over `table.views(…)`,
+   `table.memory` or `table.rows`, `table.beside`, `store.settings.table` and `store.marks`.
+   Whatever grows makes another array: take them anew after each call that may.
+3. Kernels that change a row call `mark(marks, code)` with its column `code`.
+
+Hooks: `other_control` for kinds of its own, `settled` for what a setting changes in rows.
+"""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from agents.engine.processor import Batch, Control, Output, StateRows
+from agents.kit.packing import Ints
+from agents.kit.setting import SHOWN
+from agents.kit.store import Store
+from topics.columns import Columns
+
+
+class ColumnarFold:
+    """The `processor.Fold` of a columnar processor, all but its law."""
+
+    def __init__(self, store: Store) -> None:
+        self.store = store
+
+    @property
+    def names(self) -> NDArray[np.uint8]:
+        return self.store.names.pool
+
+    def fold(self, batch: Batch, lo: int, hi: int, outputs: tuple[Output, ...]) -> int | None:
+        raise NotImplementedError
+
+    def settled(self, r: int, of: Ints) -> None:
+        """A tenant's settings have changed, and maybe those of these rows of domains."""
+
+    def other_control(self, control: Control) -> str | None:
+        """Apply a control record of another kind; returns why it is refused."""
+        return f"no control {control.kind[:SHOWN]!r} is known here"
+
+    def control(self, control: Control) -> str | None:
+        self.store.tidy()
+        if control.kind == "tick":
+            self.store.forget(control.ts)
+            return None
+        if control.kind != "setting":
+            return self.other_control(control)
+        try:
+            r, of = self.store.change_setting(
+                control.tenant, control.setting, control.value, control.log_ms
+            )
+        except ValueError as error:
+            return str(error)
+        self.settled(r, of)
+        return None
+
+    def changed(self, rows: StateRows) -> None:
+        self.store.changed(rows)
+
+    def rows_all(self, rows: StateRows) -> None:
+        self.store.rows_all(rows)
+
+    def load(
+        self,
+        rows: Columns,
+        lo: int,
+        hi: int,
+        buf: NDArray[np.uint8],
+        key_pos: NDArray[np.int64],
+        key_len: NDArray[np.int64],
+        gone: NDArray[np.uint8],
+    ) -> None:
+        self.store.load_rows(rows, lo, hi, buf, key_pos, key_len, gone)
+
+    def deadline(self) -> int | None:
+        return self.store.deadline()
+
+    def tenants(self) -> int:
+        """How many domains the state holds; tenants, where it has no domains."""
+        if self.store.domains is not None:
+            return self.store.domains.living
+        return self.store.tenants.living - 1  # '*'

@@ -1,0 +1,400 @@
+"""A columnar processor's state of one partition: its tenants, and their domains where it has them.
+
+`Store` knows names by codes and finds, makes, frees and forgets rows; it writes the rows that were
+marked and takes rows in. What is of one table (arrays beside its rows, what a program can't pack)
+is a `ColumnTable`'s, whose methods of the last part a processor overrides. Codes and rows change
+with every recovery and whenever memory is given back (`tidy`), so nothing that leaves the state may
+depend on one.
+"""
+
+from collections.abc import Mapping
+
+import numpy as np
+from numpy.typing import NDArray
+
+from agents.engine.names import Names
+from agents.engine.processor import StateRows
+from agents.kit import packing as p
+from agents.kit.columns import NAMES_MIN, SETTINGS, TENANT_HEAD, ColumnTable, longer, name_slots
+from agents.kit.packing import Bytes, Ints, Marks, mark
+from agents.kit.setting import EVERYONE, Setting
+from agents.kit.tenant_settings import TenantSettings
+from topics.columns import Columns
+
+FORGET = "forget_after_s"  # silence after which a row goes
+WORTH_KEEPING = 0.75  # part of the names in use, above which they stay as they are
+NEVER = np.iinfo(np.int64).max
+
+
+class Store:
+    """Tables by name, and who changed: see the module."""
+
+    def __init__(
+        self,
+        settings: Mapping[str, Setting],
+        defaults: Mapping[str, str],
+        tenants: ColumnTable,
+        domains: ColumnTable | None = None,
+        *,
+        settings_stay: bool = True,
+        everyone: bool = False,
+        by_name: bool = True,
+    ) -> None:
+        """Rows with a column `touched` (log time, ms) are forgotten after the setting FORGET:
+        domains, and tenants without any; those with values of their own only unless
+        `settings_stay`. `everyone`: '*', which is row 0 always, has more in its row than settings.
+        `by_name`: what is forgotten at once is so in the order of names, else as they were met.
+        """
+        self.names = Names()
+        self.settings = TenantSettings(settings, defaults)
+        self.tenants, self.domains = tenants, domains
+        self.tables = (tenants,) if domains is None else (domains, tenants)
+        self.marks = Marks(np.zeros(64, np.uint8), np.zeros(64, np.int64), np.zeros(1, np.int64))
+        self._forget = list(settings).index(FORGET)
+        self._by_domain = any(one.scope == "domain" for one in settings.values())
+        self._settings_stay, self._everyone, self._by_name = settings_stay, everyone, by_name
+        self._plain = set(tenants.schema.dtype.names or ()) <= set(TENANT_HEAD)
+        self._order = list(settings)
+        self._dropped, self._tidy_at = 0, NAMES_MIN
+        self._deadline: int | None = None  # NEVER: none; None: not known
+        self.seat(np.array([self.code(EVERYONE.encode())]))
+
+    # --- names and rows -----------------------------------------------------------------------
+
+    def cover(self) -> None:
+        """Make all arrays by code as long as there are names: call it behind `names.intern`."""
+        need, have = self.names.count, self.marks.flag.shape[0]
+        if need > have:
+            size = max(need, 2 * have)
+            flag, order, used = self.marks
+            self.marks = Marks(longer(flag, size), longer(order, size), used)
+        for table in self.tables:
+            if need > table.of.shape[0]:
+                table.of = longer(table.of, max(need, 2 * table.of.shape[0]), -1)
+
+    def code(self, name: bytes) -> int:
+        """The code of a name, new or known."""
+        code = self.names.code(name)
+        self.cover()
+        return code
+
+    def text(self, code: int) -> str:
+        """A name as text."""
+        return self.names.name(code).decode()
+
+    def mark(self, code: int) -> None:
+        """Note that the row of this name has changed, or is gone."""
+        mark(self.marks, code)
+
+    def find_domains(
+        self, buf: Bytes, pos: Ints, size: Ints, tenant: Ints, skip: Bytes, out: Ints, lo: int,
+        hi: int,
+    ) -> None:  # fmt: skip
+        """out[lo:hi] = the rows of the domains named by these spans; new ones are made.
+
+        A name is "tenant 0x1f domain", tenant[i] bytes of it the tenant's. -1 where skip[i] isn't 0
+        or a span lies outside the buffer.
+        """
+        assert self.domains is not None
+        self.names.intern(buf, pos, size, skip, out, lo, hi)
+        new = self._lacking(self.domains, out, lo, hi)
+        if new.shape[0]:
+            self._admit(buf, pos, tenant, out, new)
+        p.to_rows(self.domains.of, out, lo, hi)
+
+    def find_tenants(
+        self, buf: Bytes, pos: Ints, size: Ints, skip: Bytes, out: Ints, lo: int, hi: int
+    ) -> None:
+        """The same of tenants, which have rows of the topic from now on."""
+        self.names.intern(buf, pos, size, skip, out, lo, hi)
+        self.seat(out[self._lacking(self.tenants, out, lo, hi)])
+        p.to_rows(self.tenants.of, out, lo, hi)
+        of = out[lo:hi]
+        self.tenants.rows["alive"][of[of >= 0]] = 1
+
+    def _lacking(self, table: ColumnTable, codes: Ints, lo: int, hi: int) -> Ints:
+        """Where in codes[lo:hi] the names (new ones too) stand that have no row, each once."""
+        self.cover()
+        new = np.empty(hi - lo, np.int64)
+        return new[: p.lacking(table.of, codes, lo, hi, new)]
+
+    def _admit(self, buf: Bytes, pos: Ints, tenant: Ints, codes: Ints, new: Ints) -> None:
+        """Make the domains codes[new]."""
+        owners = np.empty(new.shape[0], np.int64)
+        self.names.intern(buf, pos[new], tenant[new], np.zeros(new.shape[0], np.uint8), owners)
+        self.admit(codes[new], owners)
+
+    def admit(self, codes: Ints, owners: Ints) -> Ints:
+        """Rows for domains that have none, of tenants (codes), which are made if need be."""
+        assert self.domains is not None
+        seats, of = self.seat(owners), self.domains.take_rows(codes)
+        rows = self.domains.rows
+        rows["owner"][of] = seats
+        p.count_owned(self.tenants.rows["domains"], seats, 1)
+        self._settle(of)
+        self._deadline = None
+        return of
+
+    def seat(self, codes: Ints, *, alive: bool = False) -> Ints:
+        """The rows of tenants, made if need be. `alive`: the topic has rows of theirs now."""
+        new = self._lacking(self.tenants, codes, 0, codes.shape[0])
+        if new.shape[0]:
+            self.tenants.take_rows(codes[new])
+            self._deadline = None
+        of = self.tenants.of[codes]
+        if alive:
+            self.tenants.rows["alive"][of] = 1
+        return of
+
+    def drop_domains(self, of: Ints) -> None:
+        """Let domains go, and with the last of its domains a tenant that has no row of its own."""
+        assert self.domains is not None
+        owners = self.domains.rows["owner"][of]
+        self.domains.drop_rows(of)
+        p.count_owned(self.tenants.rows["domains"], owners, -1)
+        self._dropped += of.shape[0]
+        self._release(np.unique(owners))
+
+    def drop_tenants(self, of: Ints) -> None:
+        """Let tenants go; one that has domains yet stays for them, as if new."""
+        rows = self.tenants.rows
+        for r in of.tolist():
+            code, domains = rows["code"][r], rows["domains"][r]
+            if r == 0 or rows["settings"][r] > 0:
+                self.settings.replace(self.text(int(code)), {})
+            rows[r] = self.tenants.schema.first
+            rows["code"][r], rows["domains"][r] = code, domains
+        self._dropped += of.shape[0]
+        self._release(of)
+
+    def _release(self, of: Ints) -> None:
+        rows = self.tenants.rows
+        gone = of[(of > 0) & (rows["domains"][of] == 0) & (rows["alive"][of] == 0)]
+        if gone.shape[0]:
+            self.tenants.drop_rows(gone)
+
+    # --- settings -----------------------------------------------------------------------------
+
+    def change_setting(self, tenant: str, name: str, value: str, log_ms: int) -> tuple[int, Ints]:
+        """Give a tenant a value of its own, or take it back. Raises ValueError for a bad one.
+
+        Returns its row, and those of the domains for which something may have changed.
+        """
+        self.settings.change(tenant, name, value)
+        code = self.code(tenant.encode())
+        (r,) = self.seat(np.array([code]))
+        rows, full = self.tenants.rows, not self._plain and (r > 0 or self._everyone)
+        rows["alive"][r] = full or bool(self.settings.own(tenant))
+        if full and "touched" in (rows.dtype.names or ()):
+            rows["touched"][r] = max(int(rows["touched"][r]), log_ms)
+        rows["settings"][r] = self.settings.row(tenant)
+        of = self.settle(r)
+        self._release(np.array([r]))
+        self.mark(code)
+        self._deadline = None
+        return int(r), of
+
+    def settle(self, r: int) -> Ints:
+        """Let a tenant's domains, or everybody's for row 0, look up their settings; their rows."""
+        if self.domains is None or not self._by_domain:
+            return np.empty(0, np.int64)
+        rows = self.domains.rows
+        of = np.flatnonzero((rows["code"] >= 0) & ((rows["owner"] == r) | (r == 0)))
+        self._settle(of)
+        return of
+
+    def _settle(self, of: Ints) -> None:
+        """Let domains look up their settings: their tenants' unless any has some for a domain."""
+        assert self.domains is not None
+        rows = self.domains.rows
+        if not self.settings.special:
+            rows["settings"][of] = self.tenants.rows["settings"][rows["owner"][of]]
+            return
+        for r in of.tolist():
+            tenant, domain = self.text(int(rows["code"][r])).split(chr(p.SEPARATOR), 1)
+            rows["settings"][r] = self.settings.row(tenant, domain)
+
+    # --- forgetting ---------------------------------------------------------------------------
+
+    def _due(self, table: ColumnTable) -> tuple[NDArray[np.float64], Ints]:
+        """When rows are to be forgotten, wall time in microseconds; and those rows."""
+        rows = table.rows
+        if "touched" not in (rows.dtype.names or ()):
+            return np.empty(0), np.empty(0, np.int64)
+        mortal, slots = rows["code"] >= 0, rows["settings"]
+        if table is self.tenants:
+            mortal &= (rows["code"] > 0) & (rows["domains"] == 0)
+            mortal &= (slots == 0) | (not self._settings_stay)
+        elif not self._by_domain:
+            slots = self.tenants.rows["settings"][rows["owner"]]
+        of = np.flatnonzero(mortal)
+        after = self.settings.table[slots[of], self._forget]
+        return rows["touched"][of] * 1e3 + after * 1e6, of
+
+    def forget(self, now: int) -> None:
+        """Let go whose time has come by the wall time `now`; their names are marked."""
+        for table in self.tables:
+            due, of = self._due(table)
+            of = of[due <= now]
+            codes = [int(code) for code in table.rows["code"][of]]
+            (self.drop_tenants if table is self.tenants else self.drop_domains)(of)
+            for code in sorted(codes, key=self.names.name if self._by_name else None):
+                self.mark(code)
+        self._deadline = None
+
+    def deadline(self) -> int | None:
+        """Wall time before which `forget` changes nothing; None: never. It may be early."""
+        if self._deadline is None:
+            first = min(float(self._due(table)[0].min(initial=np.inf)) for table in self.tables)
+            self._deadline = int(np.ceil(first)) if np.isfinite(first) else NEVER
+        return None if self._deadline == NEVER else self._deadline
+
+    def tidy(self) -> None:
+        """Give back names and rows that nobody needs, once it is worth it and nothing is marked.
+
+        Spans into the names' bytes are void then: between batches only.
+        """
+        living = sum(table.living for table in self.tables)
+        dropped = self._dropped >= max(NAMES_MIN, living)
+        if self.marks.used[0] or not (dropped or self.names.count >= self._tidy_at):
+            return
+        live = np.zeros(self.names.count, np.bool_)
+        for table in self.tables:
+            for codes in table.codes():
+                live[codes[codes >= 0]] = True
+        if int(live.sum()) <= WORTH_KEEPING * self.names.count:
+            moved = self.names.keep(live)
+            size = max(64, self.names.count)
+            self.marks = Marks(np.zeros(size, np.uint8), np.zeros(size, np.int64), self.marks.used)
+            for table in self.tables:
+                table.renamed(moved, size)
+        for table in self.tables:
+            rows = table.compact()
+            if rows is not None and table is self.tenants and self.domains is not None:
+                owned = self.domains.rows["owner"]
+                owned[:] = np.append(rows, -1)[owned]
+        self._dropped, self._tidy_at = 0, max(NAMES_MIN, 2 * self.names.count)
+
+    # --- the topic's rows ---------------------------------------------------------------------
+
+    def changed(self, rows: StateRows) -> None:
+        """Write the rows marked since the last call, in the order of their first mark."""
+        codes = self.marks.order[: self.marks.used[0]].copy()
+        self._write(codes, rows)
+        self.marks.flag[codes] = 0
+        self.marks.used[0] = 0
+
+    def rows_all(self, rows: StateRows) -> None:
+        """Write every row, in any order."""
+        tenants = self.tenants.rows
+        codes = [tenants["code"][tenants["alive"] != 0]]
+        if self.domains is not None:
+            codes.append(self.domains.rows["code"][self.domains.rows["code"] >= 0])
+        self._write(np.concatenate(codes), rows)
+
+    def _write(self, codes: Ints, rows: StateRows) -> None:
+        """Write the rows of these names, which must differ; of whoever has none a tombstone."""
+        n = codes.shape[0]
+        rows.columns.reserve(n, rows.columns.used)
+        if rows.key_pos.shape[0] < n:
+            size = max(n, 2 * rows.key_pos.shape[0])
+            rows.key_pos, rows.key_len = np.zeros((2, size), np.int64)
+            rows.gone = np.zeros(size, np.uint8)
+        rows.key_pos[:n], rows.key_len[:n] = self.names.at[codes], self.names.size[codes]
+        rows.gone[:n], rows.n = 1, n
+        for table in self.tables:
+            of = table.of[codes]
+            at = np.flatnonzero(of >= 0)
+            if table is self.tenants:
+                at = at[table.rows["alive"][of[at]] != 0]
+            rows.gone[at] = 0
+            table.put(self.names, rows, at, of[at])
+        field = rows.columns.layout.by_name[SETTINGS]
+        of = of[at]
+        for k in at[(self.tenants.rows["settings"][of] > 0) | (of == 0)].tolist():
+            own = self.settings.own(self.text(int(codes[k])))
+            if not self._by_domain:  # else by name, as NAME@DOMAIN has no other place
+                own = {name: own[name] for name in self._order if name in own}
+            rows.columns.put_field(k, field, own, rows.scratch)
+
+    def load_rows(
+        self, rows: Columns, lo: int, hi: int, buf: Bytes, key_pos: Ints, key_len: Ints, gone: Bytes
+    ) -> None:
+        """Take in rows lo..hi-1, the last of each key. Raises ValueError for one that can't be."""
+        tenant, codes, last = np.zeros(hi, np.int64), np.zeros(hi, np.int64), np.zeros(hi, np.uint8)
+
+        def refuse(k: int, why: str) -> None:
+            if k >= 0:
+                key = buf[max(0, key_pos[k]) :][: max(0, key_len[k])].tobytes()
+                raise ValueError(f"the state row of {key!r} {why}")
+
+        if (bad := p.tenant_sizes(buf, key_pos, key_len, lo, hi, tenant)) < hi:
+            refuse(bad, "has a key that isn't UTF-8 or lies outside its buffer")
+        refuse(
+            p.first_outside(rows.cols, lo, hi, gone, rows.used, buf.shape[0]), "contradicts itself"
+        )
+        self.names.intern(buf, key_pos, key_len, np.zeros(hi, np.uint8), codes, lo, hi)
+        self.cover()
+        p.last_of_each(codes, lo, hi, np.zeros(self.names.count, np.uint8), last)
+        is_domain = (tenant < key_len[:hi]) & (self.domains is not None)
+        of, dead = np.full(hi, -1, np.int64), gone[:hi] != 0
+        mine, theirs = is_domain & (last != 0), ~is_domain & (last != 0)
+        if self.domains is not None:
+            left = self.domains.of[codes[mine & dead]]
+            self.drop_domains(left[left >= 0])
+            self._load_domains(buf, key_pos, tenant, codes, of, np.flatnonzero(mine & ~dead))
+        left = self.tenants.of[codes[theirs & dead]]
+        self.drop_tenants(left[left >= 0])
+        self._load_tenants(rows, buf, codes, of, np.flatnonzero(theirs & ~dead))
+        if self.domains is not None and self._by_domain:
+            self._settle(np.flatnonzero(self.domains.rows["code"] >= 0))
+        texts, items = self._names_in(rows, buf, np.flatnonzero(of >= 0), hi)
+        for table, which in zip(self.tables[::-1], (~is_domain, is_domain), strict=False):
+            at = np.flatnonzero((of >= 0) & which)
+            refuse(table.load_rows(rows, at, of[at], buf, texts, items), "contradicts itself")
+        self._deadline = None
+
+    def _load_domains(
+        self, buf: Bytes, pos: Ints, tenant: Ints, codes: Ints, of: Ints, at: Ints
+    ) -> None:
+        """of[k] = the row of the domain of row k, for those `at`; new ones are made."""
+        assert self.domains is not None
+        new = at[self.domains.of[codes[at]] < 0]
+        if new.shape[0]:
+            self._admit(buf, pos, tenant, codes, new)
+        of[at] = self.domains.of[codes[at]]
+
+    def _load_tenants(self, rows: Columns, buf: Bytes, codes: Ints, of: Ints, at: Ints) -> None:
+        """The same of tenants, and their settings."""
+        of[at] = self.seat(codes[at], alive=True)
+        field = rows.layout.by_name[SETTINGS]
+        tenants = self.tenants.rows
+        found = rows.cols.cnt[field.slot, at] > 0
+        some = at[found | (tenants["settings"][of[at]] > 0) | (of[at] == 0)]
+        for k in some.tolist():
+            name = self.text(int(codes[k]))
+            try:
+                self.settings.replace(name, rows.get_field(k, field, (buf, buf, buf)))
+            except ValueError as error:
+                raise ValueError(f"the state row of {name!r}: {error}") from None
+            tenants["settings"][of[k]] = self.settings.row(name)
+        if self._plain:
+            tenants["alive"][of[at]] = found
+            self._release(of[at])
+            of[at] = -1
+
+    def _names_in(self, rows: Columns, buf: Bytes, at: Ints, hi: int) -> tuple[Ints, Ints]:
+        """The codes of the texts of rows `at`, by slot and row; and of the items of their lists."""
+        texts = np.full((rows.layout.spans, hi), -1, np.int64)
+        for slot in sorted({slot for table in self.tables for slot in table.schema.text_slots}):
+            skip = np.ones(hi, np.uint8)
+            skip[at] = rows.cols.len[slot, at] == 0
+            pos, size = rows.cols.pos[slot], rows.cols.len[slot]
+            self.names.intern(buf, pos, size, skip, texts[slot], 0, hi)
+        items = np.full(rows.used, -1, np.int64)
+        if slots := name_slots(rows.layout):
+            skip = np.ones(rows.used, np.uint8)
+            p.mark_items(rows.cols, np.array(slots), at, skip)
+            self.names.intern(buf, rows.cols.vpos, rows.cols.vlen, skip, items, 0, rows.used)
+        self.cover()
+        return texts, items
