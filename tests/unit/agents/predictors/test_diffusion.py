@@ -78,8 +78,11 @@ def test_a_one_hot_vector_of_512(kind: int) -> None:
     np.testing.assert_allclose(heat_lanczos(d.named(kind), 0.5, x), truth, rtol=0, atol=1e-10)
 
 
+times = st.floats(0.0, 1.0, allow_subnormal=False)  # scipy divides by 0 at the least number
+
+
 @settings(max_examples=40, deadline=None)
-@given(st.integers(2, 60), st.floats(0.02, 0.9), st.floats(0.0, 1.0), st.integers(0, 2**32 - 1))
+@given(st.integers(2, 60), st.floats(0.02, 0.9), times, st.integers(0, 2**32 - 1))
 def test_random_graphs(n: int, density: float, t: float, seed: int) -> None:
     rng = np.random.default_rng(seed)
     upper = np.triu(rng.random((n, n)) < density, 1)
