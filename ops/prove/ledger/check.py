@@ -21,7 +21,7 @@ class Report:
     """What was done and found. `used`: how often the log needed each of the abilities."""
 
     kills: int = 0
-    busy_kills: int = 0  # of workers that had records before them
+    busy_kills: int = 0  # while moves were being sent
     records: int = 0
     outputs: int = 0
     lost: int = 0
@@ -31,6 +31,7 @@ class Report:
     astray: int = 0  # moves that aren't folded once, in their tenant's partition
     unread: int = 0  # records of the source that no processor came to
     rows: int = 0
+    forgotten: int = 0  # rows that were silent for a minute: in runs that last longer
     rows_that_differ: int = 0
     letters: int = 0
     letters_that_differ: int = 0
@@ -181,6 +182,7 @@ class Check:
     def used(self) -> dict[str, int]:
         """How often the log needed what a row processor can do."""
         every = [book for books in self.books.values() for book in books]
+        self._report.forgotten = sum(book.forgotten for book in every)
         accounts = self.books["accounts"]
         reasons = Counter(reason for book in every for _, reason in book.letters)
         return {
