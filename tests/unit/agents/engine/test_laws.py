@@ -223,7 +223,7 @@ class Count:
     norms: float = 0.0
 
 
-@pytest.mark.parametrize("bad", [0, 3, 700, 999])
+@pytest.mark.parametrize("bad", [0, 3, 140, 199])
 def test_who_made_a_row_that_cant_be_kept_is_found_among_many_that_touched_it(bad: int) -> None:
     def law(row: Any, record: Any, out: Emit) -> None:
         row.total += 1
@@ -231,12 +231,12 @@ def test_who_made_a_row_that_cant_be_kept_is_found_among_many_that_touched_it(ba
             row.norms = "a lot"
 
     made = RowProcessor("counting", "cog.observations", (), Count, law)
-    records = [observed("a", domain="bad" if r == bad else "state") for r in range(1000)]
+    records = [observed("a", domain="bad" if r == bad else "state") for r in range(200)]
     run = Life(plan_of(made))
     error = run.live([batch_of(told(records))])
     assert error is not None and (error.offset, run.next) == (bad, bad)
     assert "the row of a: norms: 'a lot' (str) isn't double" in str(error)
-    assert run.anew <= 33, "three recoveries for each halving"
+    assert run.anew <= 27, "three recoveries for each halving"
 
 
 def test_a_record_that_fails_only_beside_others_is_folded_in_the_end() -> None:
