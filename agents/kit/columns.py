@@ -105,7 +105,8 @@ class TableSchema:
         for name, value in (values | dict(first or {})).items():
             self.first[name] = value
         self._offset = {name: one[1] for name, one in (self.dtype.fields or {}).items()}
-        self.place = {name: at // 8 for name, at in self._offset.items()}
+        wide = (name for name, kind in order if kind != "i4")
+        self.place = {name: self._offset[name] // 8 for name in wide}
 
     @staticmethod
     def _default(field: Field) -> float:

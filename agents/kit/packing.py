@@ -78,18 +78,17 @@ def put_absent(op: int, value: float, null: int, slot: int, c: Cols, k: int) -> 
 
 @kernel
 def put_other(
-    ops: Ints, o: int, value: float, wholes: Ints, reals: Floats, smalls: NDArray[np.int32],
-    names: Names, k: int, r: int, c: Cols, child: int,
+    op: int, slot: int, null: int, column: int, count: int, value: float, wholes: Ints,
+    reals: Floats, smalls: NDArray[np.int32], names: Names, k: int, r: int, c: Cols, child: int,
 ) -> int:  # fmt: skip
     """Write a field of row r that isn't one number of 8 bytes into row k; returns the next child"""
-    op, slot, column, null = ops[o, OP], ops[o, SLOT], ops[o, COLUMN], ops[o, NULL]
     if op in (NAME, SMALL_NAME):
         code = wholes[r, column] if op == NAME else np.int64(smalls[r, column])
         c.pos[slot, k] = names.at[code] if code >= 0 else 0
         c.len[slot, k] = names.size[code] if code >= 0 else 0
     elif op in (WHOLES, REALS):
-        c.at[slot, k], c.cnt[slot, k] = child, ops[o, COUNT]
-        child = put_list(wholes, reals, r, op, column, ops[o, COUNT], c, child)
+        c.at[slot, k], c.cnt[slot, k] = child, count
+        child = put_list(wholes, reals, r, op, column, count, c, child)
     elif op == MAYBE:
         c.f[slot, k] = reals[r, column]
         c.null[null, k] = np.isnan(reals[r, column])
@@ -109,18 +108,22 @@ def put(
     for lo in range(0, at.shape[0], BLOCK):
         hi = min(at.shape[0], lo + BLOCK)
         for o in range(ops.shape[0]):
-            op, slot, column = ops[o, OP], ops[o, SLOT], ops[o, COLUMN]
+            op, slot, null = ops[o, OP], ops[o, SLOT], ops[o, NULL]
+            column, count, value = ops[o, COLUMN], ops[o, COUNT], limits[o, 0]
             if op == WHOLE:
-                for n in range(lo, hi):
-                    c.i[slot, at[n]] = wholes[of[n], column]
+                whole, wholes_out = wholes[:, column], c.i[slot]
+                for n in range(lo, hi):  # unsigned, as in put_bytes
+                    wholes_out[np.uint64(at[n])] = whole[np.uint64(of[n])]
             elif op == REAL:
+                real, reals_out = reals[:, column], c.f[slot]
                 for n in range(lo, hi):
-                    c.f[slot, at[n]] = reals[of[n], column]
+                    reals_out[np.uint64(at[n])] = real[np.uint64(of[n])]
             else:
                 for n in range(lo, hi):
                     child = put_other(
-                        ops, o, limits[o, 0], wholes, reals, smalls, names, at[n], of[n], c, child
-                    )
+                        op, slot, null, column, count, value, wholes, reals, smalls, names,
+                        at[n], of[n], c, child,
+                    )  # fmt: skip
     return child
 
 
