@@ -9,7 +9,8 @@ import click
 
 from agents.commands import benching
 from agents.commands.bench_outbox import outbox
-from agents.commands.bench_rows import rows
+from agents.commands.bench_rows import laws, rows
+from agents.commands.bench_scaling import scaling
 from agents.tools.output import say
 
 _json = benching.as_json
@@ -104,10 +105,7 @@ def latency(rates: str, seconds: float, as_json: bool) -> None:
     """
     from ops.bench import latency as bench_latency
 
-    try:
-        chosen = [int(rate) for rate in rates.split(",")]
-    except ValueError as error:
-        raise click.BadParameter("give numbers such as 50,1000", param_hint="--rates") from error
+    chosen = benching.numbers(rates, "--rates", "rates of 1 a second and more", lambda n: n > 0)
     with benching.site() as site:
         found, idle = bench_latency.run(site, chosen, seconds)
     table = bench_latency.report(found, idle, seconds)
@@ -165,10 +163,7 @@ def chain(
     """
     from ops.bench import chain as bench_chain
 
-    try:
-        chosen = bench_chain.parse_parts(parts)
-    except ValueError as error:
-        raise click.BadParameter(str(error), param_hint="--parts") from error
+    chosen = benching.parts(parts, bench_chain.PARTS)
     workload = bench_chain.Workload(events, runs, tenants, dim, seed, rate, seconds, chosen)
     with benching.site() as site:
         result = bench_chain.Chain(site, workload).run()
@@ -366,3 +361,5 @@ def projections(backlog: int, rate: int, seconds: float, tenants: int, as_json: 
 
 bench.add_command(outbox)
 bench.add_command(rows)
+bench.add_command(laws)
+bench.add_command(scaling)

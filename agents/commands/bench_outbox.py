@@ -30,10 +30,7 @@ def outbox(rows: int, runs: int, rate: int, seconds: float, parts: str, as_json:
     from ops.bench.site import on_postgres, opened
     from stores.errors import StoreDown
 
-    try:
-        chosen = bench_outbox.parse_parts(parts)
-    except ValueError as error:
-        raise click.BadParameter(str(error), param_hint="--parts") from error
+    chosen = benching.parts(parts, bench_outbox.PARTS)
     workload = bench_outbox.Workload(rows, runs, rate, seconds, chosen)
     try:
         with (

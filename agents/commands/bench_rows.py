@@ -1,8 +1,9 @@
-"""`soma bench rows`: the verb and its options. The work is in ops/bench/rows.py."""
+"""`soma bench rows` and `laws`: the verbs and their options. The work is in ops/bench."""
 
 import click
 
 from agents.commands import benching
+from agents.tools.output import say
 
 
 @click.command()
@@ -37,3 +38,34 @@ def rows(
     with benching.site() as site:
         results = bench_rows.RowsPipeline(site, workload).run()
     benching.finish(bench_rows.report(workload, results), bench_rows.as_json(results), as_json)
+
+
+@click.command()
+@click.option("--parts", default="", help="Some of latency,slow.")
+@click.option(
+    "--rate", type=click.IntRange(1, 20_000), default=5000, show_default=True,
+    help="Observations per second while the latency is measured.",
+)  # fmt: skip
+@click.option("--seconds", type=click.FloatRange(1, 600), default=10.0, show_default=True)
+@benching.runs
+@benching.as_json
+def laws(parts: str, rate: int, seconds: float, runs: int, as_json: bool) -> None:
+    """How late a plain Python function is beside predictors, and what a slow one holds up.
+
+    Slow: a millisecond a record, for one tenant; looked at are its first commit, the latency of
+    other partitions, and /ready.
+
+    \b
+    Example:
+      soma bench laws --rate 5000 --seconds 10
+    """
+    from ops.bench import laws as bench_laws
+    from ops.examples.install import install
+
+    workload = bench_laws.Workload(
+        rate, seconds, runs, parts=benching.parts(parts, bench_laws.PARTS)
+    )
+    install()
+    with benching.settings() as settings:
+        found = bench_laws.run(settings, say, workload)
+    benching.finish(bench_laws.report(workload, found), bench_laws.as_json(found), as_json)

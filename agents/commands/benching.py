@@ -1,7 +1,7 @@
 """What the verbs of `soma bench` share: where they run, and what becomes of their reports."""
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -27,6 +27,24 @@ def peers(text: str) -> tuple[str, ...]:
         return parse_peers(text) if text else PEERS
     except ValueError as error:
         raise click.BadParameter(str(error), param_hint="--peers") from error
+
+
+def parts(text: str, known: Iterable[str]) -> tuple[str, ...]:
+    """Those of `known` that --parts names, in their order, or all."""
+    all_ = tuple(known)
+    asked = [name.strip() for name in text.split(",") if name.strip()]
+    if wrong := [name for name in asked if name not in all_]:
+        says = f"no part {', '.join(wrong)}; there are {', '.join(all_)}"
+        raise click.BadParameter(says, param_hint="--parts")
+    return tuple(name for name in all_ if name in asked) or all_
+
+
+def numbers(text: str, option: str, wanted: str, good: Callable[[int], bool]) -> tuple[int, ...]:
+    """The whole numbers of "1,2,4"; `wanted` says in words which are good."""
+    given = [part.strip() for part in text.split(",")]
+    if not all(part.isdecimal() and good(int(part)) for part in given):
+        raise click.BadParameter(f"give {wanted}, with commas between", param_hint=option)
+    return tuple(map(int, given))
 
 
 @contextmanager
@@ -67,8 +85,8 @@ def finish(report: "Report", data: object, as_json: bool) -> None:
     finish_all([report], data, as_json)
 
 
-def finish_all(reports: Sequence["Report"], data: object, as_json: bool) -> None:
-    """As `finish`, of several sections."""
+def finish_all(reports: Iterable["Report"], data: object, as_json: bool) -> None:
+    """As `finish`, of several sections, each as soon as it is there."""
     from ops.bench.report import show, write
 
     for report in reports:

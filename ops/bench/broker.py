@@ -14,7 +14,7 @@ from confluent_kafka.admin import AdminClient, NewTopic, OffsetSpec  # type: ign
 
 from agents.settings import Settings
 
-PARTITIONS = 4
+PARTITIONS = 4  # unless the settings say otherwise
 DEADLINE_S = 60.0
 # What a broker says of a partition whose making it hasn't heard of, or not finished.
 NOT_YET = (
@@ -30,6 +30,7 @@ class Broker:
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
+        self.partitions = settings.topics_partitions or PARTITIONS
         self.admin = AdminClient(settings.librdkafka())
 
     def names(self) -> list[str]:
@@ -37,9 +38,9 @@ class Broker:
         return list(self.admin.list_topics(timeout=30).topics)
 
     def create(self, *topics: str, compression: str = "producer") -> None:
-        """Make topics as the catalogue would, with `PARTITIONS` partitions and one replica."""
+        """Make topics as the catalogue would, with as many partitions and one replica."""
         config = {"message.timestamp.type": "LogAppendTime", "compression.type": compression}
-        new = [NewTopic(name, PARTITIONS, 1, config=config) for name in topics]
+        new = [NewTopic(name, self.partitions, 1, config=config) for name in topics]
         for made in self.admin.create_topics(new).values():
             made.result(30)
         self.wait(*topics)
@@ -91,7 +92,7 @@ class Broker:
     def ends(self, topic: str) -> list[int]:
         """The last stable offset of each partition: what read_committed readers can read."""
         latest = OffsetSpec.latest()  # type: ignore[no-untyped-call]
-        asked = {TopicPartition(topic, p): latest for p in range(PARTITIONS)}
+        asked = {TopicPartition(topic, p): latest for p in range(self.partitions)}
         answers = self.admin.list_offsets(
             asked, isolation_level=IsolationLevel.READ_COMMITTED, request_timeout=30
         )

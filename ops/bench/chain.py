@@ -183,11 +183,3 @@ def as_json(result: Result) -> dict[str, object]:
             f"p{q}_ms": found.at(q) for q in (50, 99, 100)
         }
     return data
-
-
-def parse_parts(text: str) -> tuple[str, ...]:
-    """'latency,chain' → parts in the order of `PARTS`; ValueError names what there isn't."""
-    asked = [name.strip() for name in text.split(",") if name.strip()]
-    if wrong := [name for name in asked if name not in PARTS]:
-        raise ValueError(f"no part {', '.join(wrong)}; there are {', '.join(PARTS)}")
-    return tuple(name for name in PARTS if name in asked) or PARTS

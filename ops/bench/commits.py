@@ -4,7 +4,7 @@ import time
 from dataclasses import dataclass
 
 from ops.bench.broker import Broker
-from ops.bench.worker import Worker, WorkerError
+from ops.bench.worker import Watched, WorkerError
 
 SAMPLE_S = 0.02
 QUIET_S = 1.0  # all is committed, and for so long nothing more came
@@ -31,15 +31,15 @@ class Rate:
         return self.cpu_s / self.counted * 1e6
 
 
-def follow(broker: Broker, topic: str, worker: Worker, events: int) -> Rate:
-    """Watch `topic` until `events` records are committed there; the topic was empty before.
+def follow(broker: Broker, topic: str, worker: Watched, events: int, since: int = 0) -> Rate:
+    """Watch `topic` until `events` records are committed there, behind those up to `since`.
 
     Offsets count transaction markers too: how many there were is known at the end, and taken off.
     """
     first: tuple[float, int, float] | None = None
     last = (time.monotonic(), 0, worker.cpu_s())
     while True:
-        end = sum(broker.ends(topic))
+        end = sum(broker.ends(topic)) - since
         now = time.monotonic()
         if end > last[1]:
             last = (now, end, worker.cpu_s())

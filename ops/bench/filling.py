@@ -3,7 +3,7 @@
 import random
 import struct
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from confluent_kafka import Producer
@@ -15,6 +15,8 @@ DOMAINS = ("state", "agent", "action")
 FRESH_SPAN_US = 5_000_000  # every domain is seen this often in event time, so that none is stale
 TS_MARK = 1_700_000_000_000_001  # eight bytes as a varint, as long as any time of these years
 ERROR_MARK = 1234.5678
+ANSWER_S = 120.0  # for the broker to acknowledge all that it was given
+TRANSACTION_MS = 600_000  # as long as one may stay open: filling takes tens of seconds
 PARTITIONER = -1  # librdkafka: let the partitioner choose
 
 
@@ -31,7 +33,8 @@ def varint(number: int) -> bytes:
 
 def tenant_names(tenants: int) -> list[str]:
     """`tenants` names of one length."""
-    return [f"tenant-{t:06d}" for t in range(tenants)]
+    digits = max(6, len(str(tenants - 1)))
+    return [f"tenant-{t:0{digits}d}" for t in range(tenants)]
 
 
 def update(tenant: str, domain: str, error: float, ts: int) -> dict[str, Any]:
@@ -51,49 +54,70 @@ def update(tenant: str, domain: str, error: float, ts: int) -> dict[str, Any]:
 
 
 class Template:
-    """Predictor updates of one tenant and domain, but for their error and time."""
+    """Predictor updates of one domain, of tenants with names of one length (bytes)."""
 
-    def __init__(self, tenant: str, domain: str) -> None:
+    def __init__(self, domain: str, length: int) -> None:
+        tenant = "?" * length
         value = encode(UPDATE_HEADER, UPDATE, update(tenant, domain, ERROR_MARK, TS_MARK))
-        before, self._between = value.split(struct.pack("<f", ERROR_MARK))
-        self._between, self._after = self._between.split(varint(TS_MARK))
-        self._before = before
-        self.key = tenant.encode()
+        self._before, rest = value.split(tenant.encode())
+        self._domain, rest = rest.split(struct.pack("<f", ERROR_MARK))
+        self._between, self._after = rest.split(varint(TS_MARK))
 
-    def value(self, error: bytes, ts: int) -> bytes:
-        """The value with this error (little-endian float32) and time (microseconds)."""
-        return b"".join((self._before, error, self._between, varint(ts), self._after))
+    def value(self, tenant: bytes, error: bytes, ts: int) -> bytes:
+        """The value with this tenant, error (little-endian float32) and time (microseconds)."""
+        between, after = self._between, self._after
+        return b"".join((self._before, tenant, self._domain, error, between, varint(ts), after))
+
+
+def step_us(pairs: int) -> int:
+    """Event time between two records of so many tenants' domains, so that none goes stale."""
+    return max(1, min(1000, FRESH_SPAN_US // pairs))
 
 
 def updates(
-    events: int, tenants: int, seed: int, start_us: int | None = None
-) -> Iterator[tuple[bytes, bytes]]:
+    events: int, tenants: int, seed: int, start_us: int | None = None,
+    domains: Sequence[str] = DOMAINS,
+) -> Iterator[tuple[bytes, bytes]]:  # fmt: skip
     """(key, value) of `events` predictor updates, in rising event time up to now (or from a start).
 
-    Tenants come in random order; each domain has its own level of error, so that leaders exist.
+    Tenants come in random order, all of them before one comes again; each domain has its own level
+    of error, so that leaders exist.
     """
     rng = random.Random(seed)
-    templates = [Template(t, d) for t in tenant_names(tenants) for d in DOMAINS]
-    levels = [rng.choice((0.1, 0.3, 0.6)) for _ in templates]
-    step = max(1, min(1000, FRESH_SPAN_US // len(templates)))
+    keys = [name.encode() for name in tenant_names(tenants)]
+    templates = [Template(domain, len(keys[0])) for domain in domains]
+    many, pairs = len(domains), tenants * len(domains)
+    levels = [rng.choice((0.1, 0.3, 0.6)) for _ in range(pairs)]
+    step = step_us(pairs)
     ts = int(time.time() * 1e6) - events * step if start_us is None else start_us
     pack = struct.Struct("<f").pack
     done = 0
     while done < events:
-        order = list(range(len(templates)))
+        order = list(range(pairs))
         rng.shuffle(order)
         for k in order[: events - done]:
-            yield templates[k].key, templates[k].value(pack(levels[k] * rng.random() * 2), ts)
+            tenant, error = keys[k // many], pack(levels[k] * rng.random() * 2)
+            yield tenant, templates[k % many].value(tenant, error, ts)
             ts += step
-        done += len(templates)
+        done += pairs
 
 
-def observations(events: int, tenants: int, seed: int, dim: int) -> Iterator[tuple[bytes, bytes]]:
+def numbers_of(size: int) -> int:
+    """How many numbers an observation of about `size` bytes has."""
+    bare = {"tenant": tenant_names(1)[0], "domain": DOMAINS[0], "ts": TS_MARK, "vector": b""}
+    empty = len(encode(OBSERVATION_HEADER, OBSERVATION, {**bare, "sequence": size}))
+    return max(1, (size - empty) // 4)
+
+
+def observations(
+    events: int, tenants: int, seed: int, dim: int, vectors_max: int = 997
+) -> Iterator[tuple[bytes, bytes]]:
     """(key, value) of `events` observations of `dim` numbers, in rising event time up to now."""
     rng = random.Random(seed)
-    vectors = [struct.pack(f"<{dim}f", *(rng.gauss(0, 1) for _ in range(dim))) for _ in range(997)]
+    pack = struct.Struct(f"<{dim}f").pack
+    vectors = [pack(*(rng.gauss(0, 1) for _ in range(dim))) for _ in range(vectors_max)]
     pairs = [(t, d) for t in tenant_names(tenants) for d in DOMAINS]
-    step = max(1, min(1000, FRESH_SPAN_US // len(pairs)))
+    step = step_us(len(pairs))
     start = int(time.time() * 1e6) - events * step
     for k in range(events):
         tenant, domain = pairs[k % len(pairs)]
@@ -115,15 +139,38 @@ def fill(
     misroute: Callable[[int], int] | None = None,
 ) -> int:
     """Produce records by murmur2 of the key (or `misroute` of their number); returns how many."""
-    producer = Producer(
+    return _produce(_producer(settings, compression_codec=compression), topic, records, misroute)
+
+
+def fill_at_once(settings: Settings, topic: str, records: Iterator[tuple[bytes, bytes]]) -> int:
+    """Produce records in one transaction: they are read from the same moment on, the return's."""
+    name = f"{settings.namespace}-filling"
+    producer = _producer(settings, transactional_id=name, transaction_timeout_ms=TRANSACTION_MS)
+    producer.init_transactions(ANSWER_S)
+    producer.begin_transaction()
+    produced = _produce(producer, topic, records)
+    producer.commit_transaction(ANSWER_S)
+    return produced
+
+
+def _producer(settings: Settings, **more: str | int) -> Producer:
+    return Producer(
         settings.librdkafka(
             partitioner="murmur2_random",
-            compression_codec=compression,
             linger_ms=20,
             batch_size=1_000_000,
             queue_buffering_max_messages=1_000_000,
+            **more,
         )
     )
+
+
+def _produce(
+    producer: Producer,
+    topic: str,
+    records: Iterator[tuple[bytes, bytes]],
+    misroute: Callable[[int], int] | None = None,
+) -> int:
     produced = 0
     for key, value in records:
         partition = PARTITIONER if misroute is None else misroute(produced)
@@ -134,6 +181,6 @@ def fill(
             except BufferError:
                 producer.poll(0.05)
         produced += 1
-    if left := producer.flush(120):
-        raise TimeoutError(f"{left} records of {topic} aren't acknowledged after 120 s")
+    if left := producer.flush(ANSWER_S):
+        raise TimeoutError(f"{left} records of {topic} aren't acknowledged after {ANSWER_S:.0f} s")
     return produced

@@ -74,14 +74,6 @@ class Result:
         return statistics.median(one.rows_per_s for one in self.drained[form])
 
 
-def parse_parts(text: str) -> tuple[str, ...]:
-    """Some of PARTS; ValueError names what isn't."""
-    chosen = tuple(text.split(",")) if text else PARTS
-    if wrong := sorted(set(chosen) - set(PARTS)):
-        raise ValueError(f"no {', '.join(wrong)}; there are {', '.join(PARTS)}")
-    return chosen
-
-
 class Outbox:
     """The benchmark on one site, in a schema of its own that is dropped."""
 

@@ -69,16 +69,18 @@ def recover(site: Site) -> Recovery:
     """Start a fresh worker on the state, and time it."""
     started = time.monotonic()
     with Worker(site.settings, "integrator", site.folder) as worker:
-        namespace = site.settings.namespace
-        worker.wait("a stable group", lambda: settled(site.broker, namespace))
-        stable = time.monotonic()
-        worker.ready()
-        ready = time.monotonic()
-        metrics = worker.metrics()
-        longest = max(metrics.get(SECONDS % p, 0.0) for p in range(4))
-        return Recovery(
-            int(metrics[ROWS]), ready - stable, ready - started, longest, worker.rss_mb()
-        )
+        return recovered(site, worker, started)
+
+
+def recovered(site: Site, worker: Worker, started: float) -> Recovery:
+    """Time the recovery of a worker whose process was started just now, at `started`."""
+    worker.wait("a stable group", lambda: settled(site.broker, site.settings.namespace))
+    stable = time.monotonic()
+    worker.ready()
+    ready = time.monotonic()
+    metrics = worker.metrics()
+    longest = max(metrics.get(SECONDS % p, 0.0) for p in range(site.broker.partitions))
+    return Recovery(int(metrics[ROWS]), ready - stable, ready - started, longest, worker.rss_mb())
 
 
 def run(site: Site, tenants: int, runs: int, seed: int) -> Result:

@@ -13,7 +13,7 @@ from confluent_kafka.admin import AdminClient
 from pydantic import SecretStr
 
 from agents.settings import Settings
-from ops.bench.broker import Broker
+from ops.bench.broker import PARTITIONS, Broker
 from ops.bench.commits import Rate, follow
 from ops.bench.worker import Worker
 from ops.stack import Stack
@@ -97,12 +97,12 @@ def on_postgres(settings: Settings, say: Say) -> Iterator[Settings]:
 
 
 @contextmanager
-def opened(settings: Settings, say: Say) -> Iterator[Site]:
+def opened(settings: Settings, say: Say, partitions: int = PARTITIONS) -> Iterator[Site]:
     """A fresh namespace with all topics; they and the folder are gone afterwards."""
     namespace = f"bench-{uuid.uuid4().hex[:8]}"
-    # Four partitions and one replica whatever the cluster: figures are to be comparable.
+    # As many partitions and one replica whatever the cluster: figures are to be comparable.
     own = settings.model_copy(
-        update={"namespace": namespace, "topics_partitions": 4, "topics_replication": 1}
+        update={"namespace": namespace, "topics_partitions": partitions, "topics_replication": 1}
     )
     broker = Broker(own)
     folder = Path(tempfile.mkdtemp(prefix="soma-bench-"))

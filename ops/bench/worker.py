@@ -1,5 +1,6 @@
-"""A real worker of this engine in a process of its own, looked at from outside."""
+"""Real workers of this engine in processes of their own, looked at from outside."""
 
+import json
 import os
 import socket
 import subprocess
@@ -8,15 +9,18 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
-from typing import Self
+from typing import Protocol, Self
 
 import psutil
 
 from agents.settings import Settings
+from ops.bench.broker import PARTITIONS
 
 READY_S = 180.0
 STOP_S = 30.0
+READY_SAYS = (200, 503)  # statuses of a page that is there
 ROOT = Path(__file__).resolve().parents[2]
 
 
@@ -36,7 +40,7 @@ def environment(settings: Settings, **more: str) -> dict[str, str]:
     given = {
         "SOMA_KAFKA_BOOTSTRAP": settings.bootstrap(),
         "SOMA_NAMESPACE": settings.namespace,
-        "SOMA_TOPICS_PARTITIONS": "4",
+        "SOMA_TOPICS_PARTITIONS": str(settings.topics_partitions or PARTITIONS),
         "SOMA_TOPICS_REPLICATION": "1",
         "SOMA_HOME": str(settings.home),
     }
@@ -133,3 +137,58 @@ class Worker:
     def ready(self) -> float:
         """Wait until /ready answers 200; returns the seconds that it took."""
         return self.wait("readiness", lambda: self.page("/ready")[0] == 200)
+
+    def partitions(self) -> dict[str, str]:
+        """What each partition that it owns does, as /ready says; none while nobody answers."""
+        status, text = self.page("/ready")
+        return dict(json.loads(text)["partitions"]) if status in READY_SAYS else {}
+
+
+class Watched(Protocol):
+    """What a measurement asks of a worker, or of several."""
+
+    def check(self) -> None: ...
+
+    def cpu_s(self) -> float: ...
+
+    def log_text(self) -> str: ...
+
+
+class Workers:
+    """Several workers of one group; a context manager that starts them at once."""
+
+    def __init__(self, settings: Settings, many: int, processors: str, folder: Path) -> None:
+        self.each = [Worker(settings, processors, folder) for _ in range(many)]
+
+    def __enter__(self) -> Self:
+        with ExitStack() as started:
+            for one in self.each:
+                started.enter_context(one)
+            self._started = started.pop_all()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._started.close()
+
+    def check(self) -> None:
+        """Raise `WorkerError` if one has ended."""
+        for one in self.each:
+            one.check()
+
+    def cpu_s(self) -> float:
+        """CPU seconds of all so far."""
+        return sum(one.cpu_s() for one in self.each)
+
+    def log_text(self) -> str:
+        """The end of what each wrote."""
+        return "\n".join(one.log_text()[-1000:] for one in self.each)
+
+    def ready(self, partitions: int) -> None:
+        """Wait until all are ready, and each has its even share of so many partitions."""
+        share = partitions // len(self.each)
+
+        def dealt() -> bool:
+            self.check()
+            return all(list(one.partitions().values()) == ["running"] * share for one in self.each)
+
+        self.each[0].wait(f"readiness with {share} of {partitions} partitions each", dealt)

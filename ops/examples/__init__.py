@@ -10,6 +10,7 @@ from topics.topic import DAY_MS, Topic, state
 
 COUNTS = "examples.counts"
 PAUSES = "examples.pauses"
+WEIGHTS = "examples.weights"
 
 
 def _sink(name: str, schema: str, writer: str) -> Topic:
@@ -19,13 +20,19 @@ def _sink(name: str, schema: str, writer: str) -> Topic:
 
 
 PLUGIN = Plugin(
-    processors={"counting": "ops.examples.counting", "pauses": "ops.examples.pauses"},
-    sources={"counting": "cog.observations", "pauses": "cog.observations"},
+    processors={
+        "counting": "ops.examples.counting",
+        "pauses": "ops.examples.pauses",
+        "weighing": "ops.examples.weighing",
+    },
+    sources=dict.fromkeys(("counting", "pauses", "weighing"), "cog.observations"),
     topics=(
         _sink(COUNTS, "observation_count", "counting"),
         state("counting", "tenant"),
         _sink(PAUSES, "observation_pause", "pauses"),
         state("pauses", "tenant 0x1f domain"),
+        _sink(WEIGHTS, "observation_weight", "weighing"),
+        state("weighing", "tenant"),
     ),
     schemas=Path(__file__).parent / "avro",
 )

@@ -51,8 +51,8 @@ KNOW_NUMBA = {
 }
 USE_OPS = {  # verbs that start the local stack, or run what lies in ops/
     "agents/commands/bench.py", "agents/commands/bench_outbox.py", "agents/commands/benching.py",
-    "agents/commands/bench_rows.py", "agents/commands/demo.py", "agents/commands/doctor.py",
-    "agents/commands/stack.py",
+    "agents/commands/bench_rows.py", "agents/commands/bench_scaling.py", "agents/commands/demo.py",
+    "agents/commands/doctor.py", "agents/commands/stack.py",
 }  # fmt: skip
 WITH_MANY_PARAMETERS = {  # click gives a command all of its options; a declaration names its own
     "agents/commands/bench.py:chain": 9,

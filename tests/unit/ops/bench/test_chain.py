@@ -3,17 +3,10 @@
 import pytest
 
 from ops.bench.boundaries import Boundaries
-from ops.bench.chain import PARTS, Result, Workload, as_json, parse_parts, report
+from ops.bench.chain import Result, Workload, as_json, report
 from ops.bench.commits import Rate
 
 RATE = Rate(events=1000, counted=900, seconds=0.01, cpu_s=0.0036)
-
-
-def test_parts_are_taken_in_their_order_and_all_by_default() -> None:
-    assert parse_parts("latency, chain") == ("chain", "latency")
-    assert parse_parts("") == PARTS
-    with pytest.raises(ValueError, match="no part chian; there are chain"):
-        parse_parts("chian")
 
 
 def test_a_percentile_is_one_of_the_boundaries_measured() -> None:

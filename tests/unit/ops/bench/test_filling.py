@@ -5,14 +5,29 @@ import struct
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ops.bench.filling import DOMAINS, FRESH_SPAN_US, Template, observations, update, updates
+from ops.bench.filling import (
+    DOMAINS,
+    FRESH_SPAN_US,
+    Template,
+    observations,
+    tenant_names,
+    update,
+    updates,
+)
 from ops.bench.wire import UPDATE, UPDATE_HEADER, decode_update, encode
 
+NAMES, ERRORS = st.sampled_from(["tenant-1", "one"]), st.floats(0, 100, width=32)
 
-@given(st.floats(0, 100, width=32), st.integers(10**15, 4 * 10**15))
-def test_a_template_gives_what_the_encoder_gives(error: float, ts: int) -> None:
-    value = Template("tenant-1", "state").value(struct.pack("<f", error), ts)
-    assert value == encode(UPDATE_HEADER, UPDATE, update("tenant-1", "state", error, ts))
+
+@given(NAMES, ERRORS, st.integers(10**15, 4 * 10**15))
+def test_a_template_gives_what_the_encoder_gives(tenant: str, error: float, ts: int) -> None:
+    value = Template("state", len(tenant)).value(tenant.encode(), struct.pack("<f", error), ts)
+    assert value == encode(UPDATE_HEADER, UPDATE, update(tenant, "state", error, ts))
+
+
+def test_names_have_one_length_however_many_there_are() -> None:
+    assert len({len(name) for name in tenant_names(1_000_001)}) == 1
+    assert tenant_names(2) == ["tenant-000000", "tenant-000001"]
 
 
 def test_updates_are_as_many_as_asked_rising_and_of_all_tenants() -> None:

@@ -7,7 +7,7 @@ from statistics import median
 import pytest
 
 from ops.bench import fusion
-from ops.bench.lineplot import svg
+from ops.bench.lineplot import loglog, svg
 
 
 def test_the_laws_come_out_as_the_design_found(tmp_path: Path) -> None:
@@ -36,3 +36,10 @@ def test_a_plot_has_a_line_and_a_name_for_each() -> None:
     tags = [element.tag.rpartition("}")[2] for element in root]
     assert tags.count("polyline") == 2
     assert {"one", "two", "a < b"} <= {element.text for element in root}
+
+
+def test_logarithmic_axes_are_marked_at_powers_of_ten() -> None:
+    text = loglog("sizes", "bytes", "records/s", {"one": [(100, 300_000), (20_000, 4_000)]})
+    marks = [element.text for element in ET.fromstring(text) if element.tag.endswith("text")]
+    assert marks[3:10] == ["1,000", "10,000", "100,000", "1,000,000", "100", "1,000", "10,000"]
+    assert marks[10:] == ["100,000", "one"]
