@@ -15,7 +15,8 @@ state topic's rows out and in with all checks. How, on the predictors:
    Whatever grows makes another array: take them anew after each call that may.
 3. Kernels that change a row call `mark(marks, code)` with its column `code`.
 
-Hooks: `other_control` for kinds of its own, `settled` for what a setting changes in rows.
+Hooks: `other_control` for kinds of its own, `settled` for what a setting changes in rows, `loaded`
+for what follows from rows and settings together.
 """
 
 import numpy as np
@@ -33,6 +34,7 @@ class ColumnarFold:
 
     def __init__(self, store: Store) -> None:
         self.store = store
+        store.settled = self.settled
 
     @property
     def names(self) -> NDArray[np.uint8]:
@@ -42,7 +44,13 @@ class ColumnarFold:
         raise NotImplementedError
 
     def settled(self, r: int, of: Ints) -> None:
-        """A tenant's settings have changed, and maybe those of these rows of domains."""
+        """A tenant's settings have changed, and maybe those of these rows of domains.
+
+        The tenant isn't marked yet.
+        """
+
+    def loaded(self) -> None:
+        """Rows have been taken in; others may follow."""
 
     def other_control(self, control: Control) -> str | None:
         """Apply a control record of another kind; returns why it is refused."""
@@ -56,12 +64,11 @@ class ColumnarFold:
         if control.kind != "setting":
             return self.other_control(control)
         try:
-            r, of = self.store.change_setting(
+            self.store.change_setting(
                 control.tenant, control.setting, control.value, control.log_ms
             )
         except ValueError as error:
             return str(error)
-        self.settled(r, of)
         return None
 
     def changed(self, rows: StateRows) -> None:
@@ -81,6 +88,7 @@ class ColumnarFold:
         gone: NDArray[np.uint8],
     ) -> None:
         self.store.load_rows(rows, lo, hi, buf, key_pos, key_len, gone)
+        self.loaded()
 
     def deadline(self) -> int | None:
         return self.store.deadline()

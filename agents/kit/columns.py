@@ -356,7 +356,7 @@ class ColumnTable:
             program.ops, program.limits, one.wholes, one.reals, one.smalls,
             p.Names(names.at, names.size), at, of, rows.columns.cols, rows.columns.used,
         )  # fmt: skip
-        self.pack(rows, at, of)
+        self.pack(rows, at, of, names)
 
     def load_rows(
         self, rows: Columns, at: Ints, of: Ints, buf: Bytes, texts: Ints, items: Ints
@@ -379,7 +379,7 @@ class ColumnTable:
         """How many children and scratch bytes `pack` needs for these rows, at most."""
         return 0, 0
 
-    def pack(self, rows: StateRows, at: Ints, of: Ints) -> None:
+    def pack(self, rows: StateRows, at: Ints, of: Ints, names: Names) -> None:
         """Write the packed fields of the table's rows `of` into rows `at`."""
 
     def unpack(self, rows: Columns, at: Ints, of: Ints, buf: Bytes, items: Ints) -> int:

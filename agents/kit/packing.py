@@ -9,6 +9,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from agents.engine.records import put_bytes
 from topics.columns import Cols
 from topics.compiled import entry, glue, kernel
 from topics.kernels import utf8
@@ -59,6 +60,19 @@ def put_list(
         else:
             c.vf[child + j] = reals[r, column + j]
     return child + count
+
+
+@kernel
+def put_span(c: Cols, slot: int, k: int, out: Bytes, used: int, raw: Bytes) -> int:
+    """Write row k's bytes of a field, to out[used:]; returns their end."""
+    c.pos[slot, k], c.len[slot, k] = used, raw.shape[0]
+    return int(put_bytes(out, used, raw, 0, raw.shape[0]))
+
+
+@kernel
+def take_span(c: Cols, slot: int, k: int, buf: Bytes, out: Bytes) -> None:
+    """Copy as many of row k's bytes of a field as `out` has; there are so many."""
+    put_bytes(out, 0, buf, c.pos[slot, k], out.shape[0])
 
 
 @kernel
@@ -244,11 +258,11 @@ def last_of_each(codes: Ints, lo: int, hi: int, seen: Bytes, out: Bytes) -> None
 
 @entry
 def mark_items(c: Cols, slots: Ints, at: Ints, skip: Bytes) -> None:
-    """skip[child] = 0 for each item of these lists of rows `at`."""
+    """skip[child] = 0 for each item of these lists of rows `at` that isn't empty."""
     for slot in slots:
         for k in at:
             for child in range(c.at[slot, k], c.at[slot, k] + c.cnt[slot, k]):
-                skip[child] = 0
+                skip[child] = c.vlen[child] == 0
 
 
 @entry

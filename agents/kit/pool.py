@@ -13,7 +13,7 @@ from agents.kit.packing import Ints
 from topics.compiled import entry, kernel
 
 USED, WASTED = range(2)  # of `counts`
-POOL_MIN = 4096  # items; below, nothing is moved
+POOL_MIN = 4096  # items; below, nothing is moved together
 
 
 @kernel
@@ -43,14 +43,16 @@ def _gather(old: Ints, new: Ints, at: Ints, size: Ints, order: Ints) -> int:
 class Pool:
     """`data`, of which counts[USED] items are taken; growing makes another array."""
 
-    def __init__(self, dtype: Any = np.float64) -> None:
-        self.data: NDArray[Any] = np.empty(POOL_MIN, dtype)
+    def __init__(self, dtype: Any = np.float64, least: int = POOL_MIN) -> None:
+        """`dtype`: of an item. `least`: items, below which nothing is moved together."""
+        self._dtype, self._least = dtype, least
+        self.data: NDArray[Any] = np.empty(least, dtype)
         self.counts: Ints = np.zeros(2, np.int64)
 
     @property
     def wasteful(self) -> bool:
         """Whether most of it is wasted."""
-        return bool(self.counts[USED] > POOL_MIN and 2 * self.counts[WASTED] > self.counts[USED])
+        return bool(self.counts[USED] > self._least and 2 * self.counts[WASTED] > self.counts[USED])
 
     def reserve(self, more: int, at: Ints, size: Ints) -> None:
         """Make room for so many more items. `at`, `size`: the columns of all rows."""
@@ -60,17 +62,25 @@ class Pool:
         if self.wasteful:
             self.compact(more, at, size)
             return
-        fresh = np.empty(max(2 * self.data.shape[0], used + more), self.data.dtype)
+        fresh = np.empty(max(2 * self.data.shape[0], used + more), self._dtype)
         fresh[:used] = self.data[:used]
         self.data = fresh
 
     def compact(self, more: int, at: Ints, size: Ints) -> None:
         """Move all blocks together, into an array with room for so many more items."""
         used = int(self.counts[USED] - self.counts[WASTED])
-        fresh = np.empty(max(2 * used, used + more, POOL_MIN), self.data.dtype)
+        fresh = np.empty(max(2 * used, used + more, self._least), self._dtype)
         old, new = (one.view(np.int64).reshape(one.shape[0], -1) for one in (self.data, fresh))
         self.counts[:] = _gather(old, new, at, size, np.flatnonzero(size)), 0
         self.data = fresh
+
+    def give(self, at: Ints, size: Ints, of: Ints, items: int) -> None:
+        """Rows `of` get blocks of so many items."""
+        self.reserve(items * of.shape[0], at, size)
+        self.leave(size[of])
+        at[of] = self.counts[USED] + items * np.arange(of.shape[0])
+        size[of] = items
+        self.counts[USED] += items * of.shape[0]
 
     def leave(self, size: NDArray[np.int64]) -> None:
         """The blocks of rows that go are wasted."""

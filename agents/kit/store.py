@@ -7,7 +7,7 @@ with every recovery and whenever memory is given back (`tidy`), so nothing that 
 depend on one.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import numpy as np
 from numpy.typing import NDArray
@@ -50,11 +50,11 @@ class Store:
         self.tenants, self.domains = tenants, domains
         self.tables = (tenants,) if domains is None else (domains, tenants)
         self.marks = Marks(np.zeros(64, np.uint8), np.zeros(64, np.int64), np.zeros(1, np.int64))
-        self._forget = list(settings).index(FORGET)
+        self._forget, self._order = list(settings).index(FORGET), list(settings)
         self._by_domain = any(one.scope == "domain" for one in settings.values())
         self._settings_stay, self._everyone, self._by_name = settings_stay, everyone, by_name
         self._plain = set(tenants.schema.dtype.names or ()) <= set(TENANT_HEAD)
-        self._order = list(settings)
+        self.settled: Callable[[int, Ints], None] = lambda *_: None  # see ColumnarFold
         self._dropped, self._tidy_at = 0, NAMES_MIN
         self._deadline: int | None = None  # NEVER: none; None: not known
         self.seat(np.array([self.code(EVERYONE.encode())]))
@@ -189,6 +189,7 @@ class Store:
             rows["touched"][r] = max(int(rows["touched"][r]), log_ms)
         rows["settings"][r] = self.settings.row(tenant)
         of = self.settle(r)
+        self.settled(int(r), of)
         self._release(np.array([r]))
         self.mark(code)
         self._deadline = None
@@ -330,9 +331,8 @@ class Store:
 
         if (bad := p.tenant_sizes(buf, key_pos, key_len, lo, hi, tenant)) < hi:
             refuse(bad, "has a key that isn't UTF-8 or lies outside its buffer")
-        refuse(
-            p.first_outside(rows.cols, lo, hi, gone, rows.used, buf.shape[0]), "contradicts itself"
-        )
+        bad = p.first_outside(rows.cols, lo, hi, gone, rows.used, buf.shape[0])
+        refuse(bad, "contradicts itself")
         self.names.intern(buf, key_pos, key_len, np.zeros(hi, np.uint8), codes, lo, hi)
         self.cover()
         p.last_of_each(codes, lo, hi, np.zeros(self.names.count, np.uint8), last)

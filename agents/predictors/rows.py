@@ -11,9 +11,10 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from agents.engine.names import Names
 from agents.engine.processor import StateRows
-from agents.engine.records import put_bytes
 from agents.kit.columns import ColumnTable
+from agents.kit.packing import put_span, take_span
 from agents.kit.pool import Pool
 from agents.predictors import rule
 from agents.predictors.calibration import (
@@ -96,13 +97,6 @@ def _blocks(e: Entities, of: Ints) -> int:
 
 
 @kernel
-def _span(c: Cols, slot: int, r: int, out: Bytes, used: int, raw: Bytes) -> int:
-    """Row r's bytes of a field, to out[used:]. Returns their end."""
-    c.pos[slot, r], c.len[slot, r] = used, raw.shape[0]
-    return int(put_bytes(out, used, raw, 0, raw.shape[0]))
-
-
-@kernel
 def _pack_window(e: Entities, pool: Floats, k: int, c: Cols, r: int, child: int) -> int:
     """Row k's window as lists from `child` on; returns their end."""
     some = _holding(e, pool, k)
@@ -129,10 +123,10 @@ def _pack(
         n, last = e.dim[k], part(e, pool, k, LAST)
         for i in range(n):
             single[i] = np.float32(last[i])
-        used = _span(c, SLOTS.x, r, out, used, single[:n].view(np.uint8))
+        used = put_span(c, SLOTS.x, r, out, used, single[:n].view(np.uint8))
         for slot, which in ((SLOTS.level, LEVEL), (SLOTS.step, STEP), (SLOTS.ratio, RATIO)):
-            used = _span(c, slot, r, out, used, part(e, pool, k, which).view(np.uint8))
-        used = _span(c, SLOTS.runs, r, out, used, runs_of(e, pool, k)[: 2 * n].view(np.uint8))
+            used = put_span(c, slot, r, out, used, part(e, pool, k, which).view(np.uint8))
+        used = put_span(c, SLOTS.runs, r, out, used, runs_of(e, pool, k)[: 2 * n].view(np.uint8))
         child = _pack_window(e, pool, k, c, r, child)
     return child, used
 
@@ -182,11 +176,6 @@ def _fits(e: Entities, k: int, c: Cols, r: int) -> bool:
 
 
 @kernel
-def _fill(buf: Bytes, c: Cols, slot: int, r: int, out: Bytes) -> None:
-    put_bytes(out, 0, buf, c.pos[slot, r], out.shape[0])
-
-
-@kernel
 def _fill_scale(e: Entities, pool: Floats, k: int, buf: Bytes, c: Cols, r: int) -> bool:
     """Row k's level, step, ratio and runs are the topic's row r's. Returns whether they can be."""
     n, level, step, ratio = (
@@ -196,18 +185,18 @@ def _fill_scale(e: Entities, pool: Floats, k: int, buf: Bytes, c: Cols, r: int) 
         part(e, pool, k, RATIO),
     )
     runs = runs_of(e, pool, k)[: 2 * n]
-    _fill(buf, c, SLOTS.level, r, level.view(np.uint8))
+    take_span(c, SLOTS.level, r, buf, level.view(np.uint8))
     if _former(c, r, n):
-        _fill(buf, c, SLOTS.m2, r, step.view(np.uint8))
+        take_span(c, SLOTS.m2, r, buf, step.view(np.uint8))
         for i in range(n):
             deviation = math.sqrt(max(step[i], 0.0) / c.f[SLOTS.weight, r])
             step[i] = deviation / (rule.CONSISTENT * rule.RATIO_FIRST)
             ratio[i] = rule.RATIO_FIRST
             runs[2 * i] = runs[2 * i + 1] = 0
     else:
-        _fill(buf, c, SLOTS.step, r, step.view(np.uint8))
-        _fill(buf, c, SLOTS.ratio, r, ratio.view(np.uint8))
-        _fill(buf, c, SLOTS.runs, r, runs.view(np.uint8))
+        take_span(c, SLOTS.step, r, buf, step.view(np.uint8))
+        take_span(c, SLOTS.ratio, r, buf, ratio.view(np.uint8))
+        take_span(c, SLOTS.runs, r, buf, runs.view(np.uint8))
     for i in range(n):
         if not (abs(level[i]) < math.inf and 0.0 <= step[i] < math.inf):
             return False
@@ -230,7 +219,7 @@ def _unpack(
         if not (_fits(e, k, c, r) and place(e, counts, pool.shape[0], k, n)):
             return int(r)
         e.made[k] = 0
-        _fill(buf, c, SLOTS.x, r, single[:n].view(np.uint8))
+        take_span(c, SLOTS.x, r, buf, single[:n].view(np.uint8))
         last, window = part(e, pool, k, LAST), window_of(e, pool, k)
         for i in range(n):
             last[i] = np.float64(single[i])
@@ -258,7 +247,7 @@ class DomainTable(ColumnTable):
     def room(self, of: Ints) -> tuple[int, int]:
         return _sizes(self.views(Entities), self.pool.data, of)
 
-    def pack(self, rows: StateRows, at: Ints, of: Ints) -> None:
+    def pack(self, rows: StateRows, at: Ints, of: Ints, names: Names) -> None:
         e, columns, scratch = self.views(Entities), rows.columns, rows.scratch
         single = np.empty(int(e.dim[of].max(initial=0)), np.float32)
         columns.used, scratch.used = _pack(

@@ -1,4 +1,4 @@
-"""The segmentation room: fused frames in, a segment_boundary for the end of each segment.
+"""The segmentation processor: fused frames in, a segment_boundary for the end of each segment.
 
 State: a row for each (tenant, domain), 0.4 to 1.4 KB; one for each tenant, about 80 bytes.
 """

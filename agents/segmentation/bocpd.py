@@ -13,8 +13,9 @@ Source: R. P. Adams and D. J. C. MacKay, "Bayesian Online Changepoint Detection"
 
 import math
 
-from agents.segmentation.rule import RING, RUNS, Bank, S, Work
+from agents.segmentation.rule import RING, RUNS, Bank, Work
 from agents.segmentation.scale import first_of, scale_of
+from agents.segmentation.state import S
 from topics.compiled import kernel
 
 FIRST = 10  # points before the filter begins
@@ -50,7 +51,7 @@ def begin(b: Bank, r: int, w: Work) -> bool:
     b.floats[r, S.b_scale] = scale
     b.ints[r, S.b_start] = count - FIRST
     b.ints[r, S.b_used] = 1
-    row = b.ints[r, S.runs]
+    row = b.ints[r, S.at]
     b.runs[row, 0, 0] = 1.0
     b.runs[row, 1, 0] = 0.0
     b.runs[row, 2, 0] = BETA
@@ -93,7 +94,7 @@ def bocpd(b: Bank, r: int, w: Work, hazard: float) -> tuple[int, float]:
 
     `hazard`: points that a segment lasts on average.
     """
-    count, row = b.ints[r, S.seen], b.ints[r, S.runs]
+    count, row = b.ints[r, S.seen], b.ints[r, S.at]
     first = count - 1
     if b.ints[r, S.b_used] == 0:
         if count < FIRST or not begin(b, r, w):

@@ -16,15 +16,8 @@ from agents.segmentation.bocpd import bocpd
 from agents.segmentation.glr import SIDE, glr
 from agents.segmentation.hmm import hmm, rest
 from agents.segmentation.points import push
-from agents.segmentation.rule import (
-    LIMIT,
-    RING,
-    Bank,
-    Floats,
-    Ints,
-    S,
-    Work,
-)
+from agents.segmentation.rule import LIMIT, RING, Bank, Floats, Ints, Work
+from agents.segmentation.state import S
 from topics.compiled import entry, kernel
 
 LEADER_CHANGE, MAX_DWELL, CPD, HMM, THRESHOLD = range(5)
@@ -45,7 +38,7 @@ class Found(NamedTuple):
 
 
 def found() -> Found:
-    """Room for the boundaries of one point."""
+    """Where the boundaries of one point are put."""
     return Found(np.zeros((MOST, 7), np.int64), np.zeros((MOST, 4)))
 
 
@@ -126,7 +119,7 @@ def step(
             k = close(b, r, point, CPD, score, gap, out, k)
     else:
         b.ints[r, S.g_since] = -1
-    if values[settings.CPD] == settings.BOCPD and b.ints[r, S.runs] >= 0:
+    if values[settings.CPD] == settings.BOCPD and b.ints[r, S.size] > 0:
         point, score = bocpd(b, r, w, values[settings.HAZARD])
         if point >= 0:
             k = close(b, r, point, CPD, score, gap, out, k)

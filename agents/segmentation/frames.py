@@ -1,42 +1,48 @@
 """The loop over a batch of frames: whose they are, what they feed, and what boundaries hold."""
 
 import math
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import numpy as np
-from numpy.typing import NDArray
 
+from agents.engine.processor import OWN_REASONS
+from agents.engine.records import put_bytes
+from agents.kit.packing import SEPARATOR, Bytes, Marks, mark
 from agents.segmentation import detect as d
 from agents.segmentation import settings
 from agents.segmentation.detect import EVIDENCE, LEADER_CHANGE, MOST, Found, step
-from agents.segmentation.rule import Ints, S, Work
-from agents.segmentation.state import SEPARATOR, Arrays, T, touch
+from agents.segmentation.rule import Bank, Floats, Ints, Work
+from agents.segmentation.state import S, T
 from topics.columns import Cols, Layout
 from topics.compiled import entry, kernel
-
-Bytes = NDArray[np.uint8]
-
-DONE, NEED_TENANT, NEED_SERIES, NEED_ROOM = range(4)  # what `fold` stopped for
+from topics.schemas import schemas
+from topics.write_kernels import inside
 
 WORDS = np.frombuffer("".join(EVIDENCE).encode(), np.uint8)
 ENDS = np.cumsum([len(word) for word in EVIDENCE])
 STARTS = np.concatenate((np.zeros(1, np.int64), ENDS[:-1]))
 COLON = ord(":")
+TOO_MANY = OWN_REASONS  # the first of REASONS
 CONFIDENCE_MOST = 1e6  # beyond, its sum would lose the others
 WORD_MAX = max(len(word) for word in EVIDENCE)
 
 
-class Into(NamedTuple):
-    """Where the fields lie that are read (of_…, of the frame) and written."""
+class Frame(NamedTuple):
+    """Where the fields of a frame stand in Cols."""
 
-    of_frame_id: int
-    of_tenant: int
-    of_ts: int
-    of_domain: int
-    of_leader: int
-    of_weights: int
-    of_errors: int
-    of_confidence: int
+    frame_id: int
+    tenant: int
+    ts: int
+    domain: int
+    leader: int
+    weights: int
+    errors: int
+    confidence: int
+
+
+class Boundary(NamedTuple):
+    """Where the fields of a boundary stand in Cols."""
+
     segment_id: int
     tenant: int
     domain: int
@@ -54,14 +60,39 @@ class Into(NamedTuple):
     peak_error: int
 
 
+Slots = TypeVar("Slots", Frame, Boundary)
+
+
+def _slots(kind: type[Slots], schema: str) -> Slots:
+    layout = Layout(schemas().newest(schema))
+    return kind(*(layout.slots[name] for name in kind._fields))
+
+
+F, B = _slots(Frame, "global_frame"), _slots(Boundary, "segment_boundary")
+
+
+class Arrays(NamedTuple):
+    """What kernels take of the state; whatever grows makes others."""
+
+    ints: Ints  # the tenants, as columns of whole numbers
+    floats: Floats  # the same memory as floats
+    bank: Bank
+    series_of: Ints  # code -> row of the bank, -1: none
+    marks: Marks
+    at: Ints  # Names: where name k begins in the pool
+    size: Ints
+    pool: Bytes
+    table: Floats  # TenantSettings.table
+
+
 class Source(NamedTuple):
-    """A batch, with the codes of its names."""
+    """A batch, and whose its frames are."""
 
     buf: Bytes
     cols: Cols
-    tenants: Ints
-    series: Ints
-    leaders: Ints
+    tenants: Ints  # rows
+    series: Ints  # codes
+    leaders: Ints  # codes; -1: nobody
     log_ms: Ints
     status: Bytes
 
@@ -74,54 +105,22 @@ class Sink(NamedTuple):
     scratch: Bytes
 
 
-def into(frame: Layout, boundary: Layout) -> Into:
-    """The slots of both layouts."""
-    found = {}
-    for name in Into._fields:
-        found[name] = (
-            frame.slots[name.removeprefix("of_")]
-            if name.startswith("of_")
-            else boundary.slots[name]
-        )
-    return Into(**found)
-
-
-@kernel
-def inside(buf: Bytes, pos: int, size: int) -> bool:
-    """Whether a span lies in the buffer."""
-    return bool(pos >= 0 and size >= 0 and pos + size <= buf.shape[0])
-
-
-@kernel
-def copy(source: Bytes, pos: int, size: int, out: Bytes, at: int) -> int:
-    """Copy a span to out[at:]; returns its end."""
-    for j in range(size):
-        out[at + j] = source[pos + j]
-    return at + size
-
-
 @entry
 def join(
-    buf: Bytes, c: Cols, status: Bytes, f: Into, lo: int, hi: int, keys: Bytes, pos: Ints,
-    size: Ints,
+    buf: Bytes, c: Cols, status: Bytes, lo: int, hi: int, keys: Bytes, pos: Ints, size: Ints
 ) -> bool:  # fmt: skip
     """Write the keys "tenant 0x1f domain" of the records with status 0; False: a span is bad."""
     used = 0
     for i in range(lo, hi):
         if status[i] != 0:
             continue
-        tp, tn = c.pos[f.of_tenant, i], c.len[f.of_tenant, i]
-        dp, dn = c.pos[f.of_domain, i], c.len[f.of_domain, i]
-        if not (inside(buf, tp, tn) and inside(buf, dp, dn)):
-            return False
-        if not inside(buf, c.pos[f.of_leader, i], c.len[f.of_leader, i]):
-            return False
-        if not inside(buf, c.pos[f.of_frame_id, i], c.len[f.of_frame_id, i]):
-            return False
+        for slot in (F.tenant, F.domain, F.leader, F.frame_id):
+            if not inside(c.pos[slot, i], c.len[slot, i], buf.shape[0]):
+                return False
         pos[i] = used
-        used = copy(buf, tp, tn, keys, used)
+        used = put_bytes(keys, used, buf, c.pos[F.tenant, i], c.len[F.tenant, i])
         keys[used] = SEPARATOR
-        used = copy(buf, dp, dn, keys, used + 1)
+        used = put_bytes(keys, used + 1, buf, c.pos[F.domain, i], c.len[F.domain, i])
         size[i] = used - pos[i]
     return True
 
@@ -137,7 +136,7 @@ def look_up(c: Cols, slot: int, i: int, keys: Bytes, buf: Bytes, pos: int, size:
         return math.nan
     for child in range(first, first + c.cnt[slot, i]):
         at = c.kpos[child]
-        if c.klen[child] == size and inside(keys, at, size):
+        if c.klen[child] == size and inside(at, size, keys.shape[0]):
             same = True
             for j in range(size):
                 same &= keys[at + j] == buf[pos + j]
@@ -147,48 +146,47 @@ def look_up(c: Cols, slot: int, i: int, keys: Bytes, buf: Bytes, pos: int, size:
 
 
 @kernel
-def put_id(s: Source, f: Into, i: int, a: Arrays, at: int, size: int, word: int, sink: Sink,
-           o: int, text: int) -> int:  # fmt: skip
+def put_id(s: Source, i: int, a: Arrays, at: int, size: int, word: int, sink: Sink, o: int,
+           text: int) -> int:  # fmt: skip
     """Write "<frame_id>:<domain>:<evidence>" of record i, the domain a.pool[at:][:size]."""
-    begin = text
-    text = copy(s.buf, s.cols.pos[f.of_frame_id, i], s.cols.len[f.of_frame_id, i],
-                sink.scratch, text)  # fmt: skip
-    sink.scratch[text] = COLON
-    text = copy(a.pool, at, size, sink.scratch, text + 1)
-    sink.scratch[text] = COLON
-    text = copy(WORDS, STARTS[word], ENDS[word] - STARTS[word], sink.scratch, text + 1)
-    sink.cols.pos[f.segment_id, o] = begin
-    sink.cols.len[f.segment_id, o] = text - begin
-    return text
+    out, begin = sink.scratch, text
+    text = put_bytes(out, text, s.buf, s.cols.pos[F.frame_id, i], s.cols.len[F.frame_id, i])
+    out[text] = COLON
+    text = put_bytes(out, text + 1, a.pool, at, size)
+    out[text] = COLON
+    text = put_bytes(out, text + 1, WORDS, STARTS[word], ENDS[word] - STARTS[word])
+    sink.cols.pos[B.segment_id, o] = begin
+    sink.cols.len[B.segment_id, o] = text - begin
+    return int(text)
 
 
 @entry
 def put(
-    s: Source, f: Into, i: int, a: Arrays, at: int, size: int, found: Found, k: int,
-    sink: Sink, o: int, text: int,
+    s: Source, i: int, a: Arrays, at: int, size: int, found: Found, k: int, sink: Sink, o: int,
+    text: int,
 ) -> int:  # fmt: skip
     """Write boundary k of record i, of the domain a.pool[at:][:size], into row o."""
-    text = put_id(s, f, i, a, at, size, found.ints[k, d.EVIDENCE_OF], sink, o, text)
+    text = put_id(s, i, a, at, size, found.ints[k, d.EVIDENCE_OF], sink, o, text)
     c = sink.cols
-    c.pos[f.tenant, o] = s.cols.pos[f.of_tenant, i]
-    c.len[f.tenant, o] = s.cols.len[f.of_tenant, i]
-    c.pos[f.frame_id, o] = s.cols.pos[f.of_frame_id, i]
-    c.len[f.frame_id, o] = s.cols.len[f.of_frame_id, i]
-    c.pos[f.domain, o] = at
-    c.len[f.domain, o] = size
+    c.pos[B.tenant, o] = s.cols.pos[F.tenant, i]
+    c.len[B.tenant, o] = s.cols.len[F.tenant, i]
+    c.pos[B.frame_id, o] = s.cols.pos[F.frame_id, i]
+    c.len[B.frame_id, o] = s.cols.len[F.frame_id, i]
+    c.pos[B.domain, o] = at
+    c.len[B.domain, o] = size
     leader = found.ints[k, d.LEADER]
-    c.pos[f.leader, o] = a.at[leader] if leader >= 0 else 0
-    c.len[f.leader, o] = a.size[leader] if leader >= 0 else 0
-    c.i[f.boundary_ts, o] = found.ints[k, d.TS]
-    c.i[f.detected_ts, o] = found.ints[k, d.DETECTED_TS]
-    c.i[f.start_ts, o] = found.ints[k, d.START_TS]
-    c.i[f.dwell_ms, o] = max(0, found.ints[k, d.TS] - found.ints[k, d.START_TS]) // 1000
-    c.i[f.evidence, o] = found.ints[k, d.EVIDENCE_OF]
-    c.i[f.frames, o] = found.ints[k, d.FRAMES]
-    c.f[f.score, o] = found.floats[k, d.SCORE]
-    c.f[f.mean_error, o] = found.floats[k, d.MEAN_ERROR]
-    c.f[f.mean_confidence, o] = found.floats[k, d.MEAN_CONFIDENCE]
-    c.f[f.peak_error, o] = found.floats[k, d.PEAK_ERROR]
+    c.pos[B.leader, o] = a.at[leader] if leader >= 0 else 0
+    c.len[B.leader, o] = a.size[leader] if leader >= 0 else 0
+    c.i[B.boundary_ts, o] = found.ints[k, d.TS]
+    c.i[B.detected_ts, o] = found.ints[k, d.DETECTED_TS]
+    c.i[B.start_ts, o] = found.ints[k, d.START_TS]
+    c.i[B.dwell_ms, o] = max(0, found.ints[k, d.TS] - found.ints[k, d.START_TS]) // 1000
+    c.i[B.evidence, o] = found.ints[k, d.EVIDENCE_OF]
+    c.i[B.frames, o] = found.ints[k, d.FRAMES]
+    c.f[B.score, o] = found.floats[k, d.SCORE]
+    c.f[B.mean_error, o] = found.floats[k, d.MEAN_ERROR]
+    c.f[B.mean_confidence, o] = found.floats[k, d.MEAN_CONFIDENCE]
+    c.f[B.peak_error, o] = found.floats[k, d.PEAK_ERROR]
     sink.cause[o] = i
     return text
 
@@ -212,24 +210,24 @@ def begin(a: Arrays, r: int, leader: int, ts: int) -> None:
 
 
 @kernel
-def led(a: Arrays, r: int, s: Source, f: Into, i: int, found: Found) -> int:
+def led(a: Arrays, r: int, s: Source, i: int, found: Found) -> int:
     """Take frame i into the tenant's time under its leader; 1: found[0] is its boundary."""
     c = s.cols
-    leader, ts = s.leaders[i], c.i[f.of_ts, i]
-    confidence = modest(c.f[f.of_confidence, i])
+    leader, ts = s.leaders[i], c.i[F.ts, i]
+    confidence = modest(c.f[F.confidence, i])
     values = a.table[a.ints[r, T.settings]]
     old = a.ints[r, T.leader]
     boundary = 0
-    if old < 0:
+    if a.ints[r, T.seen] == 0:
         begin(a, r, leader, ts)
     elif old != leader:
-        reported = values[settings.LEADER] != 0.0 and a.size[old] > 0
+        reported = values[settings.LEADER] != 0.0 and old >= 0
         near = abs(ts - a.ints[r, T.start_ts]) < values[settings.MIN_GAP] * 1000.0
         if reported and a.ints[r, T.boundaries] > 0 and near:
             leader = old  # the segment goes on; who leads then is seen when the gap is over
         else:
             if reported and a.ints[r, T.seen] >= values[settings.WARMUP]:
-                weight = look_up(c, f.of_weights, i, s.buf, a.pool, a.at[old], a.size[old])
+                weight = look_up(c, F.weights, i, s.buf, a.pool, a.at[old], a.size[old])
                 found.ints[0, d.EVIDENCE_OF] = LEADER_CHANGE
                 found.ints[0, d.TS] = ts
                 found.ints[0, d.DETECTED_TS] = ts
@@ -244,7 +242,8 @@ def led(a: Arrays, r: int, s: Source, f: Into, i: int, found: Found) -> int:
                 a.ints[r, T.boundaries] += 1
                 boundary = 1
             begin(a, r, leader, ts)
-    error = look_up(c, f.of_errors, i, s.buf, a.pool, a.at[leader], a.size[leader])
+    at, size = (a.at[leader], a.size[leader]) if leader >= 0 else (0, 0)
+    error = look_up(c, F.errors, i, s.buf, a.pool, at, size)
     if math.isfinite(error):
         a.ints[r, T.measured] += 1
         a.floats[r, T.error_sum] += error
@@ -255,48 +254,74 @@ def led(a: Arrays, r: int, s: Source, f: Into, i: int, found: Found) -> int:
     return boundary
 
 
+@kernel
+def own_error(a: Arrays, s: Source, i: int) -> float:
+    """Frame i's error of the domain that moved; NaN without one."""
+    key, name = s.series[i], s.cols.len[F.tenant, i] + 1
+    return look_up(s.cols, F.errors, i, s.buf, a.pool, a.at[key] + name, a.size[key] - name)
+
+
+@entry
+def newcomers(a: Arrays, s: Source, lo: int, hi: int, out: Ints) -> int:
+    """The frames whose series are to be made, each once; returns how many `out` has.
+
+    Frames of more domains than a tenant may have are refused.
+    """
+    count = 0
+    for i in range(lo, hi):
+        if s.status[i] != 0 or a.series_of[s.series[i]] != -1:
+            continue
+        if not math.isfinite(own_error(a, s, i)):
+            continue
+        t = s.tenants[i]
+        if a.ints[t, T.domains] >= a.table[a.ints[t, T.settings], settings.DOMAINS_MAX]:
+            s.status[i] = TOO_MANY
+            continue
+        a.ints[t, T.domains] += 1
+        a.series_of[s.series[i]] = -2
+        out[count] = i
+        count += 1
+    for n in range(count):
+        a.ints[s.tenants[out[n]], T.domains] -= 1
+        a.series_of[s.series[out[n]]] = -1
+    return count
+
+
 @entry
 def fold(
-    a: Arrays, s: Source, sink: Sink, f: Into, w: Work, found: Found, lo: int, hi: int,
+    a: Arrays, s: Source, sink: Sink, w: Work, found: Found, lo: int, hi: int,
     o: int, text: int,
-) -> tuple[int, int, int, int]:  # fmt: skip
+) -> tuple[int, int, int]:  # fmt: skip
     """Fold frames lo..hi-1; o and text say how much of rows and scratch is in use.
 
-    Returns the next frame, both as they are then, and what that frame needs first (DONE: nothing).
+    Returns the next frame, for which there is no space (hi: all are done), and both as they are.
     """
     c, b = s.cols, a.bank
     for i in range(lo, hi):
         if s.status[i] != 0:
             continue
-        key = s.series[i]
-        t = a.tenant_of[s.tenants[i]]
-        if t < 0:
-            return i, o, text, NEED_TENANT
-        name = a.size[s.tenants[i]] + 1
+        t, key, name = s.tenants[i], s.series[i], c.len[F.tenant, i] + 1
         at, size = a.at[key] + name, a.size[key] - name
-        error = look_up(c, f.of_errors, i, s.buf, a.pool, at, size)
-        r = a.series_of[key]
-        if math.isfinite(error) and r < 0:
-            return i, o, text, NEED_SERIES
+        error, r = own_error(a, s, i), a.series_of[key]
         old = a.ints[t, T.leader]
-        ids = c.len[f.of_frame_id, i] + WORD_MAX + 2
-        room = MOST * (ids + size) + ids + (a.size[old] if old >= 0 else 0)
+        ids = c.len[F.frame_id, i] + WORD_MAX + 2
+        need = MOST * (ids + size) + ids + (a.size[old] if old >= 0 else 0)
         full = o + MOST + 1 > min(sink.cause.shape[0], sink.cols.i.shape[1])
-        if full or text + room > sink.scratch.shape[0]:
-            return i, o, text, NEED_ROOM
-        touch(a, s.tenants[i])
-        if led(a, t, s, f, i, found) != 0:
-            text = put(s, f, i, a, a.at[old], a.size[old], found, 0, sink, o, text)
+        if full or text + need > sink.scratch.shape[0]:
+            return i, o, text
+        mark(a.marks, a.ints[t, T.code])
+        if led(a, t, s, i, found) != 0:
+            text = put(s, i, a, a.at[old], a.size[old], found, 0, sink, o, text)
             o += 1
         if not math.isfinite(error):
             continue
         b.ints[r, S.touched] = max(b.ints[r, S.touched], s.log_ms[i])
-        touch(a, key)
+        mark(a.marks, key)
         n = step(
-            b, r, error, c.i[f.of_ts, i], modest(c.f[f.of_confidence, i]), s.leaders[i],
+            b, r, error, c.i[F.ts, i], modest(c.f[F.confidence, i]), s.leaders[i],
             a.table[b.ints[r, S.settings]], w, found,
         )  # fmt: skip
         for k in range(n):
-            text = put(s, f, i, a, at, size, found, k, sink, o, text)
+            text = put(s, i, a, at, size, found, k, sink, o, text)
             o += 1
-    return hi, o, text, DONE
+    return hi, o, text

@@ -34,10 +34,12 @@ from agents.segmentation.points import (
     reach,
     restart,
     tame,
+    window,
     within,
 )
-from agents.segmentation.rule import RING, Bank, Floats, S, Work, window
+from agents.segmentation.rule import RING, Bank, Floats, Work
 from agents.segmentation.scale import WIDE, scale_of
+from agents.segmentation.state import S
 from topics.compiled import entry, kernel
 
 SPLITS = 100  # how far back a change may lie

@@ -19,8 +19,9 @@ import math
 
 from agents.segmentation.points import FAR as MOST
 from agents.segmentation.points import within
-from agents.segmentation.rule import RING, Bank, S, Work
+from agents.segmentation.rule import RING, Bank, Work
 from agents.segmentation.scale import first_of, scale_of
+from agents.segmentation.state import S
 from topics.compiled import kernel
 
 FIRST = 15  # points that STABLE learns from before the filter begins

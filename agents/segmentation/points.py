@@ -11,7 +11,8 @@ once no change can lie there any more; until then only those YET times as wild a
 
 import math
 
-from agents.segmentation.rule import RING, Bank, S, insert, median, remove, window
+from agents.segmentation.rule import RING, Bank, insert, median, remove
+from agents.segmentation.state import S
 from topics.compiled import kernel
 
 WILD = 30.0  # usual steps; in a series where most stand still: spreads
@@ -25,6 +26,12 @@ MEMORY = 1000  # points, about, that the spread is of
 FIVE = 5
 UNIT_MOST = 960  # exponent: such a unit, and its inverse, are doubles
 FAR = 2.0**256  # units: what is further counts as this, so that no square overflows
+
+
+@kernel
+def window(b: Bank, r: int) -> int:
+    """The first point that isn't in glr's sums; the two before it are still in the ring."""
+    return int(max(b.ints[r, S.g_start], b.ints[r, S.seen] - RING + 2))
 
 
 @kernel

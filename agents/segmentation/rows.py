@@ -1,275 +1,306 @@
-"""Segmentation's state as rows of its topic, and back, exactly.
+"""The tables of series and tenants, and what of a series' row no program packs.
 
-A row is a series or a tenant. That of a series with a full ring takes 950 to 1,400 bytes: per point
-4 or 8 for the error, 4 for the confidence and 1 to 9 for the time. Sums over what left the ring are
-written; those over what is in it are formed anew, in the same order, at every point anyway.
+A row with a full ring takes 950 to 1,400 bytes: per point 4 or 8 for the error, 4 for the
+confidence and 1 to 9 for the time. Sums over what left the ring are written; those over what is in
+it are formed anew, in the same order, at every point anyway.
 """
 
+import math
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from agents.engine.names import Names
 from agents.engine.processor import StateRows
-from agents.segmentation.rule import (
-    COUNTS,
-    FIRST_COUNT,
-    FIRST_NUMBER,
-    FIRST_PART,
-    NUMBERS,
-    RING,
-    RUNS,
-    Bank,
-    Floats,
-    Ints,
-    S,
-)
-from agents.segmentation.state import SEPARATOR, Arrays, State, T
-from topics.columns import Cols, Layout
+from agents.kit.columns import ColumnTable
+from agents.kit.packing import Bytes, put_span, take_span
+from agents.kit.pool import Pool
+from agents.segmentation.points import UNIT_STEP
+from agents.segmentation.rule import LIMIT, NUMBERS, RING, RUNS, Bank, Floats, Ints, insert
+from agents.segmentation.settings import BOCPD, CPD
+from agents.segmentation.state import RINGS, RUN_LENGTHS, SERIES, TENANTS, S
+from topics.columns import Cols, Columns
 from topics.compiled import entry, kernel
 
-Bytes = NDArray[np.uint8]
-
-RUN_BYTES = 24
+SINGLE, DOUBLE = 4, 8  # bytes of a number
+PARTS = 3  # of a run length
+POINT_BYTES, RUN_BYTES = SINGLE + DOUBLE, PARTS * DOUBLE
+UNIT_MOST = 17 * UNIT_STEP  # exponents of doubles lie within
+RUNS_MIN = 16  # series with run lengths: below, their memory stays as it is
 
 
 class Slots(NamedTuple):
-    """Where the fields lie in the arrays of their kinds."""
+    """Where the fields of segmentation_state that are packed here stand in Cols."""
 
-    seen: int
-    touched: int
-    leader: int
-    start: int
-    start_ts: int
-    boundaries: int
-    measured: int
-    error_sum: int
-    confidence_sum: int
-    peak: int
     values: int
     confidences: int
     times: int
     leaders: int
     lasted: int
-    counts: int
-    numbers: int
     runs: int
-    settings: int
-    wild: int
 
 
-class Room(NamedTuple):
-    """Numbers on their way to bytes and back: the same memory as numbers and as bytes."""
+SLOTS = Slots(*(SERIES.layout.slots[name] for name in Slots._fields))
+
+
+class Scratch(NamedTuple):
+    """Numbers on their way to bytes and back."""
 
     double: Floats
-    double_bytes: Bytes
     single: NDArray[np.float32]
-    single_bytes: Bytes
 
 
-def room() -> Room:
-    """Room for the longest list of a row."""
-    double, single = np.zeros(3 * (RUNS + 1)), np.zeros(RING, np.float32)
-    return Room(double, double.view(np.uint8), single, single.view(np.uint8))
-
-
-def slots(layout: Layout) -> Slots:
-    """The slots of the state row's layout."""
-    return Slots(*(layout.slots[name] for name in Slots._fields))
+def _scratch() -> Scratch:
+    """Enough for the longest list of a row."""
+    return Scratch(np.zeros(PARTS * RUNS), np.zeros(RING, np.float32))
 
 
 @kernel
-def of_series(a: Arrays, code: int) -> bool:
-    """Whether a name is that of a series."""
-    found = False
-    for j in range(a.at[code], a.at[code] + a.size[code]):
-        found |= a.pool[j] == SEPARATOR
-    return bool(found)
-
-
-@kernel
-def points(b: Bank, r: int) -> int:
+def _in_ring(b: Bank, r: int) -> int:
     """How many points are in the ring."""
     return int(min(b.ints[r, S.seen], RING))
 
 
+@kernel
+def _begins(b: Bank, r: int, p: int) -> bool:
+    """Whether somebody else leads from point p on, as far as the ring tells."""
+    first = b.ints[r, S.seen] - _in_ring(b, r)
+    return bool(p == first or b.leader[r, p % RING] != b.leader[r, (p - 1) % RING])
+
+
 @entry
-def sizes(a: Arrays, codes: Ints) -> tuple[int, int]:
-    """(children, bytes) that the rows of these names need at most."""
+def _sizes(b: Bank, of: Ints) -> tuple[int, int]:
+    """What these rows need: children, and bytes at most."""
     children, size = 0, 0
-    for code in codes:
-        r = a.series_of[code]
-        if r < 0:
-            continue
-        b = a.bank
-        n = points(b, r)
-        changes = 1
-        for p in range(b.ints[r, S.seen] - n + 1, b.ints[r, S.seen]):
-            changes += a.bank.leader[r, p % RING] != a.bank.leader[r, (p - 1) % RING]
-        children += n + 2 * changes + len(COUNTS) + len(NUMBERS)
-        size += 12 * n + RUN_BYTES * b.ints[r, S.b_used]
+    for r in of:
+        n, seen = _in_ring(b, r), b.ints[r, S.seen]
+        for p in range(seen - n, seen):
+            children += 2 if _begins(b, r, p) else 0
+        children += n
+        size += POINT_BYTES * n + RUN_BYTES * b.ints[r, S.b_used]
     return children, size
 
 
 @kernel
-def put_bytes(source: Bytes, size: int, c: Cols, slot: int, k: int, out: Bytes, used: int) -> int:
-    """Append bytes to `out` as span `slot` of row k; returns the end."""
-    for j in range(size):
-        out[used + j] = source[j]
-    c.pos[slot, k] = used
-    c.len[slot, k] = size
-    return used + size
-
-
-@kernel
-def put_points(a: Arrays, r: int, c: Cols, s: Slots, k: int, m: Room, out: Bytes, used: int) -> int:
-    """Write errors and confidences of the ring; returns the end of `out`."""
-    b = a.bank
-    n = points(b, r)
-    first = b.ints[r, S.seen] - n
-    short = True
+def _pack_points(b: Bank, r: int, c: Cols, k: int, s: Scratch, out: Bytes, used: int) -> int:
+    """Errors and confidences of the ring; returns the end of `out`."""
+    n = _in_ring(b, r)
+    first, exact = b.ints[r, S.seen] - n, True
     for j in range(n):
         v = b.value[r, (first + j) % RING]
-        m.double[j] = v
-        m.single[j] = np.float32(v)
-        short &= np.float64(m.single[j]) == v
-    if short:
-        used = put_bytes(m.single_bytes, 4 * n, c, s.values, k, out, used)
+        s.double[j] = v
+        s.single[j] = np.float32(v)
+        exact &= np.float64(s.single[j]) == v
+    if exact:
+        used = put_span(c, SLOTS.values, k, out, used, s.single[:n].view(np.uint8))
     else:
-        used = put_bytes(m.double_bytes, 8 * n, c, s.values, k, out, used)
+        used = put_span(c, SLOTS.values, k, out, used, s.double[:n].view(np.uint8))
     for j in range(n):
-        m.single[j] = b.confidence[r, (first + j) % RING]
-    return int(put_bytes(m.single_bytes, 4 * n, c, s.confidences, k, out, used))
+        s.single[j] = b.confidence[r, (first + j) % RING]
+    return int(put_span(c, SLOTS.confidences, k, out, used, s.single[:n].view(np.uint8)))
 
 
 @kernel
-def put_runs(a: Arrays, r: int, c: Cols, s: Slots, k: int, m: Room, out: Bytes, used: int) -> int:
-    """Write bocpd's run lengths; returns the end of `out`."""
-    n = a.bank.ints[r, S.b_used]
-    row = a.bank.ints[r, S.runs]
-    for part in range(3):
+def _pack_runs(b: Bank, r: int, c: Cols, k: int, s: Scratch, out: Bytes, used: int) -> int:
+    """bocpd's run lengths; returns the end of `out`."""
+    n, at = b.ints[r, S.b_used], b.ints[r, S.at]
+    for part in range(PARTS):
         for j in range(n):
-            m.double[part * n + j] = a.bank.runs[row, part, j]
-    return int(put_bytes(m.double_bytes, RUN_BYTES * n, c, s.runs, k, out, used))
+            s.double[part * n + j] = b.runs[at, part, j]
+    return int(put_span(c, SLOTS.runs, k, out, used, s.double[: PARTS * n].view(np.uint8)))
 
 
 @kernel
-def put_lists(a: Arrays, r: int, c: Cols, s: Slots, k: int, child: int) -> int:
-    """Write times, leaders and the laws' numbers; returns the next free child."""
-    b = a.bank
-    seen, n = b.ints[r, S.seen], points(b, r)
-    c.at[s.times, k], c.cnt[s.times, k] = child, n
-    before = 0
+def _pack_lists(b: Bank, r: int, names_at: Ints, names_size: Ints, c: Cols, k: int,
+                child: int) -> int:  # fmt: skip
+    """Times and leaders of the ring; returns the next child."""
+    seen, n = b.ints[r, S.seen], _in_ring(b, r)
+    c.at[SLOTS.times, k], c.cnt[SLOTS.times, k] = child, n
+    before, changes = 0, 0
     for p in range(seen - n, seen):
         c.vi[child] = b.ts[r, p % RING] - before
         before = b.ts[r, p % RING]
+        changes += _begins(b, r, p)
         child += 1
-    changes = 0
-    for p in range(seen - n, seen):
-        if p == seen - n or b.leader[r, p % RING] != b.leader[r, (p - 1) % RING]:
-            changes += 1
-    c.at[s.leaders, k], c.cnt[s.leaders, k] = child, changes
-    c.at[s.lasted, k], c.cnt[s.lasted, k] = child + changes, changes
+    c.at[SLOTS.leaders, k], c.cnt[SLOTS.leaders, k] = child, changes
+    c.at[SLOTS.lasted, k], c.cnt[SLOTS.lasted, k] = child + changes, changes
     at = child - 1
     for p in range(seen - n, seen):
-        code = b.leader[r, p % RING]
-        if p == seen - n or code != b.leader[r, (p - 1) % RING]:
+        if _begins(b, r, p):
             at += 1
-            c.vpos[at] = a.at[code]
-            c.vlen[at] = a.size[code]
+            code = b.leader[r, p % RING]
+            c.vpos[at] = names_at[code] if code >= 0 else 0
+            c.vlen[at] = names_size[code] if code >= 0 else 0
             c.vi[at + changes] = 0
         c.vi[at + changes] += 1
-    child += 2 * changes
-    c.at[s.counts, k], c.cnt[s.counts, k] = child, len(COUNTS)
-    for j in range(len(COUNTS)):
-        c.vi[child + j] = b.ints[r, FIRST_COUNT + j]
-    child += len(COUNTS)
-    c.at[s.numbers, k], c.cnt[s.numbers, k] = child, len(NUMBERS)
-    for j in range(len(NUMBERS)):
-        c.vf[child + j] = b.floats[r, FIRST_NUMBER + j]
-    return child + len(NUMBERS)
-
-
-@kernel
-def put_common(ints: Ints, floats: Floats, r: int, part: int, c: Cols, s: Slots, k: int) -> None:
-    """Write what series and tenants have in common; the rest is empty for now."""
-    c.i[s.seen, k] = ints[r, S.seen]
-    c.i[s.touched, k] = ints[r, S.touched]
-    c.i[s.start, k] = ints[r, S.start]
-    c.i[s.start_ts, k] = ints[r, S.start_ts]
-    c.i[s.boundaries, k] = ints[r, S.boundaries]
-    c.f[s.error_sum, k] = floats[r, part]
-    c.f[s.confidence_sum, k] = floats[r, part + 1]
-    c.f[s.peak, k] = floats[r, part + 2]
-
-
-@kernel
-def blank(c: Cols, s: Slots, k: int) -> None:
-    """Make row k the row of nothing."""
-    for slot in (s.seen, s.touched, s.start, s.start_ts, s.boundaries, s.measured, s.wild):
-        c.i[slot, k] = 0
-    for slot in (s.error_sum, s.confidence_sum, s.peak):
-        c.f[slot, k] = 0.0
-    for slot in (s.leader, s.values, s.confidences, s.runs):
-        c.pos[slot, k] = 0
-        c.len[slot, k] = 0
-    for slot in (s.times, s.leaders, s.lasted, s.counts, s.numbers, s.settings):
-        c.at[slot, k] = 0
-        c.cnt[slot, k] = 0
+    return int(child + 2 * changes)
 
 
 @entry
-def put_rows(
-    a: Arrays, codes: Ints, c: Cols, s: Slots, m: Room, out: Bytes, used: int, key_pos: Ints,
-    key_len: Ints, gone: Bytes,
+def _pack(
+    b: Bank, names_at: Ints, names_size: Ints, at: Ints, of: Ints, c: Cols, child: int, s: Scratch,
+    out: Bytes, used: int,
 ) -> tuple[int, int]:  # fmt: skip
-    """Write the row of each name, a tombstone for what left; returns (children, bytes) in use."""
-    child = 0
-    for k in range(codes.shape[0]):
-        code = codes[k]
-        key_pos[k] = a.at[code]
-        key_len[k] = a.size[code]
-        blank(c, s, k)
-        gone[k] = 0
-        r = a.series_of[code]
-        if r >= 0:
-            put_common(a.bank.ints, a.bank.floats, r, FIRST_PART, c, s, k)
-            c.i[s.wild, k] = a.bank.ints[r, S.wild]
-            used = put_points(a, r, c, s, k, m, out, used)
-            used = put_runs(a, r, c, s, k, m, out, used)
-            child = put_lists(a, r, c, s, k, child)
-            continue
-        t = -1 if of_series(a, code) else a.tenant_of[code]
-        if t < 0:
-            gone[k] = 1
-            continue
-        put_common(a.ints, a.floats, t, T.error_sum, c, s, k)
-        c.i[s.measured, k] = a.ints[t, T.measured]
-        if a.ints[t, T.leader] >= 0:
-            c.pos[s.leader, k] = a.at[a.ints[t, T.leader]]
-            c.len[s.leader, k] = a.size[a.ints[t, T.leader]]
+    """The rings and run lengths of rows `of`. Returns the ends of children and bytes."""
+    for j in range(at.shape[0]):
+        k, r = at[j], of[j]
+        used = _pack_points(b, r, c, k, s, out, used)
+        used = _pack_runs(b, r, c, k, s, out, used)
+        child = _pack_lists(b, r, names_at, names_size, c, k, child)
     return child, used
 
 
-def write(state: State, codes: Ints, rows: StateRows) -> None:
-    """Write the rows of these names, which must differ, into `rows` from its first on."""
-    a, count = state.arrays(), codes.shape[0]
-    children, size = sizes(a, codes)
-    rows.columns.reserve(count, children)
-    rows.scratch.reserve(size)
-    if rows.key_pos.shape[0] < count:
-        rows.key_pos, rows.key_len = np.zeros((2, 2 * count), np.int64)
-        rows.gone = np.zeros(2 * count, np.uint8)
-    rows.columns.used, rows.scratch.used = put_rows(
-        a, codes, rows.columns.cols, slots(rows.columns.layout), room(), rows.scratch.data,
-        rows.scratch.used, rows.key_pos, rows.key_len, rows.gone,
-    )  # fmt: skip
-    rows.n = count
-    if not state.settings.tenants():
-        return
-    field = rows.columns.layout.by_name["settings"]
-    for k in np.flatnonzero(state.series_of[codes] < 0):
-        own = state.settings.own(state.text(int(codes[k])))
-        if own:
-            rows.gone[k] = 0
-            rows.columns.put_field(int(k), field, own, rows.scratch)
+@kernel
+def _fits(b: Bank, r: int, c: Cols, k: int) -> bool:
+    """Whether the parts of row k are as long as they must be."""
+    n, used, changes = _in_ring(b, r), b.ints[r, S.b_used], c.cnt[SLOTS.leaders, k]
+    if b.ints[r, S.start] > b.ints[r, S.seen] or not 0 <= used <= RUNS:
+        return False
+    if c.len[SLOTS.values, k] not in (SINGLE * n, DOUBLE * n):
+        return False
+    if c.len[SLOTS.confidences, k] != SINGLE * n or c.len[SLOTS.runs, k] != RUN_BYTES * used:
+        return False
+    if c.cnt[SLOTS.times, k] != n or c.cnt[SLOTS.lasted, k] != changes:
+        return False
+    total = 0
+    for child in range(c.at[SLOTS.lasted, k], c.at[SLOTS.lasted, k] + changes):
+        if not 1 <= c.vi[child] <= n:
+            return False
+        total += c.vi[child]
+    return bool(total == n)
+
+
+@kernel
+def _unpack_points(b: Bank, r: int, c: Cols, k: int, s: Scratch, buf: Bytes, items: Ints) -> bool:
+    """The ring of row k, which fits; False: a value is none."""
+    n = _in_ring(b, r)
+    first, exact, ts = b.ints[r, S.seen] - n, c.len[SLOTS.values, k] == SINGLE * n, 0
+    if exact:
+        take_span(c, SLOTS.values, k, buf, s.single[:n].view(np.uint8))
+    else:
+        take_span(c, SLOTS.values, k, buf, s.double[:n].view(np.uint8))
+    for j in range(n):
+        v = np.float64(s.single[j]) if exact else s.double[j]
+        if not abs(v) <= LIMIT:
+            return False
+        ts += c.vi[c.at[SLOTS.times, k] + j]
+        b.value[r, (first + j) % RING] = v
+        b.ts[r, (first + j) % RING] = ts
+        if j > 0:
+            insert(b.steps[r], j - 1, abs(v - b.value[r, (first + j - 1) % RING]))
+    take_span(c, SLOTS.confidences, k, buf, s.single[:n].view(np.uint8))
+    for j in range(n):
+        if not math.isfinite(s.single[j]):
+            return False
+        b.confidence[r, (first + j) % RING] = s.single[j]
+    p = first
+    for which in range(c.cnt[SLOTS.leaders, k]):
+        for _ in range(c.vi[c.at[SLOTS.lasted, k] + which]):
+            b.leader[r, p % RING] = items[c.at[SLOTS.leaders, k] + which]
+            p += 1
+    return True
+
+
+@kernel
+def _modernise(b: Bank, r: int) -> bool:
+    """Mean and variance in the unit, as rows of v1 have them, become mean and spread."""
+    unit = int(b.ints[r, S.unit])
+    if not b.floats[r, S.spread] >= 0.0:
+        return False
+    b.floats[r, S.mean] = math.ldexp(b.floats[r, S.mean], unit)
+    b.floats[r, S.spread] = math.ldexp(math.sqrt(b.floats[r, S.spread]), unit)
+    b.ints[r, S.wild] = 0
+    return bool(abs(b.floats[r, S.mean]) <= LIMIT and b.floats[r, S.spread] <= LIMIT)
+
+
+@kernel
+def _unpack_laws(b: Bank, r: int, c: Cols, k: int, s: Scratch, buf: Bytes) -> bool:
+    """The run lengths of row k, which fits; False: a law's number is out of its range."""
+    for j in range(S.mean, S.mean + len(NUMBERS)):
+        if not math.isfinite(b.floats[r, j]):
+            return False
+    if not -UNIT_MOST <= b.ints[r, S.unit] <= UNIT_MOST:
+        return False
+    if b.ints[r, S.wild] < 0 and not _modernise(b, r):
+        return False
+    for j in (S.g_start, S.g_changed, S.b_start):
+        if not 0 <= b.ints[r, j] <= b.ints[r, S.seen]:
+            return False
+    for j in (S.g_since, S.h_since):
+        if not -1 <= b.ints[r, j] <= b.ints[r, S.seen]:
+            return False
+    n, at = b.ints[r, S.b_used], b.ints[r, S.at]
+    take_span(c, SLOTS.runs, k, buf, s.double[: PARTS * n].view(np.uint8))
+    for part in range(PARTS):
+        for j in range(n):
+            b.runs[at, part, j] = s.double[part * n + j]
+    return True
+
+
+@entry
+def _unpack(b: Bank, at: Ints, of: Ints, c: Cols, s: Scratch, buf: Bytes, items: Ints) -> int:
+    """Rows `of` get the rings and run lengths of the topic's rows `at`; a bad one, or -1."""
+    for j in range(at.shape[0]):
+        k, r = at[j], of[j]
+        if not (_fits(b, r, c, k) and _unpack_points(b, r, c, k, s, buf, items)):
+            return int(k)
+        if not _unpack_laws(b, r, c, k, s, buf):
+            return int(k)
+    return -1
+
+
+class SeriesTable(ColumnTable):
+    """The series, their rings beside them, and a pool of run lengths for those that bocpd takes."""
+
+    def __init__(self) -> None:
+        super().__init__(SERIES, RINGS)
+        self.runs = Pool(RUN_LENGTHS, RUNS_MIN)
+
+    def bank(self) -> Bank:
+        """The series as they are now."""
+        return Bank(self.memory.wholes, self.memory.reals, **self.beside, runs=self.runs.data)
+
+    def lend(self, of: Ints) -> None:
+        """Give rows run lengths, if they have none."""
+        at, size = self.rows["at"], self.rows["size"]
+        self.runs.give(at, size, of[size[of] == 0], 1)
+
+    def settle(self, of: Ints, table: Floats) -> Ints:
+        """Let rows have run lengths if their settings want it; returns those that changed."""
+        has = self.rows["size"][of] > 0
+        wants = table[self.rows["settings"][of], CPD] == BOCPD
+        self.lend(of[wants])
+        gone = of[has & ~wants]
+        self.dropped(gone)
+        self.rows["size"][gone] = self.rows["b_used"][gone] = 0
+        changed: Ints = of[has != wants]
+        return changed
+
+    def room(self, of: Ints) -> tuple[int, int]:
+        return _sizes(self.bank(), of)
+
+    def pack(self, rows: StateRows, at: Ints, of: Ints, names: Names) -> None:
+        columns, scratch = rows.columns, rows.scratch
+        columns.used, scratch.used = _pack(
+            self.bank(), names.at, names.size, at, of, columns.cols, columns.used, _scratch(),
+            scratch.data, scratch.used,
+        )  # fmt: skip
+
+    def unpack(self, rows: Columns, at: Ints, of: Ints, buf: Bytes, items: Ints) -> int:
+        self.lend(of[rows.cols.len[SLOTS.runs, at] > 0])
+        return _unpack(self.bank(), at, of, rows.cols, _scratch(), buf, items)
+
+    def dropped(self, of: Ints) -> None:
+        self.runs.leave(self.rows["size"][of])
+
+
+class TenantTable(ColumnTable):
+    """The tenants' times under their leaders."""
+
+    def __init__(self) -> None:
+        super().__init__(TENANTS)
+
+    def unpack(self, rows: Columns, at: Ints, of: Ints, buf: Bytes, items: Ints) -> int:
+        bad = at[self.rows["start"][of] > self.rows["seen"][of]]
+        return int(bad[0]) if bad.shape[0] else -1

@@ -8,7 +8,8 @@ import math
 
 from agents.segmentation.points import FAR as MOST
 from agents.segmentation.points import usual, within
-from agents.segmentation.rule import RING, Bank, Floats, S, median
+from agents.segmentation.rule import RING, Bank, Floats, median
+from agents.segmentation.state import S
 from topics.compiled import kernel
 
 NORMAL = 0.674489750196082 * math.sqrt(2.0)  # median |step| of unit white noise

@@ -1,4 +1,4 @@
-"""The room's law over one series without any server: what `soma segment` and benches run."""
+"""The processor's law over one series without any server: what `soma segment` and benches run."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -18,9 +18,10 @@ from agents.segmentation.detect import (
     step,
     usable,
 )
-from agents.segmentation.rule import RING, SERIES, Bank, Floats, Ints, S, Work, bank, clear
-from agents.segmentation.rule import work as room_to_work
+from agents.segmentation.rows import SeriesTable
+from agents.segmentation.rule import RING, Bank, Floats, Ints, Work, work
 from agents.segmentation.settings import SETTINGS
+from agents.segmentation.state import S
 from topics.compiled import entry
 
 SECOND = 1_000_000  # microseconds
@@ -36,11 +37,6 @@ class Change:
     detected_ts: int  # event time of value `at`, microseconds
     evidence: str
     score: float
-
-
-@entry
-def _begin(b: Bank) -> None:
-    clear(b, 0)
 
 
 @entry
@@ -63,18 +59,19 @@ def _extend(
 
 
 class Series:
-    """One series of one domain, online: the very kernels of the room, one value at a time."""
+    """One series of one domain, online: the very kernels of the processor, one value at a time."""
 
     def __init__(self, values: Mapping[str, str] | None = None) -> None:
-        """`values`: the room's settings by name, as text. Raises ValueError for a bad one."""
+        """`values`: the processor's settings by name, as text. Raises ValueError for a bad one."""
         self._values = row_of(SETTINGS, values or {})
-        self._bank = bank(np.zeros(1, SERIES))
-        self._work = room_to_work()
+        table = SeriesTable()
+        table.lend(table.take_rows(np.zeros(1, np.int64)))
+        self._bank = table.bank()  # row 0
+        self._work = work()
         self._out = found()
         self._index = np.zeros(RING, np.int64)  # of the values that are points
         self._pushed = 0
         self._one, self._when = np.zeros(1), np.zeros(1, np.int64)
-        _begin(self._bank)
 
     def push(self, value: float, ts: int | None = None) -> list[Change]:
         """Take the next value; returns the changes that it showed, usually none.

@@ -32,10 +32,6 @@ BARE_NUMBERS = {  # of arithmetic with arrays, whose shape stands beside it
     "agents/integrator/fold.py": ["40"],
     "agents/integrator/loading.py": ["8"],
     "agents/integrator/state.py": ["3", "4"],
-    "agents/segmentation/fold.py": ["40"],
-    "agents/segmentation/rows.py": ["12"],
-    "agents/segmentation/state.py": ["15", "15", "3", "4"],
-    "agents/segmentation/taking.py": ["4"],
 }
 SPEAK_TO_STORES = {
     "ops/bench/peers/outbox.py": "a relay as others write it, to compare with",

@@ -35,3 +35,20 @@ def test_blocks_keep_what_they_hold(claims: list[tuple[int, int]]) -> None:
     assert pool.data.shape[0] <= max(POOL_MIN, 6 * (live + 3000))
     pool.compact(0, at, size)
     assert pool.counts.tolist() == [live, 0]
+
+
+def test_rows_get_blocks_of_items_that_are_arrays() -> None:
+    pool = Pool(np.dtype((np.float64, (2, 3))), least=4)
+    at, size = np.zeros((2, 9), np.int64)
+    for lo in range(0, 9, 3):
+        of = np.arange(lo, lo + 3)
+        pool.give(at, size, of, 1)
+        pool.data[at[of]] = of[:, None, None]
+    assert pool.data.shape[1:] == (2, 3) and size.tolist() == [1] * 9
+    assert pool.counts.tolist() == [9, 0]
+    pool.leave(size[:6])
+    size[:6] = 0
+    assert pool.wasteful
+    pool.reserve(pool.data.shape[0], at, size)
+    assert pool.counts.tolist() == [3, 0]
+    assert (pool.data[at[6:], 1, 2] == [6, 7, 8]).all()

@@ -26,11 +26,11 @@ def test_ten_thousand_domains_are_dead_letters_and_the_rest_flows() -> None:
     assert reasons == {b"too_many_domains"}
     assert [one["tenant"] for one in decoded(run.outputs())] == ["t"]
     assert run.fold.tenants() == 256 + 1
-    state = run.fold.state  # type: ignore[attr-defined]
-    assert state.series.shape[0] <= 512
-    state.counts[0] = 0
-    state.tidy()
-    assert state.names.count < 1024
+    store = run.fold.store  # type: ignore[attr-defined]
+    assert store.domains.rows.shape[0] <= 512
+    store.marks.used[0] = 0
+    store.tidy()
+    assert store.names.count < 1024
 
 
 @hypothesis_settings(max_examples=20)

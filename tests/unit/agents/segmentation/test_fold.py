@@ -120,6 +120,18 @@ def test_silence_forgets_domains_and_tenants_but_no_settings() -> None:
     assert set(rows_of(PLAN, run.fold)) == {b"s"}
 
 
+def test_after_rows_in_any_order_a_setting_writes_what_it_would_have_written() -> None:
+    told = (setting(0, "*", "cpd", "bocpd"), setting(1, "t", "cpd", "glr"))
+    run = fold([frame(k, stepped(k)) for k in range(30)], *told)
+    rows, again, before = run.rows(), Run(PLAN), len(run.of(PLAN.state))
+    for key in (b"*", b"t\x1fd", b"t"):  # its own value comes last: till then it was bocpd's
+        again.load({key: rows[key]})
+    for one in (run, again):
+        one.feed([[setting(40, "t", "hmm", "on")]])
+    assert [one.key for one in again.of(PLAN.state)] == [b"t"]
+    assert again.of(PLAN.state) == run.of(PLAN.state)[before:]
+
+
 def test_a_row_takes_as_many_bytes_as_it_says() -> None:
     run = fold([frame(k, 0.5 + k / 1024) for k in range(200)])
     assert 950 <= len(run.rows()[b"t\x1fd"]) <= 1400

@@ -5,8 +5,9 @@ import pytest
 
 from agents.segmentation.bocpd import ALPHA, BETA, KAPPA
 from agents.segmentation.hmm import CLIP, FIRST
-from agents.segmentation.rule import RUNS, Floats, S
+from agents.segmentation.rule import RUNS, Floats
 from agents.segmentation.series import Series
+from agents.segmentation.state import S
 from tests.unit.agents.segmentation.reference import forward, run_lengths
 
 pytestmark = pytest.mark.kernel

@@ -10,11 +10,12 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from agents.segmentation import rule
 from agents.segmentation.hmm import FIRST
-from agents.segmentation.rule import S
+from agents.segmentation.rows import SeriesTable
+from agents.segmentation.rule import RING
 from agents.segmentation.scale import first_of
 from agents.segmentation.series import Change, Series
+from agents.segmentation.state import S
 
 pytestmark = pytest.mark.kernel
 few = settings(max_examples=20, deadline=None, suppress_health_check=list(HealthCheck))
@@ -204,7 +205,6 @@ def test_threshold_gradient_gap_dwell_and_warm_up() -> None:
 
 
 def test_a_series_takes_as_many_bytes_as_it_says() -> None:
-    bank = rule.bank(np.zeros(10, rule.SERIES))
-    per_point = (bank.value, bank.ts, bank.confidence, bank.leader, bank.steps)
-    assert sum(array.nbytes for array in (bank.ints, *per_point)) == 10 * rule.SERIES_BYTES
-    assert rule.SERIES_BYTES < 4096
+    table = SeriesTable()
+    rings = sum(array.itemsize * array.shape[1] for array in table.beside.values())
+    assert rings == 32 * RING and 3600 <= rings + table.rows.itemsize <= 3700

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from agents.engine.errors import UnknownVersion
 from agents.engine.recovery import Loader
 from agents.segmentation.points import MEMORY, REACH
-from agents.segmentation.rule import S
 from agents.segmentation.series import Series
+from agents.segmentation.state import S
 from tests.contract.harness import Run, messages
 from tests.unit.agents.segmentation.samples import records
 from tests.unit.agents.segmentation.test_corrupt import PLAN
