@@ -5,7 +5,7 @@ See `round` for what it computes.
 
 from agents.engine.processor import SRC_BATCH, SRC_NAMES, SRC_SCRATCH, Processor
 from agents.integrator.events import TALLIES
-from agents.integrator.fold import Integrator
+from agents.integrator.fold import IntegratorFold
 from agents.integrator.loop import REASONS
 from agents.integrator.policy import policy_of
 from agents.integrator.settings import SETTINGS
@@ -17,7 +17,7 @@ PROCESSOR = Processor(
     state_schema="integrator_state",
     law=2,
     settings=SETTINGS,
-    make=Integrator,
+    make=IntegratorFold,
     reasons=REASONS,
     policy=policy_of,
     sink_src={

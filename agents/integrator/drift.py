@@ -39,19 +39,11 @@ taken back counts into config_version, and the window starts anew. So there is a
 in a cooldown, and none from a baseline to itself.
 """
 
-import math
-
 import numpy as np
 from numpy.typing import NDArray
 
-from agents.integrator.settings import (
-    COOLDOWN,
-    DRIFT_ENTROPY,
-    DRIFT_REGRET,
-    SETTINGS,
-    SHAPING,
-)
-from agents.integrator.state import Arrays, State
+from agents.integrator.settings import COOLDOWN, DRIFT_ENTROPY, DRIFT_REGRET
+from agents.integrator.state import Arrays
 from topics.compiled import entry, kernel
 
 WINDOW = 100  # frames
@@ -95,15 +87,6 @@ def judge(a: Arrays, r: int, values: Floats) -> int:
 
 
 @kernel
-def settle(a: Arrays, r: int) -> None:
-    """Make the tenant's own settings its baseline's."""
-    row = a.tenants[r]["settings"]
-    if row > 0:
-        for k in range(a.own.shape[1]):
-            a.own[row + 1, k] = a.own[row, k]
-
-
-@kernel
 def keep_calm(a: Arrays, r: int, entropy: float, regret: float) -> None:
     """A frame without drift: the baseline learns from it."""
     tenant = a.tenants[r]
@@ -118,7 +101,7 @@ def keep_calm(a: Arrays, r: int, entropy: float, regret: float) -> None:
     if tenant["calm"] < WINDOW:
         tenant["calm"] = max(tenant["calm"], 0) + 1
         if tenant["calm"] == WINDOW:
-            settle(a, r)
+            tenant["unsettled"] = 0
 
 
 @kernel
@@ -128,7 +111,7 @@ def accept(a: Arrays, r: int) -> None:
     tenant["usual_entropy"] = tenant["mean_entropy"]
     tenant["usual_regret"] = tenant["mean_regret"]
     tenant["calm"] = 0
-    settle(a, r)
+    tenant["unsettled"] = 0
 
 
 @kernel
@@ -158,28 +141,3 @@ def start_anew(tenant: np.void) -> None:
     """Begin the window again: the tenant's own settings have changed."""
     for name in ("samples", "calm", "mean_entropy", "mean_regret"):
         tenant[name] = 0
-
-
-def roll_back(state: State, r: int) -> tuple[dict[str, str], dict[str, str]]:
-    """Take a tenant's own settings back to its baseline's; returns what was and what is, as text.
-
-    Both are empty if none differs.
-    """
-    tenant, table = state.tenants[r], state.table
-    row = int(tenant["settings"])
-    before: dict[str, str] = {}
-    after: dict[str, str] = {}
-    for k, name in enumerate(list(SETTINGS)[:SHAPING] if row > 0 else ()):
-        old, new = (_text(name, float(table.own[at, k])) for at in (row, row + 1))
-        if old != new:
-            before[name], after[name] = old, new
-            table.put(row, k, float(table.own[row + 1, k]))
-    if before:
-        tenant["version"] += len(before)
-        start_anew(tenant)
-    return before, after
-
-
-def _text(name: str, number: float) -> str:
-    """What a control record would say to set this; empty for NaN."""
-    return "" if math.isnan(number) else str(SETTINGS[name].of_number(number))

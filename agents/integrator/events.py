@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 from agents.engine.processor import Output
 from agents.engine.processor import Tally as Declared
 from agents.integrator import drift, veto
-from agents.integrator.settings import DRIFT_ENTROPY, DRIFT_REGRET, ROLLBACK
-from agents.integrator.state import State
+from agents.integrator.rows import State
+from agents.integrator.settings import DRIFT_ENTROPY, DRIFT_REGRET, ROLLBACK, SETTINGS, SHAPING
 
 Ints = NDArray[np.int64]
 
@@ -80,17 +80,18 @@ class Seen:
 
 def write(state: State, r: int, kind: int, seen: Seen, drifts: Output, rollbacks: Output) -> bool:
     """Write a drift event, and with auto_rollback take the settings back; True: some were."""
-    tenant = state.tenants[r].copy()
-    values = state.table.effective[tenant["settings"]].copy()
-    name = state.names.name(int(tenant["name"])).decode()
+    tenants = state.table.rows
+    tenant = tenants[r].copy()
+    values = state.settings.table[tenant["settings"]].copy()
+    name = state.text(int(tenant["code"]))
     if kind == drift.ENTROPY:
         what, least, margin = "entropy", values[DRIFT_ENTROPY], drift.ENTROPY_MARGIN
     else:
         what, least, margin = "regret", values[DRIFT_REGRET], drift.REGRET_MARGIN
     usual, spread = float(tenant[f"usual_{what}"]), float(tenant[f"spread_{what}"])
     value, level = float(tenant[f"mean_{what}"]), drift.level(float(least), usual, spread, margin)
-    everyone = int(state.tenants["version"][0])
-    before, after = drift.roll_back(state, r) if values[ROLLBACK] != 0.0 else ({}, {})
+    everyone = int(tenants["config_version"][0])
+    before, after = roll_back(state, r, name) if values[ROLLBACK] != 0.0 else ({}, {})
     common = {"tenant": name, "ts": seen.ts, "frame_id": seen.frame_id}
     event = common | {
         "observation_id": seen.observation_id,
@@ -101,21 +102,42 @@ def write(state: State, r: int, kind: int, seen: Seen, drifts: Output, rollbacks
         "baseline_regret": float(tenant["usual_regret"]),
         "window": drift.WINDOW,
         "samples": int(tenant["samples"]),
-        "leader": _name(state, int(tenant["leader"])),
+        "leader": state.text(int(tenant["leader"])) if tenant["leader"] >= 0 else "",
         "rolled_back": bool(before),
-        "config_version": int(tenant["version"]) + everyone,
+        "config_version": int(tenant["config_version"]) + everyone,
     }
     _append(drifts, event, seen.cause)
     if before:
         reason = f"drift of {what}: {value:.6g} is above {float(level):.6g}"
-        version = int(state.tenants["version"][r]) + everyone
+        version = int(tenants["config_version"][r]) + everyone
         event = common | {"reason": reason, "from": before, "to": after, "config_version": version}
         _append(rollbacks, event, seen.cause)
     return bool(before)
 
 
-def _name(state: State, code: int) -> str:
-    return state.names.name(code).decode() if code >= 0 else ""
+def roll_back(state: State, r: int, tenant: str) -> tuple[dict[str, str], dict[str, str]]:
+    """Take a tenant's own settings back to its baseline's; returns what was and what is, as text.
+
+    Both are empty if none differs.
+    """
+    own, baseline = state.settings.own(tenant), state.table.baseline(r)
+    changed = [name for name in list(SETTINGS)[:SHAPING] if own.get(name) != baseline.get(name)]
+    if changed:
+        kept = {name: value for name, value in own.items() if name not in changed}
+        kept |= {name: baseline[name] for name in changed if name in baseline}
+        state.settings.replace(tenant, kept)
+        rows = state.table.rows
+        rows["settings"][r] = state.settings.row(tenant)
+        rows["config_version"][r] += len(changed)
+        drift.start_anew(rows[r])
+    before, after = ({name: _text(name, one.get(name)) for name in changed}
+                     for one in (own, baseline))  # fmt: skip
+    return before, after
+
+
+def _text(name: str, number: float | None) -> str:
+    """What a control record would say to set this; empty for None."""
+    return "" if number is None else str(SETTINGS[name].of_number(number))
 
 
 def _append(out: Output, record: Mapping[str, object], cause: int) -> None:

@@ -16,8 +16,9 @@ from agents.engine.processor import OWN_REASONS, RATIONALE_BYTES_MAX
 from agents.integrator import drift, rule
 from agents.integrator.round import Round, contest, crown, find, play
 from agents.integrator.settings import DRIFT, FORGET, HEDGE, RETRY, STALE
-from agents.integrator.state import ROOM as CELLS_OF_NEW
-from agents.integrator.state import SLOTS, Arrays, admit, has_room, touch
+from agents.integrator.state import SLOTS, Arrays, has_room
+from agents.kit.packing import mark
+from agents.kit.setting import EVERYONE
 from topics.columns import Cols, Layout
 from topics.compiled import entry, kernel
 
@@ -30,6 +31,7 @@ REASONS = {
 }
 NOT_FINITE, NEGATIVE, NAME, TOO_MANY = range(OWN_REASONS, OWN_REASONS + len(REASONS))
 
+ALL = ord(EVERYONE)  # the name of the tenant that has no records
 FULL, ASK, DRIFTED = range(3)  # why the loop stopped
 VETO_NONE = 0  # index of the frame's enum
 
@@ -63,8 +65,9 @@ class Into(NamedTuple):
 
 
 class Source(NamedTuple):
-    """A batch, with the codes of its names."""
+    """A batch, with the rows of its tenants and the codes of its domains."""
 
+    buf: NDArray[np.uint8]
     cols: Cols
     tenants: Ints
     domains: Ints
@@ -103,14 +106,30 @@ class Used(NamedTuple):
 
 
 @kernel
-def refuse(source: Source, f: Into, i: int) -> int:
-    """Why record i can't be folded; 0: it can."""
-    error = source.cols.f[f.update_error, i]
-    if not math.isfinite(error):
-        return NOT_FINITE
-    if error < 0.0:
-        return NEGATIVE
-    return NAME if source.tenants[i] <= 0 or source.domains[i] < 0 else 0  # tenant 0 is '*'
+def outside(source: Source, slot: int, i: int) -> bool:
+    """Whether a text of record i lies outside the buffer."""
+    p, n = source.cols.pos[slot, i], source.cols.len[slot, i]
+    return bool(p < 0 or n < 0 or p > source.buf.shape[0] or n > source.buf.shape[0] - p)
+
+
+@entry
+def inspect(source: Source, f: Into, lo: int, hi: int) -> None:
+    """Refuse those of records lo..hi-1 that can't be folded, whatever the state is."""
+    for i in range(lo, hi):
+        if source.status[i] != 0:
+            continue
+        error = source.cols.f[f.update_error, i]
+        p, n = source.cols.pos[f.update_tenant, i], source.cols.len[f.update_tenant, i]
+        if not math.isfinite(error):
+            source.status[i] = NOT_FINITE
+        elif error < 0.0:
+            source.status[i] = NEGATIVE
+        elif (
+            outside(source, f.update_tenant, i)
+            or outside(source, f.update_domain, i)
+            or (n == 1 and source.buf[p] == ALL)
+        ):
+            source.status[i] = NAME
 
 
 @kernel
@@ -138,7 +157,7 @@ def put_leader(
     out.f[f.confidence, o] = w.p[leader] if leader >= 0 else 0.0
     if tenant["leader"] >= 0:
         put_name(a, tenant["leader"], out.pos[f.leader], out.len[f.leader], o)
-        out.i[f.dwell_ms, o] = max(0, t - tenant["since"]) // 1000
+        out.i[f.dwell_ms, o] = max(0, t - tenant["leader_since"]) // 1000
     else:
         out.pos[f.leader, o] = 0
         out.len[f.leader, o] = 0
@@ -186,7 +205,7 @@ def put_frame(
     tenant["said"] = VETO_NONE
     out.pos[f.rationale, o] = 0
     out.len[f.rationale, o] = 0
-    out.i[f.config_version, o] = tenant["version"] + a.tenants[0]["version"]
+    out.i[f.config_version, o] = tenant["config_version"] + a.tenants[0]["config_version"]
     hedged = tenant["fusion"] == HEDGE
     out.f[f.regret_bound, o] = rule.regret_bound(tenant["rounds"], n) if hedged else math.nan
     child = put_weights(a, n, w, f, out, o, used.children)
@@ -210,7 +229,7 @@ def to_ask(a: Arrays, r: int, candidate: int, t: int, remote: bool) -> bool:
     tenant = a.tenants[r]
     if remote and tenant["question"] >= 0:
         return False
-    retry = a.effective[tenant["settings"], RETRY] * 1000.0
+    retry = a.settings[tenant["settings"], RETRY] * 1000.0
     return bool(candidate != tenant["denied"] or abs(t - tenant["denied_at"]) >= retry)
 
 
@@ -236,7 +255,7 @@ def finish(
     r, n = halt.tenant[0], halt.fresh[0]
     h, t = halt.entropy[0], source.cols.i[f.update_ts, i]
     used = put_frame(a, source, sink, f, w, i, r, n, halt.leader[0], h, used)
-    values = a.effective[a.tenants[r]["settings"]]
+    values = a.settings[a.tenants[r]["settings"]]
     halt.kind[0] = drift.NONE
     if values[DRIFT] != 0.0:
         halt.kind[0] = drift.watch(a, r, t, h, halt.regret[0], values)
@@ -255,17 +274,11 @@ def fold(
     for i in range(lo, hi):
         if source.status[i] != 0:
             continue
-        bad = refuse(source, f, i)
-        if bad != 0:
-            source.status[i] = bad
-            continue
         if is_full(a, sink, used):
             return i, used, FULL
-        r = int(a.row[source.tenants[i]])
-        if r < 0:
-            r = admit(a, source.tenants[i], CELLS_OF_NEW)
+        r = source.tenants[i]
         tenant = a.tenants[r]
-        values = a.effective[tenant["settings"]]
+        values = a.settings[tenant["settings"]]
         t = source.cols.i[f.update_ts, i]
         k = find(a, r, source.domains[i], t, values[STALE] * 1000.0, values[FORGET] * 1e6)
         if k < 0:
@@ -273,7 +286,7 @@ def fold(
             continue
         n, h, regret = play(a, r, k, t, source.cols.f[f.update_error, i], w)
         tenant["touched"] = max(tenant["touched"], source.log_ms[i])
-        touch(a, source.tenants[i])
+        mark(a.marks, tenant["code"])
         leader, chosen = contest(a, r, n, t, values, w)
         if chosen != leader:
             candidate = a.cells[w.cell[chosen]]["domain"]

@@ -30,7 +30,7 @@ from agents.integrator.settings import (
     STALE,
     TEMPERATURE,
 )  # fmt: skip
-from agents.integrator.state import CHANGES, ROOM, SLOTS, Arrays, rank, widen
+from agents.integrator.state import ROOM, SLOTS, Arrays, rank, widen
 from topics.compiled import kernel
 
 Ints = NDArray[np.int64]
@@ -54,7 +54,7 @@ class Round(NamedTuple):
 def drop_silent(a: Arrays, r: int, domain: int, t: int, forget: float) -> int:
     """Drop the domains silent for longer than `forget` µs; returns the cell of `domain`, or -1."""
     tenant = a.tenants[r]
-    first = tenant["cells"]
+    first = tenant["at"]
     kept = 0
     found = -1
     for k in range(first, first + tenant["n"]):
@@ -74,7 +74,7 @@ def find(a: Arrays, r: int, domain: int, t: int, stale: float, forget: float) ->
     found = -1
     victim = -1
     silent = False
-    for k in range(a.tenants[r]["cells"], a.tenants[r]["cells"] + a.tenants[r]["n"]):
+    for k in range(a.tenants[r]["at"], a.tenants[r]["at"] + a.tenants[r]["n"]):
         age = t - a.cells[k]["seen"]
         silent |= age > forget
         if a.cells[k]["domain"] == domain:
@@ -90,9 +90,9 @@ def find(a: Arrays, r: int, domain: int, t: int, stale: float, forget: float) ->
     if n == SLOTS:
         found = victim
     else:
-        if n == tenant["room"]:
+        if n == tenant["size"]:
             widen(a, r, max(ROOM, 2 * n))
-        found = tenant["cells"] + n
+        found = tenant["at"] + n
         tenant["n"] = n + 1
     if found >= 0:
         cell = a.cells[found]
@@ -110,7 +110,7 @@ def gather(a: Arrays, r: int, moved: int, t: int, stale: float, w: Round) -> int
     """Lay the fresh domains out in `w`; the others leave. Returns how many are fresh."""
     tenant = a.tenants[r]
     n = 0
-    for k in range(tenant["cells"], tenant["cells"] + tenant["n"]):
+    for k in range(tenant["at"], tenant["at"] + tenant["n"]):
         cell = a.cells[k]
         if k == moved or t - cell["seen"] <= stale:
             w.cell[n] = k
@@ -170,7 +170,7 @@ def contest(a: Arrays, r: int, n: int, t: int, values: Floats, w: Round) -> tupl
     for k in range(n):
         if a.cells[w.cell[k]]["domain"] == tenant["leader"]:
             leader = k
-    dwelt = t - tenant["since"] >= values[DWELL] * 1000.0
+    dwelt = t - tenant["leader_since"] >= values[DWELL] * 1000.0
     return leader, rule.elect(w.p[:n], w.rank[:n], leader, values[MARGIN], dwelt)
 
 
@@ -179,15 +179,15 @@ def crown(a: Arrays, r: int, domain: int, t: int) -> None:
     """Make a domain the leader from event time t on."""
     tenant = a.tenants[r]
     tenant["leader"] = domain
-    tenant["since"] = t
-    a.counts[CHANGES] += 1
+    tenant["leader_since"] = t
+    a.changes[0] += 1
 
 
 @kernel
 def play(a: Arrays, r: int, k: int, t: int, error: float, w: Round) -> tuple[int, float, float]:
     """One round of a tenant whose cell k moved: (fresh domains, H/ln N, the round's regret)."""
     tenant = a.tenants[r]
-    values = a.effective[tenant["settings"]]
+    values = a.settings[tenant["settings"]]
     cell = a.cells[k]
     if t < cell["seen"]:
         tenant["late"] += 1

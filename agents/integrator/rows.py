@@ -1,35 +1,37 @@
-"""The integrator's state as rows of its topic; `loading` takes them in again, exactly.
+"""Domains, questions and baselines as rows of the state topic have them, and back, exactly.
 
 A row is a tenant (key: its name; '*': the partition's settings). With 3 domains it takes about 290
-bytes, of which 56 for each domain are numbers. Derived values (ranks, what settings count) aren't
-in it.
+bytes, of which 56 for each domain are numbers. Ranks aren't in it.
 """
 
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from agents.engine.names import Names
 from agents.engine.processor import StateRows
 from agents.integrator import drift
 from agents.integrator.settings import SETTINGS
-from agents.integrator.state import Arrays, State
-from topics.columns import Cols, Layout
+from agents.integrator.state import CELL, LISTS, ROOM, SLOTS, TENANTS, Arrays, rank, widen
+from agents.kit.columns import ColumnTable
+from agents.kit.pool import Pool
+from agents.kit.store import Store
+from topics.columns import Cols, Columns
 from topics.compiled import entry, kernel
 
-Ints = NDArray[np.int64]
 Bytes = NDArray[np.uint8]
+Ints = NDArray[np.int64]
+
+CANDIDATE, WEIGHTS, BASELINE = (
+    TENANTS.layout.by_name[name] for name in ("candidate", "question_weights", "baseline")
+)
 
 
-PER_DOMAIN = 7  # lists with a child for each domain
-# The settings' names end to end, and where each begins: what kernels compare and point to.
-SETTING_NAMES = "".join(SETTINGS).encode()
-ENDS = np.cumsum([len(name) for name in SETTINGS])
-STARTS = np.concatenate((np.zeros(1, np.int64), ENDS[:-1]))
-
-
-class Slots(NamedTuple):
-    """Where the fields lie in the arrays of their kinds."""
+class Lists(NamedTuple):
+    """Where the lists with a number for each domain stand in Cols."""
 
     domains: int
     seen: int
@@ -38,189 +40,214 @@ class Slots(NamedTuple):
     weight: int
     excess: int
     published: int
-    fusion: int
-    leader: int
-    leader_since: int
-    delta: int
-    regret: int
-    rounds: int
-    late: int
-    config_version: int
-    settings: int
-    touched: int
-    denied: int
-    denied_at: int
-    said: int
-    question: int
-    candidate: int
-    question_weights: int
-    frames: int
-    samples: int
-    calm: int
-    drift_at: int
-    mean_entropy: int
-    mean_regret: int
-    usual_entropy: int
-    usual_regret: int
-    spread_entropy: int
-    spread_regret: int
-    baseline: int
 
 
-def slots(layout: Layout) -> Slots:
-    """The slots of the state row's layout."""
-    return Slots(*(layout.slots[name] for name in Slots._fields))
+ASKED, BASED = 1, 2  # waits for an answer; its baseline isn't surely its own settings
+AT = Lists(*(TENANTS.layout.slots[name] for name in Lists._fields))
 
 
-@kernel
-def put_list(c: Cols, slot: int, k: int, child: int, count: int) -> int:
-    """Give list `slot` of row k its children; returns the next free one."""
-    c.at[slot, k] = child
-    c.cnt[slot, k] = count
-    return child + count
+@entry
+def _pack(a: Arrays, at: Ints, of: Ints, c: Cols, child: int, more: Bytes) -> int:
+    """Write the domains of tenants `of`, list by list, from `child` on; returns the next child.
 
-
-@kernel
-def put_domains(a: Arrays, r: int, c: Cols, s: Slots, k: int, child: int) -> int:
-    """Write the tenant's domains, list by list; returns the next free child."""
-    tenant = a.tenants[r]
-    n = tenant["n"]
-    lists = (s.domains, s.seen, s.error, s.loss, s.weight, s.excess, s.published)
-    start = child
-    for slot in lists:
-        child = put_list(c, slot, k, child, n)
-    for j in range(n):
-        cell = a.cells[tenant["cells"] + j]
-        c.vpos[start + j] = a.at[cell["domain"]]
-        c.vlen[start + j] = a.size[cell["domain"]]
-        c.vi[start + n + j] = cell["seen"]
-        c.vf[start + 2 * n + j] = cell["error"]
-        c.vf[start + 3 * n + j] = cell["loss"]
-        c.vf[start + 4 * n + j] = cell["weight"]
-        c.vf[start + 5 * n + j] = cell["excess"]
-        c.vf[start + 6 * n + j] = cell["published"]
+    more[i] = what else tenant i has: ASKED or BASED or both.
+    """
+    for i in range(at.shape[0]):
+        k, tenant = at[i], a.tenants[of[i]]
+        n, start = tenant["n"], child
+        more[i] = ASKED if tenant["question"] >= 0 else 0
+        own = tenant["settings"] > 0 or tenant["unsettled"] != 0
+        if own and tenant["calm"] < drift.WINDOW and tenant["frames"] > 0:
+            more[i] |= BASED
+        for slot in AT:
+            c.at[slot, k], c.cnt[slot, k] = child, n
+            child += n
+        for j in range(n):
+            cell = a.cells[tenant["at"] + j]
+            c.vpos[start + j] = a.at[cell["domain"]]
+            c.vlen[start + j] = a.size[cell["domain"]]
+            c.vi[start + n + j] = cell["seen"]
+            c.vf[start + 2 * n + j] = cell["error"]
+            c.vf[start + 3 * n + j] = cell["loss"]
+            c.vf[start + 4 * n + j] = cell["weight"]
+            c.vf[start + 5 * n + j] = cell["excess"]
+            c.vf[start + 6 * n + j] = cell["published"]
     return child
 
 
 @kernel
-def put_values(a: Arrays, row: int, c: Cols, slot: int, k: int, child: int, text: int) -> int:
-    """Write a row of own values (-1: none) as a map; the settings' names begin at `text`."""
-    start = child
-    if row >= 0:
-        for j in range(a.own.shape[1]):
-            if a.own[row, j] == a.own[row, j]:
-                c.kpos[child] = text + STARTS[j]
-                c.klen[child] = ENDS[j] - STARTS[j]
-                c.vf[child] = a.own[row, j]
-                child += 1
-    return put_list(c, slot, k, start, child - start)
-
-
-@kernel
-def as_settings(calm: int, frames: int) -> bool:
-    """Whether a tenant's baseline surely has its own settings."""
-    return bool(calm >= drift.WINDOW or frames == 0)
-
-
-@kernel
-def put_settings(a: Arrays, r: int, c: Cols, s: Slots, k: int, child: int, text: int) -> int:
-    """Write the tenant's own settings, and its baseline's if they may differ."""
-    tenant = a.tenants[r]
-    row = tenant["settings"] if tenant["settings"] > 0 or r == 0 else -1
-    child = put_values(a, row, c, s.settings, k, child, text)
-    if row <= 0 or as_settings(tenant["calm"], tenant["frames"]):
-        row = -2
-    return put_values(a, row + 1, c, s.baseline, k, child, text)
-
-
-@kernel
-def put_name(a: Arrays, code: int, c: Cols, slot: int, k: int) -> None:
-    """Write a name (-1: none) into row k."""
-    c.pos[slot, k] = a.at[code] if code >= 0 else 0
-    c.len[slot, k] = a.size[code] if code >= 0 else 0
-
-
-@kernel
-def put_watched(a: Arrays, r: int, c: Cols, s: Slots, k: int) -> None:
-    """Write what the veto and the drift remember, but for an open question."""
-    tenant = a.tenants[r]
-    put_name(a, tenant["denied"], c, s.denied, k)
-    c.i[s.denied_at, k] = tenant["denied_at"]
-    c.i[s.said, k] = tenant["said"]
-    c.i[s.question, k] = tenant["question"]
-    c.pos[s.candidate, k] = 0
-    c.len[s.candidate, k] = 0
-    c.at[s.question_weights, k] = 0
-    c.cnt[s.question_weights, k] = 0
-    c.i[s.frames, k] = tenant["frames"]
-    c.i[s.samples, k] = tenant["samples"]
-    c.i[s.calm, k] = tenant["calm"]
-    c.i[s.drift_at, k] = tenant["drift_at"]
-    c.f[s.mean_entropy, k] = tenant["mean_entropy"]
-    c.f[s.mean_regret, k] = tenant["mean_regret"]
-    c.f[s.usual_entropy, k] = tenant["usual_entropy"]
-    c.f[s.usual_regret, k] = tenant["usual_regret"]
-    c.f[s.spread_entropy, k] = tenant["spread_entropy"]
-    c.f[s.spread_regret, k] = tenant["spread_regret"]
+def _fits(c: Cols, k: int, items: Ints) -> bool:
+    """Whether the lists of row k can be a tenant's domains."""
+    first, n = c.at[AT.domains, k], c.cnt[AT.domains, k]
+    if n > SLOTS:
+        return False
+    for slot in AT:
+        if c.cnt[slot, k] != n:
+            return False
+    named = True
+    for child in range(first, first + n):
+        named &= items[child] >= 0
+    return bool(named)
 
 
 @entry
-def put_rows(
-    a: Arrays, codes: Ints, c: Cols, s: Slots, text: int, key_pos: Ints, key_len: Ints, gone: Bytes
-) -> int:
-    """Write the row of each name, a tombstone where it is no tenant; returns children in use."""
-    child = 0
-    for k in range(codes.shape[0]):
-        key_pos[k] = a.at[codes[k]]
-        key_len[k] = a.size[codes[k]]
-        r = a.row[codes[k]]
-        gone[k] = r < 0
-        if r < 0:
-            continue
+def _unpack(a: Arrays, at: Ints, of: Ints, c: Cols, items: Ints) -> int:
+    """Tenants `of` get the domains of rows `at`, for which there is room; a bad row, or -1."""
+    for i in range(at.shape[0]):
+        k, r = at[i], of[i]
+        if not _fits(c, k, items):
+            return int(k)
         tenant = a.tenants[r]
-        child = put_domains(a, r, c, s, k, child)
-        child = put_settings(a, r, c, s, k, child, text)
-        put_watched(a, r, c, s, k)
-        put_name(a, tenant["leader"], c, s.leader, k)
-        c.i[s.fusion, k] = tenant["fusion"]
-        c.i[s.leader_since, k] = tenant["since"]
-        c.f[s.delta, k] = tenant["delta"]
-        c.f[s.regret, k] = tenant["regret"]
-        c.i[s.rounds, k] = tenant["rounds"]
-        c.i[s.late, k] = tenant["late"]
-        c.i[s.config_version, k] = tenant["version"]
-        c.i[s.touched, k] = tenant["touched"]
-    return child
+        n, need = c.cnt[AT.domains, k], ROOM
+        while need < n:
+            need *= 2
+        tenant["n"] = 0
+        if n > tenant["size"]:
+            widen(a, r, need)
+        tenant["n"] = n
+        for j in range(n):
+            cell = a.cells[tenant["at"] + j]
+            cell["domain"] = items[c.at[AT.domains, k] + j]
+            cell["seen"] = c.vi[c.at[AT.seen, k] + j]
+            cell["error"] = c.vf[c.at[AT.error, k] + j]
+            cell["loss"] = c.vf[c.at[AT.loss, k] + j]
+            cell["weight"] = c.vf[c.at[AT.weight, k] + j]
+            cell["excess"] = c.vf[c.at[AT.excess, k] + j]
+            cell["published"] = c.vf[c.at[AT.published, k] + j]
+        rank(a, r)
+    return -1
 
 
-@entry
-def children(a: Arrays, codes: Ints) -> int:
-    """How many children the rows of these names need."""
-    total = 0
-    for code in codes:
-        r = a.row[code]
-        if r >= 0:
-            total += PER_DOMAIN * a.tenants[r]["n"] + 2 * a.own.shape[1]
-    return total
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """A question to a remote policy that isn't answered yet."""
+
+    offset: int  # of the record whose frame says pending
+    leader: str  # the candidate
+    weights: Mapping[str, float]
 
 
-def write(state: State, codes: Ints, rows: StateRows) -> None:
-    """Write the rows of these names, which must differ, into `rows` from its first on."""
-    a = state.arrays()
-    count = codes.shape[0]
-    rows.columns.reserve(count, children(a, codes))
-    if rows.key_pos.shape[0] < count:
-        size = max(count, 2 * rows.key_pos.shape[0])
-        rows.key_pos, rows.key_len = np.zeros((2, size), np.int64)
-        rows.gone = np.zeros(size, np.uint8)
-    text = rows.scratch.append(SETTING_NAMES)
-    rows.columns.used = put_rows(
-        a, codes, rows.columns.cols, slots(rows.columns.layout), text,
-        rows.key_pos, rows.key_len, rows.gone,
-    )  # fmt: skip
-    rows.n = count
-    live = state.row[codes]
-    for k in np.flatnonzero((live >= 0) & (state.tenants["question"][live] >= 0)):
-        asked = state.asked[state.names.name(int(codes[k]))]
-        for name, value in (("candidate", asked.leader), ("question_weights", asked.weights)):
-            rows.columns.put_field(int(k), rows.columns.layout.by_name[name], value, rows.scratch)
+class TenantTable(ColumnTable):
+    """The rows of tenants, with a pool of their domains."""
+
+    def __init__(self, state: "State") -> None:
+        super().__init__(TENANTS)
+        self.pool = Pool(CELL)
+        self.asked: dict[int, Asked] = {}  # by tenant: what a remote policy hasn't answered yet
+        self._state = state
+        self._baselines: dict[int, dict[str, float]] = {}  # of those that are unsettled
+
+    def grow_pool(self, more: int = SLOTS) -> None:
+        """Make room for so many more cells."""
+        self.pool.reserve(more, self.rows["at"], self.rows["size"])
+
+    def baseline(self, r: int) -> dict[str, float]:
+        """The own settings that a rollback would give a tenant back (see `drift`)."""
+        code = int(self.rows["code"][r])
+        if self.rows["unsettled"][r]:
+            return self._baselines[code]
+        return self._state.settings.own(self._state.text(code))
+
+    def unsettle(self, r: int, baseline: dict[str, float]) -> None:
+        """A tenant's own settings are its baseline no more: that stays as it was."""
+        if not self.rows["unsettled"][r]:
+            self.rows["unsettled"][r] = 1
+            self._baselines[int(self.rows["code"][r])] = baseline
+
+    # --- the kit's hooks ----------------------------------------------------------------------
+
+    def room(self, of: Ints) -> tuple[int, int]:
+        return len(LISTS) * int(self.rows["n"][of].sum()), 0
+
+    def pack(self, rows: StateRows, at: Ints, of: Ints, names: Names) -> None:
+        columns, more = rows.columns, np.empty(at.shape[0], np.uint8)
+        columns.used = _pack(self._state.arrays(), at, of, columns.cols, columns.used, more)
+        for i in np.flatnonzero(more).tolist():
+            k, r = int(at[i]), int(of[i])
+            if more[i] & ASKED:
+                asked = self.asked[int(self.rows["code"][r])]
+                columns.put_field(k, CANDIDATE, asked.leader, rows.scratch)
+                columns.put_field(k, WEIGHTS, asked.weights, rows.scratch)
+            if more[i] & BASED:
+                own = self.baseline(r)
+                value = {name: own[name] for name in SETTINGS if name in own}
+                columns.put_field(k, BASELINE, value, rows.scratch)
+
+    def unpack(self, rows: Columns, at: Ints, of: Ints, buf: Bytes, items: Ints) -> int:
+        self._let_go(of)
+        self.rows["unsettled"][of] = 0
+        self.grow_pool(int(np.clip(2 * rows.cols.cnt[AT.domains, at], ROOM, SLOTS).sum()))
+        bad = _unpack(self._state.arrays(), at, of, rows.cols, items)
+        if bad < 0:
+            self._load_kept(rows, at, of, buf)
+        return bad
+
+    def _load_kept(self, rows: Columns, at: Ints, of: Ints, buf: Bytes) -> None:
+        """Take the questions and baselines of rows `at`, whose numbers tenants `of` have."""
+        tenants, bufs = self.rows, (buf, buf, buf)
+        for i in np.flatnonzero(tenants["question"][of] >= 0).tolist():
+            leader, weights = (rows.get_field(int(at[i]), f, bufs) for f in (CANDIDATE, WEIGHTS))
+            asked = Asked(int(tenants["question"][of[i]]), leader, weights)
+            self.asked[int(tenants["code"][of[i]])] = asked
+        some = (rows.cols.cnt[BASELINE.slot, at] > 0) | (tenants["settings"][of] > 0)
+        some &= (tenants["calm"][of] < drift.WINDOW) & (tenants["frames"][of] > 0) & (of > 0)
+        for i in np.flatnonzero(some).tolist():
+            name = self._state.text(int(tenants["code"][of[i]]))
+            value = rows.get_field(int(at[i]), BASELINE, bufs)
+            try:
+                baseline = self._state.settings.checked(value)
+            except ValueError as error:
+                raise ValueError(f"the state row of {name!r}: its baseline: {error}") from None
+            if baseline != self._state.settings.own(name):
+                self.unsettle(int(of[i]), baseline)
+
+    def dropped(self, of: Ints) -> None:
+        self.pool.leave(self.rows["size"][of])
+        self._let_go(of)
+
+    def _let_go(self, of: Ints) -> None:
+        """Forget what is kept for tenants by name."""
+        if self.asked or self._baselines:
+            for code in self.rows["code"][of].tolist():
+                self.asked.pop(code, None)
+                self._baselines.pop(code, None)
+
+    def _in_use(self) -> Ints:
+        """The cells in use, of all rows."""
+        n = self.rows["n"].astype(np.int64)
+        return np.arange(n.sum()) + np.repeat(self.rows["at"] - np.cumsum(n) + n, n)
+
+    def codes(self) -> list[NDArray[np.int32]]:
+        return [*super().codes(), self.pool.data["domain"][self._in_use()]]
+
+    def renamed(self, moved: Ints, size: int) -> None:
+        super().renamed(moved, size)
+        cells, domains = self._in_use(), self.pool.data["domain"]
+        domains[cells] = moved[domains[cells]]
+        self.asked = {int(moved[code]): one for code, one in self.asked.items()}
+        unsettled = set(self.rows["code"][self.rows["unsettled"] != 0].tolist())
+        baselines = {int(moved[code]): one for code, one in self._baselines.items()}
+        self._baselines = {code: one for code, one in baselines.items() if code in unsettled}
+
+    def compact(self) -> Ints | None:
+        moved = super().compact()
+        if self.pool.wasteful:
+            self.pool.compact(0, self.rows["at"], self.rows["size"])
+        return moved
+
+
+class State(Store):
+    """The integrator's store: tenants only."""
+
+    def __init__(self, defaults: Mapping[str, str]) -> None:
+        self.table = TenantTable(self)
+        self.changes = np.zeros(1, np.int64)
+        super().__init__(SETTINGS, defaults, self.table, settings_stay=False, everyone=True)
+
+    def arrays(self) -> Arrays:
+        """The arrays as they are now; anything that grows makes others."""
+        names, pool = self.names, self.table.pool
+        return Arrays(
+            self.table.rows, pool.data, pool.counts, self.marks,
+            names.at, names.size, names.pool, self.settings.table, self.changes,
+        )  # fmt: skip

@@ -35,8 +35,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from agents.engine.processor import RATIONALE_BYTES_MAX, Decision
+from agents.integrator.rows import Asked, State
 from agents.integrator.settings import MARGIN
-from agents.integrator.state import CHANGES, Asked, State
 
 NONE, ALLOW, DENY, OVERRIDE, PENDING, ERROR = range(6)  # the frame's enum
 WORDS = ("none", "allow", "deny", "override", "pending", "error")
@@ -76,27 +76,25 @@ def bounded(text: str) -> bytes:
 
 def apply(state: State, r: int, told: Verdict, candidate: str, t: int) -> None:
     """Let a verdict act on the tenant at event time t."""
-    tenant, names = state.tenants[r], state.names
-    code = names.code(candidate.encode())
-    state.cover()  # a remote answer's candidate may have been forgotten meanwhile
+    tenant = state.table.rows[r]
+    code = state.code(candidate.encode())  # a remote answer's may have been forgotten meanwhile
     if told.denied:
         tenant["denied"], tenant["denied_at"] = code, t
     elif tenant["denied"] == code:
         tenant["denied"], tenant["denied_at"] = -1, 0
     if told.leader is not None:
-        leader = names.code(told.leader.encode())
+        leader = state.code(told.leader.encode())
         if leader != tenant["leader"]:
-            tenant["leader"], tenant["since"] = leader, t
-            state.counts[CHANGES] += 1
+            tenant["leader"], tenant["leader_since"] = leader, t
+            state.changes[0] += 1
 
 
 def fresh_now(state: State, r: int) -> tuple[dict[str, float], int]:
     """The domains of the tenant's last round with their weights, and its latest event time."""
-    tenant = state.tenants[r]
-    first = int(tenant["cells"])
-    cells = state.cells[first : first + int(tenant["n"])]
+    first, n = (int(state.table.rows[name][r]) for name in ("at", "n"))
+    cells = state.table.pool.data[first : first + n]
     weights = {
-        state.names.name(int(cell["domain"])).decode(): float(cell["published"])
+        state.text(int(cell["domain"])): float(cell["published"])
         for cell in cells
         if cell["published"] >= 0.0
     }
@@ -105,11 +103,11 @@ def fresh_now(state: State, r: int) -> tuple[dict[str, float], int]:
 
 def may_lead(state: State, r: int, candidate: str, fresh: Mapping[str, float]) -> bool:
     """Whether a candidate that was allowed may still come to lead."""
-    tenant = state.tenants[r]
+    tenant = state.table.rows[r]
     if candidate not in fresh:
         return False
-    leader = state.names.name(int(tenant["leader"])).decode() if tenant["leader"] >= 0 else ""
-    margin = float(state.table.effective[tenant["settings"], MARGIN])
+    leader = state.text(int(tenant["leader"])) if tenant["leader"] >= 0 else ""
+    margin = float(state.settings.table[tenant["settings"], MARGIN])
     return leader not in fresh or fresh[candidate] - fresh[leader] > margin
 
 
@@ -117,7 +115,7 @@ def answer(state: State, r: int, asked: Asked, decision: Decision, *, open_: boo
     """Let a remote policy's answer act; returns the veto that it comes to."""
     fresh, t = fresh_now(state, r)
     told = verdict(decision, asked.leader, fresh, open_=open_)
-    tenant = state.tenants[r]
+    tenant = state.table.rows[r]
     tenant["question"] = -1
     stays = told.leader == asked.leader and not may_lead(state, r, asked.leader, fresh)
     if stays and told.veto != OVERRIDE:

@@ -27,17 +27,19 @@ from agents.engine.processor import StateRows
 from agents.kit import packing as p
 from agents.kit.packing import Bytes, Ints
 from topics.columns import Columns
-from topics.layout import BYTES, FLOATS, INTS, LISTS, MAP, STRING, Field, Layout
+from topics.layout import BYTES, FLOATS, INTS, LISTS, STRING, Field, Layout
 from topics.schemas import schemas
 
 # What every row has for the kit: its name's code (-1: the row is free), and the row of
 # TenantSettings.table; of a domain its tenant's row; of a tenant how many domains it has, and
 # whether a row of the state topic is its own (else it is there for its domains).
 DOMAIN_HEAD = {"code": -1, "owner": -1, "settings": 0}
-TENANT_HEAD = {"code": -1, "settings": 0, "domains": 0, "alive": 0}
+LONE_HEAD = {"code": -1, "settings": 0, "alive": 0}  # of a tenant, where there are no domains
+TENANT_HEAD = LONE_HEAD | {"domains": 0}
 SETTINGS = "settings"  # the map of a tenant's own values, in every state schema
 SMALL = 2**31  # numbers of a column of 4 bytes are below
 ROWS_MIN = 64  # of a table
+SPARE = 16  # a table makes one row more for so many as it has, before they are needed
 NAMES_MIN = 1024  # below, no memory is given back
 
 Views = TypeVar("Views")
@@ -91,7 +93,7 @@ class TableSchema:
         for name, fields in (columns or {}).items():
             each = (fields,) if isinstance(fields, str) else fields
             self._column.update({field: (name, k, len(each)) for k, field in enumerate(each)})
-        self._types: dict[str, Any] = dict.fromkeys(head, "i8")
+        self._types: dict[str, Any] = {name: self._whole(name) for name in head}
         values: dict[str, Any] = dict(head)
         self.names: list[str] = []  # columns of names' codes
         for name, number, value in self._numbers():
@@ -192,7 +194,7 @@ class TableSchema:
             op[p.OP] = p.NAME if name in self.names else real if kind in FLOATS else p.WHOLE
             op[p.COLUMN] = place // 8 + k
         limit = self._limits.get(field.name, (-np.inf, np.inf))
-        if name in self._small:
+        if op[p.OP] == p.SMALL:
             limit = max(limit[0], -SMALL), min(limit[1], SMALL - 1)
         op[p.CHECKED] = int(limit != (-np.inf, np.inf))
         return op, limit
@@ -212,23 +214,12 @@ class TableSchema:
 
 def memory(rows: NDArray[np.void]) -> Memory:
     """A table's rows as numbers."""
-    n = rows.shape[0]
-    width = rows.dtype.itemsize // 8
+    n, width = rows.shape[0], rows.dtype.itemsize // 8
     return Memory(
         rows.view(np.int64).reshape(n, width),
         rows.view(np.float64).reshape(n, width),
         rows.view(np.int32).reshape(n, 2 * width),
     )
-
-
-def name_slots(layout: Layout) -> list[int]:
-    """The slots of the arrays of texts, whose items are names too."""
-    return [
-        field.slot
-        for field in layout.fields
-        if field.type.kind in LISTS and field.type.kind != MAP
-        and field.type.item is not None and field.type.item.kind == STRING
-    ]  # fmt: skip
 
 
 class Beside(NamedTuple):
@@ -241,8 +232,9 @@ class Beside(NamedTuple):
 
 
 def longer(old: NDArray[Any], size: int, fill: Any = 0) -> NDArray[Any]:
-    """The same array with so many rows."""
-    new = np.full((size, *old.shape[1:]), fill, old.dtype)
+    """The same array with so many rows; zeros take no memory until they are written over."""
+    shape = (size, *old.shape[1:])
+    new = np.full(shape, fill, old.dtype) if fill else np.zeros(shape, old.dtype)
     new[: old.shape[0]] = old
     return new
 
@@ -259,18 +251,24 @@ class ColumnTable:
             name: np.full((0, *one.shape), one.fill, one.dtype)
             for name, one in self.declared.items()
         }
+        self._whole, self._beside = self.rows, self.beside  # with room for rows to come
         self.living = 0
         self._free: Ints = np.empty(0, np.int64)  # rows, the next one last
         self._lay(ROWS_MIN)
 
     def _lay(self, size: int) -> None:
         """Make the arrays so much longer as they need to have so many rows."""
-        have, rows = self.rows.shape[0], self.schema.rows(size)
-        memory(rows).wholes[:have] = self.memory.wholes
-        self.rows = rows
-        self.beside = {
-            name: longer(self.beside[name], size, one.fill) for name, one in self.declared.items()
-        }
+        have = self.rows.shape[0]
+        if size > self._whole.shape[0]:
+            room = max(size, 2 * have)
+            self._whole = longer(self.rows, room)
+            self._beside = {
+                name: longer(array, room, self.declared[name].fill)
+                for name, array in self.beside.items()
+            }
+        self.rows = self._whole[:size]
+        memory(self.rows[have:]).wholes[:] = memory(self.schema.first[None]).wholes
+        self.beside = {name: array[:size] for name, array in self._beside.items()}
         self._free = np.concatenate((np.arange(size - 1, have - 1, -1), self._free))
 
     @property
@@ -295,7 +293,7 @@ class ColumnTable:
         n, spare = codes.shape[0], self._free.shape[0]
         if spare < n:
             have = self.rows.shape[0]
-            self._lay(max(have + n - spare, 2 * have))
+            self._lay(max(have + n - spare, have + have // SPARE))
             spare = self._free.shape[0]
         of = self._free[spare - n :][::-1].copy()
         self._free = self._free[: spare - n]
@@ -306,13 +304,21 @@ class ColumnTable:
 
     def drop_rows(self, of: Ints) -> None:
         """Let rows go: their memory is as new."""
-        self.dropped(of)
         self.of[self.rows["code"][of]] = -1
-        self.memory.wholes[of] = memory(self.schema.first[None]).wholes
-        for name, one in self.declared.items():
-            self.beside[name][of] = one.fill
+        self.renew(of)
         self._free = np.concatenate((self._free, of))
         self.living -= of.shape[0]
+
+    def renew(self, of: Ints, but: Collection[str] = ()) -> None:
+        """Make rows as new, all but these columns."""
+        self.dropped(of)
+        names = self.schema.dtype.names or ()
+        held = {name: self.rows[name][of] for name in but if name in names}
+        self.memory.wholes[of] = memory(self.schema.first[None]).wholes
+        for name, column in held.items():
+            self.rows[name][of] = column
+        for name, one in self.declared.items():
+            self.beside[name][of] = one.fill
 
     def codes(self) -> list[NDArray[Any]]:
         """All arrays that hold codes of names."""
@@ -336,8 +342,8 @@ class ColumnTable:
             return None
         moved = np.full(have, -1, np.int64)
         moved[live] = np.arange(n)
-        self.rows = self.rows[live]
-        self.beside = {name: array[live] for name, array in self.beside.items()}
+        self.rows = self._whole = self.rows[live]
+        self.beside = self._beside = {name: array[live] for name, array in self.beside.items()}
         self.of[self.rows["code"]] = np.arange(n)
         self._free = np.empty(0, np.int64)
         self._lay(max(ROWS_MIN, n + n // 4))

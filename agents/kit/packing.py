@@ -13,6 +13,7 @@ from agents.engine.records import put_bytes
 from topics.columns import Cols
 from topics.compiled import entry, glue, kernel
 from topics.kernels import utf8
+from topics.layout import ARRAY, STRING, Layout
 
 Bytes = NDArray[np.uint8]
 Ints = NDArray[np.int64]
@@ -254,6 +255,16 @@ def last_of_each(codes: Ints, lo: int, hi: int, seen: Bytes, out: Bytes) -> None
         seen[codes[k]] = 1
     for k in range(lo, hi):
         seen[codes[k]] = 0
+
+
+def name_slots(layout: Layout) -> Ints:
+    """The slots of the arrays of texts, whose items are names."""
+    found = []
+    for field in layout.fields:
+        item = field.type.item
+        if field.type.kind == ARRAY and item is not None and item.kind == STRING:
+            found.append(field.slot)
+    return np.array(found, np.int64)
 
 
 @entry

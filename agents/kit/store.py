@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from agents.engine.names import Names
 from agents.engine.processor import StateRows
 from agents.kit import packing as p
-from agents.kit.columns import NAMES_MIN, SETTINGS, TENANT_HEAD, ColumnTable, longer, name_slots
+from agents.kit.columns import NAMES_MIN, SETTINGS, TENANT_HEAD, ColumnTable, longer
 from agents.kit.packing import Bytes, Ints, Marks, mark
 from agents.kit.setting import EVERYONE, Setting
 from agents.kit.tenant_settings import TenantSettings
@@ -107,10 +107,10 @@ class Store:
     ) -> None:
         """The same of tenants, which have rows of the topic from now on."""
         self.names.intern(buf, pos, size, skip, out, lo, hi)
-        self.seat(out[self._lacking(self.tenants, out, lo, hi)])
+        self.seat(out[self._lacking(self.tenants, out, lo, hi)], alive=True)
         p.to_rows(self.tenants.of, out, lo, hi)
-        of = out[lo:hi]
-        self.tenants.rows["alive"][of[of >= 0]] = 1
+        if self.domains is not None:  # without them, whoever has a row here has one of the topic
+            self.tenants.rows["alive"][out[lo:hi][out[lo:hi] >= 0]] = 1
 
     def _lacking(self, table: ColumnTable, codes: Ints, lo: int, hi: int) -> Ints:
         """Where in codes[lo:hi] the names (new ones too) stand that have no row, each once."""
@@ -156,22 +156,25 @@ class Store:
         self._release(np.unique(owners))
 
     def drop_tenants(self, of: Ints) -> None:
-        """Let tenants go; one that has domains yet stays for them, as if new."""
+        """Let tenants go; one that has domains yet stays for them, as if new; and so does '*'."""
         rows = self.tenants.rows
-        for r in of.tolist():
-            code, domains = rows["code"][r], rows["domains"][r]
-            if r == 0 or rows["settings"][r] > 0:
-                self.settings.replace(self.text(int(code)), {})
-            rows[r] = self.tenants.schema.first
-            rows["code"][r], rows["domains"][r] = code, domains
-        self._dropped += of.shape[0]
+        for r in of[(of == 0) | (rows["settings"][of] > 0)].tolist():
+            self.settings.replace(self.text(int(rows["code"][r])), {})
+        rows["alive"][of] = 0
         self._release(of)
+        self.tenants.renew(of[rows["code"][of] >= 0], ("code", "domains"))
+        self._dropped += of.shape[0]
 
     def _release(self, of: Ints) -> None:
-        rows = self.tenants.rows
-        gone = of[(of > 0) & (rows["domains"][of] == 0) & (rows["alive"][of] == 0)]
+        """Let those of these tenants go that have neither a row of their own nor domains."""
+        gone = of[(of > 0) & (self.tenants.rows["alive"][of] == 0) & self._bare(of)]
         if gone.shape[0]:
             self.tenants.drop_rows(gone)
+
+    def _bare(self, of: Ints | slice) -> NDArray[np.bool_]:
+        """Which of these tenants have no domains."""
+        rows, lone = self.tenants.rows, self.domains is None
+        return np.asarray(lone | (rows["code" if lone else "domains"][of] == 0))
 
     # --- settings -----------------------------------------------------------------------------
 
@@ -224,7 +227,7 @@ class Store:
             return np.empty(0), np.empty(0, np.int64)
         mortal, slots = rows["code"] >= 0, rows["settings"]
         if table is self.tenants:
-            mortal &= (rows["code"] > 0) & (rows["domains"] == 0)
+            mortal &= (rows["code"] > 0) & self._bare(slice(None))
             mortal &= (slots == 0) | (not self._settings_stay)
         elif not self._by_domain:
             slots = self.tenants.rows["settings"][rows["owner"]]
@@ -385,16 +388,13 @@ class Store:
 
     def _names_in(self, rows: Columns, buf: Bytes, at: Ints, hi: int) -> tuple[Ints, Ints]:
         """The codes of the texts of rows `at`, by slot and row; and of the items of their lists."""
-        texts = np.full((rows.layout.spans, hi), -1, np.int64)
+        cols, texts = rows.cols, np.full((rows.layout.spans, hi), -1, np.int64)
         for slot in sorted({slot for table in self.tables for slot in table.schema.text_slots}):
             skip = np.ones(hi, np.uint8)
-            skip[at] = rows.cols.len[slot, at] == 0
-            pos, size = rows.cols.pos[slot], rows.cols.len[slot]
-            self.names.intern(buf, pos, size, skip, texts[slot], 0, hi)
-        items = np.full(rows.used, -1, np.int64)
-        if slots := name_slots(rows.layout):
-            skip = np.ones(rows.used, np.uint8)
-            p.mark_items(rows.cols, np.array(slots), at, skip)
-            self.names.intern(buf, rows.cols.vpos, rows.cols.vlen, skip, items, 0, rows.used)
+            skip[at] = cols.len[slot, at] == 0
+            self.names.intern(buf, cols.pos[slot], cols.len[slot], skip, texts[slot], 0, hi)
+        items, skip = np.full(rows.used, -1, np.int64), np.ones(rows.used, np.uint8)
+        p.mark_items(cols, p.name_slots(rows.layout), at, skip)
+        self.names.intern(buf, cols.vpos, cols.vlen, skip, items, 0, rows.used)
         self.cover()
         return texts, items

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 import numpy as np
 from numpy.typing import NDArray
 
-from agents.kit.setting import AT, EVERYONE, FINITE, SHOWN, Setting, find, parse
+from agents.kit.setting import AT, EVERYONE, SHOWN, Setting, find, parse
 
 ROW_0 = (EVERYONE, "")  # of whoever has no values of its own, nor a domain that has
 
@@ -30,22 +30,6 @@ def number_of(settings: Mapping[str, Setting], name: str, text: str) -> float:
     """
     setting, _, _ = find(settings, name)
     return setting.number(parse(settings, name, text)) if text else math.nan
-
-
-def limits_of(
-    settings: Mapping[str, Setting],
-) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.bool_]]:
-    """What a row of numbers may hold: the least of each setting, the most, and which are whole."""
-    low, high = np.full(len(settings), -FINITE), np.full(len(settings), FINITE)
-    for k, setting in enumerate(settings.values()):
-        if setting.choices:
-            low[k], high[k] = 0.0, len(setting.choices) - 1.0
-        if setting.low is not None:
-            low[k] = math.nextafter(setting.low, math.inf) if setting.above else setting.low
-        if setting.high is not None:
-            high[k] = setting.high
-    whole = [bool(one.choices) or isinstance(one.default, int) for one in settings.values()]
-    return low, high, np.array(whole)
 
 
 class TenantSettings:
@@ -84,9 +68,13 @@ class TenantSettings:
 
     def replace(self, tenant: str, values: Mapping[str, float]) -> None:
         """Make these the tenant's values instead of all it had. Raises ValueError for a bad one."""
+        self._replace(tenant, self.checked(values))
+
+    def checked(self, values: Mapping[str, float]) -> dict[str, float]:
+        """These values, which a tenant may have. Raises ValueError for a bad one."""
         for name, value in values.items():
             find(self._settings, name)[0].of_number(value)
-        self._replace(tenant, dict(values))
+        return dict(values)
 
     def _replace(self, tenant: str, mine: dict[str, float]) -> None:
         self.version += 1

@@ -28,11 +28,8 @@ PORTS = {5432, 6066, 6379, 8080, 8181, 9092}  # ours and those of servers beside
 PLAIN, UNITS = {0, 1, 2, 0.5}, {1000, 1_000_000}
 CARRIES_ON = (ast.BinOp, ast.UnaryOp, ast.Tuple, ast.List, ast.Set)  # a comparison into its parts
 
-BARE_NUMBERS = {  # of arithmetic with arrays, whose shape stands beside it
-    "agents/integrator/fold.py": ["40"],
-    "agents/integrator/loading.py": ["8"],
-    "agents/integrator/state.py": ["3", "4"],
-}
+# Of arithmetic with arrays, whose shape stands beside it.
+BARE_NUMBERS: dict[str, list[str]] = {}
 SPEAK_TO_STORES = {
     "ops/bench/peers/outbox.py": "a relay as others write it, to compare with",
     "ops/prove/outbox_table.py": "checks the tables behind the back of what is proven",

@@ -9,7 +9,7 @@ import numpy as np
 
 from agents.engine.processor import Batch, Context, Control, Output, Place, Policy, StateRows
 from agents.integrator.agent import PROCESSOR
-from agents.integrator.fold import Integrator
+from agents.integrator.fold import IntegratorFold
 from topics.columns import Buffer, Columns, Layout
 from topics.schemas import Schemas
 
@@ -76,7 +76,7 @@ class Run:
     """One partition of the integrator."""
 
     def __init__(self, policy: Policy | None = None, **defaults: str) -> None:
-        self.fold = Integrator(Context(PLACE, defaults, policy))
+        self.fold = IntegratorFold(Context(PLACE, defaults, policy))
         self.offset = 0
         self.status: list[int] = []
         self.drifts: list[Record] = []

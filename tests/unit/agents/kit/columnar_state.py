@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from agents.engine.processor import StateRows
-from agents.kit.columns import TENANT_HEAD, Beside, ColumnTable, TableSchema
+from agents.kit.columns import LONE_HEAD, TENANT_HEAD, Beside, ColumnTable, TableSchema
 from agents.kit.setting import Setting
 from agents.kit.store import Store
 from topics.columns import Buffer, Columns, Layout
@@ -50,12 +50,19 @@ def tenants(*, plain: bool = False) -> ColumnTable:
     return ColumnTable(TableSchema(SCHEMA, head=TENANT_HEAD, only=only, small=("leader",)))
 
 
+def lone() -> ColumnTable:
+    """Rows of tenants in a store without domains, whose head is small."""
+    only, small = ("seen", "touched", "leader"), (*LONE_HEAD, "leader")
+    return ColumnTable(TableSchema(SCHEMA, head=LONE_HEAD, only=only, small=small))
+
+
 class Held:
     """A store, with rows as Python objects."""
 
-    def __init__(self, *, plain: bool = False, **options: Any) -> None:
+    def __init__(self, *, plain: bool = False, alone: bool = False, **options: Any) -> None:
         self.domains = domains()
-        self.store = Store(SETTINGS, {}, tenants(plain=plain), self.domains, **options)
+        rows = (lone(),) if alone else (tenants(plain=plain), self.domains)
+        self.store = Store(SETTINGS, {}, *rows, **options)
 
     def find(self, *names: str) -> np.ndarray[Any, np.dtype[np.int64]]:
         """The rows of domains "tenant/domain", which are marked."""

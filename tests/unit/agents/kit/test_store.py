@@ -247,3 +247,19 @@ def test_a_tenant_whose_tombstone_came_first_leaves_with_its_last_domain() -> No
     assert set(one.all()) == {KEY["a/x"], KEY["a/y"]}
     one.load([(KEY["a/x"], None)]).load([(KEY["a/y"], None), (b"unknown", None)])
     assert one.all() == {} and one.store.tenants.living == 1
+
+
+def test_tenants_without_domains_stay_until_they_are_silent_for_long() -> None:
+    alone: Any = {"alone": True, "settings_stay": False, "everyone": True}
+    some: Row = {"seen": 7, "touched": 5, "leader": "x" * 9, "settings": {"low": 2.0}}
+    want = dict.fromkeys((b"*", b"a", b"b"), TENANT | some)
+    want[b"b"] = TENANT | some | {"touched": 10**9, "settings": {}}
+    one = Held(**alone).load(want.items())
+    assert one.all() == want and one.store.tenants.living == 3
+    assert one.store.deadline() == 100_005_000
+    one.store.forget(100_005_000)
+    assert one.changed() == {b"a": None} and one.all() == {b"*": want[b"*"], b"b": want[b"b"]}
+    one.load([(b"*", None)])
+    assert one.all() == {b"b": want[b"b"]} and one.store.text(0) == "*"
+    one.store.change_setting("*", "low", "3", 6)
+    assert one.all()[b"*"] == TENANT | {"touched": 6, "settings": {"low": 3.0}}
