@@ -20,7 +20,7 @@ from stores.outbox_sql import SHARDS
 from stores.postgres import connected
 
 STATEMENT_S = 600.0  # a large queue is joined with many records
-OWN_S = 10.0  # a relay that is stopped lets go of its shard when it has looked at it
+OWN_S = 30.0  # a relay that is stopped lets go of its shard when it has looked at it
 TABLES_S = 10.0  # how long to wait for writers whose transactions are open
 IDS_MAX = 1000  # in a line of the audit
 

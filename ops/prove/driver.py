@@ -34,6 +34,8 @@ from ops.stack import Stack
 PARTITIONS = 4
 SESSION_TIMEOUT_S = 6.0
 DRAIN_TIMEOUT_S = 180.0
+VERB_S = 300.0  # a command of an operator
+VERIFY_S = 1800.0  # the verifier, which reads every topic
 BUSY = "while True: pass"
 PROCESSORS = "predictors,integrator,segmentation"
 STAGES = (("predictors", OBSERVATIONS), ("integrator", UPDATES), ("segmentation", FRAMES))
@@ -100,7 +102,7 @@ def soma(env: dict[str, str], *words: str) -> None:
     """Run `soma …` to its end, as an operator would; RuntimeError if it fails."""
     done = subprocess.run(
         [sys.executable, "-m", "agents.cli", *words],
-        env=os.environ | env, cwd=ROOT, capture_output=True, text=True, check=False,
+        env=os.environ | env, cwd=ROOT, capture_output=True, text=True, check=False, timeout=VERB_S,
     )  # fmt: skip
     if done.returncode != 0:
         raise RuntimeError(f"soma {' '.join(words)}: {done.stdout}{done.stderr}")
@@ -170,7 +172,7 @@ def call_verifier(bootstrap: str, namespace: str) -> dict[str, Any]:
     done = subprocess.run(
         [sys.executable, "-m", "ops.prove.verify", "--bootstrap", bootstrap,
          "--namespace", namespace, "--json"],
-        cwd=ROOT, capture_output=True, text=True, check=False,
+        cwd=ROOT, capture_output=True, text=True, check=False, timeout=VERIFY_S,
     )  # fmt: skip
     lines = done.stdout.strip().splitlines()
     if not lines:

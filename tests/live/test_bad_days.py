@@ -116,7 +116,7 @@ def test_a_worker_refuses_topics_that_are_not_right_and_names_each(
     assert "topics apply" in log and "Traceback" not in log
 
 
-@pytest.mark.timeout(240)
+@pytest.mark.timeout(600)
 def test_each_partition_has_its_own_bad_day_and_the_others_go_on(
     topics: Settings, worker: WorkerFactory, evidence: Evidence
 ) -> None:
@@ -245,7 +245,7 @@ def proved(report: Any) -> bool:
     return True
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(600)
 def test_a_broker_stopped_for_20_s_and_killed(broker: Broker, tmp_path: Path) -> None:
     """Workers that run outlive it; no event is lost, and the verifier finds nothing."""
     options = Options(
@@ -257,7 +257,7 @@ def test_a_broker_stopped_for_20_s_and_killed(broker: Broker, tmp_path: Path) ->
     assert not [text for text in report.exits if "worker-" in text], report.exits
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(600)
 def test_workers_come_and_go_and_one_is_stopped_beyond_its_session(
     topics: Settings, tmp_path: Path
 ) -> None:

@@ -10,7 +10,7 @@ from ops.stack import Endpoints
 SCRIPT = ("kill", "guest", "kill", "kill", "stop", "guest", "kill", "leave", "kill", "kill")
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(600)
 def test_killed_workers_lose_and_double_nothing(stack: Endpoints, tmp_path: Path) -> None:
     options = Options(
         kills=0, seed=11, rate=800.0, events_min=20_000, workers=2, pause=(1.5, 4.0), script=SCRIPT

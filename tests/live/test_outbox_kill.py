@@ -33,7 +33,7 @@ SCRIPT = ("kill", "between", "postgres9", "kill", "broker", "kill")
 Pairs = list[tuple[str, str | bytes | None]]
 
 
-@pytest.mark.timeout(240)
+@pytest.mark.timeout(600)
 def test_killed_relays_and_servers_lose_double_and_reorder_nothing(
     new_home: Callable[[], Path], tmp_path: Path
 ) -> None:
@@ -50,7 +50,7 @@ def test_killed_relays_and_servers_lose_double_and_reorder_nothing(
     assert report.writers["rolled back"] and report.writers["slow"], "the writers were too tame"
 
 
-@pytest.mark.timeout(240)
+@pytest.mark.timeout(600)
 def test_a_database_restored_under_writers_and_relays_loses_and_doubles_nothing(
     new_home: Callable[[], Path], tmp_path: Path
 ) -> None:

@@ -38,7 +38,7 @@ def tree(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 def run(tree: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     """A module of the copy, whatever this process has imported."""
-    env = {k: v for k, v in os.environ.items() if not k.startswith("SOMA_")}
+    env = {k: v for k, v in os.environ.items() if not k.startswith(("SOMA_", "PYTEST_"))}
     return subprocess.run(
         [sys.executable, "-m", *arguments], cwd=tree, env=env | {"PYTHONPATH": str(tree)},
         capture_output=True, text=True, timeout=LIMIT_S, check=False,
