@@ -27,10 +27,16 @@ class Between(ABC):
     def ways(self, client: Ends, server: Ends) -> tuple[Way, Way]:
         """From the client to the server, and back: the first that ends ends the connection."""
 
+    def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        def ended(link: "asyncio.Task[None]") -> None:
+            self._links.discard(link)
+            writer.close()  # also of one that was cancelled before it began
+
+        link = asyncio.create_task(self._serve(reader, writer))
+        self._links.add(link)
+        link.add_done_callback(ended)
+
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.current_task()
-        assert task is not None
-        self._links.add(task)
         try:
             up, down = await asyncio.open_connection(*self.server)
             both = [asyncio.create_task(way) for way in self.ways((reader, writer), (up, down))]
@@ -43,13 +49,10 @@ class Between(ABC):
                 down.close()
         except OSError:
             pass  # the server is away: so is this connection
-        finally:
-            writer.close()
-            self._links.discard(task)
 
     def __enter__(self) -> Self:
         self._thread.start()
-        listening = asyncio.start_server(self._serve, "127.0.0.1", self.port)
+        listening = asyncio.start_server(self._accept, "127.0.0.1", self.port)
         served = asyncio.run_coroutine_threadsafe(listening, self._loop).result(WAIT_S)
         self._listener = served
         self.port = int(served.sockets[0].getsockname()[1])
@@ -63,7 +66,8 @@ class Between(ABC):
 
     async def _close(self) -> None:
         self._listener.close()
-        links = list(self._links)
-        for link in links:
-            link.cancel()
-        await asyncio.gather(*links, return_exceptions=True)
+        # Those that are being accepted become links meanwhile: they have their turn, too.
+        while others := asyncio.all_tasks() - {asyncio.current_task()}:
+            for link in self._links:
+                link.cancel()
+            await asyncio.wait(others)

@@ -14,7 +14,7 @@ from typing import Self
 from ops.prove.between import Between, Ends, Way
 
 PRODUCE, FETCH, METADATA, OFFSET_FETCH, FIND_COORDINATOR, HEARTBEAT = 0, 1, 3, 9, 10, 12
-OFFSET_COMMIT, JOIN_GROUP, SYNC_GROUP = 8, 11, 14
+OFFSET_COMMIT, JOIN_GROUP, LEAVE_GROUP, SYNC_GROUP = 8, 11, 13, 14
 INIT_PRODUCER_ID, ADD_PARTITIONS, END_TXN, DESCRIBE_CLUSTER = 22, 24, 26, 60
 NAMING_BROKERS = (METADATA, FIND_COORDINATOR, DESCRIBE_CLUSTER)
 NAMES = {
@@ -33,6 +33,8 @@ class Rule:
     times: float = 1
     late_s: float | None = None  # None: never comes, nor anything behind it on that connection
     error: int = 0  # not the broker's answer, but this one
+    lost: bool = False  # the request never gets there
+    until: int | None = None  # an api: with the first request of it the rule is over
     hits: int = 0
 
     def applies(self, api: int, client: str) -> bool:
@@ -81,9 +83,12 @@ class Proxy(Between):
         async for frame in _Frames(reader):
             api, version, correlation, length = struct.unpack_from(">hhih", frame)
             client = frame[10 : 10 + max(0, length)].decode()
+            self._rules = [one for one in self._rules if one.until != api]
             rule = next((one for one in self._rules if one.applies(api, client)), None)
             if rule is not None:
                 rule.hits += 1
+            if rule is not None and rule.lost:
+                continue
             if rule is not None and rule.error:
                 answer = _CRAFTED[api](frame[10 + max(0, length) :], version, rule.error)
                 _write(link.writer, struct.pack(">i", correlation) + answer)
