@@ -15,7 +15,6 @@ from functools import partial
 
 from aiokafka.errors import KafkaError
 from confluent_kafka import KafkaException, TopicPartition
-from confluent_kafka.admin import AdminClient
 from faust.types import TP
 
 from agents.engine import metrics
@@ -24,7 +23,7 @@ from agents.engine.ending import end_now
 from agents.engine.errors import Fenced
 from agents.engine.held_up import HeldUp
 from agents.engine.host import Part
-from agents.engine.logs import end_of, inspect
+from agents.engine.logs import end_of, ids_of, inspect
 from agents.engine.partition import Partition
 from agents.engine.plan import Plan, defaults_of
 from agents.engine.position import Input, Recovered
@@ -39,8 +38,9 @@ from agents.engine.turns import Turn
 from agents.engine.watchdog import Watchdog
 from agents.engine.workspace import Outcome, Workspace
 from agents.settings import Settings
-from topics.broker import BrokerError, topic_ids
+from topics.broker import BrokerError
 from topics.catalogue import CATALOGUE, keeper_of
+from topics.missed import Admin
 from topics.schemas import schemas
 
 log = logging.getLogger(__name__)
@@ -96,7 +96,7 @@ class Engine:
             self._spaces[plan.processor.name] = queue.LifoQueue()
             for _ in range(settings.threads):
                 self._spaces[plan.processor.name].put(Workspace(plan))
-        self._admin = AdminClient(settings.librdkafka())
+        self._admin = Admin(settings.librdkafka())
         self._hinted: dict[TP, int] = {}
         self._others: dict[str, SideConsumer] = {}  # of the processors but the first of a source
         self._told: set[UnderWay] = set()
@@ -314,7 +314,7 @@ class Engine:
         loop = asyncio.get_running_loop()
         try:
             found = await loop.run_in_executor(
-                self._blocking, topic_ids, self._admin, names, self.settings.answer_timeout_s
+                self._blocking, ids_of, self._admin, names, self.settings.answer_timeout_s
             )
         except (BrokerError, KafkaException) as error:
             log.info("the broker doesn't say its topics' ids just now: %r", error)

@@ -1,18 +1,19 @@
 """What the broker says of a log. Called in threads, for each waits up to its deadline."""
 
 from confluent_kafka import Consumer, IsolationLevel, TopicPartition
-from confluent_kafka.admin import AdminClient, OffsetSpec  # type: ignore[attr-defined]
+from confluent_kafka.admin import OffsetSpec  # type: ignore[attr-defined]
 from faust.types import TP
 
 from agents.engine.position import Input
 from agents.settings import Settings
 from topics.broker import BrokerError, topic_ids
+from topics.missed import Admin
 
 
-def inspect(settings: Settings, admin: AdminClient, tp: TP) -> Input:
+def inspect(settings: Settings, admin: Admin, tp: TP) -> Input:
     """A source topic's id and a partition's offsets. KafkaException, BrokerError."""
     answer_s = settings.answer_timeout_s
-    found = topic_ids(admin, [tp.topic], answer_s)
+    found = ids_of(admin, [tp.topic], answer_s)
     if tp.topic not in found:
         raise BrokerError(f"topic {tp.topic} doesn't exist; `soma topics apply` creates it")
     client = Consumer(settings.librdkafka(**{"group.id": settings.prefix("soma-inspect")}))
@@ -25,10 +26,17 @@ def inspect(settings: Settings, admin: AdminClient, tp: TP) -> Input:
     return Input(found[tp.topic], low, high)
 
 
-def end_of(admin: AdminClient, place: TopicPartition, answer_s: float) -> int:
+def end_of(admin: Admin, place: TopicPartition, answer_s: float) -> int:
     """Where a partition ends now, for who reads what is committed. KafkaException, TimeoutError."""
     latest = OffsetSpec.latest()  # type: ignore[no-untyped-call]
-    asked = admin.list_offsets(
-        {place: latest}, isolation_level=IsolationLevel.READ_COMMITTED, request_timeout=answer_s
-    )
-    return int(asked[place].result(answer_s + 1).offset)
+    with admin.client() as client:
+        asked = client.list_offsets(
+            {place: latest}, isolation_level=IsolationLevel.READ_COMMITTED, request_timeout=answer_s
+        )
+        return int(asked[place].result(answer_s + 1).offset)
+
+
+def ids_of(admin: Admin, topics: list[str], answer_s: float) -> dict[str, str]:
+    """The id of each topic that exists. KafkaException, BrokerError."""
+    with admin.client() as client:
+        return topic_ids(client, topics, answer_s)

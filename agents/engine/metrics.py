@@ -69,7 +69,7 @@ STOPPED = Gauge(
 )
 STALLED = Gauge(
     "soma_partition_stalled_seconds",
-    "For how long a partition has had work and committed nothing",
+    "For how long a partition has had work and committed nothing; of a service: read nothing",
     ["processor", "partition"],
 )
 RETRIES = Counter(

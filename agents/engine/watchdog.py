@@ -12,13 +12,14 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from confluent_kafka import IsolationLevel, KafkaException, TopicPartition
-from confluent_kafka.admin import AdminClient, OffsetSpec  # type: ignore[attr-defined]
+from confluent_kafka.admin import OffsetSpec  # type: ignore[attr-defined]
 from faust.types import TP
 
 from agents.engine import metrics
 from agents.engine.host import Part
 from agents.engine.progress import FETCH, Progress
 from agents.settings import Settings
+from topics.missed import Admin
 
 log = logging.getLogger(__name__)
 
@@ -71,7 +72,7 @@ class Watchdog:
         self._step = max(self._after, settings.commit_timeout_s, 2 * settings.answer_timeout_s)
         self._partitions = partitions
         self._renew = renew
-        self._admin = AdminClient(settings.librdkafka())
+        self._admin = Admin(settings.librdkafka())
         self._cases: dict[Part, _Case] = {}
         self._ends: Mapping[TP, int] = {}
         self._shown: dict[Part, tuple[str, str]] = {}
@@ -163,13 +164,15 @@ class Watchdog:
         if not wanted:
             return
         self._silent = ""
-        asked = self._admin.list_offsets(
-            wanted, isolation_level=IsolationLevel.READ_COMMITTED, request_timeout=ANSWER_S
-        )
+        with self._admin.client() as admin:
+            asked = admin.list_offsets(
+                wanted, isolation_level=IsolationLevel.READ_COMMITTED, request_timeout=ANSWER_S
+            )
         ends = dict(self._ends)
         for place, future in asked.items():
             try:
                 ends[TP(place.topic, place.partition)] = future.result(ANSWER_S + 1).offset
             except (KafkaException, TimeoutError) as error:
                 self._silent = f" (the broker doesn't say its end: {error})"
+                self._admin.renew()
         self._ends = ends

@@ -19,6 +19,7 @@ from agents.gateway.deliveries import Deliveries
 from agents.gateway.events import is_control, tenant_of
 from agents.gateway.partition import GatewayPartition, MemoryBudget
 from agents.settings import Settings
+from topics.missed import let_go
 
 CHUNK = 500  # records a turn
 READ_S = 0.02
@@ -46,7 +47,9 @@ class CatchUp:
         self._deliveries = deliveries
         self._budget = budget
         self._lane_max = settings.gateway.lane_events
+        self._settings = settings
         self._consumer = reader(settings, "gateway.again", [])
+        self._heard = 0.0  # when it came to something last, monotonic
         self._fetching = False
         self._thread = ThreadPoolExecutor(1, "gateway.again")
 
@@ -127,8 +130,20 @@ class CatchUp:
 
     async def _seek(self, partition: int, offset: int) -> None:
         at = TopicPartition(self._topic, partition, offset)
+        if not self._fetching:
+            self._fetching, self._heard = True, time.monotonic()
+        elif time.monotonic() - self._heard > self._settings.stalled_after_s:
+            # What it looks for was read already: it is there, or the broker is away, or the client
+            # has lost it (topics/missed.py).
+            logger.error(
+                "%s/%d from %d: nothing came for %g s on the way through it again, by a client "
+                "that is replaced",
+                *(self._topic, partition, offset, time.monotonic() - self._heard),
+            )
+            lost, self._heard = self._consumer, time.monotonic()
+            self._consumer = reader(self._settings, "gateway.again", [])
+            await self._in_thread(lambda: let_go(lost))
         await self._in_thread(lambda: self._consumer.assign([at]))
-        self._fetching = True
 
     async def _rest(self) -> None:
         """Fetch nothing while nobody is behind."""
@@ -150,6 +165,8 @@ class CatchUp:
                 raise KafkaException(error)
             else:
                 logger.info("%s: %s", self._topic, error.str())
+        if found or end >= 0:
+            self._heard = time.monotonic()
         return found, end
 
     async def _in_thread(self, work: Callable[[], list[Message] | None]) -> list[Message]:

@@ -58,6 +58,10 @@ class Gateway(Service):
         registry.register(self.circuits)
         self._registry = registry
         self._settings = settings
+        self._running: Running | None = None
+
+    def stopped(self) -> dict[str, str]:
+        return self._running.stopped if self._running is not None else {}
 
     def waits(self) -> str:
         return "the remote memory service is away" if self.circuits.down else ""
@@ -77,8 +81,8 @@ class Gateway(Service):
             self._settings.memory_http_token.get_secret_value(),
         )
         try:
-            running = Running(self._settings, self.circuits, remote, self._registry)
-            await running.run(self.stopping)
+            self._running = Running(self._settings, self.circuits, remote, self._registry)
+            await self._running.run(self.stopping)
         finally:
             await remote.close()
 
@@ -115,6 +119,7 @@ class Running:
         self._commit_at = 0.0
         self._full = False
         self._noted: set[int] = set()  # partitions with a lag in the metrics
+        self.stopped: dict[str, str] = {}  # replaced whole, never changed
 
     async def run(self, stop: threading.Event) -> None:
         """Until `stop` is set. Raises what broke."""
@@ -142,6 +147,7 @@ class Running:
         parts = list(self._parts.values())
         for message in self._read_ahead.messages():
             self._take(message, self._budget.share(parts) < 1.0)
+        self.stopped = self._stream.stopped | self._writer.stopped
         self._writer.poll()
         if time.monotonic() >= self._commit_at:
             self._commit()

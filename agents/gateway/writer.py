@@ -2,34 +2,55 @@
 
 import asyncio
 import logging
+import threading
 import time
+from collections.abc import Callable
+from concurrent.futures import Future
+from typing import Any
 
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
+from confluent_kafka.admin import AdminClient
 
 from agents.engine import metrics
 from agents.settings import Settings
 from topics import codec
 from topics.catalogue import dlq_of
+from topics.missed import LONGEST
 
 SOURCE = "memory.events"
 STATE = "soma.gateway.state"
 STATE_KEY = b"gateway"
 PRODUCED_BYTES_MAX = 16 << 20  # the broker's own limit is what counts
 DETAIL_MAX = 500  # characters
-SILENCE_S = 30.0
+ASK_S = 5.0
 
 logger = logging.getLogger(__name__)
 Headers = list[tuple[str, str | bytes | None]]
+Heard = Callable[[KafkaError | None, Message], None]
 
 
 class GatewayWriter:
-    """For the gateway's event loop; `poll` it often: acknowledgements are heard there."""
+    """For the gateway's event loop; `poll` it often: acknowledgements are heard there.
+
+    A client may lose its broker for good (topics/missed.py): where nothing is acknowledged and a
+    broker answers a new client, all goes again by that, in its order. What the lost one had written
+    unheard is there twice then, as after a kill: a state row is whole in itself, and dead letters
+    are told apart by their `soma-origin`.
+    """
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._heard = time.monotonic()
-        self._producer = Producer(
-            settings.librdkafka(
+        self._silence_s = self._patience = settings.stalled_after_s
+        self._renewed = False  # and nothing acknowledged since
+        self._waiting: dict[int, tuple[dict[str, Any], Heard]] = {}  # in order; by a number
+        self._number = 0
+        self._asked: tuple[AdminClient, Future[Any]] | None = None
+        self._producer = self._client()
+
+    def _client(self) -> Producer:
+        return Producer(
+            self._settings.librdkafka(
                 **{
                     "enable.idempotence": True,
                     "compression.type": "lz4",
@@ -40,18 +61,67 @@ class GatewayWriter:
             )
         )
 
+    @property
+    def stopped(self) -> dict[str, str]:
+        """What `/ready` says while nothing is acknowledged though a broker answers; mostly {}."""
+        return {"the gateway's records": "stalled"} if self._renewed else {}
+
     def poll(self) -> None:
-        """Hear what has been acknowledged; say so if nothing has been for long."""
+        """Hear what has been acknowledged; if nothing has been for long, say so and see why."""
         now = time.monotonic()
-        if self._producer.poll(0) or not len(self._producer):
+        self._producer.poll(0)
+        if self._asked is not None:
+            self._answered(*self._asked)
+        elif not self._waiting:
             self._heard = now
-        elif now - self._heard > SILENCE_S:
+        elif now - self._heard > self._patience:
             self._heard = now
             logger.warning(
                 "Kafka has acknowledged nothing for %g s: %d records of the gateway wait (state, "
                 "dead letters); their tenants' events wait with them",
-                SILENCE_S, len(self._producer),
+                self._patience, len(self._waiting),
             )  # fmt: skip
+            admin = AdminClient(self._settings.librdkafka())
+            self._asked = admin, admin.describe_cluster(request_timeout=ASK_S)
+
+    def _answered(self, _: AdminClient, asked: "Future[Any]") -> None:
+        """Send all again by a new client where a broker has answered one."""
+        if not asked.done():
+            return
+        self._asked = None
+        if asked.exception() is not None:
+            return
+        logger.error("A broker answers others: the gateway's records go again, by a new client")
+        lost, self._producer = self._producer, self._client()
+        lost.purge()
+        # What it has to say is heard by nobody, but while it isn't heard it can't be freed.
+        threading.Thread(target=lost.flush, args=(ASK_S,), name="leaving", daemon=True).start()
+        self._renewed = True
+        self._patience = min(2 * self._patience, LONGEST * self._silence_s)
+        for number in list(self._waiting):
+            self._hand_over(number)
+
+    def _produce(self, heard: Heard, **record: Any) -> None:
+        self._number += 1
+        self._waiting[self._number] = record, heard
+        self._hand_over(self._number)
+
+    def _hand_over(self, number: int) -> None:
+        by, (record, heard) = self._producer, self._waiting[number]
+
+        def answered(error: KafkaError | None, message: Message) -> None:
+            if by is not self._producer:
+                return  # it is sent again
+            self._heard, self._patience = time.monotonic(), self._silence_s
+            self._renewed = False
+            del self._waiting[number]
+            heard(error, message)
+
+        try:
+            by.produce(**record, on_delivery=answered)
+        except BaseException:
+            del self._waiting[number]  # it never waited
+            raise
 
     def state(
         self, partition: int, topic_id: str, next_offset: int, behind: dict[str, int]
@@ -63,12 +133,12 @@ class GatewayWriter:
             "topic_id": topic_id,
             "version": 1,
         }
-        self._producer.produce(
-            self._settings.topic(STATE),
+        self._produce(
+            _must,
+            topic=self._settings.topic(STATE),
             key=STATE_KEY,
             value=codec.encode("gateway_state", row),
             partition=partition,
-            on_delivery=_must,
         )
 
     async def letter(self, message: Message, reason: str, detail: str) -> None:
@@ -101,13 +171,13 @@ class GatewayWriter:
             if not acknowledged.done():
                 acknowledged.set_result(error)
 
-        self._producer.produce(
-            self._settings.topic(dlq_of(SOURCE)),
+        self._produce(
+            heard,
+            topic=self._settings.topic(dlq_of(SOURCE)),
             key=message.key(),
             value=value,
             headers=headers,
             partition=message.partition() or 0,
-            on_delivery=heard,
         )
         return await acknowledged
 

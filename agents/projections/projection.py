@@ -41,6 +41,7 @@ class Projection(Service):
         self.backoff = Backoff()
         self._of = topic, waiting
         self._lag: dict[int, int] = {}  # replaced whole by the thread, never changed
+        self._stopped: dict[str, str] = {}  # the same
         self._look_at = 0.0
         self._why: type[StoreDown] | None = None
         self._waits = ""
@@ -85,6 +86,9 @@ class Projection(Service):
     def lag(self) -> dict[int, int]:
         return dict(self._lag)
 
+    def stopped(self) -> dict[str, str]:
+        return self._stopped
+
     def waits(self) -> str:
         return self._waits
 
@@ -104,6 +108,7 @@ class Projection(Service):
                     if self.backoff.due or (self.full(stream) and not self.down):
                         self._turn(stream)
                     self._note_lag(stream)
+                    self._stopped = stream.stopped
                 if not self.down:
                     self._turn(stream)
             finally:

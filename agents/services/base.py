@@ -41,7 +41,10 @@ class Service(ABC):
         return {}
 
     def stopped(self) -> Mapping[str, str]:
-        """Parts of it that wait for an operator, and why: one word each. Not ready while any do."""
+        """Parts of it that wait for an operator or stand still, and why: one word each.
+
+        Not ready while any do.
+        """
         return {}
 
     def waits(self) -> str:

@@ -11,10 +11,12 @@ from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Protocol
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
-from confluent_kafka.admin import AdminClient
 
+from agents.engine.metrics import STALLED
 from stores.errors import StoreDown
 from topics.broker import BrokerError, topic_ids
+from topics.missed import Admin, Missed, let_go
+from topics.reading import TopicAndPartition
 
 if TYPE_CHECKING:
     from agents.settings import Settings
@@ -74,18 +76,22 @@ class Stream:
         self.unplaced: set[int] = set()
         self.ends: dict[int, int] = {}  # partition -> its end, while there is nothing behind it
         self._next: dict[int, int] = {}  # partition -> the least offset that can come
+        self._unanswered: set[int] = set()  # of those unplaced: nobody has said where they end
         self._paused = False
         self._named_at = 0.0
-        self._admin = AdminClient(settings.librdkafka())
+        self._admin = Admin(settings.librdkafka())
+        self._missed = Missed(settings.librdkafka(), settings.stalled_after_s)
+        self._shown: set[int] = set()  # partitions in the metrics
+        self._of = settings, name
         self._consumer = consumer_of(settings, name)
-        self._consumer.subscribe(
-            [self.topic], on_assign=self._assigned, on_revoke=self._revoked, on_lost=self._revoked
-        )
+        self._join()
 
     def read(self, most: int, seconds: float) -> None:
         """Add what comes within so many seconds to `waiting`, at most so many records."""
         if time.monotonic() - self._named_at > NAMED_EVERY_S:
             self._name_topic()
+        if self._missed.due:
+            self._look()
         for message in self._consumer.consume(most, seconds):
             if message.error() is not None:
                 self._heard(message)
@@ -108,6 +114,7 @@ class Stream:
         ends before; with `clamp` its end is taken.
         """
         at = TopicPartition(self.topic, partition, offset)
+        self._unanswered.add(partition)
         try:
             low, high = self._consumer.get_watermark_offsets(at, timeout=ANSWER_S)
             at.offset = min(max(offset, low), high)
@@ -119,6 +126,7 @@ class Stream:
             # Fetching hasn't begun yet, or the broker is away: asked again with the next turn.
             logger.debug("%s partition %d isn't placed: %s", self.topic, partition, error)
             return None
+        self._unanswered.discard(partition)
         if offset > high and not clamp:
             raise LogBehindError(
                 f"{self.topic} partition {partition}: the store is at offset {offset}, and the log "
@@ -141,10 +149,12 @@ class Stream:
         KafkaException: nobody says.
         """
         at = TopicPartition(self.topic, partition, since_ms)
+        self._unanswered.add(partition)
         was = self._consumer.committed([at], timeout=ANSWER_S)[0].offset
         # The end is asked for first: what is appended after this lies behind it.
         end = self._consumer.get_watermark_offsets(at, timeout=ANSWER_S)[1]
         first = self._consumer.offsets_for_times([at], timeout=ANSWER_S)[0].offset
+        self._unanswered.discard(partition)
         return was, first if first >= 0 else end, end
 
     def unplace(self, partitions: Iterable[int]) -> None:
@@ -204,9 +214,52 @@ class Stream:
             lags[partition] = 0 if idle else max(0, ends[1] - held[partition])
         return lags
 
+    @property
+    def stopped(self) -> dict[str, str]:
+        """Partitions with records that haven't come for long: what `/ready` says of them."""
+        return {f"{self._of[1]} {p[0]}/{p[1]}": "stalled" for p in self._missed.stalled}
+
     def close(self) -> None:
         """Leave the group."""
+        self._show({})
         self._consumer.close()
+
+    def _join(self) -> None:
+        self._consumer.subscribe(
+            [self.topic], on_assign=self._assigned, on_revoke=self._revoked, on_lost=self._revoked
+        )
+
+    def _look(self) -> None:
+        """Take a new consumer where this one has missed records for long."""
+        missed = self._missed.look({} if self._paused else self._reached())
+        waits = self._missed.waits
+        self._show({p: waits.get((self.topic, p), 0.0) for p in {*self._next, *self.unplaced}})
+        if not missed:
+            return
+        logger.error(
+            "%s stands still: the broker has %s and nothing came for %g s: a new consumer is taken",
+            *(self._of[1], missed, self._of[0].stalled_after_s),
+        )
+        old, self._consumer = self._consumer, consumer_of(*self._of)
+        self._forget({*self._next, *self.unplaced})
+        self.unplaced = set()
+        let_go(old)
+        self._join()
+
+    def _reached(self) -> dict[TopicAndPartition, int]:
+        """Partition -> before which offset all has come; -1 where there isn't even an answer."""
+        ends = {p: max(at, self.ends.get(p, 0)) for p, at in self._next.items()}
+        ends |= dict.fromkeys(self._unanswered & self.unplaced, -1)
+        if not self._next and not self.unplaced and not self._consumer.memberid():
+            ends[0] = -1  # fallen out of the group, and it doesn't come back
+        return {(self.topic, p): at for p, at in ends.items()}
+
+    def _show(self, waits: Mapping[int, float]) -> None:
+        for partition in self._shown - waits.keys():
+            STALLED.remove(self._of[1], str(partition))
+        for partition, wait in waits.items():
+            STALLED.labels(self._of[1], str(partition)).set(wait)
+        self._shown = set(waits)
 
     def _heard(self, message: Message) -> None:
         error, partition = message.error(), message.partition()
@@ -221,6 +274,8 @@ class Stream:
             logger.warning("%s: %s", self.topic, error.str())
 
     def _assigned(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
+        if consumer is not self._consumer:
+            return  # it is being let go
         self._name_topic()
         for tp in partitions:
             tp.offset = 0  # never read from: paused until it is placed
@@ -229,7 +284,9 @@ class Stream:
         self._forget({tp.partition for tp in partitions})
         self.unplaced = {tp.partition for tp in partitions}
 
-    def _revoked(self, _: Consumer, partitions: list[TopicPartition]) -> None:
+    def _revoked(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
+        if consumer is not self._consumer:
+            return
         gone = {tp.partition for tp in partitions}
         self._forget(gone)
         self.unplaced -= gone
@@ -247,7 +304,8 @@ class Stream:
         """
         self._named_at = time.monotonic()
         try:
-            found = topic_ids(self._admin, [self.topic]).get(self.topic, "")
+            with self._admin.client() as admin:
+                found = topic_ids(admin, [self.topic]).get(self.topic, "")
         except BrokerError as error:
             logger.warning("%s: its id isn't known yet: %s", self.topic, error)
             return False

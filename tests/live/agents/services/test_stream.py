@@ -5,13 +5,17 @@ import logging
 import pytest
 from confluent_kafka import ConsumerGroupTopicPartitions, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, OffsetSpec  # type: ignore[attr-defined]
+from prometheus_client import REGISTRY
 
 from agents.gateway.read_ahead import ReadAhead
 from agents.services.stream import Stream
 from agents.settings import Settings
+from ops.prove import proxy
+from ops.prove.proxy import Proxy, Rule
 from tests.live.helpers import eventually, produce
 
 TOPIC = "memory.events"
+FOREVER = 10**9
 
 
 def placed(stream: Stream, partition: int, offset: int) -> int:
@@ -27,6 +31,12 @@ def placed(stream: Stream, partition: int, offset: int) -> int:
 
     eventually(done, 30.0, "the partition is placed")
     return found[0]
+
+
+def stalled(name: str, partition: int) -> float | None:
+    """For how long a partition has stood still, as /metrics has it."""
+    labels = {"processor": name, "partition": str(partition)}
+    return REGISTRY.get_sample_value("soma_partition_stalled_seconds", labels)
 
 
 def offsets(stream: Stream, read_ahead: ReadAhead, count: int) -> list[int | None]:
@@ -70,8 +80,11 @@ def test_the_group_is_told_of_markers_too(topics: Settings) -> None:
     producer.commit_transaction(30)
     read_ahead, admin = ReadAhead(), AdminClient(topics.librdkafka())
     place = TopicPartition(topics.topic(TOPIC), 0)
-    end = admin.list_offsets({place: OffsetSpec.latest()})[place].result(30).offset
-    assert end == 2, "a record and its marker"
+
+    def end() -> int:
+        return int(admin.list_offsets({place: OffsetSpec.latest()})[place].result(30).offset)
+
+    eventually(lambda: end() == 2, 30.0, "a record and its marker")
     stream = Stream(topics, "test", TOPIC, read_ahead)
     try:
         assert placed(stream, 0, 0) == 0
@@ -83,8 +96,68 @@ def test_the_group_is_told_of_markers_too(topics: Settings) -> None:
             (answer,) = admin.list_consumer_group_offsets(
                 [ConsumerGroupTopicPartitions(topics.prefix("projection.test"), [place])]
             ).values()
-            return bool(answer.result(30).topic_partitions[0].offset == end)
+            return bool(answer.result(30).topic_partitions[0].offset == 2)
 
         eventually(told, 30.0, "the group's offset is the log's end")
     finally:
         stream.close()
+
+
+@pytest.mark.parametrize(
+    "rule",
+    [
+        Rule(proxy.FETCH, "", FOREVER, lost=True, until=proxy.LEAVE_GROUP),
+        Rule(proxy.FETCH, "", FOREVER, until=proxy.LEAVE_GROUP),
+    ],
+    ids=["asks-nobody", "hears-nothing"],
+)
+def test_a_client_that_fetches_nothing_is_replaced(
+    topics: Settings, caplog: pytest.LogCaptureFixture, rule: Rule
+) -> None:
+    with Proxy(topics.kafka_bootstrap) as between:
+        behind = {"kafka_bootstrap": between.address, "stalled_after_s": 2.0}
+        read_ahead = ReadAhead()
+        stream = Stream(topics.model_copy(update=behind), "test", TOPIC, read_ahead)
+        try:
+            produce(topics, TOPIC, [(b"k", b"x")] * 3, partition=0)
+            assert placed(stream, 0, 0) == 0
+            assert offsets(stream, read_ahead, 3) == [0, 1, 2]
+            between.rule(rule)
+            eventually(lambda: stream.read(100, 0.05) or rule.hits, 30.0, "it asks for more")
+            produce(topics, TOPIC, [(b"k", b"x")] * 2, partition=0)
+            stood = f"test {topics.topic(TOPIC)}/0"
+
+            def named() -> bool:
+                stream.read(100, 0.05)
+                return stream.stopped == {stood: "stalled"}
+
+            eventually(named, 30.0, "what stands still is named")
+            assert stalled("test", 0) >= 2.0
+            assert not read_ahead.records()
+            assert placed(stream, 0, 3) == 3
+            assert offsets(stream, read_ahead, 2) == [3, 4]
+            said = f"test stands still: the broker has {topics.topic(TOPIC)}/0 from 3 to 5"
+            assert [said in record.getMessage() for record in caplog.records].count(True) == 1
+            eventually(lambda: stream.read(100, 0.05) or not stream.stopped, 30.0, "all is well")
+            assert stalled("test", 0) == 0.0
+        finally:
+            stream.close()
+
+
+def test_a_client_that_has_fallen_out_of_its_group_is_replaced(
+    topics: Settings, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It has no partitions then, as one has that others left none: only the group tells."""
+    with Proxy(topics.kafka_bootstrap) as between:
+        behind = {"kafka_bootstrap": between.address, "stalled_after_s": 2.0}
+        read_ahead = ReadAhead()
+        alone = between.rule(Rule(proxy.JOIN_GROUP, "", lost=True))  # it waits 5 min for an answer
+        stream = Stream(topics.model_copy(update=behind), "test", TOPIC, read_ahead)
+        try:
+            produce(topics, TOPIC, [(b"k", b"x")] * 3, partition=0)
+            assert placed(stream, 0, 0) == 0
+            assert offsets(stream, read_ahead, 3) == [0, 1, 2]
+            assert alone.hits == 1
+            assert "test stands still" in caplog.text
+        finally:
+            stream.close()
