@@ -18,6 +18,7 @@ from confluent_kafka import (
 from agents.tools.known import ANSWER_S, partitions_of
 from topics import codec, strictjson
 from topics.catalogue import CATALOGUE, dlq_of
+from topics.missed import Missed, let_go
 from topics.partition import partition_of
 from topics.reading import TopicAndPartition, ends_of, read_to, span_of
 
@@ -87,18 +88,8 @@ class TopicReader:
         """`start`: 'beginning', 'end' or an offset of each partition; `of`: only this tenant's."""
         self.topic = settings.topic(topic)
         self._settings = settings
-        self._consumer = Consumer(
-            settings.librdkafka(
-                group_id=settings.prefix("watch"),  # never joined: partitions are assigned by hand
-                isolation_level="read_committed",
-                enable_auto_commit=False,
-                enable_partition_eof=True,
-                auto_offset_reset="error",
-                fetch_queue_backoff_ms=10,
-                queued_max_messages_kbytes=16_384,
-                error_cb=_say_if_away,
-            )
-        )
+        self._missed = Missed(settings.librdkafka(), settings.stalled_after_s)
+        self._consumer = self._client()
         partitions = partitions_of(self._consumer, settings, topic)
         if of is not None:
             partitions = {partition_of(of, len(partitions))}
@@ -110,7 +101,26 @@ class TopicReader:
             for one in starts
             if one.offset < (end := self.spans[one.topic, one.partition][1])
         }
+        # Before which offset all has come; behind the last record there are markers.
+        self._reached = {
+            (one.topic, one.partition): max(one.offset, self.spans[one.topic, one.partition][0])
+            for one in starts
+        }
         self._consumer.assign(starts)
+
+    def _client(self) -> Consumer:
+        return Consumer(
+            self._settings.librdkafka(
+                group_id=self._settings.prefix("watch"),  # never joined: assigned by hand
+                isolation_level="read_committed",
+                enable_auto_commit=False,
+                enable_partition_eof=True,
+                auto_offset_reset="error",
+                fetch_queue_backoff_ms=10,
+                queued_max_messages_kbytes=16_384,
+                error_cb=_say_if_away,
+            )
+        )
 
     def _asked(
         self, places: Iterable[TopicAndPartition]
@@ -144,11 +154,19 @@ class TopicReader:
 
     def read(self) -> list[Message]:
         """What comes within POLL_S, at most POLL_MAX messages."""
+        if self._missed.due and (missed := self._missed.look(self._reached)):
+            click.echo(f"nothing came of {missed}: a new client of Kafka goes on there", err=True)
+            lost, self._consumer = self._consumer, self._client()
+            self._consumer.assign([TopicPartition(*p, at) for p, at in self._reached.items()])
+            let_go(lost)
         good: list[Message] = []
         for message in self._consumer.consume(POLL_MAX, POLL_S):
             error = message.error()
+            place, offset = (message.topic() or "", message.partition() or 0), message.offset() or 0
+            if error is None or error.code() == KafkaError._PARTITION_EOF:
+                self._reached[place] = offset + (error is None)
             if error is None:
-                if (message.offset() or 0) >= self.first:
+                if offset >= self.first:
                     good.append(message)
             elif error.code() != KafkaError._PARTITION_EOF and not error.retriable():
                 raise self._failed(error)
