@@ -9,11 +9,11 @@ from confluent_kafka import Message
 from agents.projections.batch import Every, Waiting
 from agents.projections.rows import Rows, of_log
 from agents.projections.sampling import Sampling, Sieve, parse
-from agents.services.stream import ReadBuffer
 from stores.projection_sql import Target
 from topics import codec
 
 if TYPE_CHECKING:
+    from agents.services.stream import ReadBuffer
     from agents.settings import Settings
 
 # Projection -> its topic.
@@ -32,7 +32,7 @@ class Declared:
     topic: str
     target: Target
     rows: Rows
-    waiting: Callable[[], ReadBuffer]
+    waiting: "Callable[[], ReadBuffer]"
 
     @property
     def name(self) -> str:
