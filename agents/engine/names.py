@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from topics.compiled import glue
 from topics.layout import I64, U8, Num
+from topics.write_kernels import inside
 
 Int32s = NDArray[np.int32]
 Hashes = NDArray[np.uint64]
@@ -59,7 +60,7 @@ def _intern(
             continue
         p = pos[i]
         n = length[i]
-        if p < 0 or n < 0 or p > buf.shape[0] or n > buf.shape[0] - p:  # a sum might wrap
+        if not inside(p, n, buf.shape[0]):
             out[i] = -1
             continue
         h = _hash(buf, p, n)

@@ -21,6 +21,7 @@ from agents.kit.packing import mark
 from agents.kit.setting import EVERYONE
 from topics.columns import Cols, Layout
 from topics.compiled import entry, kernel
+from topics.write_kernels import inside
 
 REASONS = {
     "error_not_finite": "error_metric: NaN or infinite",
@@ -105,28 +106,21 @@ class Used(NamedTuple):
     text: int
 
 
-@kernel
-def outside(source: Source, slot: int, i: int) -> bool:
-    """Whether a text of record i lies outside the buffer."""
-    p, n = source.cols.pos[slot, i], source.cols.len[slot, i]
-    return bool(p < 0 or n < 0 or p > source.buf.shape[0] or n > source.buf.shape[0] - p)
-
-
 @entry
 def inspect(source: Source, f: Into, lo: int, hi: int) -> None:
     """Refuse those of records lo..hi-1 that can't be folded, whatever the state is."""
     for i in range(lo, hi):
         if source.status[i] != 0:
             continue
-        error = source.cols.f[f.update_error, i]
-        p, n = source.cols.pos[f.update_tenant, i], source.cols.len[f.update_tenant, i]
+        error, c, size = source.cols.f[f.update_error, i], source.cols, source.buf.shape[0]
+        p, n = c.pos[f.update_tenant, i], c.len[f.update_tenant, i]
         if not math.isfinite(error):
             source.status[i] = NOT_FINITE
         elif error < 0.0:
             source.status[i] = NEGATIVE
         elif (
-            outside(source, f.update_tenant, i)
-            or outside(source, f.update_domain, i)
+            not inside(p, n, size)
+            or not inside(c.pos[f.update_domain, i], c.len[f.update_domain, i], size)
             or (n == 1 and source.buf[p] == ALL)
         ):
             source.status[i] = NAME

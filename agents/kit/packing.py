@@ -14,6 +14,7 @@ from topics.columns import Cols
 from topics.compiled import entry, glue, kernel
 from topics.kernels import utf8
 from topics.layout import ARRAY, STRING, Layout
+from topics.write_kernels import inside
 
 Bytes = NDArray[np.uint8]
 Ints = NDArray[np.int64]
@@ -218,7 +219,7 @@ def tenant_sizes(buf: Bytes, pos: Ints, size: Ints, lo: int, hi: int, out: Ints)
     """
     for k in range(lo, hi):
         p, n = pos[k], size[k]
-        if p < 0 or n < 0 or p > buf.shape[0] or n > buf.shape[0] - p or not utf8(buf, p, p + n):
+        if not inside(p, n, buf.shape[0]) or not utf8(buf, p, p + n):
             return k
         out[k] = n
         for j in range(n):
@@ -237,12 +238,10 @@ def first_outside(c: Cols, lo: int, hi: int, gone: Bytes, used: int, size: int) 
         if gone[k]:
             continue
         for s in range(c.pos.shape[0]):
-            p, n = c.pos[s, k], c.len[s, k]
-            if p < 0 or n < 0 or p > size or n > size - p:
+            if not inside(c.pos[s, k], c.len[s, k], size):
                 return k
         for s in range(c.at.shape[0]):
-            p, n = c.at[s, k], c.cnt[s, k]
-            if p < 0 or n < 0 or p > used or n > used - p:
+            if not inside(c.at[s, k], c.cnt[s, k], used):
                 return k
     return -1
 

@@ -7,6 +7,7 @@ import numpy as np
 from agents.engine.processor import Batch, Context, Output
 from agents.kit.columnar import ColumnarFold
 from agents.kit.columns import ColumnTable
+from agents.kit.keys import Keys
 from agents.kit.store import Store
 from agents.predictors import outputs as out
 from agents.predictors import state as st
@@ -21,7 +22,6 @@ from agents.predictors.kernels import (
     Work,
     fold_rows,
     inspect,
-    join,
 )
 from agents.predictors.plans import PlanBook
 from agents.predictors.rows import DomainTable
@@ -41,8 +41,8 @@ class PredictorFold(ColumnarFold):
         super().__init__(Store(SETTINGS, context.defaults, tenants, self._domains, by_name=False))
         self._prefix = np.frombuffer(bytearray(context.place.prefix), np.uint8)
         self._plans = PlanBook()
-        self._spans = np.zeros((4, 0), np.int64)  # per record: row; key's place, size, tenant's
-        self._keys = np.empty(0, np.uint8)
+        self._ids = np.zeros(0, np.int64)  # per record: its row
+        self._keys = Keys()
         self._work = _work(16)
         self._found = _found(0)
         self._reports = reports(64)
@@ -56,10 +56,10 @@ class PredictorFold(ColumnarFold):
             raise ValueError(f"record {size} of the batch points outside the batch's buffer")
         if not good:
             return
-        self._reserve(hi, size, longest)
-        ids, pos, length, tenant = self._spans
-        join(source, lo, hi, self._keys, pos, length, tenant)
-        store.find_domains(self._keys, pos, length, tenant, batch.status, ids, lo, hi)
+        self._reserve(hi, longest)
+        ids, keys, tenant = self._ids, self._keys, source.cols.len[source.tenant]
+        keys.join(batch, source.tenant, source.domain, lo, hi, size)
+        store.find_domains(keys.text, keys.pos, keys.size, tenant, batch.status, ids, lo, hi)
         records, self._reports.used[0] = lo + np.flatnonzero(batch.status[lo:hi] == 0), 0
         own, slot = store.settings, store.tenants.rows["settings"]
         out.place(outputs[2], source, records, self._found, bool(own.table[:, NEXT].any()))
@@ -83,12 +83,10 @@ class PredictorFold(ColumnarFold):
         following = records[self._found.next_at[records] >= 0]
         out.next_events(outputs[2], source, following, self._found, self._prefix)
 
-    def _reserve(self, records: int, key_bytes: int, longest: int) -> None:
-        if self._spans.shape[1] < records:
-            size = max(records, 2 * self._spans.shape[1])
-            self._spans, self._found = np.zeros((4, size), np.int64), _found(size)
-        if self._keys.shape[0] < key_bytes:
-            self._keys = np.empty(2 * key_bytes, np.uint8)
+    def _reserve(self, records: int, longest: int) -> None:
+        if self._ids.shape[0] < records:
+            size = max(records, 2 * self._ids.shape[0])
+            self._ids, self._found = np.zeros(size, np.int64), _found(size)
         if self._work.single.shape[0] < longest:
             self._work = _work(longest)
 

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from agents.engine.processor import OWN_REASONS
 from agents.engine.records import put_bytes
-from agents.kit.packing import SEPARATOR, Marks, mark
+from agents.kit.packing import Marks, mark
 from agents.predictors.calibration import (
     Reports,
     clear,
@@ -59,6 +59,7 @@ from agents.predictors.state import (
 from agents.predictors.state import NEXT as EXPECTED
 from topics.columns import Cols
 from topics.compiled import entry, kernel
+from topics.write_kernels import inside
 
 SINGLE = 4  # bytes of a float32
 EXPONENT_HIGH, EXPONENT_LOW = (
@@ -138,11 +139,6 @@ def _fault(buf: Bytes, p: int, size: int) -> int:
     return NOT_FINITE if odd else 0
 
 
-@kernel
-def _inside(size: int, pos: int, length: int) -> bool:
-    return pos >= 0 and length >= 0 and pos + length <= size
-
-
 @entry
 def inspect(src: Source, lo: int, hi: int) -> tuple[int, int, int]:
     """Refuse bad vectors. Returns (records left, bytes of their keys, longest vector).
@@ -157,8 +153,8 @@ def inspect(src: Source, lo: int, hi: int) -> tuple[int, int, int]:
     for r in range(lo, hi):
         if status[r] != 0:
             continue
-        names = _inside(end, tpos[r], tlen[r]) and _inside(end, dpos[r], dlen[r])
-        if not (names and _inside(end, vpos[r], vlen[r])):
+        names = inside(tpos[r], tlen[r], end) and inside(dpos[r], dlen[r], end)
+        if not (names and inside(vpos[r], vlen[r], end)):
             return -1, r, 0
         fault = _fault(buf, vpos[r], vlen[r])
         if fault != 0:
@@ -168,26 +164,6 @@ def inspect(src: Source, lo: int, hi: int) -> tuple[int, int, int]:
         size += tlen[r] + 1 + dlen[r]
         longest = max(longest, vlen[r] // 4)
     return good, size, longest
-
-
-@entry
-def join(
-    src: Source, lo: int, hi: int, keys: Bytes, pos: Ints, size: Ints, tenant_size: Ints
-) -> None:
-    """Write the keys "tenant 0x1f domain" of the records with status 0; `inspect` said how long."""
-    buf, status = src.buf, src.status
-    tpos, tlen = src.cols.pos[src.tenant], src.cols.len[src.tenant]
-    dpos, dlen = src.cols.pos[src.domain], src.cols.len[src.domain]
-    used = 0
-    for r in range(lo, hi):
-        if status[r] != 0:
-            continue
-        pos[r] = used
-        tenant_size[r] = tlen[r]
-        used = put_bytes(keys, used, buf, tpos[r], tlen[r])
-        keys[used] = SEPARATOR
-        used = put_bytes(keys, used + 1, buf, dpos[r], dlen[r])
-        size[r] = used - pos[r]
 
 
 @kernel

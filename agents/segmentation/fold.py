@@ -10,6 +10,7 @@ import numpy as np
 
 from agents.engine.processor import Batch, Context, Output, Tally
 from agents.kit.columnar import ColumnarFold
+from agents.kit.keys import Keys
 from agents.kit.store import Store
 from agents.segmentation.detect import EVIDENCE, found
 from agents.segmentation.frames import (
@@ -19,8 +20,8 @@ from agents.segmentation.frames import (
     Sink,
     Source,
     fold,
-    join,
     newcomers,
+    whole,
 )
 from agents.segmentation.rows import SeriesTable, TenantTable
 from agents.segmentation.rule import Ints, work
@@ -45,9 +46,8 @@ class Segmentation(ColumnarFold):
         super().__init__(Store(SETTINGS, context.defaults, self._tenants, self._series))
         self._work = work()
         self._found = found()
-        # The tenant's row; codes of series and leader; the key's place and length.
-        self._spans = np.zeros((5, 0), np.int64)
-        self._keys = np.zeros(0, np.uint8)
+        self._whose = np.zeros((3, 0), np.int64)  # the tenant's row; codes of series and leader
+        self._keys = Keys()
         self._written = np.zeros(len(EVIDENCE), np.int64)  # boundaries, since `counted`
 
     def fold(self, batch: Batch, lo: int, hi: int, outputs: tuple[Output, ...]) -> None:
@@ -55,7 +55,7 @@ class Segmentation(ColumnarFold):
         (out,) = outputs
         self.store.tidy()
         self._intern(batch, lo, hi)
-        tenants, series, leaders = self._spans[:3]
+        tenants, series, leaders = self._whose
         source = Source(
             batch.buf, batch.columns.cols, tenants, series, leaders, batch.log_ms, batch.status
         )
@@ -99,20 +99,19 @@ class Segmentation(ColumnarFold):
 
     def _intern(self, batch: Batch, lo: int, hi: int) -> None:
         """Find whose records lo..hi-1 are: tenants, series and leaders."""
-        if self._spans.shape[1] < hi:
-            self._spans = np.zeros((5, max(hi, 2 * self._spans.shape[1])), np.int64)
-        buf, cols, status = batch.buf, batch.columns.cols, batch.status
-        tenants, series, leaders, pos, size = self._spans
+        if self._whose.shape[1] < hi:
+            self._whose = np.zeros((3, max(hi, 2 * self._whose.shape[1])), np.int64)
+        buf, cols, status, keys = batch.buf, batch.columns.cols, batch.status, self._keys
+        tenants, series, leaders = self._whose
+        if not whole(buf, cols, status, lo, hi):
+            raise ValueError("a record of the batch points outside the batch's buffer")
         good = status[lo:hi] == 0
         need = hi - lo + int(cols.len[[F.tenant, F.domain], lo:hi][:, good].sum())
-        if self._keys.shape[0] < need:
-            self._keys = np.zeros(2 * need, np.uint8)
-        if not join(buf, cols, status, lo, hi, self._keys, pos, size):
-            raise ValueError("a record of the batch points outside the batch's buffer")
+        keys.join(batch, F.tenant, F.domain, lo, hi, need)
         store, nobody = self.store, np.ones(hi, np.uint8)
         nobody[lo:hi] = status[lo:hi] | (cols.len[F.leader, lo:hi] == 0)
         store.find_tenants(buf, cols.pos[F.tenant], cols.len[F.tenant], status, tenants, lo, hi)
-        store.names.intern(self._keys, pos, size, status, series, lo, hi)
+        store.names.intern(keys.text, keys.pos, keys.size, status, series, lo, hi)
         store.names.intern(buf, cols.pos[F.leader], cols.len[F.leader], nobody, leaders, lo, hi)
         store.cover()
 

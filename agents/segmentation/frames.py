@@ -7,7 +7,7 @@ import numpy as np
 
 from agents.engine.processor import OWN_REASONS
 from agents.engine.records import put_bytes
-from agents.kit.packing import SEPARATOR, Bytes, Marks, mark
+from agents.kit.packing import Bytes, Marks, mark
 from agents.segmentation import detect as d
 from agents.segmentation import settings
 from agents.segmentation.detect import EVIDENCE, LEADER_CHANGE, MOST, Found, step
@@ -106,22 +106,14 @@ class Sink(NamedTuple):
 
 
 @entry
-def join(
-    buf: Bytes, c: Cols, status: Bytes, lo: int, hi: int, keys: Bytes, pos: Ints, size: Ints
-) -> bool:  # fmt: skip
-    """Write the keys "tenant 0x1f domain" of the records with status 0; False: a span is bad."""
-    used = 0
+def whole(buf: Bytes, c: Cols, status: Bytes, lo: int, hi: int) -> bool:
+    """Whether all texts of the records with status 0 lie inside the buffer."""
     for i in range(lo, hi):
         if status[i] != 0:
             continue
         for slot in (F.tenant, F.domain, F.leader, F.frame_id):
             if not inside(c.pos[slot, i], c.len[slot, i], buf.shape[0]):
                 return False
-        pos[i] = used
-        used = put_bytes(keys, used, buf, c.pos[F.tenant, i], c.len[F.tenant, i])
-        keys[used] = SEPARATOR
-        used = put_bytes(keys, used + 1, buf, c.pos[F.domain, i], c.len[F.domain, i])
-        size[i] = used - pos[i]
     return True
 
 
