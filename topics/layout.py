@@ -7,7 +7,7 @@ one of them. Anything else (nested records, fixed, other unions) is refused when
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 from fastavro import parse_schema
@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 U8 = NDArray[np.uint8]
 I64 = NDArray[np.int64]
 F64 = NDArray[np.float64]
+Named = TypeVar("Named", bound=tuple[Any, ...])
 Num = Any  # a kernel's scalar: a machine number, compiled; a Python or NumPy number otherwise
 
 # Status of a record: 0 is well; the engine dead-letters the rest by these.
@@ -180,6 +181,18 @@ class Layout:
         }
         self.ints, self.floats = counts["i"], counts["f"]
         self.spans, self.lists, self.nulls = counts["s"], counts["l"], counts["n"]
+
+
+def by_field(kind: type[Named], found: Any) -> Named:
+    """A NamedTuple of this kind: each of its fields is what `found` has under the field's name.
+
+    >>> class Slots(NamedTuple):
+    ...     ts: int
+    >>> by_field(Slots, {"tenant": 0, "ts": 1})
+    Slots(ts=1)
+    """
+    fields: Any = kind
+    return kind(*(found[name] for name in fields._fields))
 
 
 def _place(raw: dict[str, Any], kind: Type, counts: dict[str, int], src: dict[str, int]) -> Field:

@@ -67,7 +67,7 @@ class IntegratorFold(ColumnarFold):
         while lo < hi:
             left = hi - lo
             out.reserve(left, max(6 * left, 2 * SLOTS), left * ID_BYTES_MAX + RATIONALE_BYTES_MAX)
-            state.table.grow_pool()
+            state.table.reserve(SLOTS)
             lo, used, why = fold(
                 state.arrays(), given, self._sink(out), f, self.round, self.halt, lo, hi,
                 Used(out.n, out.columns.used, out.scratch.used), asks, remote,

@@ -21,6 +21,7 @@ from agents.kit.packing import mark
 from agents.kit.setting import EVERYONE
 from topics.columns import Cols, Layout
 from topics.compiled import entry, kernel
+from topics.layout import by_field
 from topics.write_kernels import inside
 
 REASONS = {
@@ -305,5 +306,4 @@ def into(update: Layout, frame: Layout) -> Into:
     read = {"tenant", "domain", "observation_id", "ts"}
     names = {f"update_{name}": update.slots[name] for name in read}
     names["update_error"] = update.slots["error_metric"]
-    rest = [name for name in Into._fields if name not in names]
-    return Into(**names, **{name: frame.slots[name] for name in rest})
+    return by_field(Into, frame.slots | names)

@@ -16,11 +16,12 @@ from agents.engine.processor import StateRows
 from agents.integrator import drift
 from agents.integrator.settings import SETTINGS
 from agents.integrator.state import CELL, LISTS, ROOM, SLOTS, TENANTS, Arrays, rank, widen
-from agents.kit.columns import ColumnTable
+from agents.kit.column_table import ColumnTable
 from agents.kit.pool import Pool
 from agents.kit.store import Store
 from topics.columns import Cols, Columns
 from topics.compiled import entry, kernel
+from topics.layout import by_field
 
 Bytes = NDArray[np.uint8]
 Ints = NDArray[np.int64]
@@ -43,7 +44,7 @@ class Lists(NamedTuple):
 
 
 ASKED, BASED = 1, 2  # waits for an answer; its baseline isn't surely its own settings
-AT = Lists(*(TENANTS.layout.slots[name] for name in Lists._fields))
+AT = by_field(Lists, TENANTS.layout.slots)
 
 
 @entry
@@ -131,15 +132,10 @@ class TenantTable(ColumnTable):
     """The rows of tenants, with a pool of their domains."""
 
     def __init__(self, state: "State") -> None:
-        super().__init__(TENANTS)
-        self.pool = Pool(CELL)
+        super().__init__(TENANTS, pool=Pool(CELL))
         self.asked: dict[int, Asked] = {}  # by tenant: what a remote policy hasn't answered yet
         self._state = state
         self._baselines: dict[int, dict[str, float]] = {}  # of those that are unsettled
-
-    def grow_pool(self, more: int = SLOTS) -> None:
-        """Make room for so many more cells."""
-        self.pool.reserve(more, self.rows["at"], self.rows["size"])
 
     def baseline(self, r: int) -> dict[str, float]:
         """The own settings that a rollback would give a tenant back (see `drift`)."""
@@ -174,9 +170,9 @@ class TenantTable(ColumnTable):
                 columns.put_field(k, BASELINE, value, rows.scratch)
 
     def unpack(self, rows: Columns, at: Ints, of: Ints, buf: Bytes, items: Ints) -> int:
-        self._let_go(of)
+        self.dropped(of)
         self.rows["unsettled"][of] = 0
-        self.grow_pool(int(np.clip(2 * rows.cols.cnt[AT.domains, at], ROOM, SLOTS).sum()))
+        self.reserve(int(np.clip(2 * rows.cols.cnt[AT.domains, at], ROOM, SLOTS).sum()))
         bad = _unpack(self._state.arrays(), at, of, rows.cols, items)
         if bad < 0:
             self._load_kept(rows, at, of, buf)
@@ -202,10 +198,6 @@ class TenantTable(ColumnTable):
                 self.unsettle(int(of[i]), baseline)
 
     def dropped(self, of: Ints) -> None:
-        self.pool.leave(self.rows["size"][of])
-        self._let_go(of)
-
-    def _let_go(self, of: Ints) -> None:
         """Forget what is kept for tenants by name."""
         if self.asked or self._baselines:
             for code in self.rows["code"][of].tolist():
@@ -228,12 +220,6 @@ class TenantTable(ColumnTable):
         unsettled = set(self.rows["code"][self.rows["unsettled"] != 0].tolist())
         baselines = {int(moved[code]): one for code, one in self._baselines.items()}
         self._baselines = {code: one for code, one in baselines.items() if code in unsettled}
-
-    def compact(self) -> Ints | None:
-        moved = super().compact()
-        if self.pool.wasteful:
-            self.pool.compact(0, self.rows["at"], self.rows["size"])
-        return moved
 
 
 class State(Store):

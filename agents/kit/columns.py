@@ -17,16 +17,12 @@ arrays), as rows of numbers (`Memory`, with the columns' `place`), or as the str
 
 from collections.abc import Collection, Iterator, Mapping
 from functools import cached_property
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from agents.engine.names import Names
-from agents.engine.processor import StateRows
 from agents.kit import packing as p
-from agents.kit.packing import Bytes, Ints
-from topics.columns import Columns
 from topics.layout import BYTES, FLOATS, INTS, LISTS, STRING, Field, Layout
 from topics.schemas import schemas
 
@@ -38,11 +34,6 @@ LONE_HEAD = {"code": -1, "settings": 0, "alive": 0}  # of a tenant, where there 
 TENANT_HEAD = LONE_HEAD | {"domains": 0}
 SETTINGS = "settings"  # the map of a tenant's own values, in every state schema
 SMALL = 2**31  # numbers of a column of 4 bytes are below
-ROWS_MIN = 64  # of a table
-SPARE = 16  # a table makes one row more for so many as it has, before they are needed
-NAMES_MIN = 1024  # below, no memory is given back
-
-Views = TypeVar("Views")
 
 
 class Memory(NamedTuple):
@@ -220,181 +211,3 @@ def memory(rows: NDArray[np.void]) -> Memory:
         rows.view(np.float64).reshape(n, width),
         rows.view(np.int32).reshape(n, 2 * width),
     )
-
-
-class Beside(NamedTuple):
-    """An array with a part for each row, which a row gets full of `fill`."""
-
-    shape: tuple[int, ...]  # of the part
-    dtype: Any = np.float64
-    fill: float = 0.0
-    names: bool = False  # whether it holds codes of names
-
-
-def longer(old: NDArray[Any], size: int, fill: Any = 0) -> NDArray[Any]:
-    """The same array with so many rows; zeros take no memory until they are written over."""
-    shape = (size, *old.shape[1:])
-    new = np.full(shape, fill, old.dtype) if fill else np.zeros(shape, old.dtype)
-    new[: old.shape[0]] = old
-    return new
-
-
-class ColumnTable:
-    """The rows of one kind. `rows` is a structured array; growing makes another."""
-
-    def __init__(self, schema: TableSchema, beside: Mapping[str, Beside] | None = None) -> None:
-        self.schema = schema
-        self.declared = dict(beside or {})
-        self.of: Ints = np.full(ROWS_MIN, -1, np.int64)  # code -> row, -1: none
-        self.rows = schema.rows(0)
-        self.beside: dict[str, NDArray[Any]] = {
-            name: np.full((0, *one.shape), one.fill, one.dtype)
-            for name, one in self.declared.items()
-        }
-        self._whole, self._beside = self.rows, self.beside  # with room for rows to come
-        self.living = 0
-        self._free: Ints = np.empty(0, np.int64)  # rows, the next one last
-        self._lay(ROWS_MIN)
-
-    def _lay(self, size: int) -> None:
-        """Make the arrays so much longer as they need to have so many rows."""
-        have = self.rows.shape[0]
-        if size > self._whole.shape[0]:
-            room = max(size, 2 * have)
-            self._whole = longer(self.rows, room)
-            self._beside = {
-                name: longer(array, room, self.declared[name].fill)
-                for name, array in self.beside.items()
-            }
-        self.rows = self._whole[:size]
-        memory(self.rows[have:]).wholes[:] = memory(self.schema.first[None]).wholes
-        self.beside = {name: array[:size] for name, array in self._beside.items()}
-        self._free = np.concatenate((np.arange(size - 1, have - 1, -1), self._free))
-
-    @property
-    def memory(self) -> Memory:
-        """The rows as numbers, as they are now."""
-        return memory(self.rows)
-
-    def views(self, kind: type[Views]) -> Views:
-        """The rows column by column, as they are now: a NamedTuple of this kind's fields."""
-        of: Any = kind
-        found: Views = of(*(self.rows[name] for name in of._fields))
-        return found
-
-    def places(self, kind: type[Views]) -> Views:
-        """Where the columns that this NamedTuple's fields name stand in `memory`."""
-        of: Any = kind
-        found: Views = of(*(self.schema.place[name] for name in of._fields))
-        return found
-
-    def take_rows(self, codes: Ints) -> Ints:
-        """New rows for these names, which have none."""
-        n, spare = codes.shape[0], self._free.shape[0]
-        if spare < n:
-            have = self.rows.shape[0]
-            self._lay(max(have + n - spare, have + have // SPARE))
-            spare = self._free.shape[0]
-        of = self._free[spare - n :][::-1].copy()
-        self._free = self._free[: spare - n]
-        self.rows["code"][of] = codes
-        self.of[codes] = of
-        self.living += n
-        return of
-
-    def drop_rows(self, of: Ints) -> None:
-        """Let rows go: their memory is as new."""
-        self.of[self.rows["code"][of]] = -1
-        self.renew(of)
-        self._free = np.concatenate((self._free, of))
-        self.living -= of.shape[0]
-
-    def renew(self, of: Ints, but: Collection[str] = ()) -> None:
-        """Make rows as new, all but these columns."""
-        self.dropped(of)
-        names = self.schema.dtype.names or ()
-        held = {name: self.rows[name][of] for name in but if name in names}
-        self.memory.wholes[of] = memory(self.schema.first[None]).wholes
-        for name, column in held.items():
-            self.rows[name][of] = column
-        for name, one in self.declared.items():
-            self.beside[name][of] = one.fill
-
-    def codes(self) -> list[NDArray[Any]]:
-        """All arrays that hold codes of names."""
-        found = [self.rows[name] for name in ("code", *self.schema.names)]
-        return found + [self.beside[name] for name, one in self.declared.items() if one.names]
-
-    def renamed(self, moved: Ints, size: int) -> None:
-        """Give names their new codes; there is room for `size` of them."""
-        new = np.append(moved, -1)  # so that no name (-1) stays none
-        for codes in self.codes():
-            codes[...] = new[codes]
-        live = np.flatnonzero(self.rows["code"] >= 0)
-        self.of = np.full(size, -1, np.int64)
-        self.of[self.rows["code"][live]] = live
-
-    def compact(self) -> Ints | None:
-        """Give back memory if most rows are free; then old row -> new row."""
-        live = np.flatnonzero(self.rows["code"] >= 0)
-        n, have = live.shape[0], self.rows.shape[0]
-        if 2 * n > have or have <= NAMES_MIN:
-            return None
-        moved = np.full(have, -1, np.int64)
-        moved[live] = np.arange(n)
-        self.rows = self._whole = self.rows[live]
-        self.beside = self._beside = {name: array[live] for name, array in self.beside.items()}
-        self.of[self.rows["code"]] = np.arange(n)
-        self._free = np.empty(0, np.int64)
-        self._lay(max(ROWS_MIN, n + n // 4))
-        return moved
-
-    def put(self, names: Names, rows: StateRows, at: Ints, of: Ints) -> None:
-        """Write the table's rows `of` into rows `at`, which are there."""
-        if not at.shape[0]:
-            return
-        program, one = self.schema.program, self.memory
-        children, size = self.room(of)
-        children += program.children * at.shape[0]
-        rows.columns.reserve(0, rows.columns.used + children)
-        rows.scratch.reserve(size)
-        rows.columns.used = p.put(
-            program.ops, program.limits, one.wholes, one.reals, one.smalls,
-            p.Names(names.at, names.size), at, of, rows.columns.cols, rows.columns.used,
-        )  # fmt: skip
-        self.pack(rows, at, of, names)
-
-    def load_rows(
-        self, rows: Columns, at: Ints, of: Ints, buf: Bytes, texts: Ints, items: Ints
-    ) -> int:
-        """Take rows `at`, all spans and lists of which are inside, into the table's rows `of`.
-
-        Returns a bad one, or -1. texts[slot, k] and items[child] are the codes of names.
-        """
-        if not at.shape[0]:
-            return -1
-        program, one = self.schema.program, self.memory
-        bad = p.take(
-            program.ops, program.limits, one.wholes, one.reals, one.smalls, texts, at, of, rows.cols
-        )
-        return bad if bad >= 0 else self.unpack(rows, at, of, buf, items)
-
-    # --- a processor's own --------------------------------------------------------------------
-
-    def room(self, of: Ints) -> tuple[int, int]:
-        """How many children and scratch bytes `pack` needs for these rows, at most."""
-        return 0, 0
-
-    def pack(self, rows: StateRows, at: Ints, of: Ints, names: Names) -> None:
-        """Write the packed fields of the table's rows `of` into rows `at`."""
-
-    def unpack(self, rows: Columns, at: Ints, of: Ints, buf: Bytes, items: Ints) -> int:
-        """Take the packed fields of rows `at` into the table's rows `of`; a bad one, or -1.
-
-        The other columns are as the row has them. Spans and lists lie inside, whatever their
-        lengths; numbers may be any. A row is loaded over what it was.
-        """
-        return -1
-
-    def dropped(self, of: Ints) -> None:
-        """These rows go: give back what they have elsewhere."""

@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 from agents.engine.names import Names
 from agents.engine.processor import StateRows
 from agents.kit import packing as p
-from agents.kit.columns import NAMES_MIN, SETTINGS, TENANT_HEAD, ColumnTable, longer
+from agents.kit.column_table import NAMES_MIN, ColumnTable, longer
+from agents.kit.columns import SETTINGS, TENANT_HEAD
 from agents.kit.packing import Bytes, Ints, Marks, mark
 from agents.kit.setting import EVERYONE, Setting
 from agents.kit.tenant_settings import TenantSettings

@@ -5,8 +5,8 @@ import sys
 import numpy as np
 
 from agents.engine.processor import Batch, Context, Output
+from agents.kit.column_table import ColumnTable
 from agents.kit.columnar import ColumnarFold
-from agents.kit.columns import ColumnTable
 from agents.kit.keys import Keys
 from agents.kit.store import Store
 from agents.predictors import outputs as out
@@ -72,7 +72,7 @@ class PredictorFold(ColumnarFold):
             )  # fmt: skip
             n = int(source.cols.len[source.vector, lo]) // 4 if why != DONE else 0
             if why == NEED_POOL:
-                self._domains.grow_pool(st.block(n))
+                self._domains.reserve(st.block(n))
             elif why == NEED_REPORTS:
                 self._reports = grown(self._reports)
             elif why != DONE:

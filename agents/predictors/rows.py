@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from agents.engine.names import Names
 from agents.engine.processor import StateRows
-from agents.kit.columns import ColumnTable
+from agents.kit.column_table import ColumnTable
 from agents.kit.packing import put_span, take_span
 from agents.kit.pool import Pool
 from agents.predictors import rule
@@ -41,6 +41,7 @@ from agents.predictors.state import (
 )
 from topics.columns import Cols, Columns
 from topics.compiled import entry, kernel
+from topics.layout import by_field
 
 Bytes = NDArray[np.uint8]
 Ints = NDArray[np.int64]
@@ -65,7 +66,7 @@ class Slots(NamedTuple):
     sums: int
 
 
-SLOTS = Slots(*(DOMAINS.layout.slots[name] for name in Slots._fields))
+SLOTS = by_field(Slots, DOMAINS.layout.slots)
 
 
 @kernel
@@ -237,12 +238,7 @@ class DomainTable(ColumnTable):
     """The rows of (tenant, domain), with a pool of their vectors."""
 
     def __init__(self) -> None:
-        super().__init__(DOMAINS)
-        self.pool = Pool()
-
-    def grow_pool(self, more: int) -> None:
-        """Make room for so many more numbers."""
-        self.pool.reserve(more, self.rows["at"], self.rows["size"])
+        super().__init__(DOMAINS, pool=Pool())
 
     def room(self, of: Ints) -> tuple[int, int]:
         return _sizes(self.views(Entities), self.pool.data, of)
@@ -257,15 +253,6 @@ class DomainTable(ColumnTable):
 
     def unpack(self, rows: Columns, at: Ints, of: Ints, buf: Bytes, items: Ints) -> int:
         e = self.views(Entities)
-        self.grow_pool(_blocks(e, of))
+        self.reserve(_blocks(e, of))
         single = np.empty(DIM_MAX, np.float32)
         return _unpack(e, self.pool.data, self.pool.counts, at, of, rows.cols, buf, single)
-
-    def dropped(self, of: Ints) -> None:
-        self.pool.leave(self.rows["size"][of])
-
-    def compact(self) -> Ints | None:
-        moved = super().compact()
-        if self.pool.wasteful:
-            self.pool.compact(0, self.rows["at"], self.rows["size"])
-        return moved

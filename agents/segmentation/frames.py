@@ -1,7 +1,8 @@
 """The loop over a batch of frames: whose they are, what they feed, and what boundaries hold."""
 
 import math
-from typing import NamedTuple, TypeVar
+from collections.abc import Mapping
+from typing import NamedTuple
 
 import numpy as np
 
@@ -15,6 +16,7 @@ from agents.segmentation.rule import Bank, Floats, Ints, Work
 from agents.segmentation.state import S, T
 from topics.columns import Cols, Layout
 from topics.compiled import entry, kernel
+from topics.layout import by_field
 from topics.schemas import schemas
 from topics.write_kernels import inside
 
@@ -60,15 +62,11 @@ class Boundary(NamedTuple):
     peak_error: int
 
 
-Slots = TypeVar("Slots", Frame, Boundary)
+def _slots(schema: str) -> Mapping[str, int]:
+    return Layout(schemas().newest(schema)).slots
 
 
-def _slots(kind: type[Slots], schema: str) -> Slots:
-    layout = Layout(schemas().newest(schema))
-    return kind(*(layout.slots[name] for name in kind._fields))
-
-
-F, B = _slots(Frame, "global_frame"), _slots(Boundary, "segment_boundary")
+F, B = by_field(Frame, _slots("global_frame")), by_field(Boundary, _slots("segment_boundary"))
 
 
 class Arrays(NamedTuple):

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from agents.engine.names import Names
 from agents.engine.processor import StateRows
-from agents.kit.columns import ColumnTable
+from agents.kit.column_table import ColumnTable
 from agents.kit.packing import Bytes, put_span, take_span
 from agents.kit.pool import Pool
 from agents.segmentation.points import UNIT_STEP
@@ -22,6 +22,7 @@ from agents.segmentation.settings import BOCPD, CPD
 from agents.segmentation.state import RINGS, RUN_LENGTHS, SERIES, TENANTS, S
 from topics.columns import Cols, Columns
 from topics.compiled import entry, kernel
+from topics.layout import by_field
 
 SINGLE, DOUBLE = 4, 8  # bytes of a number
 PARTS = 3  # of a run length
@@ -41,7 +42,7 @@ class Slots(NamedTuple):
     runs: int
 
 
-SLOTS = Slots(*(SERIES.layout.slots[name] for name in Slots._fields))
+SLOTS = by_field(Slots, SERIES.layout.slots)
 
 
 class Scratch(NamedTuple):
@@ -254,17 +255,16 @@ class SeriesTable(ColumnTable):
     """The series, their rings beside them, and a pool of run lengths for those that bocpd takes."""
 
     def __init__(self) -> None:
-        super().__init__(SERIES, RINGS)
-        self.runs = Pool(RUN_LENGTHS, RUNS_MIN)
+        super().__init__(SERIES, RINGS, Pool(RUN_LENGTHS, RUNS_MIN))
 
     def bank(self) -> Bank:
         """The series as they are now."""
-        return Bank(self.memory.wholes, self.memory.reals, **self.beside, runs=self.runs.data)
+        return Bank(self.memory.wholes, self.memory.reals, **self.beside, runs=self.pool.data)
 
     def lend(self, of: Ints) -> None:
         """Give rows run lengths, if they have none."""
         at, size = self.rows["at"], self.rows["size"]
-        self.runs.give(at, size, of[size[of] == 0], 1)
+        self.pool.give(at, size, of[size[of] == 0], 1)
 
     def settle(self, of: Ints, table: Floats) -> Ints:
         """Let rows have run lengths if their settings want it; returns those that changed."""
@@ -272,7 +272,7 @@ class SeriesTable(ColumnTable):
         wants = table[self.rows["settings"][of], CPD] == BOCPD
         self.lend(of[wants])
         gone = of[has & ~wants]
-        self.dropped(gone)
+        self.pool.leave(self.rows["size"][gone])
         self.rows["size"][gone] = self.rows["b_used"][gone] = 0
         changed: Ints = of[has != wants]
         return changed
@@ -290,9 +290,6 @@ class SeriesTable(ColumnTable):
     def unpack(self, rows: Columns, at: Ints, of: Ints, buf: Bytes, items: Ints) -> int:
         self.lend(of[rows.cols.len[SLOTS.runs, at] > 0])
         return _unpack(self.bank(), at, of, rows.cols, _scratch(), buf, items)
-
-    def dropped(self, of: Ints) -> None:
-        self.runs.leave(self.rows["size"][of])
 
 
 class TenantTable(ColumnTable):

@@ -4,8 +4,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from agents.kit.columns import TENANT_HEAD, Beside, TableSchema
+from agents.kit.column_table import Beside
+from agents.kit.columns import TENANT_HEAD, TableSchema
 from agents.segmentation.rule import COUNTS, NUMBERS, RING, RUNS, Places
+from topics.layout import by_field
 
 SERIES = TableSchema(
     "segmentation_state",
@@ -16,7 +18,7 @@ SERIES = TableSchema(
     first={"peak": -np.inf, "g_since": -1, "h_since": -1, "wild": 0},
     limits={"start": (0, np.inf)},
 )
-S = Places(*(SERIES.place[name] for name in Places._fields))
+S = by_field(Places, SERIES.place)
 RINGS = {
     "value": Beside((RING,)),
     "ts": Beside((RING,), np.int64),
@@ -52,4 +54,4 @@ TENANTS = TableSchema(
     absent={"wild": 0},
     limits={"start": (0, np.inf)},
 )
-T = TenantPlaces(*(TENANTS.place[name] for name in TenantPlaces._fields))
+T = by_field(TenantPlaces, TENANTS.place)

@@ -6,7 +6,8 @@ from typing import Any
 import numpy as np
 
 from agents.engine.processor import StateRows
-from agents.kit.columns import LONE_HEAD, TENANT_HEAD, Beside, ColumnTable, TableSchema
+from agents.kit.column_table import Beside, ColumnTable
+from agents.kit.columns import LONE_HEAD, TENANT_HEAD, TableSchema
 from agents.kit.setting import Setting
 from agents.kit.store import Store
 from topics.columns import Buffer, Columns, Layout

@@ -6,8 +6,10 @@ import numpy as np
 import pytest
 
 from agents.kit import packing as p
-from agents.kit.columns import ColumnTable, TableSchema, memory
+from agents.kit.column_table import ColumnTable
+from agents.kit.columns import TableSchema, memory
 from tests.unit.agents.kit.columnar_state import NOT_HERE, SCHEMA, domains
+from topics.layout import by_field
 
 
 class Few(NamedTuple):
@@ -34,7 +36,7 @@ def test_columns_follow_from_the_schema() -> None:
 def test_rows_are_columns_numbers_and_structures_at_once() -> None:
     table = domains()
     (r,) = table.take_rows(np.array([5]))
-    few, place = table.views(Few), table.places(Few)
+    few, place = table.views(Few), by_field(Few, table.schema.place)
     few.seen[r], few.sums[r], few.peak[r] = 11, (1.5, 2.5), 4.0
     one = memory(table.rows)
     assert one.wholes[r, place.seen] == table.rows["seen"][r] == 11
