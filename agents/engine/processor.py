@@ -25,6 +25,7 @@ SRC_BATCH = 0  # the work buffer of the batch: spans of the input records
 SRC_NAMES = 1  # the fold's interned names
 SRC_SCRATCH = 2  # bytes that the fold wrote itself: `Output.scratch`, `StateRows.scratch`
 
+SEP = "\x1f"  # in a key, between a tenant and its domain or entity; no tenant has it
 OWN_REASONS = 64  # status codes from here on are the processor's: `Processor.reasons`, by index
 
 OUTCOMES = ("allow", "deny", "override", "error")  # of a policy's decision

@@ -12,7 +12,7 @@ from agents.engine.epochs import Skip, epoch_key, read_skip, skip_key
 from agents.engine.errors import UnknownVersion
 from agents.engine.plan import Plan
 from agents.engine.position import Position, Recovered, read_position
-from agents.engine.processor import Fold
+from agents.engine.processor import SEP, Fold
 from agents.engine.work import POSITION_KEY
 from agents.settings import Settings
 from topics import codec
@@ -20,7 +20,7 @@ from topics.columns import UNKNOWN_SCHEMA, Columns
 from topics.reading import ends_of, read_to
 
 CHUNK = 10_000  # rows decoded at a time
-SEP = b"\x1f"  # between tenant and entity in the key of a row
+_SEP = SEP.encode()
 
 
 def reader(
@@ -97,7 +97,7 @@ class Loader:
             key, value = message.key(), message.value()
             if key == POSITION_KEY:
                 self.position = read_position(value, self._plan.state)
-            elif key is not None and b"/" in key and SEP not in key:
+            elif key is not None and b"/" in key and _SEP not in key:
                 self._note_epoch(key, value)
             else:
                 keys.append(key or b"")

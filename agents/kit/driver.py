@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from agents.engine.plan import Plan, defaults_of
-from agents.engine.processor import Processor
+from agents.engine.processor import SEP, Processor
 from agents.kit.run import LOG_MS, Message, Run, Sent
 from agents.kit.schema import SETTINGS, TOUCHED
 from agents.kit.setting import EVERYONE
@@ -153,7 +153,7 @@ class Driver:
         for key, value in self._run.rows().items():
             row = codec.decode(value)[1]
             if row.get(TOUCHED, 1):  # 0: a row of settings alone
-                name = key.decode().replace("\x1f", "/")
+                name = key.decode().replace(SEP, "/")
                 found[name] = {field: one for field, one in row.items() if field not in _KIT}
         return found
 

@@ -5,7 +5,7 @@ from operator import attrgetter, itemgetter
 from typing import TYPE_CHECKING, Any
 
 from agents.engine.errors import LawFailed
-from agents.engine.processor import SRC_SCRATCH, Output
+from agents.engine.processor import SEP, SRC_SCRATCH, Output
 from agents.kit.errors import Misfit
 from agents.kit.transposed import blank, check_sizes, put
 from topics.catalogue import CATALOGUE
@@ -16,7 +16,6 @@ from topics.schemas import schemas
 if TYPE_CHECKING:
     from agents.kit.table import Table
 
-SEP = "\x1f"  # between tenant and entity in a key
 OUTPUTS_MAX = 10_000  # records that one input may cause, per sink
 TIMER = -1  # the cause of what a timer's call writes
 

@@ -16,8 +16,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from agents.engine.errors import LawFailed
-from agents.engine.processor import OWN_REASONS, Batch, Context, Control, Fold, Output, StateRows
-from agents.kit.emit import SEP, TIMER, Emit, Sink
+from agents.engine.processor import (
+    OWN_REASONS,
+    SEP,
+    Batch,
+    Context,
+    Control,
+    Fold,
+    Output,
+    StateRows,
+)
+from agents.kit.emit import TIMER, Emit, Sink
 from agents.kit.errors import Refuse
 from agents.kit.setting import Setting
 from agents.kit.table import Table, TextSettings

@@ -9,6 +9,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from agents.engine.processor import SEP
 from agents.engine.records import put_bytes
 from topics.columns import Cols
 from topics.compiled import entry, glue, kernel
@@ -20,7 +21,7 @@ Bytes = NDArray[np.uint8]
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]
 
-SEPARATOR = 0x1F  # between tenant and domain in a key; no name of either contains it
+SEPARATOR = ord(SEP)
 
 # An operation: what to do, the field's slot and that of its null, the column, the numbers of a
 # list, and whether a number has limits.

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from agents.engine.names import Names
-from agents.engine.processor import StateRows
+from agents.engine.processor import SEP, StateRows
 from agents.kit import packing as p
 from agents.kit.column_table import NAMES_MIN, ColumnTable, longer
 from agents.kit.columns import SETTINGS, TENANT_HEAD
@@ -216,7 +216,7 @@ class Store:
             rows["settings"][of] = self.tenants.rows["settings"][rows["owner"][of]]
             return
         for r in of.tolist():
-            tenant, domain = self.text(int(rows["code"][r])).split(chr(p.SEPARATOR), 1)
+            tenant, domain = self.text(int(rows["code"][r])).split(SEP, 1)
             rows["settings"][r] = self.settings.row(tenant, domain)
 
     # --- forgetting ---------------------------------------------------------------------------

@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from agents.engine.errors import LawFailed
-from agents.engine.processor import StateRows
-from agents.kit.emit import SEP, taking_of
+from agents.engine.processor import SEP, StateRows
+from agents.kit.emit import taking_of
 from agents.kit.errors import Misfit
 from agents.kit.schema import SETTINGS, TOUCHED
 from agents.kit.setting import EVERYONE, Setting, Value, find, parse

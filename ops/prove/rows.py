@@ -28,8 +28,9 @@ from ops.bench.broker import PARTITIONS
 from ops.bench.site import Say, Site, on_broker, opened
 from ops.bench.worker import Worker
 from ops.examples.install import install
+from ops.prove.check import POSITION_KEY
 from ops.prove.ledger import MOVES, PLUGIN
-from ops.prove.ledger.check import POSITION, Check, Report
+from ops.prove.ledger.check import Check, Report
 from ops.prove.ledger.feed import CUT_EVERY, Feeder
 from ops.prove.ledger.model import decoded
 from ops.prove.reader import record_of
@@ -115,7 +116,7 @@ def positions(site: Site, processor: str) -> list[int]:
     """How far a processor is in each partition, by its state topic."""
     found = [0] * PARTITIONS
     for record in read(site, f"soma.{processor}.state"):
-        if record.key == POSITION:
+        if record.key == POSITION_KEY:
             next_offset = decoded(record.value)[1]["next_offset"]
             found[record.partition] = max(found[record.partition], next_offset)
     return found

@@ -6,12 +6,12 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from ops.prove.check import POSITION_KEY
 from ops.prove.ledger import BALANCES, MOVES, PLUGIN
 from ops.prove.ledger.model import Books, decoded, folded
 from ops.prove.partitions import home
 from ops.prove.wire import Record
 
-POSITION = b"@position"  # the state topic's row that isn't a tenant's
 Read = Callable[[str], Iterator[Record]]  # a topic's committed records
 Content = dict[str, Any] | None
 
@@ -81,7 +81,7 @@ class Check:
         rows: dict[tuple[int, bytes], bytes] = {}
         for one in sorted(self._read(f"soma.{name}.state"), key=lambda r: (r.partition, r.offset)):
             key = one.key or b""
-            if key == POSITION:
+            if key == POSITION_KEY:
                 ends[one.partition] = decoded(one.value)[1]["next_offset"]
             elif one.value is None:
                 rows.pop((one.partition, key), None)
