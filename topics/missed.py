@@ -8,7 +8,7 @@ ends that it remembers stay as they were. Only a new client helps.
 import logging
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import Future
 from contextlib import contextmanager
 from typing import Any
@@ -42,6 +42,23 @@ class Admin:
         except (KafkaException, BrokerError, TimeoutError):
             self.renew()
             raise
+
+    def ends(
+        self, places: Iterable[TopicPartition], answer_s: float
+    ) -> Mapping[TopicPartition, Future[Any]]:
+        """Asks where partitions end for who reads what is committed; the answers come later.
+
+        Who doesn't get one calls `renew`.
+        """
+        latest = OffsetSpec.latest()  # type: ignore[no-untyped-call]
+        wanted = dict.fromkeys(places, latest)
+        if not wanted:
+            return {}
+        with self.client() as client:
+            asked: Mapping[TopicPartition, Future[Any]] = client.list_offsets(
+                wanted, isolation_level=IsolationLevel.READ_COMMITTED, request_timeout=answer_s
+            )
+        return asked
 
     def renew(self) -> None:
         """Ask by a new client from now on."""
@@ -90,7 +107,8 @@ class Missed:
         }
         self.waits = {place: now - since for place, since in self._since.items()}
         self._before = dict(reached)
-        self._ask(idle, now)
+        self._asked, self._asked_at = {}, now  # the old answers are used up, whatever comes
+        self._asked = self._admin.ends((TopicPartition(*place) for place in idle), ANSWER_S)
         if ends and not self._since:
             self._patience = self._after
         late = self.stalled & ends.keys()
@@ -98,18 +116,6 @@ class Missed:
             return ""
         self._told_at, self._patience = now, min(2 * self._patience, LONGEST * self._after)
         return ", ".join(f"{p[0]}/{p[1]} from {reached[p]} to {ends[p]}" for p in sorted(late))
-
-    def _ask(self, idle: Mapping[TopicAndPartition, int], now: float) -> None:
-        """Ask where these end, for who reads what is committed."""
-        latest = OffsetSpec.latest()  # type: ignore[no-untyped-call]
-        self._asked, self._asked_at = {}, now
-        if idle:
-            with self._admin.client() as admin:
-                self._asked = admin.list_offsets(
-                    {TopicPartition(*place): latest for place in idle},
-                    isolation_level=IsolationLevel.READ_COMMITTED,
-                    request_timeout=ANSWER_S,
-                )
 
     def _answers(self) -> dict[TopicAndPartition, int]:
         """The ends that came; where one didn't, a new client asks the next time."""

@@ -1,7 +1,6 @@
 """What the broker says of a log. Called in threads, for each waits up to its deadline."""
 
-from confluent_kafka import Consumer, IsolationLevel, TopicPartition
-from confluent_kafka.admin import OffsetSpec  # type: ignore[attr-defined]
+from confluent_kafka import Consumer, TopicPartition
 from faust.types import TP
 
 from agents.engine.position import Input
@@ -28,12 +27,9 @@ def inspect(settings: Settings, admin: Admin, tp: TP) -> Input:
 
 def end_of(admin: Admin, place: TopicPartition, answer_s: float) -> int:
     """Where a partition ends now, for who reads what is committed. KafkaException, TimeoutError."""
-    latest = OffsetSpec.latest()  # type: ignore[no-untyped-call]
-    with admin.client() as client:
-        asked = client.list_offsets(
-            {place: latest}, isolation_level=IsolationLevel.READ_COMMITTED, request_timeout=answer_s
-        )
-        return int(asked[place].result(answer_s + 1).offset)
+    (asked,) = admin.ends([place], answer_s).values()
+    with admin.client():  # that hears it, or is replaced
+        return int(asked.result(answer_s + 1).offset)
 
 
 def ids_of(admin: Admin, topics: list[str], answer_s: float) -> dict[str, str]:

@@ -11,8 +11,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
-from confluent_kafka import IsolationLevel, KafkaException, TopicPartition
-from confluent_kafka.admin import OffsetSpec  # type: ignore[attr-defined]
+from confluent_kafka import KafkaException, TopicPartition
 from faust.types import TP
 
 from agents.engine import metrics
@@ -159,17 +158,11 @@ class Watchdog:
 
     def _ask(self, watched: Iterable[TP]) -> None:
         """The ends of what can be read, as the broker says; kept as they were if it doesn't."""
-        latest = OffsetSpec.latest()  # type: ignore[no-untyped-call]
-        wanted = {TopicPartition(tp.topic, tp.partition): latest for tp in watched}
+        wanted = [TopicPartition(*tp) for tp in watched]
         if not wanted:
             return
-        self._silent = ""
-        with self._admin.client() as admin:
-            asked = admin.list_offsets(
-                wanted, isolation_level=IsolationLevel.READ_COMMITTED, request_timeout=ANSWER_S
-            )
-        ends = dict(self._ends)
-        for place, future in asked.items():
+        self._silent, ends = "", dict(self._ends)
+        for place, future in self._admin.ends(wanted, ANSWER_S).items():
             try:
                 ends[TP(place.topic, place.partition)] = future.result(ANSWER_S + 1).offset
             except (KafkaException, TimeoutError) as error:
