@@ -6,12 +6,14 @@ state topic's rows out and in with all checks. How, on the predictors:
 
 1. `state.py` declares a `TableSchema` for each kind of row (a tenant's, a domain's: that whose key
    is "tenant 0x1f domain") from the .avsc, and a `ColumnTable` of it. A table that has more than a
-   program can write (rings, vectors) overrides `room`, `pack`, `unpack` and `dropped`: each gets
-   arrays of rows, and calls one kernel for all of them.
+   program can write (rings beside its rows, vectors in blocks of its `pool`) overrides `room`,
+   `pack`, `unpack` and, if there is more, `dropped`: each gets arrays of rows, and calls one
+   kernel for all of them.
 2. `fold.py` is a `ColumnarFold` over a `Store` of the tables. In `fold`, first `store.tidy()`; then
-   names become rows (`store.find_tenants`, `find_domains`; or `names.intern`, `cover` and, where
-   the law must decide, `seat` and `admit`); then the law's kernel runs over `table.views(…)`,
-   `table.memory` or `table.rows`, `table.beside`, `store.settings.table` and `store.marks`.
+   names become rows (`store.find_tenants`, `find_domains` by `Keys`; or `names.intern`, `cover`
+   and, where the law must decide, `seat` and `admit`); then the law's kernel runs over
+   `table.views(…)`, `table.memory` or `table.rows`, `table.beside`, `table.pool`,
+   `store.settings.table` and `store.marks`.
    Whatever grows makes another array: take them anew after each call that may.
 3. Kernels that change a row call `mark(marks, code)` with its column `code`.
 
