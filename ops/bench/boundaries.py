@@ -4,14 +4,13 @@ import random
 import struct
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from typing import Any
 
-import numpy as np
 from confluent_kafka import Consumer, Producer, TopicPartition
 
 from ops.bench.broker import PARTITIONS
 from ops.bench.filling import DOMAINS, tenant_names
+from ops.bench.probe import Latencies
 from ops.bench.site import Site
 from ops.bench.wire import OBSERVATION, OBSERVATION_HEADER, encode, load
 from ops.bench.worker import Worker
@@ -22,17 +21,6 @@ QUIET_S = 1.0  # after the last observation, none came for so long
 TENANTS, DIM = 300, 16
 FRAMES, SEGMENTS = "cog.global.frame", "cog.segments"
 CONTROL, CONTROL_HEADER = load("control_setting")
-
-
-@dataclass
-class Boundaries:
-    """Milliseconds of each boundary."""
-
-    ms: list[float] = field(default_factory=list)
-
-    def at(self, percent: float) -> float:
-        """A percentile."""
-        return float(np.percentile(self.ms, percent))
 
 
 class Probe:
@@ -107,7 +95,7 @@ class Probe:
         self._consumer.close()
 
 
-def probe(site: Site, processors: Sequence[str], rate: int, seconds: float) -> Boundaries:
+def probe(site: Site, processors: Sequence[str], rate: int, seconds: float) -> Latencies:
     """Latencies of boundaries through these processors in one worker."""
     with Worker(site.settings, ",".join(processors), site.folder) as worker:
         worker.ready()
@@ -115,7 +103,7 @@ def probe(site: Site, processors: Sequence[str], rate: int, seconds: float) -> B
         try:
             one.set_everywhere("threshold", "on")
             one.run(rate, WARM_S)
-            found = Boundaries([1e3 * latency for latency in one.run(rate, seconds)])
+            found = Latencies("soma", rate, [1e3 * wait for wait in one.run(rate, seconds)])
         finally:
             one.close()
     if not found.ms:

@@ -5,10 +5,11 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from ops.bench.boundaries import WARM_S, Boundaries, probe
+from ops.bench.boundaries import WARM_S, probe
 from ops.bench.broker import Broker
 from ops.bench.commits import QUIET_S, SAMPLE_S, STALL_S, Rate
 from ops.bench.filling import fill, observations
+from ops.bench.probe import Latencies
 from ops.bench.report import Report, spread
 from ops.bench.site import Site
 from ops.bench.worker import Worker, WorkerError
@@ -50,7 +51,7 @@ class Result:
 
     chain: list[Rate] = field(default_factory=list)
     segmentation: list[Rate] = field(default_factory=list)
-    latency: Boundaries | None = None
+    latency: Latencies | None = None
 
 
 def folded(worker: Worker, processor: str) -> int:
@@ -179,7 +180,5 @@ def as_json(result: Result) -> dict[str, object]:
     }
     if result.latency:
         found = result.latency
-        data["latency"] = {"boundaries": len(found.ms)} | {
-            f"p{q}_ms": found.at(q) for q in (50, 99, 100)
-        }
+        data["latency"] = {"boundaries": len(found.ms)} | found.percentiles(50, 99, 100)
     return data

@@ -103,7 +103,7 @@ def as_json(found: list[Latencies], idle: float) -> dict[str, object]:
     """The results as JSON data."""
     rows = [
         {"program": one.program, "rate": one.rate, "frames": len(one.ms)}
-        | {f"p{q}_ms": one.at(q) for q in (50, 95, 99)}
+        | one.percentiles(50, 95, 99)
         | {"max_ms": one.at(100)}
         for one in found
     ]

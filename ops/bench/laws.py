@@ -25,6 +25,7 @@ SINKS = {"predictors": "cog.predictor.updates", "counting": COUNTS}
 SLOW, TAKES_US = "weighing", 1000
 BESIDE_RATE = 1000  # of the others' records, while one tenant's law is slow
 LOOK_S = 0.05
+SHOWN = (50, 95, 99, 100)  # percentiles
 FIRST_S = 30.0  # within which a first commit must be seen
 LATENCY = (
     "Latency: {rate:,} observations of {numbers} numbers a second, {tenants} tenants, "
@@ -224,14 +225,13 @@ def _slow_rows(found: Sequence[Slow]) -> list[tuple[str, str, str]]:
 
 def as_json(result: Result) -> dict[str, Any]:
     """The results as JSON data; of latencies the percentiles."""
-
-    def plain(one: Latencies) -> dict[str, float]:
-        return {f"p{q}_ms": one.at(q) for q in (50, 95, 99, 100)}
-
     return {
-        "latency": {name: [plain(one) for one in runs] for name, runs in result.latency.items()},
+        "latency": {
+            name: [one.percentiles(*SHOWN) for one in runs] for name, runs in result.latency.items()
+        },
         "slow": [
-            asdict(one) | {"alone": plain(one.alone), "beside": plain(one.beside)}
+            asdict(one)
+            | {name: getattr(one, name).percentiles(*SHOWN) for name in ("alone", "beside")}
             for one in result.slow
         ],
     }

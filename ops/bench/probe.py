@@ -34,6 +34,10 @@ class Latencies:
         """A percentile."""
         return float(np.percentile(self.ms, percent))
 
+    def percentiles(self, *percents: int) -> dict[str, float]:
+        """As JSON data."""
+        return {f"p{q}_ms": self.at(q) for q in percents}
+
 
 def an_update(tenant: str, domain: str, ts: int, rng: random.Random) -> bytes:
     """A predictor update's value."""

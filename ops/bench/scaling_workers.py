@@ -100,6 +100,6 @@ def as_json(results: Sequence[Shared]) -> list[dict[str, Any]]:
     """The results as JSON data; of latencies the percentiles."""
     return [
         {"workers": one.workers, "rates": [asdict(rate) for rate in one.rates]}
-        | {f"p{q}_ms": one.latency.at(q) for q in (50, 99, 100)}
+        | one.latency.percentiles(50, 99, 100)
         for one in results
     ]
