@@ -13,7 +13,7 @@ from typing import Any, Self
 
 import pytest
 
-from agents.integrator import rego
+from agents.policy import rego
 
 SLOW_S = 10.0
 

@@ -244,7 +244,7 @@ def _memory(settings: "Settings") -> str:
 
 def _policy(settings: "Settings") -> str:
     """The policy as a worker would use it."""
-    from agents.integrator.policy import policy_of  # the engine: when it is used
+    from agents.policy.policies import policy_of  # the engine: when it is used
 
     if not settings.opa_url:
         found = policy_of(settings)
@@ -258,7 +258,7 @@ def _policy(settings: "Settings") -> str:
 async def _opa_error(settings: "Settings") -> str:
     """What is wrong with the server's answer about a tenant `probe`; empty: nothing."""
     from agents.engine.processor import Question
-    from agents.integrator.policy import Remote
+    from agents.policy.policies import Remote
     from stores.opa import Opa
 
     limit = min(ANSWER_S, settings.opa_timeout_s)

@@ -103,7 +103,7 @@ def eval_(
 
 
 def _load(folder: Path | None) -> tuple[Any, Path]:
-    from agents.integrator.policy import load_policy  # regopy and the engine: when they are used
+    from agents.policy.policies import load_policy  # regopy and the engine: when they are used
 
     settings = load()
     place = folder or settings.policy_dir

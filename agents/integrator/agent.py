@@ -7,8 +7,8 @@ from agents.engine.processor import SRC_BATCH, SRC_NAMES, SRC_SCRATCH, Processor
 from agents.integrator.events import TALLIES
 from agents.integrator.fold import IntegratorFold
 from agents.integrator.loop import REASONS
-from agents.integrator.policy import policy_of
 from agents.integrator.settings import SETTINGS
+from agents.policy.policies import policy_of
 
 PROCESSOR = Processor(
     name="integrator",

@@ -37,6 +37,7 @@ from agents.integrator.rows import Asked, State
 from agents.integrator.state import SLOTS
 from agents.kit.columnar import ColumnarFold
 from agents.kit.packing import Ints
+from agents.policy.policies import short
 
 
 class IntegratorFold(ColumnarFold):
@@ -123,7 +124,7 @@ class IntegratorFold(ColumnarFold):
         if told.leader is not None:
             halt.leader[0] = names.index(told.leader)
         self.tally.veto(told.veto)
-        rationale = veto.bounded(told.rationale)
+        rationale = short(told.rationale).encode()
         text, o = out.scratch.append(rationale), out.n
         used, why = finish(
             state.arrays(), given, self._sink(out), f, self.round, halt, i,

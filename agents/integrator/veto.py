@@ -34,7 +34,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from agents.engine.processor import RATIONALE_BYTES_MAX, Decision
+from agents.engine.processor import Decision
 from agents.integrator.rows import Asked, State
 from agents.integrator.settings import MARGIN
 
@@ -67,11 +67,6 @@ def verdict(
     if outcome == "deny":
         return Verdict(DENY, None, True, why)
     return Verdict(ERROR, candidate if open_ else None, not open_, why)
-
-
-def bounded(text: str) -> bytes:
-    """A rationale's UTF-8, cut at a character to RATIONALE_BYTES_MAX bytes."""
-    return text.encode(errors="replace")[:RATIONALE_BYTES_MAX].decode(errors="ignore").encode()
 
 
 def apply(state: State, r: int, told: Verdict, candidate: str, t: int) -> None:

@@ -188,7 +188,7 @@ def test_imports_point_one_way() -> None:
     up |= {path: uses(tree, "agents", "topics", "ops") for path, tree in parsed("stores").items()}
     above = (*processor_names(), *service_names(), "commands", "api")
     packages = [f"agents.{name}" for name in above]
-    for beneath in ("engine", "services", "kit"):
+    for beneath in ("engine", "services", "kit", "policy"):
         up |= {p: uses(t, *packages, "ops") for p, t in parsed(f"agents/{beneath}").items()}
     assert {path: names for path, names in up.items() if names} == {}
     assert {path for path, tree in parsed("agents").items() if uses(tree, "ops")} == USE_OPS
@@ -267,7 +267,8 @@ def test_topics_are_named_where_they_are_declared_and_ports_in_the_settings() ->
 
 
 def test_numbers_of_laws_and_processors_have_names() -> None:
-    folders = [*(f"agents/{name}" for name in processor_names()), "agents/kit", "ops/examples"]
+    names = (*processor_names(), "kit", "policy")
+    folders = [*(f"agents/{name}" for name in names), "ops/examples"]
     found = {
         path: sorted(bare_numbers(tree))
         for folder in folders for path, tree in parsed(folder).items()

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from agents.engine.processor import Decision, Question
-from agents.integrator.policy import ENTRY, Embedded, Remote, question
+from agents.policy import ENTRY
+from agents.policy.policies import Embedded, Remote, question
 from stores.opa import ANSWER_BYTES_MAX, NoAnswerError, Opa
 from tests.live.helpers import eventually, free_port
 from tests.opa import PolicyServer, opa_server

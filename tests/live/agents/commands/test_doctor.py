@@ -3,7 +3,7 @@
 import json
 from pathlib import Path
 
-from agents.integrator import rego
+from agents.policy import rego
 from agents.settings import Settings
 from tests.live.agents.projections.compare import migrated, sql
 from tests.live.helpers import REPO, environment, soma

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from agents.engine.processor import Decision
-from agents.integrator import rego
-from agents.integrator.policy import Embedded, load_policy
+from agents.policy import rego
+from agents.policy.policies import Embedded, load_policy
 from tests.opa import run
 
 SHIPPED = Path(__file__).resolve().parents[4] / "ops" / "policies"

@@ -14,8 +14,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agents.engine.processor import OUTCOMES, RATIONALE_BYTES_MAX, Decision, Question
-from agents.integrator import rego
-from agents.integrator.policy import (
+from agents.policy import rego
+from agents.policy.policies import (
     Embedded,
     Remote,
     decision,
@@ -278,7 +278,7 @@ def test_a_slow_decision_holds_up_no_other_thread() -> None:
     text = HEAD + "default allow := true\n" + endless("slow")
     code = f"""
 import threading
-from agents.integrator.policy import Embedded
+from agents.policy.policies import Embedded
 policy = Embedded({{"p.rego": {text!r}}})
 slow = ("slow", "state", {WEIGHTS})
 for n in (1, 2):
@@ -302,7 +302,7 @@ def test_a_question_keeps_the_order_of_its_domains() -> None:
 QUERIES = """
 import agents.cli  # loads NumPy
 import psutil
-from agents.integrator.policy import Embedded
+from agents.policy.policies import Embedded
 policy = Embedded({"p.rego": "package soma.policy.integrator\\nallow := true"})
 def used(n):
     for _ in range(n):

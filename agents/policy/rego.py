@@ -5,7 +5,7 @@ is run, a builtin that it lacks is undefined in silence, and some queries end th
 policy is tried out before it is used (`probe`), in a process of its own: a query can't be
 interrupted.
 
-This module imports nothing heavy: `python -m agents.integrator.rego DIR` is that process.
+This module imports nothing heavy: `python -m agents.policy.rego DIR` is that process.
 """
 
 import json
@@ -17,9 +17,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from agents.integrator.apart import Bundle, Interpreter, LogLevel, RegoError, enter
+from agents.policy import ENTRY
+from agents.policy.apart import Bundle, Interpreter, LogLevel, RegoError, enter
 
-ENTRY = "soma/policy/integrator"
 PACKAGE = ENTRY.replace("/", ".")
 UNDEFINED = object()  # what a query gives where nothing is defined
 MIB = 1 << 20

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from agents.integrator import apart
-from agents.integrator.rego import Rego
+from agents.policy import apart
+from agents.policy.rego import Rego
 
 glibc = pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="dlmopen is glibc's")
 # What asks the namespace's C library for classes of characters, numbers and texts.
@@ -25,7 +25,7 @@ EXPECTED: list[Any] = [
 ]  # fmt: skip
 # NumPy's own C++, in a process that has asked a policy. (With regopy first: 8.5 kB a call.)
 UNIQUE = """
-from agents.integrator.policy import Embedded
+from agents.policy.policies import Embedded
 import psutil
 import numpy as np
 policy = Embedded({"p.rego": "package soma.policy.integrator\\nallow := true"})

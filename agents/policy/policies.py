@@ -18,9 +18,9 @@ from pathlib import Path
 from typing import Any
 
 from agents.engine.processor import RATIONALE_BYTES_MAX, Decision, Policy, Question, UnderWay
+from agents.policy import ENTRY
 from agents.settings import Settings, SettingsError
 
-ENTRY = "soma/policy/integrator"
 _NAME = re.compile(r"[A-Za-z0-9._-]{1,128}")
 _MISSING = object()
 _SHOWN = 40  # characters of a name that isn't one
@@ -81,8 +81,8 @@ class Embedded:
     def __init__(self, modules: Mapping[str, str], fail_open: bool = False) -> None:
         """Raises `rego.PolicyError` for modules that don't compile."""
         # A third of a second that only workers with a policy pay.
-        from agents.integrator import rego
-        from agents.integrator.apart import rego_version
+        from agents.policy import rego
+        from agents.policy.apart import rego_version
 
         self._failure = rego.PolicyError
         self._undefined = rego.UNDEFINED
@@ -146,7 +146,7 @@ class Remote:
 
 def load_policy(folder: Path, fail_open: bool = False) -> Embedded:
     """The policy of a folder, tried out. SettingsError names file and line of what is wrong."""
-    from agents.integrator import rego
+    from agents.policy import rego
 
     try:
         tried = rego.probe(folder)

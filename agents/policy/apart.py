@@ -7,7 +7,7 @@ worker grew by 43 MB a second). So the library gets a namespace of its own, with
 library for itself (glibc's dlmopen); elsewhere it is loaded as ever, and queries lose what they
 lose.
 
-Everything of regopy is imported from here. tests/unit/agents/integrator/test_policy.py measures
+Everything of regopy is imported from here. tests/unit/agents/policy/test_policies.py measures
 both sides; test_apart.py pins what this hooks into.
 """
 
