@@ -19,6 +19,7 @@ from topics.topic import (
     Topic,
     dlq,
     dlq_of,
+    snapshots,
     source,
     state,
 )
@@ -85,6 +86,7 @@ _TOPICS = (
     state("predictors", "tenant 0x1f domain"),
     state("integrator", "tenant"),
     state("segmentation", "tenant, or tenant 0x1f domain"),
+    *map(snapshots, ("predictors", "integrator", "segmentation")),
     Topic(
         "soma.gateway.state", "gateway_state", "the word gateway", "as memory.events",
         ("gateway",), ("gateway",), cleanup="compact", config=COMPACTED,

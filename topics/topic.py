@@ -7,6 +7,7 @@ USERS = "users"  # among a topic's writers: anyone may write; what is bad there 
 DAY_MS = 24 * 3600 * 1000
 MESSAGE_BYTES_MAX = 1_048_588  # Kafka's own default: 1 MiB and a record batch's overhead
 EPOCHS = "soma.epochs"
+SNAPSHOT_DAYS = 90
 DLQ_EXTRA_BYTES = 64 * 1024  # a dead letter is the original and the headers that say why
 
 
@@ -78,16 +79,34 @@ def state(processor: str, key: str) -> Topic:
     )  # fmt: skip
 
 
+def snapshots_of(processor: str) -> str:
+    """Where a processor's snapshots lie."""
+    return f"soma.{processor}.snapshots"
+
+
+def snapshots(processor: str) -> Topic:
+    """The snapshots of a processor: rows as its state topic had them, each time with a closing
+    record (schema `snapshot`) behind them, in one transaction. Kept longer than its input.
+    """
+    return Topic(
+        snapshots_of(processor), f"{processor}_state", "as in the state topic",
+        "as the processor's source", ("snapshot",), ("rebuild",),
+        retention_ms=SNAPSHOT_DAYS * DAY_MS,
+    )  # fmt: skip
+
+
 def join(topics: dict[str, Topic], processor: str, source: str) -> None:
     """Note a processor among the readers and writers of what it shares with others.
 
-    Its source and that's dead letters, which are made if there are none, and the epochs log.
+    Its source and that's dead letters and the topic of its snapshots, which are made if there are
+    none, and the epochs log.
     ValueError if there is no such source.
     """
     if source not in topics:
         raise ValueError(f"{processor}: there is no topic {source} to read")
     dead = dlq_of(source)
     topics.setdefault(dead, dlq(source, processor))
+    topics.setdefault(snapshots_of(processor), snapshots(processor))
     for name in (dead, EPOCHS):
         one = topics[name]
         topics[name] = replace(one, writers=tuple(dict.fromkeys((*one.writers, processor))))

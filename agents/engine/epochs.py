@@ -66,7 +66,7 @@ class Epoch:
         self, plan: Plan, partition: int, last: Mapping[str, Any] | None, values: Mapping[str, Any],
         from_offset: int,
     ) -> None:  # fmt: skip
-        """`values`: law, settings, policy and schemas, as the log has them."""
+        """`values`: law, settings, policy, schemas and the source's id, as the log has them."""
         same = last is not None and all(last[name] == value for name, value in values.items())
         self.number: int = (last["number"] if last is not None else 0) + (0 if same else 1)
         self._plan = plan

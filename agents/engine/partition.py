@@ -242,6 +242,7 @@ class Partition:
         values = {
             "law": plan.processor.law, "settings": self.host.defaults_of(plan),
             "policy": plan.policy_digest, "schemas": self.host.schema_digest,
+            "topic_id": found.topic_id,
         }  # fmt: skip
         self._epoch = Epoch(plan, partition, recovered.epoch, values, position.next_offset)
         self.committed = position.next_offset

@@ -35,6 +35,15 @@ def test_state_is_kept_for_ever_and_recovers_quickly() -> None:
     assert CATALOGUE["soma.epochs"].settings()["retention.ms"] == "-1"
 
 
+def test_every_processor_has_a_topic_for_snapshots_that_outlive_its_input() -> None:
+    readers = [name for one in CATALOGUE.values() if one.name in SOURCES for name in one.readers]
+    for processor in (*readers, "segmentation"):
+        topic = CATALOGUE[f"soma.{processor}.snapshots"]
+        assert topic.schema == f"{processor}_state"
+        assert topic.settings()["retention.ms"] == str(90 * 86_400_000)
+        assert topic.settings()["cleanup.policy"] == "delete"
+
+
 def test_a_dead_letter_fits_its_origin_and_the_reason() -> None:
     for name in SOURCES:
         size = int(CATALOGUE[name].settings()["max.message.bytes"])
