@@ -4,6 +4,8 @@ Open addressing with linear probing over 64-bit FNV-1a hashes (Fowler, Noll, Vo)
 law computes may depend on the ints: they follow the order of arrival, and change with a recovery.
 """
 
+from typing import NamedTuple
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -94,6 +96,14 @@ def _rehash(table: Int32s, hashes: Hashes, count: Num) -> None:
         table[s] = k
 
 
+class NameArrays(NamedTuple):
+    """The bytes of names, as kernels take them: pool[at[k]:][:size[k]] are those of name k."""
+
+    at: I64
+    size: I64
+    pool: U8
+
+
 class Names:
     """A growing set of names. `pool[at[k] : at[k] + size[k]]` are the bytes of name k."""
 
@@ -106,6 +116,11 @@ class Names:
         self.at = np.zeros(capacity, np.int64)
         self.size = np.zeros(capacity, np.int64)
         self.pool = np.zeros(32 * capacity, np.uint8)
+
+    @property
+    def arrays(self) -> NameArrays:
+        """The names as they are now: growing makes other arrays."""
+        return NameArrays(self.at, self.size, self.pool)
 
     def intern(
         self,

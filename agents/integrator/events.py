@@ -1,71 +1,41 @@
 """What the integrator tells besides frames: drift and rollback events, and counts for metrics."""
 
-from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from agents.engine.processor import Output
-from agents.engine.processor import Tally as Declared
-from agents.integrator import drift, veto
+from agents.engine.processor import Output, Tally
+from agents.integrator import drift
 from agents.integrator.rows import State
 from agents.integrator.settings import DRIFT_ENTROPY, DRIFT_REGRET, ROLLBACK, SETTINGS, SHAPING
 
 Ints = NDArray[np.int64]
 
 TALLIES = (
-    Declared("soma_frames_total", "Global frames written."),
-    Declared("soma_leader_changes_total", "Times that another domain came to lead."),
-    Declared("soma_veto_total", "Decisions of the policy about leaders.", "decision"),
-    Declared("soma_veto_ignored_total", "Answers to no open question: late, doubled or unknown."),
-    Declared("soma_drift_events_total", "Drift events written.", "kind"),
-    Declared("soma_rollbacks_total", "Drifts that took a tenant's settings back."),
-    Declared("soma_leader_share", "The part of the last frames that a domain led, about 10,000 of "
+    Tally("soma_frames_total", "Global frames written."),
+    Tally("soma_leader_changes_total", "Times that another domain came to lead."),
+    Tally("soma_veto_total", "Decisions of the policy about leaders.", "decision"),
+    Tally("soma_veto_ignored_total", "Answers to no open question: late, doubled or unknown."),
+    Tally("soma_drift_events_total", "Drift events written.", "kind"),
+    Tally("soma_rollbacks_total", "Drifts that took a tenant's settings back."),
+    Tally("soma_leader_share", "The part of the last frames that a domain led, about 10,000 of "
              "this worker's.", "domain", recent=10_000),
 )  # fmt: skip
 
 
-@dataclass(slots=True)
-class Tally:
-    """Counts since they were last taken."""
+FRAMES, CHANGES, VETOES, IGNORED, DRIFTS, ROLLBACKS, SHARE = (one.name for one in TALLIES)
 
-    frames: int = 0
-    changes: int = 0
-    ignored: int = 0
-    rollbacks: int = 0
-    vetoes: Counter[str] = field(default_factory=Counter)
-    drifts: Counter[str] = field(default_factory=Counter)
-    led: Counter[str] = field(default_factory=Counter)  # frames by who leads; "": nobody
 
-    def veto(self, told: int) -> None:
-        """Count a decision (or a question: pending)."""
-        self.vetoes[veto.WORDS[told]] += 1
-
-    def lead(self, names: NDArray[np.uint8], pos: Ints, size: Ints) -> None:
-        """Count frames by their leaders, spans of `names` of one place each; empty: nobody."""
-        place = np.where(size > 0, pos, -1)
-        places, first, counts = np.unique(place, return_index=True, return_counts=True)
-        for at, k, n in zip(places.tolist(), first.tolist(), counts.tolist(), strict=True):
-            self.led[names[at : at + size[k]].tobytes().decode()] += n
-
-    def take(self) -> Mapping[str, int]:
-        """The counts by the tallies' names, without zeros; they start again."""
-        found = {
-            "soma_frames_total": self.frames,
-            "soma_leader_changes_total": self.changes,
-            "soma_veto_ignored_total": self.ignored,
-            "soma_rollbacks_total": self.rollbacks,
-        }
-        found |= {f"soma_veto_total:{word}": n for word, n in self.vetoes.items()}
-        found |= {f"soma_drift_events_total:{kind}": n for kind, n in self.drifts.items()}
-        found |= {f"soma_leader_share:{domain}": n for domain, n in self.led.items()}
-        self.frames = self.changes = self.ignored = self.rollbacks = 0
-        self.vetoes.clear()
-        self.drifts.clear()
-        self.led.clear()
-        return {name: n for name, n in found.items() if n}
+def led(names: NDArray[np.uint8], pos: Ints, size: Ints) -> dict[str, int]:
+    """Frames by their leaders, spans of `names` of one place each; empty: nobody."""
+    place = np.where(size > 0, pos, -1)
+    places, first, counts = np.unique(place, return_index=True, return_counts=True)
+    return {
+        f"{SHARE}:{names[at : at + size[k]].tobytes().decode()}": n
+        for at, k, n in zip(places.tolist(), first.tolist(), counts.tolist(), strict=True)
+    }
 
 
 @dataclass(frozen=True, slots=True)

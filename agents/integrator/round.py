@@ -14,27 +14,11 @@ losses, Δ, regret and rounds of one law mean nothing to another. Losses, leader
 
 from typing import NamedTuple
 
-import numpy as np
-from numpy.typing import NDArray
-
 from agents.integrator import rule
-from agents.integrator.settings import (
-    ALPHA,
-    CAP,
-    DWELL,
-    FUSION,
-    HEDGE,
-    MARGIN,
-    SHARE,
-    SOFTMAX,
-    STALE,
-    TEMPERATURE,
-)  # fmt: skip
+from agents.integrator import settings as s
 from agents.integrator.state import ROOM, SLOTS, Arrays, rank, widen
+from agents.kit.packing import Floats, Ints
 from topics.compiled import kernel
-
-Ints = NDArray[np.int64]
-Floats = NDArray[np.float64]
 
 
 class Round(NamedTuple):
@@ -131,7 +115,7 @@ def gather(a: Arrays, r: int, moved: int, t: int, stale: float, w: Round) -> int
 def learn(a: Arrays, r: int, n: int, values: Floats, w: Round) -> float:
     """Let domains enter, and play the round by the tenant's law; returns the round's regret."""
     tenant = a.tenants[r]
-    fusion = int(values[FUSION])
+    fusion = int(values[s.FUSION])
     if tenant["fusion"] != fusion:
         tenant["fusion"] = fusion
         tenant["delta"] = 0.0
@@ -141,16 +125,16 @@ def learn(a: Arrays, r: int, n: int, values: Floats, w: Round) -> float:
     losses, weight, excess, published = w.loss[:n], w.weight[:n], w.excess[:n], w.published[:n]
     rule.enter_hedge(excess, published)
     mixed = rule.mixed_loss(published, losses)
-    if fusion == HEDGE:
+    if fusion == s.HEDGE:
         tenant["delta"] = rule.hedge_round(excess, losses, weight, tenant["delta"])
     else:
         for k in range(n):
             excess[k] += losses[k]
-        if fusion == SOFTMAX:
+        if fusion == s.SOFTMAX:
             rule.softmax_round(losses, weight)
         else:
-            rule.enter_share(weight, published, values[SHARE])
-            tenant["delta"] = rule.share_round(weight, losses, values[SHARE], tenant["delta"])
+            rule.enter_share(weight, published, values[s.SHARE])
+            tenant["delta"] = rule.share_round(weight, losses, values[s.SHARE], tenant["delta"])
     best = rule.lowest(excess)
     for k in range(n):
         excess[k] -= best
@@ -170,8 +154,8 @@ def contest(a: Arrays, r: int, n: int, t: int, values: Floats, w: Round) -> tupl
     for k in range(n):
         if a.cells[w.cell[k]]["domain"] == tenant["leader"]:
             leader = k
-    dwelt = t - tenant["leader_since"] >= values[DWELL] * 1000.0
-    return leader, rule.elect(w.p[:n], w.rank[:n], leader, values[MARGIN], dwelt)
+    dwelt = t - tenant["leader_since"] >= values[s.DWELL] * 1000.0
+    return leader, rule.elect(w.p[:n], w.rank[:n], leader, values[s.MARGIN], dwelt)
 
 
 @kernel
@@ -194,12 +178,12 @@ def play(a: Arrays, r: int, k: int, t: int, error: float, w: Round) -> tuple[int
     else:
         cell["seen"] = t
     cell["error"] = error
-    cell["loss"] = rule.loss(error, values[ALPHA])
-    n = gather(a, r, k, t, values[STALE] * 1000.0, w)
+    cell["loss"] = rule.loss(error, values[s.ALPHA])
+    n = gather(a, r, k, t, values[s.STALE] * 1000.0, w)
     regret = learn(a, r, n, values, w)
     p = w.p[:n]
-    rule.temper(w.weight[:n], values[TEMPERATURE], p)
-    h = rule.cap_entropy(p, values[CAP], rule.top(p, w.rank[:n]), w.spare[:n])
+    rule.temper(w.weight[:n], values[s.TEMPERATURE], p)
+    h = rule.cap_entropy(p, values[s.CAP], rule.top(p, w.rank[:n]), w.spare[:n])
     for j in range(n):
         fresh = a.cells[w.cell[j]]
         fresh["weight"] = w.weight[j]

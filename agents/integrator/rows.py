@@ -6,7 +6,6 @@ bytes, of which 56 for each domain are numbers. Ranks aren't in it.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,34 +16,21 @@ from agents.integrator import drift
 from agents.integrator.settings import SETTINGS
 from agents.integrator.state import CELL, LISTS, ROOM, SLOTS, TENANTS, Arrays, rank, widen
 from agents.kit.column_table import ColumnTable
+from agents.kit.columns import slots
+from agents.kit.packing import Bytes, Ints, put_name
 from agents.kit.pool import Pool
 from agents.kit.store import Store
 from topics.columns import Cols, Columns
 from topics.compiled import entry, kernel
-from topics.layout import by_field
-
-Bytes = NDArray[np.uint8]
-Ints = NDArray[np.int64]
 
 CANDIDATE, WEIGHTS, BASELINE = (
     TENANTS.layout.by_name[name] for name in ("candidate", "question_weights", "baseline")
 )
 
 
-class Lists(NamedTuple):
-    """Where the lists with a number for each domain stand in Cols."""
-
-    domains: int
-    seen: int
-    error: int
-    loss: int
-    weight: int
-    excess: int
-    published: int
-
-
 ASKED, BASED = 1, 2  # waits for an answer; its baseline isn't surely its own settings
-AT = by_field(Lists, TENANTS.layout.slots)
+ROW = slots("integrator_state")
+AT = tuple(TENANTS.layout.slots[name] for name in LISTS)
 
 
 @entry
@@ -65,8 +51,7 @@ def _pack(a: Arrays, at: Ints, of: Ints, c: Cols, child: int, more: Bytes) -> in
             child += n
         for j in range(n):
             cell = a.cells[tenant["at"] + j]
-            c.vpos[start + j] = a.at[cell["domain"]]
-            c.vlen[start + j] = a.size[cell["domain"]]
+            put_name(a.names, cell["domain"], c.vpos, c.vlen, start + j)
             c.vi[start + n + j] = cell["seen"]
             c.vf[start + 2 * n + j] = cell["error"]
             c.vf[start + 3 * n + j] = cell["loss"]
@@ -79,7 +64,7 @@ def _pack(a: Arrays, at: Ints, of: Ints, c: Cols, child: int, more: Bytes) -> in
 @kernel
 def _fits(c: Cols, k: int, items: Ints) -> bool:
     """Whether the lists of row k can be a tenant's domains."""
-    first, n = c.at[AT.domains, k], c.cnt[AT.domains, k]
+    first, n = c.at[ROW.domains, k], c.cnt[ROW.domains, k]
     if n > SLOTS:
         return False
     for slot in AT:
@@ -99,7 +84,7 @@ def _unpack(a: Arrays, at: Ints, of: Ints, c: Cols, items: Ints) -> int:
         if not _fits(c, k, items):
             return int(k)
         tenant = a.tenants[r]
-        n, need = c.cnt[AT.domains, k], ROOM
+        n, need = c.cnt[ROW.domains, k], ROOM
         while need < n:
             need *= 2
         tenant["n"] = 0
@@ -108,13 +93,13 @@ def _unpack(a: Arrays, at: Ints, of: Ints, c: Cols, items: Ints) -> int:
         tenant["n"] = n
         for j in range(n):
             cell = a.cells[tenant["at"] + j]
-            cell["domain"] = items[c.at[AT.domains, k] + j]
-            cell["seen"] = c.vi[c.at[AT.seen, k] + j]
-            cell["error"] = c.vf[c.at[AT.error, k] + j]
-            cell["loss"] = c.vf[c.at[AT.loss, k] + j]
-            cell["weight"] = c.vf[c.at[AT.weight, k] + j]
-            cell["excess"] = c.vf[c.at[AT.excess, k] + j]
-            cell["published"] = c.vf[c.at[AT.published, k] + j]
+            cell["domain"] = items[c.at[ROW.domains, k] + j]
+            cell["seen"] = c.vi[c.at[ROW.seen, k] + j]
+            cell["error"] = c.vf[c.at[ROW.error, k] + j]
+            cell["loss"] = c.vf[c.at[ROW.loss, k] + j]
+            cell["weight"] = c.vf[c.at[ROW.weight, k] + j]
+            cell["excess"] = c.vf[c.at[ROW.excess, k] + j]
+            cell["published"] = c.vf[c.at[ROW.published, k] + j]
         rank(a, r)
     return -1
 
@@ -172,7 +157,7 @@ class TenantTable(ColumnTable):
     def unpack(self, rows: Columns, at: Ints, of: Ints, buf: Bytes, items: Ints) -> int:
         self.dropped(of)
         self.rows["unsettled"][of] = 0
-        self.reserve(int(np.clip(2 * rows.cols.cnt[AT.domains, at], ROOM, SLOTS).sum()))
+        self.reserve(int(np.clip(2 * rows.cols.cnt[ROW.domains, at], ROOM, SLOTS).sum()))
         bad = _unpack(self._state.arrays(), at, of, rows.cols, items)
         if bad < 0:
             self._load_kept(rows, at, of, buf)
@@ -232,8 +217,8 @@ class State(Store):
 
     def arrays(self) -> Arrays:
         """The arrays as they are now; anything that grows makes others."""
-        names, pool = self.names, self.table.pool
+        table = self.table
         return Arrays(
-            self.table.rows, pool.data, pool.counts, self.marks,
-            names.at, names.size, names.pool, self.settings.table, self.changes,
+            table.rows, table.pool.data, table.pool.counts, self.marks, self.names.arrays,
+            self.settings.table, self.changes,
         )  # fmt: skip

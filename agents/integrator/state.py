@@ -13,9 +13,10 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from agents.engine.names import NameArrays
 from agents.integrator.order import precedes
 from agents.kit.columns import LONE_HEAD, TableSchema
-from agents.kit.packing import Marks
+from agents.kit.packing import Marks, name_of
 from agents.kit.pool import USED, claim
 from topics.compiled import kernel
 
@@ -64,9 +65,7 @@ class Arrays(NamedTuple):
     cells: Structs  # CELL
     counts: Ints  # of the pool of cells
     marks: Marks
-    at: Ints  # Names: where name k begins in the pool
-    size: Ints
-    pool: NDArray[np.uint8]
+    names: NameArrays
     settings: NDArray[np.float64]  # TenantSettings.table
     changes: Ints  # [1]: times that another domain came to lead
 
@@ -93,11 +92,8 @@ def rank(a: Arrays, r: int) -> None:
     first = a.tenants[r]["at"]
     n = a.tenants[r]["n"]
     for k in range(first, first + n):
-        x = a.cells[k]["domain"]
-        name = a.pool[a.at[x] : a.at[x] + a.size[x]]
-        before = 0
+        name, before = name_of(a.names, a.cells[k]["domain"]), 0
         for other in range(first, first + n):
             if other != k:
-                y = a.cells[other]["domain"]
-                before += precedes(a.pool[a.at[y] : a.at[y] + a.size[y]], name)
+                before += precedes(name_of(a.names, a.cells[other]["domain"]), name)
         a.cells[k]["rank"] = before

@@ -82,8 +82,13 @@ class ColumnTable:
         return memory(self.rows)
 
     def views(self, kind: type[Named]) -> Named:
-        """The rows column by column, as they are now: a NamedTuple of this kind's fields."""
-        return by_field(kind, self.rows)
+        """A NamedTuple of this kind's fields, as they are now: columns, arrays beside them and, as
+        `pool` and `counts`, those of the pool.
+        """
+        columns = {name: self.rows[name] for name in self.schema.dtype.names or ()}
+        return by_field(
+            kind, columns | self.beside | {"pool": self.pool.data, "counts": self.pool.counts}
+        )
 
     def reserve(self, more: int) -> None:
         """Make room for so many more items of the pool."""
@@ -169,7 +174,7 @@ class ColumnTable:
         rows.scratch.reserve(size)
         rows.columns.used = p.put(
             program.ops, program.limits, one.wholes, one.reals, one.smalls,
-            p.Names(names.at, names.size), at, of, rows.columns.cols, rows.columns.used,
+            names.arrays, at, of, rows.columns.cols, rows.columns.used,
         )  # fmt: skip
         self.pack(rows, at, of, names)
 

@@ -10,16 +10,20 @@ state topic's rows out and in with all checks. How, on the predictors:
    `pack`, `unpack` and, if there is more, `dropped`: each gets arrays of rows, and calls one
    kernel for all of them.
 2. `fold.py` is a `ColumnarFold` over a `Store` of the tables. In `fold`, first `store.tidy()`; then
-   names become rows (`store.find_tenants`, `find_domains` by `Keys`; or `names.intern`, `cover`
-   and, where the law must decide, `seat` and `admit`); then the law's kernel runs over
-   `table.views(…)`, `table.memory` or `table.rows`, `table.beside`, `table.pool`,
-   `store.settings.table` and `store.marks`.
+   names become rows (`store.tenants_of`, `domains_of`) or, where the law must decide, codes
+   (`keys_of`, `codes_of`; then `seat`, `admit`); then the law's kernel runs over `source_of(batch)`
+   and `sink_of(output)`, whose fields' places are `slots("…")`, over `table.views(…)`, `memory`,
+   `rows`, `beside` or `pool`, `store.names.arrays`, `settings.table` and `marks`.
    Whatever grows makes another array: take them anew after each call that may.
+   What metrics count goes into `counts`.
 3. Kernels that change a row call `mark(marks, code)` with its column `code`.
 
 Hooks: `other_control` for kinds of its own, `settled` for what a setting changes in rows, `loaded`
 for what follows from rows and settings together.
 """
+
+from collections import Counter
+from collections.abc import Mapping
 
 import numpy as np
 from numpy.typing import NDArray
@@ -36,6 +40,7 @@ class ColumnarFold:
 
     def __init__(self, store: Store) -> None:
         self.store = store
+        self.counts: Counter[str] = Counter()  # by the names of the processor's tallies
         store.settled = self.settled
 
     @property
@@ -94,6 +99,12 @@ class ColumnarFold:
 
     def deadline(self) -> int | None:
         return self.store.deadline()
+
+    def counted(self) -> Mapping[str, int]:
+        """See `processor.Counting`; the counts start again."""
+        found = {name: n for name, n in self.counts.items() if n}
+        self.counts.clear()
+        return found
 
     def tenants(self) -> int:
         """How many domains the state holds; tenants, where it has no domains."""

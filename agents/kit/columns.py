@@ -15,6 +15,7 @@ Kernels of a law take a table's memory as they like it: column by column (`views
 arrays), as rows of numbers (`Memory`, with the columns' `place`), or as the structured array.
 """
 
+from collections import namedtuple
 from collections.abc import Collection, Iterator, Mapping
 from functools import cached_property
 from typing import Any, NamedTuple
@@ -42,6 +43,17 @@ class Memory(NamedTuple):
     wholes: NDArray[np.int64]  # [rows, 8-byte columns]
     reals: NDArray[np.float64]
     smalls: NDArray[np.int32]  # [rows, 4-byte columns]
+
+
+def slots(schema: str) -> Any:
+    """Where the fields of a schema's records stand in Cols, by name, for kernels.
+
+    `null_NAME` is the slot of NAME's null. A NamedTuple, so that kernels know the numbers when they
+    are compiled.
+    """
+    layout = Layout(schemas().newest(schema))
+    found = layout.slots | {f"null_{name}": slot for name, slot in layout.null_slots.items()}
+    return namedtuple(schema, found)(**found)
 
 
 class TableSchema:

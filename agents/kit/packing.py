@@ -9,10 +9,11 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from agents.engine.names import NameArrays
 from agents.engine.processor import SEP
 from agents.engine.records import put_bytes
 from topics.columns import Cols
-from topics.compiled import entry, glue, kernel
+from topics.compiled import entry, glue, kernel, view
 from topics.kernels import utf8
 from topics.layout import ARRAY, STRING, Layout
 from topics.write_kernels import inside
@@ -45,11 +46,18 @@ class Program(NamedTuple):
     children: int
 
 
-class Names(NamedTuple):
-    """Where the bytes of names stand: pool[at[code]:][:size[code]]."""
+@kernel
+def put_name(names: NameArrays, code: int, pos: Ints, size: Ints, k: int) -> None:
+    """Make span k of two arrays that of a name; -1 is an empty one."""
+    pos[k] = names.at[code] if code >= 0 else 0
+    size[k] = names.size[code] if code >= 0 else 0
 
-    at: Ints
-    size: Ints
+
+@view
+def name_of(names: NameArrays, code: int) -> Bytes:
+    """The bytes of a name; -1 is an empty one."""
+    at = names.at[code] if code >= 0 else 0
+    return names.pool[at : at + (names.size[code] if code >= 0 else 0)]
 
 
 @kernel
@@ -96,13 +104,13 @@ def put_absent(op: int, value: float, null: int, slot: int, c: Cols, k: int) -> 
 @kernel
 def put_other(
     op: int, slot: int, null: int, column: int, count: int, value: float, wholes: Ints,
-    reals: Floats, smalls: NDArray[np.int32], names: Names, k: int, r: int, c: Cols, child: int,
+    reals: Floats, smalls: NDArray[np.int32], names: NameArrays, k: int, r: int, c: Cols,
+    child: int,
 ) -> int:  # fmt: skip
     """Write a field of row r that isn't one number of 8 bytes into row k; returns the next child"""
     if op in (NAME, SMALL_NAME):
-        code = wholes[r, column] if op == NAME else np.int64(smalls[r, column])
-        c.pos[slot, k] = names.at[code] if code >= 0 else 0
-        c.len[slot, k] = names.size[code] if code >= 0 else 0
+        code = int(wholes[r, column]) if op == NAME else int(smalls[r, column])
+        put_name(names, code, c.pos[slot], c.len[slot], k)
     elif op in (WHOLES, REALS):
         c.at[slot, k], c.cnt[slot, k] = child, count
         child = put_list(wholes, reals, r, op, column, count, c, child)
@@ -119,7 +127,7 @@ def put_other(
 @entry
 def put(
     ops: Ints, limits: Floats, wholes: Ints, reals: Floats, smalls: NDArray[np.int32],
-    names: Names, at: Ints, of: Ints, c: Cols, child: int,
+    names: NameArrays, at: Ints, of: Ints, c: Cols, child: int,
 ) -> int:  # fmt: skip
     """Write the table's rows `of` into rows `at`, lists from `child` on; returns the next child."""
     for lo in range(0, at.shape[0], BLOCK):

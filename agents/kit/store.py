@@ -13,8 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from agents.engine.names import Names
-from agents.engine.processor import SEP, StateRows
+from agents.engine.processor import SEP, Batch, StateRows
 from agents.kit import packing as p
+from agents.kit.batches import joined
 from agents.kit.column_table import NAMES_MIN, ColumnTable, longer
 from agents.kit.columns import SETTINGS, TENANT_HEAD
 from agents.kit.packing import Bytes, Ints, Marks, mark
@@ -87,31 +88,44 @@ class Store:
         """Note that the row of this name has changed, or is gone."""
         mark(self.marks, code)
 
-    def find_domains(
-        self, buf: Bytes, pos: Ints, size: Ints, tenant: Ints, skip: Bytes, out: Ints, lo: int,
-        hi: int,
-    ) -> None:  # fmt: skip
-        """out[lo:hi] = the rows of the domains named by these spans; new ones are made.
+    # Of a batch's records lo..hi-1, each in its place; -1 of one with another status than 0.
 
-        A name is "tenant 0x1f domain", tenant[i] bytes of it the tenant's. -1 where skip[i] isn't 0
-        or a span lies outside the buffer.
-        """
-        assert self.domains is not None
-        self.names.intern(buf, pos, size, skip, out, lo, hi)
-        new = self._lacking(self.domains, out, lo, hi)
-        if new.shape[0]:
-            self._admit(buf, pos, tenant, out, new)
-        p.to_rows(self.domains.of, out, lo, hi)
+    def codes_of(self, batch: Batch, field: str, lo: int, hi: int) -> Ints:
+        """The codes of a field's names; -1 of an empty one."""
+        cols, slot = batch.columns.cols, batch.columns.layout.slots[field]
+        out, skip = np.empty(hi, np.int64), np.empty(hi, np.uint8)
+        skip[lo:] = (batch.status[lo:hi] != 0) | (cols.len[slot, lo:hi] == 0)
+        self.names.intern(batch.buf, cols.pos[slot], cols.len[slot], skip, out, lo, hi)
+        self.cover()
+        return out
 
-    def find_tenants(
-        self, buf: Bytes, pos: Ints, size: Ints, skip: Bytes, out: Ints, lo: int, hi: int
-    ) -> None:
-        """The same of tenants, which have rows of the topic from now on."""
-        self.names.intern(buf, pos, size, skip, out, lo, hi)
+    def keys_of(self, batch: Batch, lo: int, hi: int) -> Ints:
+        """The codes of the names of domains, "tenant 0x1f domain"."""
+        text, pos, size = joined(batch, lo, hi)
+        out = np.empty(hi, np.int64)
+        self.names.intern(text, pos, size, batch.status, out, lo, hi)
+        self.cover()
+        return out
+
+    def tenants_of(self, batch: Batch, lo: int, hi: int) -> Ints:
+        """The rows of tenants, who have rows of the topic from now on."""
+        out = self.codes_of(batch, "tenant", lo, hi)
         self.seat(out[self._lacking(self.tenants, out, lo, hi)], alive=True)
         p.to_rows(self.tenants.of, out, lo, hi)
         if self.domains is not None:  # without them, whoever has a row here has one of the topic
             self.tenants.rows["alive"][out[lo:hi][out[lo:hi] >= 0]] = 1
+        return out
+
+    def domains_of(self, batch: Batch, lo: int, hi: int) -> Ints:
+        """The rows of domains; new ones are made."""
+        assert self.domains is not None
+        out = self.keys_of(batch, lo, hi)
+        new, tenant = self._lacking(self.domains, out, lo, hi), batch.columns.layout.slots["tenant"]
+        if new.shape[0]:
+            cols = batch.columns.cols
+            self._admit(batch.buf, cols.pos[tenant], cols.len[tenant], out, new)
+        p.to_rows(self.domains.of, out, lo, hi)
+        return out
 
     def _lacking(self, table: ColumnTable, codes: Ints, lo: int, hi: int) -> Ints:
         """Where in codes[lo:hi] the names (new ones too) stand that have no row, each once."""

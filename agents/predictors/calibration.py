@@ -66,9 +66,11 @@ MEDIAN_MIN, MEDIAN_MAX = 1e-3, 1e6
 BINS = 10
 UNIT = 2.0**14  # of confidences, in a window
 
-# Columns of Reports.figures; then rows of Reports.bins and Window.bins.
-SLOPE, BIAS, ECE_PRE, ECE_POST, BRIER_PRE, BRIER_POST, NLL_PRE, NLL_POST = range(8)
-FIGURES = 8
+# Rows of Reports.figures, as a record calls them; then rows of Reports.bins and Window.bins.
+FIGURES = (
+    "slope", "bias", "ece_pre", "ece_post", "brier_pre", "brier_post", "nll_pre", "nll_post",
+)  # fmt: skip
+SLOPE, BIAS, ECE_PRE, ECE_POST, BRIER_PRE, BRIER_POST, NLL_PRE, NLL_POST = range(len(FIGURES))
 COUNT, CONFIDENCE, ACCURACY = range(3)
 WINDOW_BINS, WINDOW_SUMS = 2 * 3 * BINS, 4
 
@@ -89,14 +91,14 @@ class Reports(NamedTuple):
     used: Ints
     record: Ints
     samples: Ints
-    figures: Floats  # [FIGURES, room]
+    figures: Floats  # [figures, room]
     bins: Floats  # [2, 3, BINS, room]: before and after; count, mean confidence, share that's true
 
 
 def reports(room: int) -> Reports:
     """Room for so many records."""
     record, samples = (np.zeros(room, np.int64) for _ in range(2))
-    figures, bins = np.zeros((FIGURES, room)), np.zeros((2, 3, BINS, room))
+    figures, bins = np.zeros((len(FIGURES), room)), np.zeros((2, 3, BINS, room))
     return Reports(np.zeros(1, np.int64), record, samples, figures, bins)
 
 

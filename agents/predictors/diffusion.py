@@ -19,7 +19,7 @@ from scipy.special import ive
 
 from topics.compiled import entry, kernel
 
-NONE, PATH, RING, STAR, SPARSE = range(5)  # a star's centre is its first component
+NONE, PATH, RING, STAR, TRIDIAGONAL = range(5)  # a star's centre is its first component
 
 TOLERANCE = 1e-12  # of the expansion, relative to the norm of x
 LANCZOS_STEPS = 20
@@ -36,42 +36,43 @@ _LAST_SHIFT, _BITS, _BITS_OVER = 31, 53, 11  # a double has 53 of the 64
 Floats = NDArray[np.float64]
 
 
-class Graph(NamedTuple):
-    """A graph without weights. `start`, `neighbour` (CSR, symmetric) are those of SPARSE alone."""
+class Operator(NamedTuple):
+    """The Laplacian of a graph of this kind; or a TRIDIAGONAL matrix, whose numbers these are."""
 
     kind: int
-    start: NDArray[np.int64]
-    neighbour: NDArray[np.int64]
+    diagonal: Floats
+    beside: Floats  # the diagonal
 
 
-def named(kind: int) -> Graph:
-    """The path, ring or star over any number of components, or the graph without edges."""
-    return Graph(kind, np.zeros(1, np.int64), np.zeros(0, np.int64))
+def named(kind: int) -> Operator:
+    """L of the path, ring or star over any number of components, or of no edges."""
+    return Operator(kind, np.zeros(0), np.zeros(0))
 
 
 @entry
-def laplacian(graph: Graph, u: Floats, n: int, out: Floats) -> None:
+def multiply(op: Operator, u: Floats, n: int, out: Floats) -> None:
     """out[:n] = L·u[:n]."""
     for i in range(n):
         out[i] = 0.0
-    if graph.kind == SPARSE:
+    if op.kind == TRIDIAGONAL:
         for i in range(n):
-            total = 0.0
-            for k in range(graph.start[i], graph.start[i + 1]):
-                total += u[i] - u[graph.neighbour[k]]
-            out[i] = total
-    elif graph.kind == STAR:
+            out[i] = op.diagonal[i] * u[i]
+            if i > 0:
+                out[i] += op.beside[i - 1] * u[i - 1]
+            if i + 1 < n:
+                out[i] += op.beside[i] * u[i + 1]
+    elif op.kind == STAR:
         total = 0.0
         for i in range(1, n):
             out[i] = u[i] - u[0]
             total += u[0] - u[i]
         out[0] = total
-    elif graph.kind != NONE and n > 1:
+    elif op.kind != NONE and n > 1:
         out[0] = u[0] - u[1]
         for i in range(1, n - 1):
             out[i] = (u[i] - u[i - 1]) + (u[i] - u[i + 1])
         out[n - 1] = u[n - 1] - u[n - 2]
-        if graph.kind == RING and n > 2:
+        if op.kind == RING and n > 2:
             out[0] += u[0] - u[n - 1]
             out[n - 1] += u[n - 1] - u[0]
 
@@ -85,19 +86,19 @@ def _moved(near: float, ck: float, scale: float, i: int, b: Floats, a: Floats, y
 
 @kernel
 def _step(
-    graph: Graph, ck: float, scale: float, n: int, b: Floats, a: Floats, y: Floats, c: Floats
+    op: Operator, ck: float, scale: float, n: int, b: Floats, a: Floats, y: Floats, c: Floats
 ) -> None:
     """a[:n] = 2·(scale·L - 1)·b[:n] - a[:n], of which ck parts go to y[:n]; c: room for L·b.
 
     The path and the ring, in one pass, to the same bits: that is twice as fast as three.
     """
-    if n < 2 or (graph.kind != PATH and graph.kind != RING):
-        laplacian(graph, b, n, c)
+    if n < 2 or (op.kind != PATH and op.kind != RING):
+        multiply(op, b, n, c)
         for i in range(n):
             _moved(c[i], ck, scale, i, b, a, y)
         return
     first, last = b[0] - b[1], b[n - 1] - b[n - 2]
-    if graph.kind == RING and n > 2:
+    if op.kind == RING and n > 2:
         first += b[0] - b[n - 1]
         last += b[n - 1] - b[0]
     _moved(first, ck, scale, 0, b, a, y)
@@ -108,28 +109,24 @@ def _step(
 
 @entry
 def chebyshev(
-    graph: Graph,
-    coefficients: Floats,
-    scale: float,
-    x: Floats,
-    n: int,
-    y: Floats,
-    a: Floats,
-    b: Floats,
-    c: Floats,
-) -> None:
-    """y[:n] = Σ_k coefficients[k]·T_k(scale·L - 1)·x[:n]; a, b, c: room for n numbers each."""
+    op: Operator, coefficients: Floats, scale: float, x: Floats, n: int, y: Floats, a: Floats,
+    b: Floats, c: Floats,
+) -> None:  # fmt: skip
+    """y[:n] = Σ_k coefficients[k]·T_k(scale·L - 1)·x[:n]; a, b, c: room for n numbers each.
+
+    `a` may be x.
+    """
     for i in range(n):
         a[i] = x[i]
         y[i] = coefficients[0] * x[i]
     if coefficients.shape[0] < 2:
         return
-    laplacian(graph, a, n, c)
+    multiply(op, a, n, c)
     for i in range(n):
         b[i] = scale * c[i] - a[i]
         y[i] += coefficients[1] * b[i]
     for k in range(2, coefficients.shape[0]):
-        _step(graph, coefficients[k], scale, n, b, a, y, c)
+        _step(op, coefficients[k], scale, n, b, a, y, c)
         a, b = b, a
 
 
@@ -143,7 +140,7 @@ def _dot(u: Floats, v: Floats, n: int) -> float:
 
 @entry
 def krylov(
-    graph: Graph, x: Floats, n: int, steps: int, basis: Floats, alpha: Floats, beta: Floats
+    op: Operator, x: Floats, n: int, steps: int, basis: Floats, alpha: Floats, beta: Floats
 ) -> tuple[int, float]:
     """Lanczos with full reorthogonalisation, from x[:n].
 
@@ -159,7 +156,7 @@ def krylov(
     size = 0.0
     for m in range(min(steps, n)):
         row = basis[m + 1]
-        laplacian(graph, basis[m], n, row)
+        multiply(op, basis[m], n, row)
         alpha[m] = _dot(basis[m], row, n)
         for _ in range(2):
             for j in range(m + 1):
@@ -176,68 +173,24 @@ def krylov(
 
 
 @entry
-def _tridiagonal(alpha: Floats, beta: Floats, u: Floats, m: int, out: Floats) -> None:
-    """out[:m] = T·u[:m]."""
-    for i in range(m):
-        out[i] = alpha[i] * u[i]
-        if i > 0:
-            out[i] += beta[i - 1] * u[i - 1]
-        if i + 1 < m:
-            out[i] += beta[i] * u[i + 1]
-
-
-@entry
-def _small_heat(
-    alpha: Floats,
-    beta: Floats,
-    m: int,
-    coefficients: Floats,
-    scale: float,
-    y: Floats,
-    a: Floats,
-    b: Floats,
-    c: Floats,
-) -> None:
-    """y[:m] = Σ_k coefficients[k]·T_k(scale·T - 1)·e_1, as `chebyshev` does it for L."""
-    for i in range(m):
-        a[i] = 1.0 if i == 0 else 0.0
-        y[i] = coefficients[0] * a[i]
-    if coefficients.shape[0] < 2:
-        return
-    _tridiagonal(alpha, beta, a, m, c)
-    for i in range(m):
-        b[i] = scale * c[i] - a[i]
-        y[i] += coefficients[1] * b[i]
-    for k in range(2, coefficients.shape[0]):
-        _tridiagonal(alpha, beta, b, m, c)
-        for i in range(m):
-            a[i] = 2.0 * (scale * c[i] - b[i]) - a[i]
-            y[i] += coefficients[k] * a[i]
-        a, b = b, a
-
-
-@entry
 def lanczos(
-    graph: Graph,
-    coefficients: Floats,
-    scale: float,
-    x: Floats,
-    n: int,
-    y: Floats,
-    basis: Floats,
+    op: Operator, coefficients: Floats, scale: float, x: Floats, n: int, y: Floats, basis: Floats,
     work: Floats,
-) -> None:
+) -> None:  # fmt: skip
     """y[:n] = exp(-t·L)·x[:n] from the Krylov space of x; the small exponential by Chebyshev.
 
     basis: room for [LANCZOS_STEPS + 1, n] numbers, work: for LANCZOS_WORK of LANCZOS_STEPS each.
     """
-    alpha, beta, small = work[0], work[1], work[2]
-    m, norm = krylov(graph, x, n, LANCZOS_STEPS, basis, alpha, beta)
+    alpha, beta, small, first = work[0], work[1], work[2], work[3]
+    m, norm = krylov(op, x, n, LANCZOS_STEPS, basis, alpha, beta)
     for i in range(n):
         y[i] = 0.0
     if m == 0:
         return
-    _small_heat(alpha, beta, m, coefficients, scale, small, work[3], work[4], work[5])
+    for i in range(m):
+        first[i] = 1.0 if i == 0 else 0.0
+    t = Operator(TRIDIAGONAL, alpha, beta)
+    chebyshev(t, coefficients, scale, first, m, small, first, work[4], work[5])
     for k in range(m):
         for i in range(n):
             y[i] += norm * small[k] * basis[k, i]
@@ -260,41 +213,23 @@ def coefficients_of(t: float, largest: float) -> Floats:
     return np.ascontiguousarray(c[: max(1, int(np.count_nonzero(rest > TOLERANCE)))])
 
 
-def largest_eigenvalue(graph: Graph, n: int) -> float:
-    """An upper bound of L's spectrum over n components, a few percent wide at most.
+@lru_cache(maxsize=4096)
+def largest_of(kind: int, n: int) -> float:
+    """An upper bound of a named graph's spectrum over n components, a few percent wide at most.
 
     The largest Ritz value of a Lanczos run from a seeded start and its residual, with a margin,
     rounded up so that the last bits of LAPACK don't matter; never beyond Gershgorin's bound.
     """
-    edges = _degrees(graph, n)
-    if n < 2 or not edges.any():
+    if n < 2 or kind == NONE:
         return 0.0
-    gershgorin = 2.0 * float(edges.max())
+    edges = n - 1 if kind == STAR else min(n - 1, 2)  # of the component that has the most
     steps = min(_EIGEN_STEPS, n)
     basis = np.empty((steps + 1, n))
     alpha, beta = np.empty(steps), np.empty(steps)
-    m, _ = krylov(graph, _start(n), n, steps, basis, alpha, beta)
+    m, _ = krylov(named(kind), _start(n), n, steps, basis, alpha, beta)
     ritz, vectors = eigh_tridiagonal(alpha[:m], beta[: m - 1])
     bound = float(ritz[-1]) + float(beta[m - 1] * abs(vectors[-1, -1]))
-    return float(min(np.ceil(bound * _MARGIN * _GRAIN) / _GRAIN, gershgorin))
-
-
-@lru_cache(maxsize=4096)
-def largest_of(kind: int, n: int) -> float:
-    """`largest_eigenvalue` of a named graph, remembered."""
-    return largest_eigenvalue(named(kind), n)
-
-
-def _degrees(graph: Graph, n: int) -> NDArray[np.int64]:
-    if graph.kind == SPARSE:
-        return np.diff(graph.start)
-    degrees = np.full(n, 0 if graph.kind == NONE else 2, np.int64)
-    if graph.kind == PATH or n <= 2:
-        degrees[[0, -1]] = min(n - 1, 1) if graph.kind != NONE else 0
-    if graph.kind == STAR:
-        degrees[:] = min(n - 1, 1)
-        degrees[0] = n - 1
-    return degrees
+    return float(min(np.ceil(bound * _MARGIN * _GRAIN) / _GRAIN, 2.0 * edges))
 
 
 def _start(n: int) -> Floats:

@@ -8,65 +8,23 @@ from numpy.typing import NDArray
 
 from agents.engine.processor import OWN_REASONS
 from agents.engine.records import put_bytes
+from agents.kit.batches import Source
+from agents.kit.columns import slots
 from agents.kit.packing import Marks, mark
-from agents.predictors.calibration import (
-    Reports,
-    clear,
-    count,
-    learn,
-    logit_of,
-    median_after,
-    sure,
-    tell,
-)
-from agents.predictors.diffusion import Graph, chebyshev, lanczos
+from agents.predictors import calibration as cal
+from agents.predictors import rule
+from agents.predictors import settings as s
+from agents.predictors import state as st
+from agents.predictors.calibration import Reports
+from agents.predictors.diffusion import Operator, chebyshev, lanczos
 from agents.predictors.plans import Plans, find
-from agents.predictors.rule import (
-    HEAT,
-    MAHAL,
-    NEUTRAL_ERROR,
-    begin,
-    confidence_of,
-    error_of,
-    follow,
-    narrow,
-    resolution_of,
-)
-from agents.predictors.settings import (
-    ALPHA,
-    CALIBRATE,
-    EVERY,
-    FORGETTING,
-    GRAPH,
-    METHOD,
-    NEXT,
-    PREDICTOR,
-    TIME,
-)
-from agents.predictors.state import (
-    DIM_MAX,
-    LAST,
-    LEVEL,
-    RATIO,
-    STEP,
-    Entities,
-    part,
-    place,
-    reset,
-    runs_of,
-    window_of,
-)
-from agents.predictors.state import NEXT as EXPECTED
-from topics.columns import Cols
+from agents.predictors.state import DIM_MAX, Entities
 from topics.compiled import entry, kernel
-from topics.write_kernels import inside
 
 SINGLE = 4  # bytes of a float32
-EXPONENT_HIGH, EXPONENT_LOW = (
-    0x7F,
-    0x80,
-)  # all bits of its exponent: last bytes
+EXPONENT_HIGH, EXPONENT_LOW = 0x7F, 0x80  # all bits of its exponent: last bytes
 CHEBYSHEV = 0
+FIELD = slots("observation")
 
 # Why a vector is refused.
 REASONS = {
@@ -85,20 +43,6 @@ Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]
 
 
-class Source(NamedTuple):
-    """A batch of observations, and where its fields stand."""
-
-    buf: Bytes
-    status: Bytes
-    offsets: Ints
-    log_ms: Ints
-    cols: Cols
-    tenant: int
-    domain: int
-    vector: int
-    ts: int
-
-
 class Work(NamedTuple):
     """Room for one vector's computation, as long as the longest vector."""
 
@@ -109,8 +53,6 @@ class Work(NamedTuple):
     c: Floats
     basis: Floats  # [LANCZOS_STEPS + 1, dim]
     small: Floats  # [LANCZOS_WORK, LANCZOS_STEPS]
-    start: Ints  # of diffusion.Graph
-    neighbour: Ints
 
 
 class Found(NamedTuple):
@@ -140,59 +82,36 @@ def _fault(buf: Bytes, p: int, size: int) -> int:
 
 
 @entry
-def inspect(src: Source, lo: int, hi: int) -> tuple[int, int, int]:
-    """Refuse bad vectors. Returns (records left, bytes of their keys, longest vector).
-
-    (-1, row, 0) if a span of a record lies outside the buffer.
-    """
-    buf, status = src.buf, src.status
-    tpos, tlen = src.cols.pos[src.tenant], src.cols.len[src.tenant]
-    dpos, dlen = src.cols.pos[src.domain], src.cols.len[src.domain]
-    vpos, vlen = src.cols.pos[src.vector], src.cols.len[src.vector]
-    good, size, longest, end = 0, 0, 0, buf.shape[0]
+def inspect(src: Source, lo: int, hi: int) -> int:
+    """Refuse bad vectors; returns how long the longest of the others is, 0 without any."""
+    longest = 0
     for r in range(lo, hi):
-        if status[r] != 0:
-            continue
-        names = inside(tpos[r], tlen[r], end) and inside(dpos[r], dlen[r], end)
-        if not (names and inside(vpos[r], vlen[r], end)):
-            return -1, r, 0
-        fault = _fault(buf, vpos[r], vlen[r])
-        if fault != 0:
-            status[r] = fault
-            continue
-        good += 1
-        size += tlen[r] + 1 + dlen[r]
-        longest = max(longest, vlen[r] // 4)
-    return good, size, longest
+        if src.status[r] == 0:
+            size = src.cols.len[FIELD.vector, r]
+            src.status[r] = _fault(src.buf, src.cols.pos[FIELD.vector, r], size)
+            if src.status[r] == 0:
+                longest = max(longest, size // SINGLE)
+    return longest
 
 
 @kernel
 def _predict(
-    settings: Floats,
-    last: Floats,
-    level: Floats,
-    plans: Plans,
-    plan: int,
-    work: Work,
-    n: int,
-    predicted: Floats,
+    settings: Floats, e: Entities, k: int, plans: Plans, plan: int, work: Work, predicted: Floats
 ) -> None:
-    """predicted[:n] = what the state says comes next."""
+    """predicted = what row k's state says comes next."""
+    n, last = e.dim[k], st.part(e, k, st.LAST)
     if plan >= 0:
-        graph = Graph(int(settings[GRAPH]), work.start, work.neighbour)
-        at = plans.at[plan]
+        graph = Operator(int(settings[s.GRAPH]), work.small[0], work.small[1])  # its numbers: none
+        scale, at = plans.scale[plan], plans.at[plan]
         coefficients = plans.coefficients[at : at + plans.size[plan]]
-        scale = plans.scale[plan]
-        if settings[METHOD] == CHEBYSHEV:
+        if settings[s.METHOD] == CHEBYSHEV:
             chebyshev(graph, coefficients, scale, last, n, predicted, work.a, work.b, work.c)
         else:
             lanczos(graph, coefficients, scale, last, n, predicted, work.basis, work.small)
-    elif settings[PREDICTOR] == MAHAL:
-        for i in range(n):
-            predicted[i] = level[i]
-    else:
-        for i in range(n):
-            predicted[i] = last[i]
+        return
+    source = st.part(e, k, st.LEVEL) if settings[s.PREDICTOR] == rule.MAHAL else last
+    for i in range(n):
+        predicted[i] = source[i]
 
 
 @kernel
@@ -212,63 +131,54 @@ def _write(vector: Floats, n: int, single: NDArray[np.float32], out: Bytes, p: i
 
 
 @kernel
-def _begin(e: Entities, pool: Floats, k: int, seen: Floats) -> None:
+def _begin(e: Entities, k: int, seen: Floats) -> None:
     """Row k, which has room, begins (anew)."""
     e.restarts[k] += 1 if e.n[k] > 0 else 0
     e.n[k] = 0
-    level, step, ratio = (
-        part(e, pool, k, LEVEL),
-        part(e, pool, k, STEP),
-        part(e, pool, k, RATIO),
-    )
-    begin(seen, level, step, ratio, runs_of(e, pool, k), e.dim[k])
-    reset(e, k)
-    clear(window_of(e, pool, k))
+    level, step, ratio = st.part(e, k, st.LEVEL), st.part(e, k, st.STEP), st.part(e, k, st.RATIO)
+    rule.begin(seen, level, step, ratio, st.runs_of(e, k), e.dim[k])
+    st.reset(e, k)
+    cal.clear(st.window_of(e, k))
 
 
 @kernel
-def _follow(
-    settings: Floats, e: Entities, pool: Floats, k: int, seen: Floats, last: Floats, level: Floats,
-    predicted: Floats,
-) -> float:  # fmt: skip
+def _follow(settings: Floats, e: Entities, k: int, seen: Floats, predicted: Floats) -> float:
     """Steps 2 and 3 of rule.py: the error, as on the wire, of an observation that was predicted."""
-    n, step, ratio = e.dim[k], part(e, pool, k, STEP), part(e, pool, k, RATIO)
-    runs = runs_of(e, pool, k)
-    follow(seen, last, level, step, ratio, runs, n, e.n[k] + 1, settings[FORGETTING])
-    least = resolution_of(last, n) if settings[PREDICTOR] == HEAT else 0.0
-    return narrow(error_of(seen, predicted, step, ratio, n, least))
+    n, last, runs = e.dim[k], st.part(e, k, st.LAST), st.runs_of(e, k)
+    level, step, ratio = st.part(e, k, st.LEVEL), st.part(e, k, st.STEP), st.part(e, k, st.RATIO)
+    rule.follow(seen, last, level, step, ratio, runs, n, e.n[k] + 1, settings[s.FORGETTING])
+    least = rule.resolution_of(last, n) if settings[s.PREDICTOR] == rule.HEAT else 0.0
+    return rule.narrow(rule.error_of(seen, predicted, step, ratio, n, least))
 
 
 @kernel
-def _sample(
-    e: Entities, pool: Floats, k: int, right: bool, every: int, r: int, reports: Reports
-) -> None:
+def _sample(e: Entities, k: int, right: bool, every: int, r: int, reports: Reports) -> None:
     """Step 1 of calibration.py: what waits came true or not."""
-    window, learned = window_of(e, pool, k), e.learned[k]
-    held = count(window, e.logit[k], learned[0], learned[1], right)
-    learn(learned, e.logit[k], right)
+    window, learned = st.window_of(e, k), e.learned[k]
+    held = cal.count(window, e.logit[k], learned[0], learned[1], right)
+    cal.learn(learned, e.logit[k], right)
     e.samples[k] += 1
     if held >= every:
-        tell(window, learned[0], learned[1], e.samples[k], r, reports)
-        clear(window)
+        cal.tell(window, learned[0], learned[1], e.samples[k], r, reports)
+        cal.clear(window)
 
 
 @kernel
 def _confide(
-    settings: Floats, e: Entities, pool: Floats, k: int, error: float, r: int, reports: Reports
+    settings: Floats, e: Entities, k: int, error: float, r: int, reports: Reports
 ) -> float:
     """The confidence to publish; `error` as on the wire, the observation already counted in e.n."""
-    on, logit = settings[CALIBRATE] != 0.0, logit_of(error, settings[ALPHA])
+    on, logit = settings[s.CALIBRATE] != 0.0, cal.logit_of(error, settings[s.ALPHA])
     if not on or e.n[k] == 1:
         e.logit[k] = np.nan
     else:
         if not math.isnan(e.logit[k]):
-            _sample(e, pool, k, error <= e.median[k], int(settings[EVERY]), r, reports)
-        e.median[k], e.run[k] = median_after(e.median[k], e.run[k], error, e.n[k])
+            _sample(e, k, error <= e.median[k], int(settings[s.EVERY]), r, reports)
+        e.median[k], e.run[k] = cal.median_after(e.median[k], e.run[k], error, e.n[k])
         e.logit[k] = logit
     if not on or e.samples[k] == 0:
-        return confidence_of(error, settings[ALPHA])
-    return sure(e.learned[k, 0] * logit + e.learned[k, 1])
+        return rule.confidence_of(error, settings[s.ALPHA])
+    return cal.sure(e.learned[k, 0] * logit + e.learned[k, 1])
 
 
 @kernel
@@ -282,50 +192,49 @@ def _came(e: Entities, marks: Marks, k: int, ts: int, log_ms: int) -> None:
 
 @entry
 def fold_rows(
-    src: Source, lo: int, hi: int, ids: Ints, e: Entities, marks: Marks, pool: Floats, counts: Ints,
-    slot: Ints, table: Floats, version: int, plans: Plans, work: Work, found: Found,
-    reports: Reports, out: Bytes,
+    src: Source, lo: int, hi: int, ids: Ints, e: Entities, marks: Marks, slot: Ints, table: Floats,
+    version: int, plans: Plans, work: Work, found: Found, reports: Reports, out: Bytes,
 ) -> tuple[int, int]:  # fmt: skip
     """Fold records lo..hi-1 with status 0, of rows `ids`. Returns (next record, why it stopped).
 
     slot[owner] is a tenant's row in `table`, whose version is `version`. The vectors of next events
     go to `out`, where found.next_at wants them (-1: nowhere); it becomes -1 where there is none.
     """
-    pos, length, stamp = src.cols.pos[src.vector], src.cols.len[src.vector], src.cols.i[src.ts]
+    pos, length = src.cols.pos[FIELD.vector], src.cols.len[FIELD.vector]
     seen, single, next_at = work.seen, work.single, found.next_at
     for r in range(lo, hi):
         if src.status[r] != 0:
             continue
-        k, n = ids[r], length[r] // 4
+        k, n = ids[r], length[r] // SINGLE
         settings = table[slot[e.owner[k]]]
         first, plan = e.n[k] == 0 or e.dim[k] != n, -1
-        onward = settings[NEXT] != 0.0 and next_at[r] >= 0
+        onward = settings[s.NEXT] != 0.0 and next_at[r] >= 0
         if reports.used[0] >= reports.record.shape[0]:
             return r, NEED_REPORTS
-        if settings[PREDICTOR] == HEAT and (onward or not first):
-            plan = find(plans, int(settings[GRAPH]), settings[TIME], n)
+        if settings[s.PREDICTOR] == rule.HEAT and (onward or not first):
+            plan = find(plans, int(settings[s.GRAPH]), settings[s.TIME], n)
             if plan < 0:
                 return r, NEED_PLAN
-        if not place(e, counts, pool.shape[0], k, n):
+        if not st.place(e, k, n):
             return r, NEED_POOL
         _read(src.buf, pos[r], n, single, seen)
-        last, level = part(e, pool, k, LAST), part(e, pool, k, LEVEL)
-        predicted, error = part(e, pool, k, EXPECTED), NEUTRAL_ERROR
+        last, predicted = st.part(e, k, st.LAST), st.part(e, k, st.NEXT)
+        error = rule.NEUTRAL_ERROR
         if first:
-            _begin(e, pool, k, seen)
+            _begin(e, k, seen)
         else:
             if e.made[k] != version:  # else it is what was published as the next event
-                _predict(settings, last, level, plans, plan, work, n, predicted)
-            error = _follow(settings, e, pool, k, seen, last, level, predicted)
+                _predict(settings, e, k, plans, plan, work, predicted)
+            error = _follow(settings, e, k, seen, predicted)
         for i in range(n):
             last[i] = seen[i]
-        _came(e, marks, k, stamp[r], src.log_ms[r])
+        _came(e, marks, k, src.cols.i[FIELD.ts, r], src.log_ms[r])
         found.error[r] = error
-        found.confidence[r] = narrow(_confide(settings, e, pool, k, error, r, reports))
-        found.predictor[r] = int(settings[PREDICTOR])
+        found.confidence[r] = rule.narrow(_confide(settings, e, k, error, r, reports))
+        found.predictor[r] = int(settings[s.PREDICTOR])
         e.made[k] = version if onward else 0
         if onward:
-            _predict(settings, last, level, plans, plan, work, n, predicted)
+            _predict(settings, e, k, plans, plan, work, predicted)
             _write(predicted, n, single, out, next_at[r])
         else:
             next_at[r] = -1

@@ -5,24 +5,15 @@ from numpy.typing import NDArray
 
 from agents.engine.derived_ids import ID_BYTES_MAX, put_derived_id
 from agents.engine.processor import Output
+from agents.kit.batches import Source
 from agents.predictors import calibration as cal
-from agents.predictors.kernels import Found, Source
+from agents.predictors.kernels import FIELD, SINGLE, Found
 from agents.predictors.settings import SETTINGS
 from topics.compiled import entry
 
 MODEL_VERSION = "1.0"
 
 _WORDS = (*SETTINGS["predictor"].choices, MODEL_VERSION)
-_FIGURES = {  # of a predictor_calibration
-    "slope": cal.SLOPE,
-    "bias": cal.BIAS,
-    "ece_pre": cal.ECE_PRE,
-    "ece_post": cal.ECE_POST,
-    "brier_pre": cal.BRIER_PRE,
-    "brier_post": cal.BRIER_POST,
-    "nll_pre": cal.NLL_PRE,
-    "nll_post": cal.NLL_POST,
-}
 _BINS = {"bin_count": cal.COUNT, "bin_confidence": cal.CONFIDENCE, "bin_accuracy": cal.ACCURACY}
 
 Bytes = NDArray[np.uint8]
@@ -33,13 +24,10 @@ Ints = NDArray[np.int64]
 def _put_ids(
     out: Bytes, used: int, prefix: Bytes, offsets: Ints, records: Ints, pos: Ints, size: Ints
 ) -> int:
-    """Writes the place of each record to out[used:]; returns the end, -1 where there is no room."""
+    """Writes the place of each record to out[used:], which has room for it; returns the end."""
     for k in range(records.shape[0]):
         end = put_derived_id(out, used, prefix, offsets[records[k]])
-        if end < 0:
-            return -1
-        pos[k] = used
-        size[k] = end - used
+        pos[k], size[k] = used, end - used
         used = end
     return used
 
@@ -50,17 +38,15 @@ def _append(output: Output, source: Source, records: Ints, prefix: Bytes) -> sli
     output.reserve(m, 0, m * ID_BYTES_MAX)
     slots, here = output.columns.layout.slots, slice(at, at + m)
     given, cols = source.cols, output.columns.cols
-    for name, slot in (("tenant", source.tenant), ("domain", source.domain)):
+    for name, slot in (("tenant", FIELD.tenant), ("domain", FIELD.domain)):
         cols.pos[slots[name], here] = given.pos[slot][records]
         cols.len[slots[name], here] = given.len[slot][records]
-    cols.i[slots["ts"], here] = given.i[source.ts][records]
+    cols.i[slots["ts"], here] = given.i[FIELD.ts][records]
     ids = slots["observation_id"]
     output.scratch.used = _put_ids(
         output.scratch.data, output.scratch.used, prefix, source.offsets, records,
         cols.pos[ids, here], cols.len[ids, here],
     )  # fmt: skip
-    if output.scratch.used < 0:
-        raise ValueError("an offset is negative, or its id is longer than any can be")
     output.cause[here] = records
     output.n += m
     return here
@@ -83,7 +69,7 @@ def updates(output: Output, source: Source, records: Ints, found: Found, prefix:
     cols.f[slots["confidence"], here] = found.confidence[records]
     late_ms = (source.log_ms[records] * 1000 - ts) / 1000.0
     cols.f[slots["prediction_latency_ms"], here] = late_ms.astype(np.float32)
-    cols.i[slots["vector_dim"], here] = source.cols.len[source.vector][records] // 4
+    cols.i[slots["vector_dim"], here] = source.cols.len[FIELD.vector][records] // SINGLE
 
 
 def calibrations(output: Output, source: Source, reports: cal.Reports, prefix: Bytes) -> None:
@@ -95,8 +81,8 @@ def calibrations(output: Output, source: Source, reports: cal.Reports, prefix: B
     here = _append(output, source, reports.record[:m], prefix)
     slots, columns = output.columns.layout.slots, output.columns
     cols = columns.cols
-    for name, row in _FIGURES.items():
-        cols.f[slots[name], here] = reports.figures[row, :m]
+    for name, figure in zip(cal.FIGURES, reports.figures, strict=True):
+        cols.f[slots[name], here] = figure[:m]
     cols.i[slots["samples"], here] = reports.samples[:m]
     for name in ("slope", "bias"):
         cols.null[columns.layout.null_slots[name], here] = 0
@@ -116,7 +102,7 @@ def place(output: Output, source: Source, records: Ints, found: Found, wanted: b
     if not wanted:
         found.next_at[records] = -1
         return
-    size = source.cols.len[source.vector][records]
+    size = source.cols.len[FIELD.vector][records]
     end = output.scratch.used + np.cumsum(size)
     found.next_at[records] = end - size
     output.scratch.reserve(int(size.sum()))
@@ -131,7 +117,7 @@ def next_events(output: Output, source: Source, records: Ints, found: Found, pre
     slots, nulls = output.columns.layout.slots, output.columns.layout.null_slots
     cols = output.columns.cols
     cols.pos[slots["predicted_state"], here] = found.next_at[records]
-    cols.len[slots["predicted_state"], here] = source.cols.len[source.vector][records]
+    cols.len[slots["predicted_state"], here] = source.cols.len[FIELD.vector][records]
     cols.f[slots["confidence"], here] = found.confidence[records]
     cols.f[slots["regret"], here] = np.nan
     cols.null[nulls["regret"], here] = 1

@@ -14,17 +14,8 @@ from numpy.typing import NDArray
 
 from agents.kit.columns import TENANT_HEAD, TableSchema
 from agents.kit.pool import claim
-from agents.predictors.calibration import (
-    BIAS_MAX,
-    LIMIT,
-    MEDIAN_MAX,
-    MEDIAN_RUN_MAX,
-    SLOPE_MAX,
-    WINDOW_BINS,
-    WINDOW_SUMS,
-    Window,
-    unlearn,
-)
+from agents.predictors import calibration as cal
+from agents.predictors.calibration import WINDOW_BINS, WINDOW_SUMS, Window, unlearn
 from topics.compiled import entry, kernel, view
 
 DIM_MAX = 32_768  # numbers in a vector: a state row of 30 bytes a number must fit into 1 MiB
@@ -52,22 +43,22 @@ DOMAINS = TableSchema(
     limits={
         "dim": (1, DIM_MAX),
         "n": (1, math.inf),
-        "median": (0.0, MEDIAN_MAX),
-        "median_run": (-MEDIAN_RUN_MAX, MEDIAN_RUN_MAX),
+        "median": (0.0, cal.MEDIAN_MAX),
+        "median_run": (-cal.MEDIAN_RUN_MAX, cal.MEDIAN_RUN_MAX),
         "samples": (0, math.inf),
-        "slope": (0.0, SLOPE_MAX),
-        "bias": (-BIAS_MAX, BIAS_MAX),
+        "slope": (0.0, cal.SLOPE_MAX),
+        "bias": (-cal.BIAS_MAX, cal.BIAS_MAX),
         "info_slope": _POSITIVE,
         "info_both": _FINITE,
         "info_bias": _POSITIVE,
-        "logit": (-LIMIT, LIMIT),
+        "logit": (-cal.LIMIT, cal.LIMIT),
     },
 )
 TENANTS = TableSchema("predictors_state", head=TENANT_HEAD, only=())
 
 
 class Entities(NamedTuple):
-    """The columns of DOMAINS."""
+    """The columns of DOMAINS, and the pool."""
 
     code: Ints
     owner: Ints  # the row of its tenant
@@ -85,6 +76,8 @@ class Entities(NamedTuple):
     logit: Floats  # that waits; NaN: none
     samples: Ints
     made: Ints  # TenantSettings.version for which the pool holds what is expected next; 0: none
+    pool: Floats
+    counts: Ints  # of the pool
 
 
 @kernel
@@ -100,35 +93,35 @@ def block(room: int) -> int:
 
 
 @view
-def part(e: Entities, pool: Floats, k: int, which: int) -> Floats:
+def part(e: Entities, k: int, which: int) -> Floats:
     """The numbers in use of one of row k's vectors."""
     start = e.at[k] + which * e.room[k]
-    return pool[start : start + e.dim[k]]
+    return e.pool[start : start + e.dim[k]]
 
 
 @view
-def runs_of(e: Entities, pool: Floats, k: int) -> NDArray[np.int8]:
+def runs_of(e: Entities, k: int) -> NDArray[np.int8]:
     """Room for the runs of row k, two for each number."""
     start = e.at[k] + PARTS * e.room[k]
-    return pool[start : start + sides(e.room[k])].view(np.int8)
+    return e.pool[start : start + sides(e.room[k])].view(np.int8)
 
 
 @view
-def window_of(e: Entities, pool: Floats, k: int) -> Window:
+def window_of(e: Entities, k: int) -> Window:
     """The calibration's window of row k, which has room."""
     start = e.at[k] + PARTS * e.room[k] + sides(e.room[k])
     end = start + BINS
-    return Window(pool[start:end].view(np.int32), pool[end : end + WINDOW_SUMS])
+    return Window(e.pool[start:end].view(np.int32), e.pool[end : end + WINDOW_SUMS])
 
 
 @kernel
-def place(e: Entities, counts: Ints, pool_size: int, k: int, dim: int) -> bool:
+def place(e: Entities, k: int, dim: int) -> bool:
     """Give row k room for vectors of so many numbers; False where the pool is too small.
 
     What its vectors held may be lost.
     """
     if e.room[k] < dim or e.room[k] > SPARE * dim:
-        if not claim(counts, pool_size, e.at, e.size, k, block(dim)):
+        if not claim(e.counts, e.pool.shape[0], e.at, e.size, k, block(dim)):
             return False
         e.room[k] = dim
     if e.dim[k] != dim:

@@ -11,18 +11,18 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from agents.engine.names import Names
+from agents.engine.names import NameArrays, Names
 from agents.engine.processor import StateRows
 from agents.kit.column_table import ColumnTable
-from agents.kit.packing import Bytes, put_span, take_span
+from agents.kit.columns import slots
+from agents.kit.packing import Bytes, put_name, put_span, take_span
 from agents.kit.pool import Pool
 from agents.segmentation.points import UNIT_STEP
 from agents.segmentation.rule import LIMIT, NUMBERS, RING, RUNS, Bank, Floats, Ints, insert
 from agents.segmentation.settings import BOCPD, CPD
-from agents.segmentation.state import RINGS, RUN_LENGTHS, SERIES, TENANTS, S
+from agents.segmentation.state import RINGS, RUN_LENGTHS, SERIES, S
 from topics.columns import Cols, Columns
 from topics.compiled import entry, kernel
-from topics.layout import by_field
 
 SINGLE, DOUBLE = 4, 8  # bytes of a number
 PARTS = 3  # of a run length
@@ -31,18 +31,7 @@ UNIT_MOST = 17 * UNIT_STEP  # exponents of doubles lie within
 RUNS_MIN = 16  # series with run lengths: below, their memory stays as it is
 
 
-class Slots(NamedTuple):
-    """Where the fields of segmentation_state that are packed here stand in Cols."""
-
-    values: int
-    confidences: int
-    times: int
-    leaders: int
-    lasted: int
-    runs: int
-
-
-SLOTS = by_field(Slots, SERIES.layout.slots)
+ROW = slots("segmentation_state")
 
 
 class Scratch(NamedTuple):
@@ -94,12 +83,12 @@ def _pack_points(b: Bank, r: int, c: Cols, k: int, s: Scratch, out: Bytes, used:
         s.single[j] = np.float32(v)
         exact &= np.float64(s.single[j]) == v
     if exact:
-        used = put_span(c, SLOTS.values, k, out, used, s.single[:n].view(np.uint8))
+        used = put_span(c, ROW.values, k, out, used, s.single[:n].view(np.uint8))
     else:
-        used = put_span(c, SLOTS.values, k, out, used, s.double[:n].view(np.uint8))
+        used = put_span(c, ROW.values, k, out, used, s.double[:n].view(np.uint8))
     for j in range(n):
         s.single[j] = b.confidence[r, (first + j) % RING]
-    return int(put_span(c, SLOTS.confidences, k, out, used, s.single[:n].view(np.uint8)))
+    return int(put_span(c, ROW.confidences, k, out, used, s.single[:n].view(np.uint8)))
 
 
 @kernel
@@ -109,30 +98,27 @@ def _pack_runs(b: Bank, r: int, c: Cols, k: int, s: Scratch, out: Bytes, used: i
     for part in range(PARTS):
         for j in range(n):
             s.double[part * n + j] = b.runs[at, part, j]
-    return int(put_span(c, SLOTS.runs, k, out, used, s.double[: PARTS * n].view(np.uint8)))
+    return int(put_span(c, ROW.runs, k, out, used, s.double[: PARTS * n].view(np.uint8)))
 
 
 @kernel
-def _pack_lists(b: Bank, r: int, names_at: Ints, names_size: Ints, c: Cols, k: int,
-                child: int) -> int:  # fmt: skip
+def _pack_lists(b: Bank, r: int, names: NameArrays, c: Cols, k: int, child: int) -> int:
     """Times and leaders of the ring; returns the next child."""
     seen, n = b.ints[r, S.seen], _in_ring(b, r)
-    c.at[SLOTS.times, k], c.cnt[SLOTS.times, k] = child, n
+    c.at[ROW.times, k], c.cnt[ROW.times, k] = child, n
     before, changes = 0, 0
     for p in range(seen - n, seen):
         c.vi[child] = b.ts[r, p % RING] - before
         before = b.ts[r, p % RING]
         changes += _begins(b, r, p)
         child += 1
-    c.at[SLOTS.leaders, k], c.cnt[SLOTS.leaders, k] = child, changes
-    c.at[SLOTS.lasted, k], c.cnt[SLOTS.lasted, k] = child + changes, changes
+    c.at[ROW.leaders, k], c.cnt[ROW.leaders, k] = child, changes
+    c.at[ROW.lasted, k], c.cnt[ROW.lasted, k] = child + changes, changes
     at = child - 1
     for p in range(seen - n, seen):
         if _begins(b, r, p):
             at += 1
-            code = b.leader[r, p % RING]
-            c.vpos[at] = names_at[code] if code >= 0 else 0
-            c.vlen[at] = names_size[code] if code >= 0 else 0
+            put_name(names, b.leader[r, p % RING], c.vpos, c.vlen, at)
             c.vi[at + changes] = 0
         c.vi[at + changes] += 1
     return int(child + 2 * changes)
@@ -140,32 +126,32 @@ def _pack_lists(b: Bank, r: int, names_at: Ints, names_size: Ints, c: Cols, k: i
 
 @entry
 def _pack(
-    b: Bank, names_at: Ints, names_size: Ints, at: Ints, of: Ints, c: Cols, child: int, s: Scratch,
-    out: Bytes, used: int,
+    b: Bank, names: NameArrays, at: Ints, of: Ints, c: Cols, child: int, s: Scratch, out: Bytes,
+    used: int,
 ) -> tuple[int, int]:  # fmt: skip
     """The rings and run lengths of rows `of`. Returns the ends of children and bytes."""
     for j in range(at.shape[0]):
         k, r = at[j], of[j]
         used = _pack_points(b, r, c, k, s, out, used)
         used = _pack_runs(b, r, c, k, s, out, used)
-        child = _pack_lists(b, r, names_at, names_size, c, k, child)
+        child = _pack_lists(b, r, names, c, k, child)
     return child, used
 
 
 @kernel
 def _fits(b: Bank, r: int, c: Cols, k: int) -> bool:
     """Whether the parts of row k are as long as they must be."""
-    n, used, changes = _in_ring(b, r), b.ints[r, S.b_used], c.cnt[SLOTS.leaders, k]
+    n, used, changes = _in_ring(b, r), b.ints[r, S.b_used], c.cnt[ROW.leaders, k]
     if b.ints[r, S.start] > b.ints[r, S.seen] or not 0 <= used <= RUNS:
         return False
-    if c.len[SLOTS.values, k] not in (SINGLE * n, DOUBLE * n):
+    if c.len[ROW.values, k] not in (SINGLE * n, DOUBLE * n):
         return False
-    if c.len[SLOTS.confidences, k] != SINGLE * n or c.len[SLOTS.runs, k] != RUN_BYTES * used:
+    if c.len[ROW.confidences, k] != SINGLE * n or c.len[ROW.runs, k] != RUN_BYTES * used:
         return False
-    if c.cnt[SLOTS.times, k] != n or c.cnt[SLOTS.lasted, k] != changes:
+    if c.cnt[ROW.times, k] != n or c.cnt[ROW.lasted, k] != changes:
         return False
     total = 0
-    for child in range(c.at[SLOTS.lasted, k], c.at[SLOTS.lasted, k] + changes):
+    for child in range(c.at[ROW.lasted, k], c.at[ROW.lasted, k] + changes):
         if not 1 <= c.vi[child] <= n:
             return False
         total += c.vi[child]
@@ -176,29 +162,29 @@ def _fits(b: Bank, r: int, c: Cols, k: int) -> bool:
 def _unpack_points(b: Bank, r: int, c: Cols, k: int, s: Scratch, buf: Bytes, items: Ints) -> bool:
     """The ring of row k, which fits; False: a value is none."""
     n = _in_ring(b, r)
-    first, exact, ts = b.ints[r, S.seen] - n, c.len[SLOTS.values, k] == SINGLE * n, 0
+    first, exact, ts = b.ints[r, S.seen] - n, c.len[ROW.values, k] == SINGLE * n, 0
     if exact:
-        take_span(c, SLOTS.values, k, buf, s.single[:n].view(np.uint8))
+        take_span(c, ROW.values, k, buf, s.single[:n].view(np.uint8))
     else:
-        take_span(c, SLOTS.values, k, buf, s.double[:n].view(np.uint8))
+        take_span(c, ROW.values, k, buf, s.double[:n].view(np.uint8))
     for j in range(n):
         v = np.float64(s.single[j]) if exact else s.double[j]
         if not abs(v) <= LIMIT:
             return False
-        ts += c.vi[c.at[SLOTS.times, k] + j]
+        ts += c.vi[c.at[ROW.times, k] + j]
         b.value[r, (first + j) % RING] = v
         b.ts[r, (first + j) % RING] = ts
         if j > 0:
             insert(b.steps[r], j - 1, abs(v - b.value[r, (first + j - 1) % RING]))
-    take_span(c, SLOTS.confidences, k, buf, s.single[:n].view(np.uint8))
+    take_span(c, ROW.confidences, k, buf, s.single[:n].view(np.uint8))
     for j in range(n):
         if not math.isfinite(s.single[j]):
             return False
         b.confidence[r, (first + j) % RING] = s.single[j]
     p = first
-    for which in range(c.cnt[SLOTS.leaders, k]):
-        for _ in range(c.vi[c.at[SLOTS.lasted, k] + which]):
-            b.leader[r, p % RING] = items[c.at[SLOTS.leaders, k] + which]
+    for which in range(c.cnt[ROW.leaders, k]):
+        for _ in range(c.vi[c.at[ROW.lasted, k] + which]):
+            b.leader[r, p % RING] = items[c.at[ROW.leaders, k] + which]
             p += 1
     return True
 
@@ -232,7 +218,7 @@ def _unpack_laws(b: Bank, r: int, c: Cols, k: int, s: Scratch, buf: Bytes) -> bo
         if not -1 <= b.ints[r, j] <= b.ints[r, S.seen]:
             return False
     n, at = b.ints[r, S.b_used], b.ints[r, S.at]
-    take_span(c, SLOTS.runs, k, buf, s.double[: PARTS * n].view(np.uint8))
+    take_span(c, ROW.runs, k, buf, s.double[: PARTS * n].view(np.uint8))
     for part in range(PARTS):
         for j in range(n):
             b.runs[at, part, j] = s.double[part * n + j]
@@ -283,20 +269,17 @@ class SeriesTable(ColumnTable):
     def pack(self, rows: StateRows, at: Ints, of: Ints, names: Names) -> None:
         columns, scratch = rows.columns, rows.scratch
         columns.used, scratch.used = _pack(
-            self.bank(), names.at, names.size, at, of, columns.cols, columns.used, _scratch(),
-            scratch.data, scratch.used,
+            self.bank(), names.arrays, at, of, columns.cols, columns.used, _scratch(), scratch.data,
+            scratch.used,
         )  # fmt: skip
 
     def unpack(self, rows: Columns, at: Ints, of: Ints, buf: Bytes, items: Ints) -> int:
-        self.lend(of[rows.cols.len[SLOTS.runs, at] > 0])
+        self.lend(of[rows.cols.len[ROW.runs, at] > 0])
         return _unpack(self.bank(), at, of, rows.cols, _scratch(), buf, items)
 
 
 class TenantTable(ColumnTable):
     """The tenants' times under their leaders."""
-
-    def __init__(self) -> None:
-        super().__init__(TENANTS)
 
     def unpack(self, rows: Columns, at: Ints, of: Ints, buf: Bytes, items: Ints) -> int:
         bad = at[self.rows["start"][of] > self.rows["seen"][of]]

@@ -8,7 +8,7 @@ import math
 
 from agents.segmentation.points import FAR as MOST
 from agents.segmentation.points import usual, within
-from agents.segmentation.rule import RING, Bank, Floats, median
+from agents.segmentation.rule import RING, Bank, Floats, insert, median
 from agents.segmentation.state import S
 from topics.compiled import kernel
 
@@ -41,11 +41,7 @@ def first_of(b: Bank, r: int, first: int, count: int, spare: Floats) -> tuple[fl
     """
     for j in range(count):
         x = within(math.ldexp(b.value[r, (first + j) % RING], -int(b.ints[r, S.unit])), MOST)
-        k = j
-        while k > 0 and spare[k - 1] > x:
-            spare[k] = spare[k - 1]
-            k -= 1
-        spare[k] = x
+        insert(spare, j, x)
     lo, hi = 0, count
     noise, spread = scale_of(b, r)
     reach = FAR * (noise if usual(b, r) > 0.0 else spread)

@@ -1,7 +1,5 @@
 """The tables of segmentation: series, each with its rings, and tenants."""
 
-from typing import NamedTuple
-
 import numpy as np
 
 from agents.kit.column_table import Beside
@@ -29,29 +27,15 @@ RINGS = {
 RUN_LENGTHS = np.dtype((np.float64, (3, RUNS + 1)))  # of a series
 
 
-class TenantPlaces(NamedTuple):
-    """Where the numbers of a tenant's time under one leader stand in its row."""
-
-    code: int
-    domains: int  # series it has
-    settings: int  # row of the settings table
-    leader: int  # code; -1: nobody
-    measured: int  # frames under the leader that had its error
-    seen: int  # from here on as in Places
-    touched: int
-    start: int
-    start_ts: int
-    boundaries: int
-    error_sum: int
-    confidence_sum: int
-    peak: int
-
-
 TENANTS = TableSchema(
     "segmentation_state",
     head=TENANT_HEAD,
-    only=TenantPlaces._fields,
+    only=(
+        "leader",  # -1: nobody
+        "measured",  # frames under the leader that had its error
+        # From here on as in rule.Places.
+        "seen", "touched", "start", "start_ts", "boundaries", "error_sum", "confidence_sum", "peak",
+    ),
     absent={"wild": 0},
     limits={"start": (0, np.inf)},
-)
-T = by_field(TenantPlaces, TENANTS.place)
+)  # fmt: skip

@@ -70,7 +70,6 @@ def impossible(plan: Plan) -> set[str]:
     found = {
         reasons.NAMES[reasons.TOO_LARGE],  # a megabyte
         reasons.NAMES[reasons.LAW_FAILED],  # a defect, and a command that skips it
-        "name",  # the engine refuses such names before the integrator sees them
     }
     if not plan.public:
         found.add(reasons.NAMES[reasons.UNKNOWN_SCHEMA])  # the engine stops there

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from agents.engine.processor import StateRows
+from agents.engine.processor import Batch, StateRows
 from agents.kit.column_table import Beside, ColumnTable
 from agents.kit.columns import LONE_HEAD, TENANT_HEAD, TableSchema
 from agents.kit.setting import Setting
@@ -23,6 +23,7 @@ SETTINGS = {
     "low": Setting(1.0, "a number", 0, 10, scope="domain"),
     "forget_after_s": Setting(100.0, "silence until a row goes", 1, 1e9),
 }
+SOURCE = Layout(schemas().newest("observation"))
 STORED = Layout(schemas().newest(SCHEMA))
 WRITTEN = Layout(schemas().newest(SCHEMA), {"leader": 1, "leaders.item": 1, "settings.key": 2,
     "values": 2, "confidences": 2, "runs": 2})  # fmt: skip
@@ -67,13 +68,14 @@ class Held:
 
     def find(self, *names: str) -> np.ndarray[Any, np.dtype[np.int64]]:
         """The rows of domains "tenant/domain", which are marked."""
-        keys = [name.encode().replace(b"/", b"\x1f") for name in names]
-        size = np.array([len(key) for key in keys], np.int64)
-        tenant = np.array([key.index(b"\x1f") for key in keys], np.int64)
-        out, n = np.zeros(len(keys), np.int64), len(keys)
-        buf = np.frombuffer(bytearray(b"".join(keys)), np.uint8)
-        skip = np.zeros(n, np.uint8)
-        self.store.find_domains(buf, np.cumsum(size) - size, size, tenant, skip, out, 0, n)
+        columns, scratch = Columns(SOURCE), Buffer()
+        for k, name in enumerate(names):
+            tenant, domain = name.split("/")
+            rest = {"vector": b"", "ts": 0, "sequence": None}
+            columns.put(k, {"tenant": tenant, "domain": domain} | rest, scratch)
+        none = np.zeros(len(names), np.int64)
+        batch = Batch(scratch.data, columns, none, none, none.astype(np.uint8))
+        out = self.store.domains_of(batch, 0, len(names))
         for code in self.domains.rows["code"][out]:
             self.store.mark(int(code))
         return out
