@@ -91,6 +91,16 @@ _TOPICS = (
         "soma.gateway.state", "gateway_state", "the word gateway", "as memory.events",
         ("gateway",), ("gateway",), cleanup="compact", config=COMPACTED,
     ),
+    Topic(
+        # Kept for longer than the letters, so that none is sent twice; by then they are gone.
+        "soma.dlq.ledger", "letter_mark", "the failed record's place and digest",
+        "murmur2 of its topic", ("dlq",), ("dlq",), cleanup="compact,delete",
+        retention_ms=90 * DAY_MS, config=COMPACTED,
+    ),
+    Topic(
+        "soma.audit", "audit_event", "the event's subject", "murmur2 of the key", ("dlq",),
+        ("operators",), retention_ms=90 * DAY_MS,
+    ),
     dlq("memory.events", "gateway"),
     dlq("cog.observations", "predictors"),
     dlq("cog.predictor.updates", "integrator"),

@@ -44,6 +44,14 @@ def test_every_processor_has_a_topic_for_snapshots_that_outlive_its_input() -> N
         assert topic.settings()["cleanup.policy"] == "delete"
 
 
+def test_what_became_of_a_letter_is_known_for_longer_than_the_letter_is_there() -> None:
+    ledger = CATALOGUE["soma.dlq.ledger"].settings()
+    assert ledger["cleanup.policy"] == "compact,delete"
+    for name in SOURCES:
+        kept = int(CATALOGUE[dlq_of(name)].settings()["retention.ms"])
+        assert int(ledger["retention.ms"]) >= 2 * kept
+
+
 def test_a_dead_letter_fits_its_origin_and_the_reason() -> None:
     for name in SOURCES:
         size = int(CATALOGUE[name].settings()["max.message.bytes"])
