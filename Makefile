@@ -63,7 +63,7 @@ kernels: setup
 	@$(BOUNDS) $(BIN)/soma warm --jobs 1 & bounds=$$!; $(BIN)/soma warm --jobs 1 && wait $$bounds
 
 jars: setup
-	@$(BIN)/python -m ops.stack.jars
+	@$(BIN)/python -c 'from ops.stack.jars import main; main()'
 
 .venv/.done: requirements.txt pyproject.toml
 	@echo "Setting up .venv from requirements.txt (the first time only, a few minutes)"

@@ -98,7 +98,3 @@ def main() -> None:
         jars(SHARED, lambda text: print(text, file=sys.stderr))
     except StackError as error:
         sys.exit(str(error))
-
-
-if __name__ == "__main__":
-    main()
