@@ -36,7 +36,9 @@ class Admin:
     @contextmanager
     def client(self) -> Iterator[AdminClient]:
         """The client, for a question that raises where it isn't answered."""
-        one = self._client = self._client or AdminClient(self._config)
+        one = self._client
+        if one is None:  # not `or`: a client that has nothing to do has the length 0
+            one = self._client = AdminClient(self._config)
         try:
             yield one
         except (KafkaException, BrokerError, TimeoutError):

@@ -27,8 +27,8 @@ def inspect(settings: Settings, admin: Admin, tp: TP) -> Input:
 
 def end_of(admin: Admin, place: TopicPartition, answer_s: float) -> int:
     """Where a partition ends now, for who reads what is committed. KafkaException, TimeoutError."""
-    (asked,) = admin.ends([place], answer_s).values()
-    with admin.client():  # that hears it, or is replaced
+    with admin.client():  # for as long as the answer takes: another thread may renew it meanwhile
+        (asked,) = admin.ends([place], answer_s).values()
         return int(asked.result(answer_s + 1).offset)
 
 

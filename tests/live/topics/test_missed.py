@@ -1,8 +1,11 @@
 """A client that hears nothing though the broker has something: another one shows it, in time."""
 
+from confluent_kafka import TopicPartition
+
+from agents.engine.logs import end_of
 from agents.settings import Settings
 from tests.live.helpers import eventually, produce
-from topics.missed import Missed
+from topics.missed import Admin, Missed
 
 TOPIC = "memory.events"
 AFTER_S = 1.0
@@ -45,3 +48,17 @@ def test_where_no_broker_answers_nothing_is_told() -> None:
 
     eventually(looked, 60.0, "it has looked for longer than it waits for an answer")
     assert not missed.stalled
+
+
+def test_one_client_asks_again_and_again_until_it_is_to_be_replaced(topics: Settings) -> None:
+    admin, place = Admin(topics.librdkafka()), TopicPartition(topics.topic(TOPIC), 1)
+    produce(topics, TOPIC, [(b"k", b"x")] * 3, partition=1)
+    used = []
+    for _ in range(20):
+        assert end_of(admin, place, 10.0) == 3
+        with admin.client() as client:
+            used.append(client)
+    assert all(client is used[0] for client in used), "one that is idle is taken again"
+    admin.renew()
+    with admin.client() as client:
+        assert client is not used[0]
