@@ -73,7 +73,7 @@ _TOPICS = (
     ),
     Topic(
         "soma.epochs", "epoch", "processor and partition", "as the processor's source",
-        ("predictors", "integrator", "segmentation"), ("rebuild", "audit"),
+        ("predictors", "integrator", "segmentation", "replay"), ("rebuild", "audit"),
     ),
     Topic(
         "soma.outbox.receipts", "outbox_receipt", "shard", "murmur2 of the key", ("relay",),
@@ -83,10 +83,24 @@ _TOPICS = (
         "soma.imports", "import_mark", "the import's digest", "its key", ("observe",), ("observe",),
         cleanup="compact", config=COMPACTED,
     ),
+    Topic(
+        "soma.admin.replay", "replay_command", "the job's id", "its key",
+        (USERS, "api", "operators"), ("replay",), retention_ms=30 * DAY_MS,
+    ),
+    Topic(
+        "soma.admin.replay.status", "replay_status", "the job's id", "its key", ("replay",),
+        ("api", "operators"), cleanup="compact,delete", retention_ms=30 * DAY_MS, config=COMPACTED,
+    ),
+    state("replay", "the job's id"),
+    Topic(
+        # Where jobs are: of one writer, so that no answer to a command takes a position's place.
+        "soma.replay.jobs", "replay_status", "the job's id", "its key", ("replay",), ("replay",),
+        cleanup="compact", config=COMPACTED,
+    ),
     state("predictors", "tenant 0x1f domain"),
     state("integrator", "tenant"),
     state("segmentation", "tenant, or tenant 0x1f domain"),
-    *map(snapshots, ("predictors", "integrator", "segmentation")),
+    *map(snapshots, ("predictors", "integrator", "segmentation", "replay")),
     Topic(
         "soma.gateway.state", "gateway_state", "the word gateway", "as memory.events",
         ("gateway",), ("gateway",), cleanup="compact", config=COMPACTED,
@@ -102,6 +116,7 @@ _TOPICS = (
         ("operators",), retention_ms=90 * DAY_MS,
     ),
     dlq("memory.events", "gateway"),
+    dlq("soma.admin.replay", "replay"),
     dlq("cog.observations", "predictors"),
     dlq("cog.predictor.updates", "integrator"),
     dlq("cog.global.frame", "segmentation"),

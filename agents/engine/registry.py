@@ -54,8 +54,9 @@ def processors(chosen: Iterable[str] = ()) -> dict[str, Processor]:
 
     Raises ValueError, which names the unknown ones.
     """
-    homes, beside = modules(), service_names()
+    homes = modules()
     known = sorted(homes)
+    beside = [name for name in service_names() if name not in homes]  # one name may be both
     wanted = [name for name in chosen if name not in beside] or ([] if tuple(chosen) else known)
     if unknown := sorted(set(wanted) - set(known)):
         raise ValueError(

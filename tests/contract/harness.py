@@ -61,8 +61,9 @@ def plan_of(processor: Processor, partitions: int = PARTITIONS) -> Plan:
 
 def messages(plan: Plan, records: list[dict[str, Any]], first: int = 0) -> list[Message]:
     """Records on the wire, keyed by tenant, at offsets first, first + 1, …"""
+    tenant = plan.processor.reads.tenant
     return [
-        Message(first + i, r["tenant"].encode(), codec.encode(plan.schema, r))
+        Message(first + i, r[tenant].encode(), codec.encode(plan.schema, r))
         for i, r in enumerate(records)
     ]
 

@@ -59,8 +59,8 @@ def test_what_was_set_is_shown_once_the_worker_has_taken_it(
     def got() -> dict[str, object]:
         text = soma("config", "get", "cpu", "--json", env=env).stdout
         values: dict[str, dict[str, object]] = json.loads(text)["processors"]
-        assert list(values) == ["integrator", "predictors", "segmentation"]
-        assert not values["predictors"]
+        assert list(values) == ["integrator", "predictors", "replay", "segmentation"]
+        assert not values["predictors"] and not values["replay"]
         return values["integrator"] | values["segmentation"]
 
     left = {"alpha": {"value": 1.5, "of": "*"}, "cpd@state": {"value": "off", "of": "cpu"}}

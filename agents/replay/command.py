@@ -1,0 +1,77 @@
+"""What a job was told to do, as its state row and its status keep it."""
+
+import json
+from dataclasses import dataclass, fields
+from typing import Any, Self
+
+from agents.replay.bounds import Bound, bound, refusal
+
+TYPES = ("start", "pause", "resume", "stop", "status")
+TENANTS_MAX = 1_000
+PREDICATE_MAX = 1_000  # characters
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """A start command's content: the fields of replay_command but for id, type and actor."""
+
+    mode: str = ""
+    source: str = ""
+    target: str = ""
+    shadow: str = ""
+    tenants: tuple[str, ...] = ()
+    domains: tuple[str, ...] = ()
+    predicate: str = ""
+    since: str = ""
+    until: str = ""
+    partial: bool = False
+    dry_run: bool = False
+    apply: bool = False
+    rate_limit: int = 0
+
+    @classmethod
+    def of(cls, record: Any) -> Self:
+        """Of a record of the schema, whose fields are attributes."""
+        return cls(**_frozen({one.name: getattr(record, one.name) for one in fields(cls)}))
+
+    @classmethod
+    def read(cls, body: str) -> Self:
+        """The inverse of `body`. ValueError for one with what this version doesn't know."""
+        given = json.loads(body)
+        if unknown := sorted(given.keys() - {one.name for one in fields(cls)}):
+            raise ValueError(f"a newer version accepted it: {', '.join(unknown)}")
+        return cls(**_frozen(given))
+
+    @property
+    def body(self) -> str:
+        """As text, the same for the same command in later versions too: defaults are left out."""
+        said = {
+            one.name: value
+            for one in fields(self)
+            if (value := getattr(self, one.name)) != one.default
+        }
+        return json.dumps(said, sort_keys=True, separators=(",", ":"))
+
+    @property
+    def bounds(self) -> tuple[Bound | None, Bound | None]:
+        """Both ends of its range. ValueError names the one that can't be read."""
+        found: list[Bound | None] = []
+        for name in ("since", "until"):
+            try:
+                found.append(bound(getattr(self, name)))
+            except ValueError as error:
+                raise ValueError(f"{name}: {error}") from None
+        return found[0], found[1]
+
+
+def _frozen(given: dict[str, Any]) -> dict[str, Any]:
+    """Lists as tuples."""
+    return {name: tuple(one) if isinstance(one, list) else one for name, one in given.items()}
+
+
+def range_refusal(command: Command, now: int) -> str | None:
+    """Why a command's range can't be, as far as it can be told without the log; `now` in us."""
+    try:
+        return refusal(*command.bounds, now)
+    except ValueError as error:
+        return str(error)

@@ -1,0 +1,86 @@
+"""What a mode of replay is: what a job can do with the past.
+
+A mode is a class of its own module. It says what of a command can't be without looking at the
+broker (`refusal`, pure: the processor asks), finds out what there is to do (`plan`), and does it in
+steps. Each step's records, and the place behind it, go into one Kafka transaction; a job whose
+worker dies goes on with `steps` from the last place, by the plan as it was made first.
+"""
+
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Protocol
+
+from agents.replay.command import Command, range_refusal
+from agents.replay.filters import filter_refusal
+
+if TYPE_CHECKING:
+    from agents.engine.builder import RawBuilder
+
+Take = Callable[[int], Awaitable[int]]  # records wanted -> how many may be read now, 1 at least
+MODES = ("republish",)
+NOT_OF_REPUBLISH = ("apply",)
+
+
+class CantReplayError(Exception):
+    """Why a job can't be: what it needs isn't there, or refuses it. The text is for people."""
+
+
+class JobFailedError(Exception):
+    """Why a job that ran can't go on. The text is for people."""
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What there is to do. `said` is JSON data: what people want to know, what `steps` needs."""
+
+    total: int  # offsets in all
+    said: Mapping[str, Any]
+    warning: str = ""  # what is missing, in words
+
+
+@dataclass(slots=True)
+class Step:
+    """A part of the work: one transaction."""
+
+    position: Mapping[int, int]  # by partition of the source, where it goes on; of those that moved
+    done: int = 0  # offsets passed
+    read: int = 0  # records
+    sent: int = 0
+    bytes: int = 0
+    sends: list[tuple[str, int, "RawBuilder"]] = field(default_factory=list)
+
+
+class Mode(Protocol):
+    """What the service asks of a mode; one object per job and run."""
+
+    async def plan(self, command: Command, take: Take) -> Plan:
+        """Look at the broker. CantReplayError; KafkaError, KafkaException or OSError pass."""
+
+    def steps(
+        self, command: Command, plan: Mapping[str, Any], position: Mapping[int, int], take: Take
+    ) -> AsyncIterator[Step]:
+        """The work from a position on (empty: from the beginning), asking `take` before it reads.
+
+        It may be closed at any await. JobFailedError; KafkaError, KafkaException or OSError pass.
+        """
+
+
+def refusal_of(command: Command, now: int) -> str | None:
+    """Why a start command can't be, as far as it can be told without the broker; `now` in us."""
+    if command.mode not in MODES:
+        return f"there is no mode {command.mode!r}; there are {', '.join(MODES)}"
+    if command.rate_limit < 0:
+        return f"rate_limit: {command.rate_limit} records a second"
+    return range_refusal(command, now) or _of_republish(command)
+
+
+def _of_republish(command: Command) -> str | None:
+    if not command.source:
+        return "source: the topic to read is lacking"
+    if bool(command.target) == bool(command.shadow):
+        return "give either a target, a topic of your own, or a shadow, a namespace"
+    if command.target == command.source:
+        return "target: a topic can't be replayed into itself"
+    if said := [name for name in NOT_OF_REPUBLISH if getattr(command, name)]:
+        return f"{', '.join(said)}: not of republish"
+    return filter_refusal(command)

@@ -1,0 +1,140 @@
+"""Which commands are taken, which are refused and why, and what is kept of them."""
+
+import json
+from typing import Any
+
+import pytest
+
+from agents.kit import Driver
+from agents.replay.agent import PROCESSOR
+from agents.replay.command import Command
+from tests.unit.agents.replay.samples import BLANK
+from topics import codec
+
+START = {"mode": "republish", "source": "cog.observations", "target": "mine"}
+
+
+def command(id_: str = "a", type_: str = "start", **more: Any) -> dict[str, Any]:
+    return BLANK | {"id": id_, "type": type_} | (START if type_ == "start" else {}) | more
+
+
+def answers(driver: Driver) -> list[tuple[str, str, str]]:
+    """(id, state, message) of what was said since the last call."""
+    found = [one.record for one in driver.take()]
+    assert all(one is not None for one in found)
+    return [(one["id"], one["state"], one["message"]) for one in found if one is not None]
+
+
+def refused(driver: Driver, **more: Any) -> str:
+    """Why a start is refused; nothing is kept of it."""
+    driver.send(command("bad", **more))
+    ((id_, state, why),) = answers(driver)
+    assert (id_, state) == ("bad", "refused") and "bad" not in driver.rows
+    return why
+
+
+def test_a_start_is_accepted_and_kept() -> None:
+    driver = Driver(PROCESSOR)
+    driver.send(command(since="5", until="9", tenants=["x"], actor="eva"))
+    assert answers(driver) == [("a", "accepted", "")]
+    row = driver.rows["a"]
+    assert (row["wanted"], row["asked"], row["actor"]) == ("run", 0, "eva")
+    kept = Command.read(row["body"])
+    assert (kept.mode, kept.source, kept.target) == ("republish", "cog.observations", "mine")
+    assert (kept.tenants, kept.since, kept.until, kept.dry_run) == (("x",), "5", "9", False)
+
+
+def test_the_same_again_is_answered_and_another_body_is_refused() -> None:
+    driver = Driver(PROCESSOR)
+    driver.send_all([command(actor="eva"), command(actor="bob"), command(target="other")])
+    said = answers(driver)
+    assert [state for _, state, _ in said] == ["accepted", "refused"]
+    assert "another body" in said[1][2]
+    row = driver.rows["a"]
+    assert row["asked"] == 2  # the service says how it is, after either
+    assert Command.read(row["body"]).target == "mine"
+
+
+def test_what_is_wanted_follows_the_commands_and_stop_is_for_good() -> None:
+    driver = Driver(PROCESSOR)
+    driver.send(command())
+    for type_, wanted in (
+        ("pause", "pause"), ("status", "pause"), ("resume", "run"), ("stop", "stop"),
+    ):  # fmt: skip
+        driver.send(command(type_=type_))
+        assert driver.rows["a"]["wanted"] == wanted
+    answers(driver)
+    driver.send(command(type_="resume"))
+    ((_, state, why),) = answers(driver)
+    assert (state, driver.rows["a"]["wanted"]) == ("refused", "stop") and "for good" in why
+
+
+@pytest.mark.parametrize("type_", ["pause", "resume", "stop", "status"])
+def test_a_job_that_isnt_there_is_named(type_: str) -> None:
+    assert refused(Driver(PROCESSOR), type_=type_) == f"there is no job bad to {type_}"
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"type_": "jump"}, "there is no type 'jump'; there are start, pause, resume, stop"),
+        ({"mode": "rewind"}, "there is no mode 'rewind'; there are republish"),
+        ({"mode": ""}, "there is no mode ''"),
+        ({"source": ""}, "source: the topic to read is lacking"),
+        ({"target": ""}, "give either a target"),
+        ({"shadow": "try"}, "give either a target"),
+        ({"target": "cog.observations"}, "into itself"),
+        ({"apply": True}, "apply: not of republish"),
+        ({"since": "9", "until": "5"}, "reversed"),
+        ({"since": "0:9,1:1", "until": "0:10,1:1"}, "reversed"),
+        ({"since": "0:9", "until": "1:10"}, "different partitions"),
+        ({"since": "5", "until": "2020-01-01T00:00:00Z"}, "give both of one sort"),
+        ({"since": "2021-01-01T00:00:00Z", "until": "2020-01-01T00:00:00Z"}, "reversed"),
+        ({"since": "2099-01-01T00:00:00Z"}, "since is in the future"),
+        ({"until": "2099-01-01T00:00:00Z"}, "until is in the future"),
+        ({"since": "yesterday"}, "since: 'yesterday' is no time"),
+        ({"since": "0:1,0:2"}, "names a partition twice"),
+        ({"since": "1a2b3c4d-0-5", "until": "1a2b3c4e-0-9"}, "of different topics"),
+        ({"tenants": [""]}, "tenants: '' is no name"),
+        ({"tenants": ["x"] * 1001}, "tenants: 1001, at most 1000"),
+        ({"predicate": "a["}, "predicate: Invalid jmespath expression: Incomplete"),
+        ({"predicate": "nosuch(a)"}, "predicate: Unknown function"),
+        ({"predicate": "(" * 999}, "predicate: "),
+        ({"rate_limit": -1}, "rate_limit: -1"),
+    ],
+)  # fmt: skip
+def test_a_start_that_cant_be_is_refused_with_the_reason(given: dict[str, Any], said: str) -> None:
+    assert said in refused(Driver(PROCESSOR), **given)
+
+
+def test_a_predicate_of_a_field_that_may_come_is_taken() -> None:
+    driver = Driver(PROCESSOR)
+    driver.send(command(predicate="length(domain) > `3`"))
+    assert answers(driver) == [("a", "accepted", "")]
+
+
+def test_json_by_any_client_does_and_junk_stops_nothing() -> None:
+    driver = Driver(PROCESSOR)
+    text = json.dumps({"id": "a", "type": "start"} | START).encode()
+    driver.send_bytes([
+        (b"a", text), (b"a", b'{"id": "a\xff"}'), (b"a", b"\xff\xfe"), (b"a", b""), (b"a", None),
+        (b"a", b'{"id": "a", "type": "start", "colour": 1}'), (b"a", b'{"id": "a b"}'),
+        (b"a", codec.encode("replay_command", command(type_="status"))),
+    ])  # fmt: skip
+    assert answers(driver) == [("a", "accepted", "")]
+    assert len(driver.dead_letters) == 6 and driver.rows["a"]["asked"] == 1
+
+
+def test_ten_thousand_commands_at_once() -> None:
+    driver = Driver(PROCESSOR)
+    bad = {"since": "9", "until": "5"}
+    driver.send_all(command(f"job-{k}", **(bad if k % 2 else {})) for k in range(10_000))
+    assert len(answers(driver)) == 10_000 and len(driver.rows) == 5_000
+    driver.restart()
+    assert len(driver.rows) == 5_000
+
+
+def test_a_command_says_the_same_whatever_later_versions_add() -> None:
+    assert Command(mode="republish", source="x").body == '{"mode":"republish","source":"x"}'
+    with pytest.raises(ValueError, match="a newer version accepted it: hue"):
+        Command.read('{"mode":"republish","hue":3}')
