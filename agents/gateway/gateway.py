@@ -26,9 +26,9 @@ from agents.gateway.deliveries import Deliveries
 from agents.gateway.events import is_control, size_of, tenant_of
 from agents.gateway.metrics import metrics_of
 from agents.gateway.partition import GatewayPartition, MemoryBudget
-from agents.gateway.read_ahead import ReadAhead
 from agents.gateway.writer import SOURCE, STATE, GatewayWriter
 from agents.services.base import Service
+from agents.services.read_ahead import ReadAhead
 from agents.services.stream import Stream
 from agents.settings import Settings
 from stores.memory_remote import MemoryRemote

@@ -6,7 +6,8 @@ steps. Each step's records, and the place behind it, go into one Kafka transacti
 worker dies goes on with `steps` from the last place, by the plan as it was made first.
 """
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections import Counter
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -46,7 +47,9 @@ class Step:
     done: int = 0  # offsets passed
     read: int = 0  # records
     sent: int = 0
-    bytes: int = 0
+    size: int = 0  # bytes of those
+    times: tuple[int, int] | None = None  # of the log, ms: of the first and the last of those sent
+    tenants: Counter[str] = field(default_factory=Counter)  # of those sent
     sends: list[tuple[str, int, "RawBuilder"]] = field(default_factory=list)
 
 
@@ -58,7 +61,7 @@ class Mode(Protocol):
 
     def steps(
         self, command: Command, plan: Mapping[str, Any], position: Mapping[int, int], take: Take
-    ) -> AsyncIterator[Step]:
+    ) -> AsyncGenerator[Step, None]:
         """The work from a position on (empty: from the beginning), asking `take` before it reads.
 
         It may be closed at any await. JobFailedError; KafkaError, KafkaException or OSError pass.

@@ -168,6 +168,11 @@ class Settings(BaseSettings):
         315_360_000,
     )
 
+    replay_rate: int = setting(
+        20_000, "records a second that replay jobs read, all of a worker's; 0: as many as come",
+        0, 100_000_000,
+    )  # fmt: skip
+
     policy_dir: Folder | None = setting(None, "Rego policy in front of every change of leader")
     opa_url: HttpUrl = setting("", "OPA server that is asked instead", values="an http(s) URL")
     opa_token: SecretStr = setting(SecretStr(""), "sent to it")

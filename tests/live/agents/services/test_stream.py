@@ -7,7 +7,7 @@ from confluent_kafka import ConsumerGroupTopicPartitions, Producer, TopicPartiti
 from confluent_kafka.admin import AdminClient, OffsetSpec  # type: ignore[attr-defined]
 from prometheus_client import REGISTRY
 
-from agents.gateway.read_ahead import ReadAhead
+from agents.services.read_ahead import ReadAhead
 from agents.services.stream import Stream
 from agents.settings import Settings
 from ops.prove import proxy

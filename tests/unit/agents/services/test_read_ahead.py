@@ -1,6 +1,6 @@
 from dataclasses import dataclass
 
-from agents.gateway.read_ahead import ReadAhead
+from agents.services.read_ahead import ReadAhead
 
 
 @dataclass(frozen=True)
