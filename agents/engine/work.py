@@ -82,13 +82,7 @@ class Worker:
         self._decode(ws, letters)
         try:
             self._fold(ws, letters, outcome)
-            for sink, output in zip(self.plan.sinks, ws.outputs, strict=True):
-                emit(ws, sink, output, self.fold.names, self.place.partition, outcome)
-            if self.plan.keeper:
-                forward(self.plan, self.place, ws, outcome)
-            letters.cut(outcome.next_offset)
-            self._bury(ws, letters, outcome)
-            self._keep(ws, position(outcome.next_offset), outcome)
+            self._hand_on(ws, letters, outcome, position)
         except LawFailed as error:
             self._locate(error, ws, again=until is not None)
             raise
@@ -97,6 +91,18 @@ class Worker:
         if self._counting is not None:
             outcome.counted = self._counting.counted()
         return outcome
+
+    def _hand_on(
+        self, ws: Workspace, letters: DeadLetters, outcome: Outcome, position: PositionMaker
+    ) -> None:
+        """What follows from the fold, as records to be sent."""
+        for sink, output in zip(self.plan.sinks, ws.outputs, strict=True):
+            emit(ws, sink, output, self.fold.names, self.place.partition, outcome)
+        if self.plan.keeper:
+            forward(self.plan, self.place, ws, outcome)
+        letters.cut(outcome.next_offset)
+        self._bury(ws, letters, outcome)
+        self._keep(ws, position(outcome.next_offset), outcome)
 
     def _parse(
         self, ws: Workspace, batches: list[RawBatch], first: int, letters: DeadLetters

@@ -1,0 +1,48 @@
+"""A kernel that leaves one tenant's records of a batch, and those that are for everybody."""
+
+import numpy as np
+
+from topics.compiled import entry
+from topics.layout import I64, U8, Num
+
+HEADER = 5  # bytes before the Avro: 0x00 and the schema's id
+
+
+@entry
+def pick(
+    b: U8, n: Num, tenant: U8, reserved: I64,
+    offs: I64, ms: I64, kpos: I64, klen: I64, vpos: I64, vlen: I64,
+) -> Num:  # fmt: skip
+    """Moves the spans of the records to be kept to the front; returns how many they are.
+
+    Kept are those whose key is `tenant` (others never touch its state: a record whose key isn't its
+    tenant is forwarded) and control records (a schema id of `reserved`), whatever their key. Spans
+    lie inside b.
+    """
+    kept = 0
+    for i in range(n):
+        mine = klen[i] == tenant.shape[0]
+        p = kpos[i]
+        j = 0
+        while mine and j < tenant.shape[0]:
+            mine = b[p + j] == tenant[j]
+            j += 1
+        p = vpos[i]
+        if not mine and vlen[i] >= HEADER and b[p] == 0:
+            code = (
+                np.int64(b[p + 1]) << 24
+                | np.int64(b[p + 2]) << 16
+                | np.int64(b[p + 3]) << 8
+                | np.int64(b[p + 4])
+            )
+            for k in range(reserved.shape[0]):
+                mine = mine or reserved[k] == code
+        if mine:
+            offs[kept] = offs[i]
+            ms[kept] = ms[i]
+            kpos[kept] = kpos[i]
+            klen[kept] = klen[i]
+            vpos[kept] = vpos[i]
+            vlen[kept] = vlen[i]
+            kept += 1
+    return kept

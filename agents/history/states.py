@@ -1,0 +1,231 @@
+"""A partition's state as it was at an offset: rows folded anew from the log, or read as they are.
+
+A fold begins with nothing, where the log is whole, or with a snapshot; where an epoch begins its
+rows are taken into a new fold made with that epoch's values, as a worker that restarts does. What
+the past was folded with and we don't have (another law, another policy) is told in `notes`.
+"""
+
+from collections.abc import Callable, Iterable
+from contextlib import closing
+from typing import NamedTuple
+
+from confluent_kafka import Message
+from faust.types import TP
+
+from agents.engine.digest import rows_of
+from agents.engine.errors import Stopped
+from agents.engine.logs import inspect
+from agents.engine.plan import Plan, defaults_of
+from agents.engine.position import Position
+from agents.engine.processor import Place
+from agents.engine.recovery import CHUNK, Loader, reader
+from agents.engine.work import POSITION_KEY
+from agents.history import snapshots
+from agents.history.epochs import Epoch, of_topic, read_epochs, stretches
+from agents.history.errors import Gone, HistoryError
+from agents.history.log import read
+from agents.history.refold import Refolding, fold_of
+from agents.history.rows import Rows, counts_for, only
+from agents.history.snapshots import Snapshot
+from agents.settings import Settings
+from topics.missed import Admin
+from topics.reading import ends_of, read_to
+from topics.schemas import schemas
+
+
+class State(NamedTuple):
+    """Rows, and how far they are folded; None where nothing has been folded yet."""
+
+    rows: Rows
+    position: Position | None
+
+
+class Start(NamedTuple):
+    """Where a fold begins: the offset, the epoch in force there, the rows, and what they are of."""
+
+    offset: int
+    epoch: int
+    rows: Rows
+    of: str
+
+
+def _nothing() -> None:
+    """Nobody is told."""
+
+
+def current(settings: Settings, plan: Plan, partition: int, tenant: str = "") -> State:
+    """The state topic's rows (of one tenant, if told) as this version writes them, to its end as
+    it is now: rows and position are of the same transactions.
+
+    HistoryError for what this version can't read; KafkaException.
+    """
+    place = (plan.state, partition)
+    fold = fold_of(plan, Place("0" * 8, partition), defaults_of(plan.processor, settings), {})
+    loader = Loader(plan, partition, fold)
+    consumer = reader(settings, "soma-history", [place])
+    try:
+        ends = ends_of(consumer, [place], settings.answer_timeout_s)
+        for messages in read_to(consumer, ends, CHUNK):
+            loader.take(_wanted(messages, tenant))
+    except Stopped as error:
+        raise HistoryError(str(error)) from error
+    finally:
+        consumer.close()
+    return State(only(rows_of(plan, fold), tenant), loader.position)
+
+
+def _wanted(messages: list[Message], tenant: str) -> list[Message]:
+    if not tenant:
+        return messages
+    return [
+        one for one in messages
+        if one.key() == POSITION_KEY or counts_for(one.key() or b"", tenant)
+    ]  # fmt: skip
+
+
+class Past:
+    """One partition of a processor, folded anew from its log. Not for two threads at a time.
+
+    With a tenant its records alone are folded, and those for everybody. `told` is called now and
+    then while it goes on.
+    """
+
+    def __init__(
+        self, settings: Settings, plan: Plan, partition: int, tenant: str = "",
+        told: Callable[[], None] = _nothing,
+    ) -> None:  # fmt: skip
+        """KafkaException, BrokerError, HistoryError."""
+        self._settings, self._plan, self._partition = settings, plan, partition
+        self._tenant = tenant
+        self.where = f"{plan.processor.name} at {plan.source}/{partition}"
+        self.source = inspect(settings, Admin(settings.librdkafka()), TP(plan.source, partition))
+        logged = read_epochs(settings, plan, partition)
+        self.epochs = of_topic(logged.epochs, self.source.topic_id)
+        self._all = len(self.epochs) == len(logged.epochs)  # none is of a topic before
+        skips = {
+            one.offset: one.detail for one in logged.skips
+            if one.topic_id == self.source.topic_id
+        }  # fmt: skip
+        place = Place(self.source.topic_id[:8], partition)
+        self._folding = Refolding(plan, place, skips, tenant, told)
+        self.notes: list[str] = []
+        self.asides: list[str] = []  # what may be a reason where rows differ
+        self.begun = -1  # where the fold began
+
+    @property
+    def at(self) -> int:
+        """All before this offset is folded."""
+        return self._folding.at
+
+    @property
+    def records(self) -> int:
+        """How many have been read, those of others too."""
+        return self._folding.records
+
+    @property
+    def whole(self) -> bool:
+        """Whether the log still has all that was ever folded."""
+        first = self.epochs[0] if self._all and self.epochs else None
+        if first is None or first["number"] != 1:
+            return False
+        return self._begins(int(first["from_offset"]))
+
+    def _begins(self, offset: int) -> bool:
+        return self.source.low <= offset
+
+    def check(self, offset: int) -> None:
+        """HistoryError for an offset that lies behind the end of the log."""
+        if offset > self.source.high:
+            raise HistoryError(
+                f"{self._plan.source}/{self._partition} ends at {self.source.high}, before offset "
+                f"{offset}: Kafka went back in time (restored?), or it never was there"
+            )
+
+    def start(self, until: int, newest: bool = True) -> str:
+        """Begin before `until`; returns with what: a snapshot, or nothing.
+
+        With the newest good snapshot; or else as early as the log allows: with nothing where it is
+        whole, and the oldest snapshot from which it goes on where not. Raises Gone where neither
+        will do, naming what is missing and which snapshots can't be used.
+        """
+        self.check(until)
+        refused: list[str] = []
+        start = None if not newest and self.whole else self._snapshot(until, newest, refused)
+        if start is None and self.whole:
+            first = self.epochs[0]
+            begin = min(int(first["from_offset"]), until)
+            start = Start(begin, 1, {}, "the whole log")
+        if start is None:
+            raise Gone(self._missing(refused))
+        self.notes += refused
+        self.begun = self._folding.at = start.offset
+        epoch = self._epoch(start.epoch)
+        self._note(epoch)
+        self._folding.enter(epoch, start.rows)
+        return start.of
+
+    def _snapshot(self, until: int, newest: bool, refused: list[str]) -> Start | None:
+        """The newest or the oldest good snapshot before `until` that the log goes on from."""
+        found = (
+            one for one in snapshots.listed(self._settings, self._plan, self._partition)
+            if self._usable(one, until, refused)
+        )  # fmt: skip
+        for one in found if newest else reversed(list(found)):
+            try:
+                rows = snapshots.load(self._settings, self._plan, one, self._tenant)
+                self._epoch(one.epoch)
+            except HistoryError as error:
+                refused.append(f"not used: {error}")
+                continue
+            return Start(one.next_offset, one.epoch, rows, f"the snapshot at {one.next_offset}")
+        return None
+
+    def _usable(self, one: Snapshot, until: int, refused: list[str]) -> bool:
+        if one.wrong:
+            refused.append(f"not used: {one.wrong}")
+        elif one.topic_id != self.source.topic_id:
+            refused.append(f"not used: {one.place} is of a topic that was made anew since")
+        else:
+            return one.next_offset <= until and self._begins(one.next_offset)
+        return False
+
+    def _missing(self, refused: Iterable[str]) -> str:
+        low = self.source.low
+        first = int(self.epochs[0]["from_offset"]) if self.epochs else 0
+        if not self.epochs:
+            why = "the epochs log says nothing of it"
+        elif not self._all or self.epochs[0]["number"] != 1:
+            why = "its state began before the topic was made anew, or Kafka went back in time"
+        else:
+            why = f"offsets {first} to {low - 1} are no longer in the log, which begins at {low}"
+        said = "; ".join(refused) or "`soma snapshot list` shows those there are"
+        return f"{self.where}: {why}, and no snapshot stands for them ({said})"
+
+    def _epoch(self, number: int) -> Epoch:
+        return stretches(self.epochs, 0, number, 0)[0].epoch
+
+    def fold_to(self, offset: int) -> None:
+        """Fold on, all records before this offset. HistoryError, KafkaException."""
+        if offset < self.at:
+            raise ValueError(f"{self.where}: at {self.at} already, behind {offset}")
+        self.check(offset)
+        todo = stretches(self.epochs, self.at, self._folding.number, offset)
+        for stretch in todo[1:]:
+            self._note(stretch.epoch)
+        place = self._plan.source, self._partition
+        with closing(read(self._settings, place, self.at, offset)) as reading:
+            self._folding.go_through(todo, reading)
+
+    def _note(self, epoch: Epoch) -> None:
+        """Tell what an epoch was folded with that we don't have."""
+        number, law = epoch["number"], self._plan.processor.law
+        if epoch["law"] != law:
+            self.notes.append(f"epoch {number} was folded by law {epoch['law']}, not {law}")
+        if epoch["policy"] != self._plan.policy_digest:
+            self.notes.append(f"epoch {number} was folded with another policy than today's")
+        if epoch["schemas"] != schemas().digest():
+            self.asides.append(f"epoch {number} was folded with other schemas than today's")
+
+    def rows(self) -> Rows:
+        """The rows of the fold as it is (of the tenant, if there is one)."""
+        return self._folding.rows()
