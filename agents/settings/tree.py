@@ -173,6 +173,10 @@ class Settings(BaseSettings):
         0, 100_000_000,
     )  # fmt: skip
 
+    snapshot_every_h: int = setting(
+        24, "hours between snapshots of a state; 0: by `soma snapshot take` only", 0, 24 * 60
+    )
+
     policy_dir: Folder | None = setting(None, "Rego policy in front of every change of leader")
     opa_url: HttpUrl = setting("", "OPA server that is asked instead", values="an http(s) URL")
     opa_token: SecretStr = setting(SecretStr(""), "sent to it")
