@@ -2,24 +2,23 @@
 
 import json
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any
-
-import numpy as np
 
 from agents.engine.builder import RawBuilder
 from agents.engine.errors import UnknownVersion
 from agents.engine.records import frame_one
 from agents.engine.recovery import reader
 from agents.engine.work import POSITION_KEY
-from agents.replay.agent import JOBS, PROCESSOR, STATUS, STATUS_SCHEMA
+from agents.replay.agent import JOBS, PROCESSOR, STATUS, STATUS_SCHEMA, STOP
 from agents.settings import Settings
 from topics import codec
 from topics.reading import ends_of, read_to
 
 OVER = ("done", "failed", "stopped", "refused")  # of these states a job doesn't come back
 STATE = PROCESSOR.state_topic
+BATCH_BYTES = 400_000  # of a record batch of statuses, before the one that makes it longer
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,8 +115,8 @@ class Jobs:
         row, status = self.wanted[name], self.status.get(name)
         if status is None or row.asked > status.answers:
             return True
-        if status.over:
-            return False
+        if status.over or row.wanted == STOP:
+            return not status.over
         return (status.state == "paused") != (row.wanted == "pause")
 
 
@@ -169,22 +168,30 @@ def sends_of(
     settings: Settings, partition: int, some: Iterable[Status], told: Iterable[Status]
 ) -> list[tuple[str, int, RawBuilder]]:
     """Record batches of statuses: what jobs go on from, and what people are told."""
-    found = []
-    for topic, each in ((JOBS, list(some)), (STATUS, list(told))):
-        if each:
-            framed = [
-                frame_one(k, one.id.encode(), one.encoded(), []) for k, one in enumerate(each)
-            ]
-            body = np.frombuffer(bytearray(b"".join(framed)), np.uint8)
-            found.append((settings.topic(topic), partition, RawBuilder(body, len(framed))))
+    found: list[tuple[str, int, RawBuilder]] = []
+    for topic, each in ((JOBS, some), (STATUS, told)):
+        records = [(one.id.encode(), one.encoded()) for one in each]
+        found += [(settings.topic(topic), partition, one) for one in _batches(records)]
     return found
+
+
+def _batches(records: Sequence[tuple[bytes, bytes | None]]) -> list[RawBuilder]:
+    """Record batches that a topic takes; one for most."""
+    found: list[RawBuilder] = []
+    framed: list[bytes] = []
+    size = 0
+    for key, value in records:
+        framed.append(frame_one(len(framed), key, value, []))
+        size += len(framed[-1])
+        if size > BATCH_BYTES:
+            found.append(RawBuilder(b"".join(framed), len(framed)))
+            framed, size = [], 0
+    return [*found, RawBuilder(b"".join(framed), len(framed))] if framed else found
 
 
 def tombstones(
     settings: Settings, partition: int, names: list[str]
 ) -> list[tuple[str, int, RawBuilder]]:
     """Deletions of jobs that nobody keeps any more."""
-    if not names:
-        return []
-    body = b"".join(frame_one(k, name.encode(), None, []) for k, name in enumerate(names))
-    return [(settings.topic(JOBS), partition, RawBuilder(body, len(names)))]
+    records = [(name.encode(), None) for name in names]
+    return [(settings.topic(JOBS), partition, one) for one in _batches(records)]

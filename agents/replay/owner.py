@@ -158,25 +158,31 @@ class Owner:
         """Bring jobs to what is wanted of them, and answer who asks."""
         while self._look:
             changed: dict[str, Status] = {}
-            gone: list[str] = []
-            while self._look and len(changed) < SETTLED_MAX:
+            gone: dict[str, Status] = {}
+            over: set[str] = set()  # before
+            while self._look and len(changed) + len(gone) < SETTLED_MAX:
                 name = self._look.popleft()
+                if name in self._jobs.status and self._jobs.status[name].over:
+                    over.add(name)
                 if name not in self._jobs.wanted:
                     await self._forget(name, gone)
                 elif await self._settled(name):
                     changed[name] = self._jobs.status[name]
-            sends = sends_of(self._settings, self.partition, changed.values(), changed.values())
-            await self._commit(sends + tombstones(self._settings, self.partition, gone))
-            for one in changed.values():
-                if one.over:
-                    self._metrics.jobs.labels(one.state).inc()
+            told = [*changed.values(), *gone.values()]
+            ended = [one.state for one in told if one.over and one.id not in over]
+            sends = sends_of(self._settings, self.partition, changed.values(), told)
+            await self._commit(sends + tombstones(self._settings, self.partition, list(gone)))
+            for state in ended:
+                self._metrics.jobs.labels(state).inc()
 
-    async def _forget(self, name: str, gone: list[str]) -> None:
-        """The processor keeps it no more: it was silent for long, whatever it was at."""
+    async def _forget(self, name: str, gone: dict[str, Status]) -> None:
+        """The processor keeps it no more, whatever it was at: no command came for long."""
         await self._end(name)
         self._starts.pop(name, None)
-        if self._jobs.status.pop(name, None) is not None:
-            gone.append(name)
+        if (status := self._jobs.status.pop(name, None)) is not None:
+            gone[name] = status
+            if not status.over:
+                status.became("stopped", "it is forgotten: no command came for long")
 
     async def _settled(self, name: str) -> bool:
         """Bring one job to what is wanted of it; whether there is something to say."""

@@ -2,6 +2,7 @@
 
 import asyncio
 import re
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -11,8 +12,9 @@ from confluent_kafka import Consumer
 from confluent_kafka.admin import AdminClient
 
 from agents.engine.names import Names
-from agents.replay.bounds import SHOWN
+from agents.replay.bounds import SHOWN, refusal
 from agents.replay.command import Command
+from agents.replay.ids import located
 from agents.replay.modes import CantReplayError, JobFailedError, Take
 from agents.replay.ranges import ANSWER_S, log_of, range_of
 from agents.replay.reading import RangeReader, Span
@@ -60,8 +62,14 @@ def find(settings: Settings, command: Command) -> Found:
     try:
         partitions = range(topics[source].partitions)
         log = log_of(consumer, source, topics[source].topic_id, partitions)
-        since, until = command.bounds
-        spans, missing = range_of(consumer, log, since, until, command.partial)
+        since, until = (
+            located(settings, admin, log, name, one)
+            for name, one in zip(("since", "until"), command.bounds, strict=True)
+        )
+        if why := refusal(since, until, time.time_ns() // 1000):
+            raise CantReplayError(why)
+        partial = command.partial or command.dry_run  # which says what is missing
+        spans, missing = range_of(consumer, log, since, until, partial)
     finally:
         consumer.close()
     if target not in topics and not command.dry_run:

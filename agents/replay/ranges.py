@@ -35,7 +35,7 @@ def range_of(
 ) -> tuple[dict[int, tuple[int, int]], list[str]]:
     """Partition -> (first offset, offset behind the last), and what of it is gone, in words.
 
-    CantReplayError: it lies beyond the end, is of another topic, or isn't whole without `partial`.
+    CantReplayError: it lies beyond the end, or isn't whole without `partial`.
     KafkaException.
     """
     for name, one in (("since", since), ("until", until)):
@@ -54,7 +54,7 @@ def range_of(
                 f"partition {p} of {log.topic}: offsets {starts[p]} to {ends[p]} lie beyond its "
                 f"end, which is {end}"
             )
-        gone = _gone(consumer, log, p, since, starts[p])
+        gone = _gone(log, p, since, starts[p])
         if gone:
             missing.append(gone)
         found[p] = max(starts[p], low), max(ends[p], starts[p], low)
@@ -68,11 +68,6 @@ def range_of(
 def _check(name: str, one: Bound, log: Log) -> None:
     if unknown := sorted(one.partitions - log.spans.keys()):
         raise CantReplayError(f"{name}: {log.topic} has no partition {unknown[0]}")
-    if one.topic_id and one.topic_id != log.topic_id[:SHORT_ID]:
-        raise CantReplayError(
-            f"{name}: the id is of a record of another topic: those of {log.topic} begin with "
-            f"{log.topic_id[:SHORT_ID]}"
-        )
 
 
 def _offsets(
@@ -99,7 +94,7 @@ def _offsets(
     }
 
 
-def _gone(consumer: Consumer, log: Log, partition: int, since: Bound | None, start: int) -> str:
+def _gone(log: Log, partition: int, since: Bound | None, start: int) -> str:
     """What of a partition's range was deleted, in words; empty: nothing, or nobody asked for it."""
     low, end = log.spans[partition]
     if since is None or low == 0:

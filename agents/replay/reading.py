@@ -14,8 +14,6 @@ from agents.engine.security import security
 from agents.replay.modes import JobFailedError
 from agents.settings import Settings
 
-install()
-
 START_S = 20.0
 POLL_MS = 500
 FETCH_WAIT_MS = 250
@@ -50,6 +48,7 @@ class RangeReader:
         return self._ready.pop(0)
 
     async def _start(self) -> AIOKafkaConsumer:
+        install()
         own = self._settings
         consumer = self._consumer = AIOKafkaConsumer(
             bootstrap_servers=own.bootstrap(), client_id=own.prefix("soma-replay"),

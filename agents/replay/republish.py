@@ -15,9 +15,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from agents.engine.batches import raw_batch
 from agents.engine.builder import RawBuilder
 from agents.engine.names import Names
-from agents.engine.records import framed
+from agents.engine.records import frame_one, framed
 from agents.kit.setting import EVERYONE
 from agents.replay.command import Command
 from agents.replay.filters import ContentFilter
@@ -190,3 +191,11 @@ def _names(some: Sequence[str]) -> Names:
     for one in some:
         found.code(one.encode())
     return found
+
+
+def warm() -> None:
+    """Compile the kernels, or load them: the first job needn't wait."""
+    batch = raw_batch(RawBuilder(frame_one(0, b"warm", b"", []), 1)._build())
+    records = records_of([batch], (0, 1), "warm/0", FRAME_BYTES)
+    plan = {"source": "warm", "target": "warm", "target_partitions": 1}
+    Copier(Command(source="warm", target="warm", tenants=("warm",)), plan).copy(records, 0, 1, 0)

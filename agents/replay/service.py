@@ -11,7 +11,7 @@ from confluent_kafka import KafkaException
 from prometheus_client import REGISTRY, CollectorRegistry
 
 from agents.engine.errors import UnknownVersion
-from agents.replay import jobs
+from agents.replay import jobs, republish
 from agents.replay.agent import COMMANDS, JOBS, PROCESSOR, STATUS
 from agents.replay.budget import Budget
 from agents.replay.metrics import ReplayMetrics, metrics_of
@@ -39,6 +39,9 @@ class ReplayService(Service):
         self._settings, self._metrics = settings, metrics_of(registry)
         self._stopped: dict[str, str] = {}  # replaced whole, never changed
         self._waits = ""
+
+    def warm(self) -> None:
+        republish.warm()
 
     def stopped(self) -> dict[str, str]:
         return self._stopped

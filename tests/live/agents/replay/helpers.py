@@ -18,10 +18,12 @@ from topics.broker import create, wait_for
 SOURCE = "cog.observations"
 
 
-def make_topic(settings: Settings, name: str, partitions: int = 4, **config: str) -> str:
+def make_topic(
+    settings: Settings, name: str, partitions: int = 4, config: Mapping[str, str] | None = None
+) -> str:
     """A topic of one's own; its name."""
     admin = AdminClient(settings.librdkafka())
-    create(admin, settings.topic(name), partitions, 1, config)
+    create(admin, settings.topic(name), partitions, 1, config or {})
     wait_for(admin, [settings.topic(name)])
     return name
 
