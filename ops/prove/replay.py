@@ -1,0 +1,274 @@
+"""Proof that replay jobs lose, double and misplace nothing when workers and the broker are killed.
+
+    python -m ops.prove.replay --records 200000 --rate 6000 --kills 10 --broker 2 --seed 1
+
+Jobs send a topic's records again while live traffic goes on into it, aborted transactions among
+what they read. Workers are killed (-9) and started again, and so is the broker, a Kafka of the
+proof's own. In the end each record of the range must be in each job's target once, with its key and
+value, in the order of its partition, and nothing else.
+Exit status 0: so it is.
+"""
+
+import argparse
+import json
+import random
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from confluent_kafka import Consumer, Message, Producer, TopicPartition
+
+from agents.replay import client
+from agents.settings import Settings, load
+from ops.bench.site import Say
+from ops.bench.worker import Worker
+from ops.prove.blows import Server
+from ops.stack import Stack
+from topics import preflight
+from topics.broker import connect, create, wait_for
+from topics.reading import ends_of, read_to
+
+SOURCE = "cog.observations"
+PARTITIONS, TENANTS, WORKERS, JOBS = 4, 23, 2, 2
+CHUNK = 2_000  # records of a transaction; each third one of them is aborted
+LIVE_S = 0.01  # between two records of live traffic
+ALIVE_S = (0.5, 4.0)  # how long workers live between two blows
+DOWN_S = (0.5, 3.0)
+DONE_S = 900.0
+LOOK_S = 0.5
+ENVIRONMENT = {"SOMA_SESSION_TIMEOUT_S": "6", "SOMA_HEARTBEAT_S": "1"}
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What to do."""
+
+    records: int = 200_000
+    rate: int = 6_000  # records a second, of each worker's jobs together
+    kills: int = 10
+    broker: int = 2  # kills of the broker
+    seed: int = 1
+
+
+@dataclass(slots=True)
+class Report:
+    """What happened, and what was wrong."""
+
+    records: int = 0
+    kills: int = 0
+    broker_kills: int = 0
+    live: int = 0  # records written beside
+    seconds: float = 0.0
+    rates: list[int] = field(default_factory=list)  # records a second of each job, kills and all
+    problems: list[str] = field(default_factory=list)
+
+
+def feed(settings: Settings, records: int) -> int:
+    """Records in transactions, some of which are aborted; how many of them are to be read."""
+    producer = Producer(
+        settings.librdkafka(
+            transactional_id=settings.prefix("prove-replay"), partitioner="murmur2_random"
+        )
+    )
+    producer.init_transactions(30)
+    kept = 0
+    for number, begin in enumerate(range(0, records, CHUNK)):
+        producer.begin_transaction()
+        end = min(begin + CHUNK, records)
+        for k in range(begin, end):
+            producer.produce(settings.topic(SOURCE), key=f"t{k % TENANTS}", value=f"number {k}")
+        if number % 3 == 1:
+            producer.flush(30)
+            producer.abort_transaction(30)
+        else:
+            producer.commit_transaction(30)
+            kept += end - begin
+    return kept
+
+
+@contextmanager
+def traffic(settings: Settings, report: Report) -> Iterator[None]:
+    """Records into the source while the block runs."""
+    stop = threading.Event()
+
+    def write() -> None:
+        producer = Producer(settings.librdkafka(partitioner="murmur2_random"))
+        while not stop.wait(LIVE_S):
+            producer.produce(settings.topic(SOURCE), key=f"t{report.live % TENANTS}", value="live")
+            producer.poll(0)
+            report.live += 1
+        producer.flush(30)
+
+    thread = threading.Thread(target=write, name="traffic")
+    thread.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        thread.join()
+
+
+def run(settings: Settings, broker: Server, options: Options, folder: Path, say: Say) -> Report:
+    """Feed, start jobs, kill, and compare. `broker` is that of the settings."""
+    report, rng = Report(), random.Random(options.seed)
+    preflight.apply(settings)
+    report.records = feed(settings, options.records)
+    targets = [f"prove.replay.{number}" for number in range(JOBS)]
+    admin = connect(settings.librdkafka())
+    for name in targets:
+        create(admin, settings.topic(name), PARTITIONS, 1, {})
+    wait_for(admin, [settings.topic(name) for name in targets])
+    for name in targets:
+        given = {"id": name, "type": "start", "mode": "republish", "source": SOURCE, "target": name}
+        client.say(settings, client.command(given))
+    began = time.monotonic()
+    blows = ["worker"] * options.kills + ["broker"] * options.broker
+    rng.shuffle(blows)
+    with ExitStack() as all_workers, traffic(settings, report):
+
+        def start() -> Worker:
+            env = ENVIRONMENT | {"SOMA_REPLAY_RATE": str(options.rate)}
+            return all_workers.enter_context(Worker(settings, "replay", folder, **env))
+
+        workers = [start() for _ in range(WORKERS)]
+        for worker in workers:
+            worker.ready()
+        for blow in blows:
+            time.sleep(rng.uniform(*ALIVE_S))
+            if blow == "broker":
+                broker.kill()
+                time.sleep(rng.uniform(*DOWN_S))
+                broker.start()
+                report.broker_kills += 1
+            else:
+                which = rng.randrange(WORKERS)
+                workers[which].kill()
+                workers[which] = start()
+                report.kills += 1
+            say(f"{blow} killed, {report.kills + report.broker_kills} of {len(blows)}")
+        done = await_done(settings, targets, workers)
+    report.seconds = round(time.monotonic() - began, 1)
+    say("comparing")
+    for name, one in done.items():
+        took = (one["finished"] - one["started"]) / 1e6
+        report.rates.append(int(one["read"] / took))
+        compare(settings, name, json.loads(one["plan"])["ranges"], report)
+    return report
+
+
+def await_done(
+    settings: Settings, jobs: list[str], workers: list[Worker]
+) -> dict[str, dict[str, Any]]:
+    """How the jobs are, once all are done. RuntimeError names one that isn't."""
+    deadline = time.monotonic() + DONE_S
+    while time.monotonic() < deadline:
+        for worker in workers:
+            worker.check()
+        with client.Statuses(settings, past=True) as statuses:
+            found = statuses.last()
+        if bad := [one for one in found.values() if one["state"] in ("failed", "refused")]:
+            raise RuntimeError(f"{bad[0]['id']} {bad[0]['state']}: {bad[0]['message']}")
+        if all(name in found and found[name]["state"] == "done" for name in jobs):
+            return {name: found[name] for name in jobs}
+        time.sleep(LOOK_S)
+    raise RuntimeError(f"not done within {DONE_S:g} s")
+
+
+def compare(settings: Settings, target: str, ranges: dict[str, list[int]], report: Report) -> None:
+    """What the target has, with what it must have."""
+    source = settings.topic(SOURCE)
+    wanted = {
+        f"{source}/{one.partition()}/{one.offset()}": (one.key(), one.value())
+        for one in read(settings, SOURCE)
+        if (one.offset() or 0) < ranges[str(one.partition())][1]
+    }
+    if len(wanted) < report.records:
+        report.problems.append(f"{target}: a range of {len(wanted)}, not {report.records} records")
+    last: dict[tuple[int, str], int] = {}
+    for one in read(settings, target):
+        place = dict(one.headers() or []).get("soma-replayed")
+        text = place.decode() if isinstance(place, bytes) else ""
+        was = wanted.pop(text, None)
+        if was is None:
+            report.problems.append(f"{target}: {text or 'a record'} is doubled, or never was")
+        elif was != (one.key(), one.value()):
+            report.problems.append(f"{target}: {text} is another now")
+        part, _, offset = text.rpartition("/")
+        stream = one.partition() or 0, part
+        if int(offset or 0) < last.get(stream, 0):
+            report.problems.append(f"{target}: {text} is out of order")
+        last[stream] = int(offset or 0)
+    if wanted:
+        report.problems.append(f"{target}: {len(wanted)} are lost, {min(wanted)} among them")
+    del report.problems[20:]
+
+
+def read(settings: Settings, topic: str) -> Iterator[Message]:
+    """All committed records of a topic, as it stands now."""
+    consumer = Consumer(
+        settings.librdkafka(
+            group_id="prove-replay", isolation_level="read_committed", enable_auto_commit=False,
+            enable_partition_eof=True,
+        )
+    )  # fmt: skip
+    places = [(settings.topic(topic), partition) for partition in range(PARTITIONS)]
+    consumer.assign([TopicPartition(*place, 0) for place in places])
+    try:
+        for messages in read_to(consumer, ends_of(consumer, places)):
+            yield from messages
+    finally:
+        consumer.close()
+
+
+class OwnKafka:
+    """A broker that may be killed."""
+
+    def __init__(self, stack: Stack) -> None:
+        self._stack = stack
+
+    def stop(self) -> None:
+        self._stack.stop("kafka")
+
+    def kill(self) -> None:
+        self._stack.kill("kafka")
+
+    def start(self) -> None:
+        self._stack.start("kafka")
+
+
+def prove(settings: Settings, options: Options, say: Say) -> Report:
+    """One run on a Kafka of its own."""
+    with tempfile.TemporaryDirectory(prefix="soma-prove-replay-") as name:
+        home = Path(name) / "stack"
+        home.mkdir()
+        cache = settings.home / "jars"
+        stack = Stack(home, ephemeral=True, cache=cache, without=("postgres", "valkey"), say=say)
+        try:
+            own = settings.model_copy(update={
+                "kafka_bootstrap": stack.up().kafka_bootstrap, "namespace": "prove",
+                "topics_partitions": PARTITIONS, "topics_replication": 1,
+            })  # fmt: skip
+            return run(own, OwnKafka(stack), options, Path(name), say)
+        finally:
+            stack.down()
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    for name, default in asdict(Options()).items():
+        parser.add_argument(f"--{name}", type=int, default=default)
+    options = Options(**vars(parser.parse_args()))
+    report = prove(load(), options, lambda text: print(text, file=sys.stderr, flush=True))
+    print(json.dumps(asdict(report)))
+    if report.problems:
+        sys.exit("; ".join(report.problems))
+
+
+if __name__ == "__main__":
+    main()
