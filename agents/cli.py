@@ -41,6 +41,7 @@ VERBS = {
     "state": Verb("agents.commands.state:state", "Show a tenant's state, now or as it was."),
     "diff": Verb("agents.commands.diff:diff", "Show what became of a tenant's state."),
     "snapshot": Verb("agents.commands.snapshot:snapshot", "Take, list and verify snapshots."),
+    "replay": Verb("agents.commands.replay:replay", "Do the past of a topic again, by jobs."),
     "skip": Verb("agents.commands.skip:skip", "Pass over a record at which a law fails."),
     "publish": Verb("agents.commands.publish:publish", "Publish JSON lines to a topic."),
     "watch": Verb("agents.commands.watch:watch", "Print a topic's decoded records."),

@@ -9,7 +9,16 @@ from importlib.metadata import PackageNotFoundError, version
 
 from fastapi import FastAPI
 
-from agents.api import admin, events, health, journal_routes, memories, openapi, problems
+from agents.api import (
+    admin,
+    events,
+    health,
+    journal_routes,
+    memories,
+    openapi,
+    problems,
+    replay_routes,
+)
 from agents.api.buckets import Buckets
 from agents.api.dependencies import Resources
 from agents.api.journal_metrics import collect
@@ -59,10 +68,11 @@ def make(settings: Settings) -> FastAPI:
         redirect_slashes=False,
     )
     app.state.limits = limits
+    app.state.settings = settings
     app.state.resources = resources
     app.state.readiness = health.Readiness()
     problems.install(app)
-    for one in (events, memories, admin, journal_routes, health):
+    for one in (events, memories, admin, journal_routes, replay_routes, health):
         app.include_router(one.router)
     openapi.install(app)
     return app

@@ -45,6 +45,10 @@ REFUSED = {
         "counting doesn't read cog.observations"
     ),
     "soma outbox replay 17 18": "not there: 17, 18",
+    "soma replay status nightly": "there is no job nightly",
+    "soma replay pause nightly": "there is no job nightly",
+    "soma replay resume nightly": "there is no job nightly",
+    "soma replay stop nightly": "there is no job nightly",
     "soma outbox skip 17 --yes": "not there: 17",
     'echo \'{"tenant": "me", "domain": "state", "vector": [1, "two"]}\' | soma publish '
     "cog.observations": "vector",

@@ -14,6 +14,7 @@ from agents.settings import Settings
 from tests.live.agents.api.conftest import Api
 from tests.live.agents.api.helpers import ApiProcess, acme, bearer, observation
 from tests.live.agents.projections.compare import sql
+from tests.live.conftest import with_topics
 from tests.live.helpers import eventually
 
 EXAMPLES = 15  # for each operation
@@ -22,6 +23,7 @@ EXAMPLES = 15  # for each operation
 def test_every_answer_is_as_the_contract_says(
     process: Callable[..., ApiProcess], database: Settings
 ) -> None:
+    with_topics(database)  # jobs of replay are told in Kafka
     api = process(SOMA_API__RATE_PER_S="100000", SOMA_API__RATE_BURST="1000000")
     schema = schemathesis.openapi.from_url(f"{api.base}/openapi.json")
     who = bearer(("*",), ("read", "write", "admin"))
