@@ -2,8 +2,8 @@
 
 `TableSchema` says which fields of the state topic's row are columns of the table and which the
 processor packs itself (`packed`: rings, vectors). From it follow the table's NumPy type, what a new
-row looks like, and the program that the kernels of `agents.kit.packing` run for every row that is
-written or read. A field and its column have one name, kind and default; the rest is said:
+row looks like, and how rows are written and read. A field and its column have one name, kind and
+default; the rest is said:
 
 >>> seen = TableSchema("segmentation_state", packed=("values", "confidences", "times", "leaders",
 ...     "lasted", "runs"), lists={"counts": ("unit", "g_start"), "numbers": ("mean", "spread")},
@@ -16,15 +16,17 @@ arrays), as rows of numbers (`Memory`, with the columns' `place`), or as the str
 """
 
 from collections import namedtuple
-from collections.abc import Collection, Iterator, Mapping
-from functools import cached_property
+from collections.abc import Collection, Mapping
+from itertools import count
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from agents.kit import packing as p
-from topics.layout import BYTES, FLOATS, INTS, LISTS, STRING, Field, Layout
+from agents.engine.names import NameArrays
+from agents.kit.packing import Ints
+from topics.columns import Cols, Columns
+from topics.layout import FLOATS, INTS, LISTS, SPANS, STRING, Field, Layout
 from topics.schemas import schemas
 
 # What every row has for the kit: its name's code (-1: the row is free), and the row of
@@ -36,13 +38,33 @@ TENANT_HEAD = LONE_HEAD | {"domains": 0}
 SETTINGS = "settings"  # the map of a tenant's own values, in every state schema
 SMALL = 2**31  # numbers of a column of 4 bytes are below
 
+NO_LIMITS = (-np.inf, np.inf)
+
 
 class Memory(NamedTuple):
-    """A table's rows, the same memory three times."""
+    """A table's rows as columns of 8 bytes, the same memory twice."""
 
-    wholes: NDArray[np.int64]  # [rows, 8-byte columns]
+    wholes: NDArray[np.int64]  # [rows, columns]
     reals: NDArray[np.float64]
-    smalls: NDArray[np.int32]  # [rows, 4-byte columns]
+
+
+class Number(NamedTuple):
+    """A field that is a number of a column."""
+
+    field: Field
+    column: str
+    part: int  # which number of the column; -1: it has but one
+    least: float  # that a row may have there, and the largest
+    most: float
+
+    @property
+    def real(self) -> bool:
+        """Whether it is a floating-point number."""
+        return self.field.type.kind in FLOATS
+
+    def of(self, rows: NDArray[np.void]) -> NDArray[Any]:
+        """This number of each row."""
+        return rows[self.column] if self.part < 0 else rows[self.column][:, self.part]
 
 
 def slots(schema: str) -> Any:
@@ -85,128 +107,124 @@ class TableSchema:
         ValueError names what can't be.
         """
         self.layout = Layout(schemas().newest(schema))
-        self._packed, self._small = frozenset((*packed, SETTINGS)), frozenset(small)
-        self._lists, self._limits = dict(lists or {}), dict(limits or {})
-        self._absent, self._extra = dict(absent or {}), dict(extra or {})
-        named = {field.name for field in self.layout.fields}
-        for name in named - self._packed - named.intersection(named if only is None else only):
-            self._absent.setdefault(name, self._default(self.layout.by_name[name]))
-        # Field -> its column, which number of it, and of how many.
-        self._column: dict[str, tuple[str, int, int]] = {}
+        self.numbers: list[Number] = []
+        self.texts: list[tuple[Field, str]] = []  # and their columns
+        self.lists: list[tuple[Field, tuple[str, ...]]] = []
+        self.absent: list[tuple[Field, float]] = []
+        self._small = frozenset(small)
+        self._columns: dict[str, tuple[str, list[float]]] = {
+            name: (self._whole(name), [value]) for name, value in head.items()
+        }
+        self._named: dict[str, tuple[str, int]] = {}
         for name, fields in (columns or {}).items():
-            each = (fields,) if isinstance(fields, str) else fields
-            self._column.update({field: (name, k, len(each)) for k, field in enumerate(each)})
-        self._types: dict[str, Any] = {name: self._whole(name) for name in head}
-        values: dict[str, Any] = dict(head)
-        self.names: list[str] = []  # columns of names' codes
-        for name, number, value in self._numbers():
-            self._types[name] = number
-            values[name] = value
-        order = sorted(self._types.items(), key=lambda one: one[1] == "i4")  # so that all fit
-        if sum(kind == "i4" for _, kind in order) % 2:
-            order.append(("spare", "i4"))
-        self.dtype = np.dtype([(name, kind) for name, kind in order])
-        self.first = np.zeros((), self.dtype)
-        for name, value in (values | dict(first or {})).items():
-            self.first[name] = value
-        self._offset = {name: one[1] for name, one in (self.dtype.fields or {}).items()}
-        wide = (name for name, kind in order if kind != "i4")
-        self.place = {name: self._offset[name] // 8 for name in wide}
-
-    @staticmethod
-    def _default(field: Field) -> float:
-        if field.type.kind in FLOATS:
-            return np.nan if field.default is None else float(field.default)
-        return int(field.default or 0) if field.type.kind in INTS else 0
-
-    def _numbers(self) -> Iterator[tuple[str, Any, Any]]:
-        """Each column but the head's: its name, its type and its value in a new row."""
-        groups: dict[str, list[float]] = {}
+            several = [(fields, -1)] if isinstance(fields, str) else zip(fields, count())
+            self._named |= {field: (name, part) for field, part in several}
+        gone = {SETTINGS: 0.0} | dict(absent or {})
         for field in self.layout.fields:
-            if field.name in self._packed or field.name in self._absent:
+            if field.name in packed:
                 continue
-            if field.name in self._lists:
-                item = field.type.item
-                real = item is not None and item.kind in FLOATS
-                for name in self._lists[field.name]:
-                    yield name, "f8" if real else "i8", 0
-                continue
-            name, _, count = self._column.get(field.name, (field.name, 0, 1))
-            kind, default = self._kind(field, name)
-            if count == 1:
-                yield name, kind, default
+            if field.name in gone or (only is not None and field.name not in only):
+                self.absent.append((field, gone.get(field.name, _default(field))))
+            elif field.name in (lists or {}):
+                self._list(field, (lists or {})[field.name])
             else:
-                groups.setdefault(name, []).append(float(default))
-                if len(groups[name]) == count:
-                    yield name, (kind, (count,)), groups[name]
-        for name, value in self._extra.items():
-            yield name, "f8" if isinstance(value, float) else self._whole(name), value
+                self._add(field, *(limits or {}).get(field.name, NO_LIMITS))
+        for name, value in (extra or {}).items():
+            kind = "f8" if isinstance(value, float) else self._whole(name)
+            self._columns[name] = kind, [value]
+        order = sorted(self._columns, key=lambda name: self._columns[name][0] == "i4")  # all fit
+        if sum(kind == "i4" for kind, _ in self._columns.values()) % 2:
+            self._columns["spare"] = "i4", [0]
+            order.append("spare")
+        shapes = [(name, *self._columns[name]) for name in order]
+        self.dtype = np.dtype([(name, kind, np.shape(_one(v))) for name, kind, v in shapes])
+        self.first = np.zeros((), self.dtype)
+        for name, _, values in shapes:
+            self.first[name] = _one(values)
+        for name, value in (first or {}).items():
+            self.first[name] = value
+        at: Mapping[str, Any] = self.dtype.fields or {}
+        self.place = {name: at[name][1] // 8 for name, kind, _ in shapes if kind != "i4"}
+        self.children = sum(len(names) for _, names in self.lists)  # of each row
 
     def _whole(self, name: str) -> str:
         return "i4" if name in self._small else "i8"
 
-    def _kind(self, field: Field, name: str) -> tuple[str, float]:
-        """A plain field's type in the table, and its value in a new row."""
-        kind = field.type.kind
-        if kind == STRING and not field.type.nullable:
-            self.names.append(name)
-            return self._whole(name), -1
-        if kind in FLOATS:
-            return "f8", self._default(field)
-        if kind in INTS and not field.type.nullable and not field.type.symbols:
-            return self._whole(name), self._default(field)
-        raise ValueError(f"{field.name}: a {field.type.kind_name} is packed, a list or absent")
+    def _list(self, field: Field, names: tuple[str, ...]) -> None:
+        """Each item of an array is a column."""
+        self.lists.append((field, names))
+        kind = "f8" if field.type.item is not None and field.type.item.kind in FLOATS else "i8"
+        self._columns |= {name: (kind, [0.0]) for name in names}
 
-    @cached_property
-    def program(self) -> "p.Program":
-        """What the kernels do for each row."""
-        ops: list[list[int]] = []
-        limits: list[tuple[float, float]] = []
-        for field in self.layout.fields:
-            if field.name in self._packed and field.name != SETTINGS:
-                continue
-            op, limit = self._op(field)
-            ops.append(op)
-            limits.append(limit)
-        table, children = np.array(ops, np.int64), 0
-        for op in ops:
-            children += op[p.COUNT] if op[p.OP] in (p.WHOLES, p.REALS) else 0
-        return p.Program(table, np.array(limits), children)
+    def _add(self, field: Field, least: float, most: float) -> None:
+        """A field becomes a column, or a number of one."""
+        name, part = self._named.get(field.name, (field.name, -1))
+        kind, type_ = self._whole(name), field.type
+        if type_.kind == STRING and not type_.nullable:
+            self.texts.append((field, name))
+            self._columns[name] = kind, [-1]
+            return
+        if type_.kind in FLOATS:
+            kind = "f8"
+        elif type_.kind not in INTS or type_.nullable or type_.symbols:
+            raise ValueError(f"{field.name}: a {type_.kind_name} is packed, a list or absent")
+        if kind == "i4":
+            least, most = max(least, -SMALL), min(most, SMALL - 1)
+        self._columns.setdefault(name, (kind, []))[1].append(_default(field))
+        self.numbers.append(Number(field, name, part, least, most))
 
-    def _op(self, field: Field) -> tuple[list[int], tuple[float, float]]:
-        op = [0] * p.WIDTH
-        op[p.SLOT], op[p.NULL] = field.slot, field.null_slot
-        kind = field.type.kind
-        if field.name in self._absent or field.name == SETTINGS:
-            value = float(self._absent.get(field.name, 0))
-            op[p.OP] = p.NO_ITEMS if kind in LISTS else p.NO_TEXT if kind in (STRING, BYTES) else (
-                p.FIXED_REAL if kind in FLOATS else p.FIXED_WHOLE)  # fmt: skip
-            return op, (value, value)
-        if field.name in self._lists:
-            names = self._lists[field.name]
-            op[p.OP] = p.REALS if self._types[names[0]] == "f8" else p.WHOLES
-            op[p.COLUMN], op[p.COUNT] = self.place[names[0]], len(names)
-            return op, (0.0, 0.0)
-        name, k, _ = self._column.get(field.name, (field.name, 0, 1))
-        place = self._offset[name]
-        if name in self._small:
-            op[p.OP] = p.SMALL_NAME if name in self.names else p.SMALL
-            op[p.COLUMN] = place // 4
-        else:
-            real = p.REAL if field.null_slot < 0 else p.MAYBE
-            op[p.OP] = p.NAME if name in self.names else real if kind in FLOATS else p.WHOLE
-            op[p.COLUMN] = place // 8 + k
-        limit = self._limits.get(field.name, (-np.inf, np.inf))
-        if op[p.OP] == p.SMALL:
-            limit = max(limit[0], -SMALL), min(limit[1], SMALL - 1)
-        op[p.CHECKED] = int(limit != (-np.inf, np.inf))
-        return op, limit
+    def put(self, rows: NDArray[np.void], names: NameArrays, at: Ints, columns: Columns) -> None:
+        """Write rows of the table into rows `at` of the topic, all but what is packed.
 
-    @property
-    def text_slots(self) -> list[int]:
-        """The slots of the fields that are names."""
-        of = {self._column.get(one.name, (one.name,))[0]: one.slot for one in self.layout.fields}
-        return [of[name] for name in self.names]
+        There must be room for so many `children` of each.
+        """
+        c, to = columns.cols, _where(at)
+        for one in self.numbers:
+            (c.f if one.real else c.i)[one.field.slot, to] = value = one.of(rows)
+            if one.field.null_slot >= 0:
+                c.null[one.field.null_slot, to] = np.isnan(value)
+        for field, column in self.texts:
+            code = rows[column]
+            c.pos[field.slot, to] = np.where(code >= 0, names.at[code], 0)
+            c.len[field.slot, to] = np.where(code >= 0, names.size[code], 0)
+        for field, which in self.lists:
+            items, numbers = self._items(field, which, c, rows)
+            end = columns.used + numbers.size
+            items[columns.used : end] = numbers.ravel()
+            c.at[field.slot, to] = np.arange(columns.used, end, len(which))
+            c.cnt[field.slot, to] = len(which)
+            columns.used = end
+        for field, default in self.absent:
+            _put_absent(field, default, c, to)
+
+    def _items(
+        self, field: Field, which: tuple[str, ...], c: Cols, rows: NDArray[np.void]
+    ) -> tuple[NDArray[Any], NDArray[Any]]:
+        """Where the items of a list stand in columns, and [rows, items] of the table."""
+        first, (wholes, reals) = self.place[which[0]], memory(rows)
+        real = field.type.item is not None and field.type.item.kind in FLOATS
+        return c.vf if real else c.vi, (reals if real else wholes)[:, first : first + len(which)]
+
+    def take(self, rows: NDArray[np.void], texts: Ints, at: Ints, c: Cols) -> int:
+        """The same back, of rows all spans and lists of which lie inside; a bad one, or -1.
+
+        texts[slot, k] is the code of a text, -1 for an empty one.
+        """
+        to, bad = _where(at), np.zeros(at.shape[0], np.bool_)
+        for one in self.numbers:
+            value = (c.f if one.real else c.i)[one.field.slot, to]
+            known = one.field.null_slot < 0 or c.null[one.field.null_slot, to] == 0
+            if (one.least, one.most) != NO_LIMITS:  # which what isn't a number isn't within
+                bad |= known & ~((one.least <= value) & (value <= one.most))
+            one.of(rows)[:] = value if known is True else np.where(known, value, np.nan)
+        for field, column in self.texts:
+            rows[column] = texts[field.slot, to]
+        for field, which in self.lists:
+            bad |= c.cnt[field.slot, to] != len(which)
+            if not bad.any():
+                items, numbers = self._items(field, which, c, rows)
+                numbers[:] = items[c.at[field.slot, to][:, None] + np.arange(len(which))]
+        return int(at[np.argmax(bad)]) if bad.any() else -1
 
     def rows(self, count: int) -> NDArray[np.void]:
         """So many new rows."""
@@ -217,9 +235,35 @@ class TableSchema:
 
 def memory(rows: NDArray[np.void]) -> Memory:
     """A table's rows as numbers."""
-    n, width = rows.shape[0], rows.dtype.itemsize // 8
-    return Memory(
-        rows.view(np.int64).reshape(n, width),
-        rows.view(np.float64).reshape(n, width),
-        rows.view(np.int32).reshape(n, 2 * width),
-    )
+    shape = rows.shape[0], rows.dtype.itemsize // 8
+    return Memory(rows.view(np.int64).reshape(shape), rows.view(np.float64).reshape(shape))
+
+
+def _one(values: list[float]) -> float | list[float]:
+    """A column's first value, or those of its numbers."""
+    return values[0] if len(values) == 1 else values
+
+
+def _default(field: Field) -> float:
+    if field.type.kind in FLOATS:
+        return np.nan if field.default is None else float(field.default)
+    return int(field.default or 0) if field.type.kind in INTS else 0
+
+
+def _where(at: Ints) -> Ints | slice:
+    """Rows `at`, in order, as a slice where they are neighbours: that is several times as fast."""
+    n = at.shape[0]
+    return slice(int(at[0]), int(at[0]) + n) if n and at[-1] - at[0] == n - 1 else at
+
+
+def _put_absent(field: Field, value: float, c: Cols, to: Ints | slice) -> None:
+    if field.type.kind in INTS:
+        c.i[field.slot, to] = int(value)
+    elif field.type.kind in FLOATS:
+        c.f[field.slot, to] = value
+        if field.null_slot >= 0:
+            c.null[field.null_slot, to] = np.isnan(value)
+    elif field.type.kind in SPANS:
+        c.pos[field.slot, to] = c.len[field.slot, to] = 0
+    elif field.type.kind in LISTS:
+        c.at[field.slot, to] = c.cnt[field.slot, to] = 0

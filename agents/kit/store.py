@@ -404,7 +404,7 @@ class Store:
     def _names_in(self, rows: Columns, buf: Bytes, at: Ints, hi: int) -> tuple[Ints, Ints]:
         """The codes of the texts of rows `at`, by slot and row; and of the items of their lists."""
         cols, texts = rows.cols, np.full((rows.layout.spans, hi), -1, np.int64)
-        for slot in sorted({slot for table in self.tables for slot in table.schema.text_slots}):
+        for slot in sorted({one.slot for table in self.tables for one, _ in table.schema.texts}):
             skip = np.ones(hi, np.uint8)
             skip[at] = cols.len[slot, at] == 0
             self.names.intern(buf, cols.pos[slot], cols.len[slot], skip, texts[slot], 0, hi)

@@ -5,7 +5,6 @@ from typing import Any, NamedTuple
 import numpy as np
 import pytest
 
-from agents.kit import packing as p
 from agents.kit.column_table import ColumnTable
 from agents.kit.columns import TableSchema, memory
 from tests.unit.agents.kit.columnar_state import NOT_HERE, SCHEMA, domains
@@ -25,7 +24,7 @@ def test_columns_follow_from_the_schema() -> None:
     assert types["sums"].shape == (2,)
     assert {"start", "settings_map", "values", "wild"}.isdisjoint(types)
     assert {"first", "c0", "c1", "n0", "n2", "derived", "share"} <= set(types)
-    assert schema.names == ["leader"]
+    assert [column for _, column in schema.texts] == ["leader"]
     first = schema.rows(2)
     assert [first[name][1] for name in ("code", "leader", "peak", "derived", "share", "seen")] == [
         -1, -1, -1.0, 3, 0.5, 0,
@@ -58,16 +57,17 @@ def test_new_rows_are_as_declared_and_rows_that_leave_are_new_again() -> None:
     assert (table.rows["peak"][rows[100:]] == 7.0).all()
 
 
-def test_a_program_has_an_operation_for_each_field_but_the_packed() -> None:
+def test_each_field_but_the_packed_is_a_number_a_text_a_list_or_absent() -> None:
     schema = domains().schema
-    program = schema.program
-    assert program.ops.shape == (len(schema.layout.fields), p.WIDTH)
-    assert program.children == 5
+    numbers, texts = [one.field for one in schema.numbers], [field for field, _ in schema.texts]
+    lists, absent = [field for field, _ in schema.lists], [field for field, _ in schema.absent]
+    assert sorted(field.name for field in numbers + texts + lists + absent) == sorted(
+        field.name for field in schema.layout.fields
+    )
+    assert [field.name for field in texts] == ["leader"] and schema.children == 5
     packed = TableSchema(SCHEMA, packed=("values", "runs"), only=())
-    assert packed.program.ops.shape[0] == len(schema.layout.fields) - 2
-    assert set(packed.program.ops[:, p.OP]) == {
-        p.FIXED_WHOLE, p.FIXED_REAL, p.NO_TEXT, p.NO_ITEMS,
-    }  # fmt: skip
+    assert len(packed.absent) == len(schema.layout.fields) - 2
+    assert not packed.numbers and not packed.texts and not packed.lists
 
 
 @pytest.mark.parametrize("lacking", ["values", "times"])
