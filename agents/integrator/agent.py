@@ -8,6 +8,7 @@ from agents.integrator.events import TALLIES
 from agents.integrator.fold import IntegratorFold
 from agents.integrator.loop import REASONS
 from agents.integrator.settings import SETTINGS
+from agents.integrator.state import TENANTS
 from agents.policy.policies import policy_of
 
 PROCESSOR = Processor(
@@ -39,14 +40,6 @@ PROCESSOR = Processor(
             SRC_SCRATCH,
         ),
     },
-    state_src={
-        "domains.item": SRC_NAMES,
-        "leader": SRC_NAMES,
-        "denied": SRC_NAMES,
-        "candidate": SRC_SCRATCH,
-        "question_weights.key": SRC_SCRATCH,
-        "settings.key": SRC_SCRATCH,
-        "baseline.key": SRC_SCRATCH,
-    },
+    state_src=TENANTS.src,
     tallies=TALLIES,
 )

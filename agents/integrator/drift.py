@@ -40,10 +40,10 @@ in a cooldown, and none from a baseline to itself.
 """
 
 import numpy as np
-from numpy.typing import NDArray
 
 from agents.integrator.settings import COOLDOWN, DRIFT_ENTROPY, DRIFT_REGRET
 from agents.integrator.state import Arrays
+from agents.kit.packing import Floats
 from topics.compiled import entry, kernel
 
 WINDOW = 100  # frames
@@ -55,8 +55,6 @@ ENTROPY_MARGIN = 0.1
 REGRET_MARGIN = 0.05
 NONE, ENTROPY, REGRET = range(3)
 KINDS = ("none", "entropy", "regret")
-
-Floats = NDArray[np.float64]
 
 
 @kernel

@@ -10,8 +10,7 @@ from agents.engine.processor import Output, Tally
 from agents.integrator import drift
 from agents.integrator.rows import State
 from agents.integrator.settings import DRIFT_ENTROPY, DRIFT_REGRET, ROLLBACK, SETTINGS, SHAPING
-
-Ints = NDArray[np.int64]
+from agents.kit.packing import Ints
 
 TALLIES = (
     Tally("soma_frames_total", "Global frames written."),

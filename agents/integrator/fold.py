@@ -10,14 +10,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from agents.engine.derived_ids import ID_BYTES_MAX
-from agents.engine.processor import (
-    RATIONALE_BYTES_MAX,
-    Batch,
-    Context,
-    Control,
-    Output,
-    Question,
-)  # fmt: skip
+from agents.engine.processor import RATIONALE_BYTES_MAX, Batch, Context, Control, Output, Question
 from agents.integrator import drift, events, loop, veto
 from agents.integrator.loop import UPDATE, Halt, Used
 from agents.integrator.round import Round

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from agents.engine.names import NameArrays
 from agents.integrator.order import precedes
 from agents.kit.columns import LONE_HEAD, TableSchema
-from agents.kit.packing import Marks, name_of
+from agents.kit.packing import Ints, Marks, name_of
 from agents.kit.pool import USED, claim
 from topics.compiled import kernel
 
@@ -54,7 +54,6 @@ CELL = np.dtype(
     ]
 )
 
-Ints = NDArray[np.int64]
 Structs = NDArray[np.void]
 
 

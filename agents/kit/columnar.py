@@ -28,7 +28,7 @@ from collections.abc import Mapping
 import numpy as np
 from numpy.typing import NDArray
 
-from agents.engine.processor import Batch, Control, Output, StateRows
+from agents.engine.processor import Batch, Control, Output
 from agents.kit.packing import Ints
 from agents.kit.setting import SHOWN
 from agents.kit.store import Store
@@ -42,6 +42,7 @@ class ColumnarFold:
         self.store = store
         self.counts: Counter[str] = Counter()  # by the names of the processor's tallies
         store.settled = self.settled
+        self.changed, self.rows_all, self.deadline = store.changed, store.rows_all, store.deadline
 
     @property
     def names(self) -> NDArray[np.uint8]:
@@ -78,12 +79,6 @@ class ColumnarFold:
             return str(error)
         return None
 
-    def changed(self, rows: StateRows) -> None:
-        self.store.changed(rows)
-
-    def rows_all(self, rows: StateRows) -> None:
-        self.store.rows_all(rows)
-
     def load(
         self,
         rows: Columns,
@@ -96,9 +91,6 @@ class ColumnarFold:
     ) -> None:
         self.store.load_rows(rows, lo, hi, buf, key_pos, key_len, gone)
         self.loaded()
-
-    def deadline(self) -> int | None:
-        return self.store.deadline()
 
     def counted(self) -> Mapping[str, int]:
         """See `processor.Counting`; the counts start again."""

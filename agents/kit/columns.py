@@ -24,9 +24,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from agents.engine.names import NameArrays
+from agents.engine.processor import SRC_NAMES, SRC_SCRATCH
 from agents.kit.packing import Ints
 from topics.columns import Cols, Columns
-from topics.layout import FLOATS, INTS, LISTS, SPANS, STRING, Field, Layout
+from topics.layout import FLOATS, INTS, LISTS, MAP, SPANS, STRING, Field, Layout
 from topics.schemas import schemas
 
 # What every row has for the kit: its name's code (-1: the row is free), and the row of
@@ -225,6 +226,21 @@ class TableSchema:
                 items, numbers = self._items(field, which, c, rows)
                 numbers[:] = items[c.at[field.slot, to][:, None] + np.arange(len(which))]
         return int(at[np.argmax(bad)]) if bad.any() else -1
+
+    @property
+    def src(self) -> dict[str, int]:
+        """`Layout`'s src of its rows: names where a text is a column or an array's item."""
+        columns = {field.name for field, _ in self.texts}
+        found = {}
+        for field in self.layout.fields:
+            kind, item = field.type.kind, field.type.item
+            if kind in SPANS:
+                found[field.name] = SRC_NAMES if field.name in columns else SRC_SCRATCH
+            elif kind == MAP:
+                found[f"{field.name}.key"] = SRC_SCRATCH
+            elif item is not None and item.kind in SPANS:
+                found[f"{field.name}.item"] = SRC_NAMES
+        return found
 
     def rows(self, count: int) -> NDArray[np.void]:
         """So many new rows."""

@@ -15,7 +15,6 @@ from agents.engine.records import put_bytes
 from topics.columns import Cols
 from topics.compiled import entry, glue, kernel, view
 from topics.kernels import utf8
-from topics.layout import ARRAY, STRING, Layout
 from topics.write_kernels import inside
 
 Bytes = NDArray[np.uint8]
@@ -97,16 +96,6 @@ def last_of_each(codes: Ints, lo: int, hi: int, seen: Bytes, out: Bytes) -> None
         seen[codes[k]] = 0
 
 
-def name_slots(layout: Layout) -> Ints:
-    """The slots of the arrays of texts, whose items are names."""
-    found = []
-    for field in layout.fields:
-        item = field.type.item
-        if field.type.kind == ARRAY and item is not None and item.kind == STRING:
-            found.append(field.slot)
-    return np.array(found, np.int64)
-
-
 @entry
 def mark_items(c: Cols, slots: Ints, at: Ints, skip: Bytes) -> None:
     """skip[child] = 0 for each item of these lists of rows `at` that isn't empty."""
@@ -132,13 +121,6 @@ def lacking(table: Ints, codes: Ints, lo: int, hi: int, out: Ints) -> int:
     for n in range(count):
         table[codes[out[n]]] = -1
     return count
-
-
-@entry
-def count_owned(rows: Ints, owners: Ints, by: int) -> None:
-    """Count domains up or down: `rows` is their tenants' column."""
-    for owner in owners:
-        rows[owner] += by
 
 
 @entry

@@ -22,6 +22,7 @@ from agents.kit.packing import Bytes, Ints, Marks, mark
 from agents.kit.setting import EVERYONE, Setting
 from agents.kit.tenant_settings import TenantSettings
 from topics.columns import Columns
+from topics.layout import ARRAY, STRING
 
 FORGET = "forget_after_s"  # silence after which a row goes
 WORTH_KEEPING = 0.75  # part of the names in use, above which they stay as they are
@@ -145,7 +146,7 @@ class Store:
         seats, of = self.seat(owners), self.domains.take_rows(codes)
         rows = self.domains.rows
         rows["owner"][of] = seats
-        p.count_owned(self.tenants.rows["domains"], seats, 1)
+        np.add.at(self.tenants.rows["domains"], seats, 1)
         self._settle(of)
         self._deadline = None
         return of
@@ -166,7 +167,7 @@ class Store:
         assert self.domains is not None
         owners = self.domains.rows["owner"][of]
         self.domains.drop_rows(of)
-        p.count_owned(self.tenants.rows["domains"], owners, -1)
+        np.add.at(self.tenants.rows["domains"], owners, -1)
         self._dropped += of.shape[0]
         self._release(np.unique(owners))
 
@@ -206,21 +207,16 @@ class Store:
         if full and "touched" in (rows.dtype.names or ()):
             rows["touched"][r] = max(int(rows["touched"][r]), log_ms)
         rows["settings"][r] = self.settings.row(tenant)
-        of = self.settle(r)
+        of = np.empty(0, np.int64)
+        if self.domains is not None and self._by_domain:
+            theirs = self.domains.rows
+            of = np.flatnonzero((theirs["code"] >= 0) & ((theirs["owner"] == r) | (r == 0)))
+            self._settle(of)
         self.settled(int(r), of)
         self._release(np.array([r]))
         self.mark(code)
         self._deadline = None
         return int(r), of
-
-    def settle(self, r: int) -> Ints:
-        """Let a tenant's domains, or everybody's for row 0, look up their settings; their rows."""
-        if self.domains is None or not self._by_domain:
-            return np.empty(0, np.int64)
-        rows = self.domains.rows
-        of = np.flatnonzero((rows["code"] >= 0) & ((rows["owner"] == r) | (r == 0)))
-        self._settle(of)
-        return of
 
     def _settle(self, of: Ints) -> None:
         """Let domains look up their settings: their tenants' unless any has some for a domain."""
@@ -409,7 +405,9 @@ class Store:
             skip[at] = cols.len[slot, at] == 0
             self.names.intern(buf, cols.pos[slot], cols.len[slot], skip, texts[slot], 0, hi)
         items, skip = np.full(rows.used, -1, np.int64), np.ones(rows.used, np.uint8)
-        p.mark_items(cols, p.name_slots(rows.layout), at, skip)
+        lists = (one for one in rows.layout.fields if one.type.kind == ARRAY)
+        named = [one.slot for one in lists if one.type.item and one.type.item.kind == STRING]
+        p.mark_items(cols, np.array(named, np.int64), at, skip)
         self.names.intern(buf, cols.vpos, cols.vlen, skip, items, 0, rows.used)
         self.cover()
         return texts, items

@@ -12,6 +12,7 @@ from agents.engine.processor import SRC_SCRATCH, Processor
 from agents.predictors.fold import PredictorFold
 from agents.predictors.kernels import REASONS
 from agents.predictors.settings import SETTINGS
+from agents.predictors.state import DOMAINS
 
 UPDATES = "cog.predictor.updates"
 CALIBRATIONS = "cog.predictor.calibration"
@@ -35,13 +36,5 @@ PROCESSOR = Processor(
         CALIBRATIONS: {"observation_id": SRC_SCRATCH},
         NEXT_EVENTS: {"observation_id": SRC_SCRATCH, "predicted_state": SRC_SCRATCH},
     },
-    state_src={
-        "x": SRC_SCRATCH,
-        "level": SRC_SCRATCH,
-        "step": SRC_SCRATCH,
-        "ratio": SRC_SCRATCH,
-        "runs": SRC_SCRATCH,
-        "m2": SRC_SCRATCH,
-        "settings.key": SRC_SCRATCH,
-    },
+    state_src=DOMAINS.src,
 )

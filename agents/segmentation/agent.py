@@ -6,6 +6,7 @@ State: a row for each (tenant, domain), 0.4 to 1.4 KB; one for each tenant, abou
 from agents.engine.processor import SRC_BATCH, SRC_NAMES, SRC_SCRATCH, Processor
 from agents.segmentation.fold import REASONS, TALLIES, Segmentation
 from agents.segmentation.settings import SETTINGS
+from agents.segmentation.state import SERIES, TENANTS
 
 PROCESSOR = Processor(
     name="segmentation",
@@ -26,12 +27,5 @@ PROCESSOR = Processor(
             "leader": SRC_NAMES,
         }
     },
-    state_src={
-        "leader": SRC_NAMES,
-        "leaders.item": SRC_NAMES,
-        "values": SRC_SCRATCH,
-        "confidences": SRC_SCRATCH,
-        "runs": SRC_SCRATCH,
-        "settings.key": SRC_SCRATCH,
-    },
+    state_src=SERIES.src | TENANTS.src,
 )

@@ -51,11 +51,8 @@ def usable(v: float) -> bool:
 @kernel
 def summarise(b: Bank, r: int, point: int, out: Found, k: int) -> None:
     """What the open segment held before a point that is in the ring, into row k."""
-    error, confidence, peak = (
-        b.floats[r, S.error_sum],
-        b.floats[r, S.confidence_sum],
-        b.floats[r, S.peak],
-    )
+    error, confidence = b.floats[r, S.error_sum], b.floats[r, S.confidence_sum]
+    peak = b.floats[r, S.peak]
     for p in range(max(b.ints[r, S.start], b.ints[r, S.seen] - RING), point):
         error += b.value[r, p % RING]
         confidence += b.confidence[r, p % RING]

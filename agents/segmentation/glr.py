@@ -24,19 +24,7 @@ and F1 are .70 and .76 on the twelve of the Turing Change Point Dataset that the
 
 import math
 
-from agents.segmentation.points import (
-    FAR,
-    YET,
-    calm,
-    clear_sums,
-    leap,
-    placed,
-    reach,
-    restart,
-    tame,
-    window,
-    within,
-)
+from agents.segmentation import points
 from agents.segmentation.rule import RING, Bank, Floats, Work
 from agents.segmentation.scale import WIDE, scale_of
 from agents.segmentation.state import S
@@ -65,27 +53,21 @@ def residual(w: float, f: float, y: float, ff: float, fy: float, yy: float, leas
 @kernel
 def accumulate(b: Bank, r: int, k: Work) -> int:
     """Running sums of the window into `k`: at place j those before its point j; returns points."""
-    first = window(b, r)
+    first = points.window(b, r)
     count = b.ints[r, S.seen] - first
     scale = math.ldexp(1.0, -int(b.ints[r, S.unit]))
     centre = b.floats[r, S.centre]
-    far = YET * reach(b, r)
-    quiet = calm(b, r, far)
-    w, f, y, ff, fy, yy = (
-        b.floats[r, S.s_w],
-        b.floats[r, S.s_f],
-        b.floats[r, S.s_y],
-        b.floats[r, S.s_ff],
-        b.floats[r, S.s_fy],
-        b.floats[r, S.s_yy],
-    )
+    far = points.YET * points.reach(b, r)
+    quiet = points.calm(b, r, far)
+    w, f, y = b.floats[r, S.s_w], b.floats[r, S.s_f], b.floats[r, S.s_y]
+    ff, fy, yy = b.floats[r, S.s_ff], b.floats[r, S.s_fy], b.floats[r, S.s_yy]
     at = first % RING
-    before = placed(b, b.value[r, (first - 1) % RING], r, scale) if first > 0 else 0.0
+    before = points.placed(b, b.value[r, (first - 1) % RING], r, scale) if first > 0 else 0.0
     for j in range(count):
         k.w[j], k.f[j], k.y[j], k.ff[j], k.fy[j], k.yy[j] = w, f, y, ff, fy, yy
-        x = b.value[r, at] if quiet else tame(b, r, first + j, far)
-        now = within((x - centre) * scale, FAR)
-        if first + j > 0 and (quiet or not leap(b, r, first + j, far)):
+        x = b.value[r, at] if quiet else points.tame(b, r, first + j, far)
+        now = points.within((x - centre) * scale, points.FAR)
+        if first + j > 0 and (quiet or not points.leap(b, r, first + j, far)):
             w += 1.0
             f += before
             y += now
@@ -127,7 +109,7 @@ def outgrow(b: Bank, r: int, least: float) -> None:
         b.floats[r, S.s_yy], least,
     )  # fmt: skip
     if left > w * (WIDE * scale) ** 2:
-        clear_sums(b, r)
+        points.clear_sums(b, r)
 
 
 @kernel
@@ -183,5 +165,5 @@ def glr(
     point = b.ints[r, S.seen] - count + best
     b.floats[r, S.g_count] = faded(b, r, half_life) + 1.0
     b.ints[r, S.g_changed] = b.ints[r, S.seen]
-    restart(b, r, point)
+    points.restart(b, r, point)
     return int(point), float(gain)

@@ -6,18 +6,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from agents.kit.tenant_settings import row_of
-from agents.segmentation.detect import (
-    DETECTED_TS,
-    EVIDENCE,
-    EVIDENCE_OF,
-    POINT,
-    SCORE,
-    TS,
-    Found,
-    found,
-    step,
-    usable,
-)
+from agents.segmentation import detect as d
+from agents.segmentation.detect import EVIDENCE, Found, found, step, usable
 from agents.segmentation.rows import SeriesTable
 from agents.segmentation.rule import RING, Bank, Floats, Ints, Work, work
 from agents.segmentation.settings import SETTINGS
@@ -107,6 +97,6 @@ class Series:
         """Boundary k of those just found, shown by the value with index `at`."""
         row = self._out.ints[k]
         return Change(
-            int(self._index[row[POINT] % RING]), at, int(row[TS]), int(row[DETECTED_TS]),
-            EVIDENCE[int(row[EVIDENCE_OF])], float(self._out.floats[k, SCORE]),
+            int(self._index[row[d.POINT] % RING]), at, int(row[d.TS]), int(row[d.DETECTED_TS]),
+            EVIDENCE[int(row[d.EVIDENCE_OF])], float(self._out.floats[k, d.SCORE]),
         )  # fmt: skip
