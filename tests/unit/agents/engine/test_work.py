@@ -1,6 +1,7 @@
 """A transaction's content: what goes in comes out once, whatever the batches are like."""
 
 import json
+from collections import Counter
 from itertools import pairwise
 from typing import Any
 
@@ -215,7 +216,8 @@ def test_the_dead_letter_of_json_is_the_text_as_it_was_written(
     plan = plan_of(processor)
     record = samples(processor).records(np.random.default_rng(1), 1)[0]
     text = json.dumps(codec.to_json(plan.schema, record) | change, indent=1).encode()
-    run = Run(plan).feed([[Message(0, record["tenant"].encode(), text, [("h", b"v")])]])
+    key = record[processor.reads.tenant].encode()
+    run = Run(plan).feed([[Message(0, key, text, [("h", b"v")])]])
     (letter,) = run.of(plan.dlq)
     assert letter.value == text and letter.headers[0] == ("h", b"v")
     assert not run.outputs()
@@ -262,12 +264,15 @@ def test_what_is_counted_adds_up(processor: Processor) -> None:
     part[7] = setting(7, "*", *samples(processor).settings()[0])
     part[9] = Message(9, b"k", b"junk")
     part[11] = Message(11, None, part[11].value)
-    outcome = Run(plan).worker.run(Workspace(plan), [batch_of(part)], 0, lambda _: b"p")
-    assert dict(outcome.results) == {"folded": 47, "control": 1, "dead": 1, "misrouted": 1}
-    assert sum(outcome.dead.values()) == 1
-    times = [codec.decode(part[i].value or b"")[1]["ts"] for i in (49,)]
-    assert outcome.newest_ts == times[0]
-    sent = [s for send in outcome.sends for s in read(*send)]
+    run = Counted(plan)
+    run.transaction([batch_of(part)])
+    found = run.outcomes  # several where a fold ended early: it took long
+    results = sum((one.results for one in found), Counter[str]())
+    assert dict(results) == {"folded": 47, "control": 1, "dead": 1, "misrouted": 1}
+    assert sum(sum(one.dead.values()) for one in found) == 1
+    if (ts := processor.reads.ts) is not None:
+        assert found[-1].newest_ts == codec.decode(part[49].value or b"")[1][ts]
     sinks = {sink.topic for sink in plan.sinks}
-    assert outcome.outputs == sum(s.topic in sinks for s in sent) > 0
-    assert outcome.rows == sum(s.topic == plan.state for s in sent) - 1
+    assert sum(one.outputs for one in found) == sum(s.topic in sinks for s in run.sent) > 0
+    rows = sum(s.topic == plan.state for s in run.sent) - len(found)  # a position each
+    assert sum(one.rows for one in found) == rows
