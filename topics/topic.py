@@ -30,6 +30,13 @@ class Topic:
         """Whether users may write it: an unknown schema is then a dead letter, not an error."""
         return USERS in self.writers
 
+    @property
+    def of_tenants(self) -> bool:
+        """Whether the outbox and the HTTP API take a tenant's events for it; what operators write
+        of all tenants at once has another key.
+        """
+        return self.public and self.key == "tenant"
+
     def settings(self) -> dict[str, str]:
         """The broker's settings for this topic, but for those that depend on replication."""
         wanted = {

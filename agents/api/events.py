@@ -152,7 +152,7 @@ def schema_for(topic: str) -> str:
     row = CATALOGUE.get(topic)
     if row is None:
         raise Problem(404, "There is no such topic.")
-    if not row.public or row.schema is None or is_control_id(schemas().schema_id(row.schema)):
+    if not row.of_tenants or row.schema is None or is_control_id(schemas().schema_id(row.schema)):
         raise Problem(403, "This topic isn't written by users.")
     return row.schema
 

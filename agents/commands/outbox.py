@@ -234,7 +234,9 @@ def add(
     Example:
       soma outbox add memory.events orders '{"event_id": …}' --dedupe-key order-17
     """
-    users_topic(topic)
+    row, _ = users_topic(topic)
+    if not row.of_tenants:
+        raise click.ClickException(f"{topic} isn't written by tenants: use `soma publish`")
     pairs = dict(_pair(one) for one in headers) or None
     done = _asked(lambda box: box.add(topic, tenant, payload, dedupe_key, key, pairs))
     if as_json:

@@ -42,7 +42,7 @@ log = logging.getLogger(__name__)
 
 def public_topics() -> list[str]:
     """The topics that users may write, without namespace."""
-    return [name for name, topic in CATALOGUE.items() if topic.public and topic.key == "tenant"]
+    return [name for name, topic in CATALOGUE.items() if topic.of_tenants]
 
 
 def topics_there(settings: Settings) -> dict[str, int]:

@@ -32,7 +32,7 @@ def _cell(content: bytes) -> bytes:
 
 def warm() -> None:
     """Prepare a batch of each kind that goes nowhere."""
-    topic = next(name for name, one in CATALOGUE.items() if one.public)
+    topic = next(name for name, one in CATALOGUE.items() if one.of_tenants)
     schema = CATALOGUE[topic].schema or ""
     record = sample(schemas().newest(schema)) | {"ts": time.time_ns() // 1000}
     text = json.dumps(codec.to_json(schema, record)).encode()

@@ -24,7 +24,7 @@ from topics.schemas import parse, schemas
 
 pytestmark = pytest.mark.kernel
 
-PUBLIC = sorted({one.schema for one in CATALOGUE.values() if one.public and one.schema})
+PUBLIC = sorted({one.schema for one in CATALOGUE.values() if one.of_tenants and one.schema})
 HEADER = b"\0\0\0\1\2"
 TIMES = ["2026-01-31", "2026-01-31T12:00:00Z", "2026-01-31T12:00:00", "2026-02-29T12:00:00Z"]
 NUMBERS = [1, 2**31, 2**53 + 1, 2**63, -(2**63), 2**400, 1.5, 1e39, 1e400, -0.0, 5e-324]

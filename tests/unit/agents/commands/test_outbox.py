@@ -45,6 +45,11 @@ def test_an_unknown_topic_is_answered_with_those_for_users(words: tuple[str, ...
     assert shown == {name for name, topic in CATALOGUE.items() if topic.public}
 
 
+def test_what_operators_write_does_not_go_through_the_outbox() -> None:
+    status, text = soma("outbox", "add", "soma.admin.replay", *ADD[3:])
+    assert status == 1 and "soma.admin.replay isn't written by tenants" in text
+
+
 def test_what_is_printed_is_one_json_object_if_wanted() -> None:
     runner, secret = CliRunner(), {"SOMA_API__JWT_SECRET": "a secret of thirty-two bytes, no less"}
     token = ["api", "token", "--tenant", "a", "--role", "write", "--json"]
