@@ -21,6 +21,7 @@ from ops.stack import Endpoints, Stack
 from ops.stack.jars import SHARED
 from tests.live.helpers import Worker
 from topics import preflight
+from topics.broker import connect
 
 LIVE_S = 300  # servers and workers start within a test, on a machine that may be busy
 HOMES = Path(tempfile.gettempdir()) / f"soma-tests-{os.getuid()}"
@@ -104,9 +105,17 @@ def settings(stack: Endpoints, namespace: str, tmp_path: Path) -> Settings:
 
 
 @pytest.fixture
-def topics(settings: Settings) -> Settings:
-    """The settings of this test, all topics of the catalogue made."""
-    return with_topics(settings)
+def topics(settings: Settings) -> Iterator[Settings]:
+    """The settings of this test, all topics of the catalogue made.
+
+    They go with the test: thousands of partitions would fill the small heap of the run's broker.
+    """
+    yield with_topics(settings)
+    admin = connect(settings.librdkafka())
+    own = settings.prefix("")
+    names = [name for name in admin.list_topics(timeout=20).topics if name.startswith(own)]
+    for future in admin.delete_topics(names, operation_timeout=20, request_timeout=20).values():
+        future.exception(25)  # a test that has ended is judged by what it asserted
 
 
 def with_topics(settings: Settings) -> Settings:

@@ -10,6 +10,7 @@ from pydantic import SecretStr
 
 from agents.settings import ApiSettings, Settings
 from ops.stack import Stack
+from ops.stack.processes import alive, wait_until
 from tests.live.agents.api.helpers import SECRET, ApiProcess
 from tests.live.agents.api.inside import Client
 from tests.live.agents.projections.compare import migrated
@@ -77,7 +78,10 @@ class OwnPostgres:
         self.stack.stop("postgres")
 
     def kill(self) -> None:
+        """Sessions outlive the server until they notice: none answers when this returns."""
+        sessions = self._server().children(recursive=True)
         self.stack.kill("postgres")
+        assert wait_until(lambda: not any(map(alive, sessions)), 20.0), "sessions live on"
 
     def start(self) -> None:
         self.stack.start("postgres")
@@ -88,15 +92,18 @@ class OwnPostgres:
         The server first: while it stands still it makes no process, and a number of one that
         ends (an autovacuum worker, say) stays that process's, as the server alone collects it.
         """
-        (one,) = (part for part in self.stack.status() if part.name == "postgres")
-        assert one.pid is not None
-        server = psutil.Process(one.pid)
+        server = self._server()
         server.suspend()
         while server.status() != psutil.STATUS_STOPPED:
             time.sleep(0.001)
         self._frozen = [server, *server.children(recursive=True)]
         for process in self._frozen[1:]:
             process.suspend()
+
+    def _server(self) -> psutil.Process:
+        (one,) = (part for part in self.stack.status() if part.name == "postgres")
+        assert one.pid is not None
+        return psutil.Process(one.pid)
 
     def thaw(self) -> None:
         """Let it go on, the server last: it collects those that end."""
