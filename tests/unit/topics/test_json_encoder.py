@@ -101,6 +101,8 @@ def _plain(value: Any) -> bool:
         return abs(value) < 2**63
     if isinstance(value, list):
         return all(map(_plain, value))
+    if isinstance(value, str):  # the first and the last year, which an offset may leave
+        return not value.startswith(("0001-", "9999-"))
     return True
 
 
