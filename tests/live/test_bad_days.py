@@ -121,8 +121,8 @@ def test_each_partition_has_its_own_bad_day_and_the_others_go_on(
     topics: Settings, worker: WorkerFactory, evidence: Evidence
 ) -> None:
     tenants = [fresh_tenant(partition) for partition in range(LOCAL_PARTITIONS)]
-    sender = Sender(topics)
-    first = worker(topics)
+    sender, three = Sender(topics), "predictors,integrator,segmentation"
+    first = worker(topics, SOMA_AGENTS=three)
     for partition, tenant in enumerate(tenants):
         sender.send(UPDATES, updates(tenant, partition, 50))
         record = encoded(OBSERVATIONS, f"{tenant}-seen")
@@ -144,7 +144,7 @@ def test_each_partition_has_its_own_bad_day_and_the_others_go_on(
     for partition, tenant in enumerate(tenants):
         sender.send(UPDATES, updates(tenant, partition, 10, 100))
 
-    second = worker(topics, ready=False)
+    second = worker(topics, ready=False, SOMA_AGENTS=three)
     now = eventually(settled(second, 3 * LOCAL_PARTITIONS), 90.0, "no partition recovers")
     name, seen = topics.topic(UPDATES), topics.topic(OBSERVATIONS)
     assert [now[f"{name}/{number}"] for number in range(LOCAL_PARTITIONS)] == [
