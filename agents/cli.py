@@ -43,6 +43,7 @@ VERBS = {
     "snapshot": Verb("agents.commands.snapshot:snapshot", "Take, list and verify snapshots."),
     "replay": Verb("agents.commands.replay:replay", "Do the past of a topic again, by jobs."),
     "skip": Verb("agents.commands.skip:skip", "Pass over a record at which a law fails."),
+    "dlq": Verb("agents.commands.dlq:dlq", "Show dead letters, mend and redrive them."),
     "publish": Verb("agents.commands.publish:publish", "Publish JSON lines to a topic."),
     "watch": Verb("agents.commands.watch:watch", "Print a topic's decoded records."),
     "api": Verb("agents.commands.api:api", "Run the HTTP API: events, memories, admin."),

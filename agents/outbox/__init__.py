@@ -24,5 +24,8 @@ OURS = frozenset(
         "soma-key",
         "soma-origin",
         "soma-hops",
+        "soma-redriven",
+        "soma-letter",
+        "soma-failed-first",
     }
 )

@@ -1,0 +1,67 @@
+"""How to mend what a dead letter's reason names: one table, for all reasons there are."""
+
+from collections.abc import Mapping
+
+# By reason, or by "processor:reason" where two give a reason of one name.
+ADVICE: Mapping[str, str] = {
+    "bad_wire_format": "Its producer writes neither Avro in the Confluent wire format nor JSON: "
+    "mend the producer's serializer; export the letter and give it a `record` to send it on.",
+    "unknown_schema": "Its producer used a schema that this topic, or this version, doesn't know: "
+    "register it (avro/ids.json), or update; then redrive it as it is.",
+    "bad_avro": "The bytes aren't what their schema's id says: the producer wrote by another "
+    "version of the schema, or cut the record. Export the letter and give it a `record`.",
+    "bad_utf8": "A text isn't UTF-8: the producer must encode it so. Export the letter and give it "
+    "a `record`.",
+    "bad_json": "Set the fields that the detail names: `soma dlq redrive PLACE --set FIELD=VALUE`.",
+    "null_value": "This topic has no tombstones: drop the letter.",
+    "bad_tenant": "A tenant is 1-128 of A-Za-z0-9._- and the record's key: `--set tenant=NAME`.",
+    "bad_domain": "A domain is 1-128 of A-Za-z0-9._-: `--set domain=NAME`.",
+    "ts_range": "Its time is before 2000, or was more than an hour ahead: mend the producer's "
+    "clock or unit (microseconds), and `--set ts=2026-01-31T12:00:00Z`.",
+    "too_many_hops": "It was written to the wrong partition again and again: somebody copies it "
+    "there. Redriven, it goes to its tenant's partition.",
+    "control_refused": "Settings aren't redriven, for they would act later than they were meant: "
+    "set it anew with `soma config set`.",
+    "bad_batch": "The record batch lies about its records: its producer, or the disk, is broken. "
+    "Export it to look into it; its producer must send the records again.",
+    "too_large": "It is too large to be sent to its tenant's partition: its producer should write "
+    "there itself (partitioner=murmur2_random), or less in one record.",
+    "string_too_long": "A text is longer than its processor takes (1024 bytes mostly): shorten it "
+    "by `--set FIELD=VALUE`.",
+    "law_failed": "The processor's law raises at it, and somebody had it passed over: mend the "
+    "law, or the record by `--set FIELD=VALUE`, then redrive it.",
+    "vector_empty": "A vector has at least one number: `--set vector='[1, 2, 3]'`, or drop it.",
+    "vector_ragged": "The vector's bytes aren't whole float32 numbers: mend the producer, and "
+    "`--set vector='[1, 2, 3]'`.",
+    "vector_too_long": "The vector has more numbers than predictors take: split it into several "
+    "domains at its producer, or `--set vector='[1, 2, 3]'`.",
+    "vector_not_finite": "A number of the vector is NaN or infinite: mend the producer, and "
+    "`--set vector='[1, 2, 3]'`, or drop the letter.",
+    "error_not_finite": "The predictor's error is NaN or infinite: mend the predictor, and "
+    "`--set error_metric=NUMBER`, or drop the letter.",
+    "error_negative": "An error is 0 or more: mend the predictor, and `--set error_metric=NUMBER`.",
+    "too_many_domains": "The tenant has more domains than it may: wait until silent ones are "
+    "forgotten, let segmentation take more (`soma config set TENANT domains_max N`), or drop it.",
+    "gateway:refused": "The memory service refused it (the detail has its answer): mend the event "
+    "by `--set FIELD=VALUE`, or the service, then redrive it.",
+    "conflict": "The memory service has this event, or this dedupe key, with another content: drop "
+    "the letter, or give it another event_id and dedupe_key.",
+    "bad_payload": "The payload must be a JSON object, as text: `--set payload='{\"a\": 1}'`.",
+    "refused": "The processor's own law refused it: the detail says why. Mend it by `--set "
+    "FIELD=VALUE`, or change the law, then redrive it.",
+}
+FOREIGN = (
+    "Not a letter of ours: it lacks the headers that say why and whence, or they lie. Somebody "
+    "else writes to this topic; drop it."
+)
+OTHER = (
+    "A reason of its processor's own: the detail says what was wrong. Mend the record by `--set "
+    "FIELD=VALUE`, or what it met, then redrive it."
+)
+
+
+def advice(reason: str, processor: str) -> str:
+    """How to mend a letter of this reason; an empty one is no letter of ours."""
+    if not reason:
+        return FOREIGN
+    return ADVICE.get(f"{processor}:{reason}") or ADVICE.get(reason, OTHER)

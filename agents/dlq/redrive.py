@@ -1,0 +1,284 @@
+"""Redriving and dropping letters, by the law of `law.py`: in parts, each of them one transaction.
+
+A part's records, their marks and an event of the audit are committed together or not at all: killed
+anywhere, the same call goes on where it was, for what is marked isn't sent again.
+"""
+
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from agents.dlq.law import Known, Mark, Verdict, judge, judge_new, whose
+from agents.dlq.ledger import LedgerWriter, known_of
+from agents.dlq.letters import MOST, DlqError, LateError, Letter, Place
+from agents.dlq.reading import Choice, LetterReader
+from agents.engine.registry import processor_names
+from agents.tools.marks import WAIT_S
+from agents.tools.transacting import PATIENCE_S
+
+if TYPE_CHECKING:
+    from agents.settings import Settings
+
+PART = 500  # letters in a transaction
+PART_BYTES = 8 << 20
+NAMED_MAX = 1000  # letters that are named in an answer
+TENANTS_MAX = 1000
+
+
+@dataclass(frozen=True)
+class Terms:
+    """How letters are redriven."""
+
+    actor: str
+    most: int = MOST  # times
+    changes: Mapping[str, Any] = field(default_factory=dict)  # fields to be set first
+    dry: bool = False
+    limit: int | None = None  # letters to send at most
+    deadline: float | None = None  # time.monotonic(): nothing is begun later
+
+    @property
+    def patience_s(self) -> float:
+        """For a broker that is away."""
+        if self.deadline is None:
+            return PATIENCE_S
+        return min(PATIENCE_S, max(0.5, self.deadline - time.monotonic()))
+
+    @property
+    def wait_s(self) -> float:
+        """For what others have begun in the ledger."""
+        return WAIT_S if self.deadline is None else self.patience_s
+
+
+@dataclass
+class Tally:
+    """What became of the letters; of a rehearsal, what would."""
+
+    sent: int = 0
+    mended: int = 0
+    parked: int = 0
+    dropped: int = 0
+    bytes: int = 0  # keys and values sent
+    refused: Counter[str] = field(default_factory=Counter)  # by the law's word
+    first_ms: int | None = None  # log times of the letters that are sent or dropped
+    last_ms: int | None = None
+    tenants: Counter[str] = field(default_factory=Counter)  # of those, the first TENANTS_MAX
+    named: list[dict[str, str]] = field(default_factory=list)  # refused and parked: place, why
+    places: list[str] = field(default_factory=list)  # sent or dropped
+    committed: int = 0  # sent, parked and dropped, for good
+    more: bool = False  # the limit or the time was reached: ask again
+
+    def took(self, letter: Letter, tenant: str, size: int) -> None:
+        """Count a letter that is sent or dropped."""
+        self.bytes += size
+        self.first_ms = (
+            letter.log_ms if self.first_ms is None else min(self.first_ms, letter.log_ms)
+        )
+        self.last_ms = max(self.last_ms or 0, letter.log_ms)
+        if tenant in self.tenants or len(self.tenants) < TENANTS_MAX:
+            self.tenants[tenant] += 1
+        if len(self.places) < NAMED_MAX:
+            self.places.append(str(letter.place))
+
+    def name(self, letter: Letter, why: str, text: str) -> None:
+        """Name a letter that isn't sent."""
+        if len(self.named) < NAMED_MAX:
+            self.named.append({"place": str(letter.place), "why": why, "said": text})
+
+    @property
+    def all_refused(self) -> int:
+        """How many were refused."""
+        return sum(self.refused.values())
+
+    def data(self) -> dict[str, Any]:
+        """As JSON data."""
+        counters = {"refused": dict(self.refused), "tenants": dict(self.tenants)}
+        return vars(self) | counters
+
+
+class Redriver:
+    """Redrives letters of one topic: `open`, then `take` each, `commit`, and `close`. `DlqError`.
+
+    A replay may put records of its own into the transactions (`writer.also`).
+    """
+
+    def __init__(self, settings: "Settings", topic: str, terms: Terms, tally: Tally) -> None:
+        self.writer = None if terms.dry else LedgerWriter(
+            settings, topic, terms.actor, terms.patience_s
+        )  # fmt: skip
+        self._settings = settings
+        self._topic = topic
+        self._terms = terms
+        self._tally = tally
+        self._marks: dict[bytes, Mark] = {}
+        self._count = self._bytes = 0  # of this part
+        self._tenants: set[str] = set()
+
+    def open(self) -> None:
+        """Fence who else redrives this topic, and read what is known of its letters."""
+        if self.writer is not None:
+            self.writer.fence()
+        names = processor_names()
+        found = known_of(self._settings, self._topic, names, self._terms.wait_s)
+        self._marks = dict(found.marks)
+        self._known = Known(self._marks, found.epochs, found.folders)  # what is taken counts too
+
+    @property
+    def marks(self) -> Mapping[bytes, Mark]:
+        """What became of the letters so far, this part included."""
+        return self._marks
+
+    def take(self, letter: Letter, anew: tuple[bytes, str] | None = None) -> Verdict:
+        """Decide on a letter, and do it. `anew`: value and tenant of a record written anew."""
+        terms = self._terms
+        if anew is None:
+            verdict = judge(letter, self._known, terms.most, terms.changes)
+        else:
+            verdict = judge_new(letter, self._known, terms.most, *anew)
+        if verdict.what == "refuse":
+            self._tally.refused[verdict.why] += 1
+            self._tally.name(letter, verdict.why, verdict.said)
+            return verdict
+        if verdict.what == "park":
+            self._park(letter, verdict)
+        else:
+            self._send(letter, verdict)
+        if self._count >= PART or self._bytes >= PART_BYTES:
+            self.commit()
+        return verdict
+
+    def drop(self, letter: Letter) -> bool:
+        """Give a letter up; False if it was given up, or redriven, before."""
+        before = self._marks.get(letter.identity)
+        if before is not None and before.what != "parked":
+            return False
+        tenant = whose(letter)
+        self._note(letter, "dropped", letter.times, tenant)
+        if self.writer is not None:
+            self.writer.mark(letter, "dropped", letter.times)
+        self._tally.dropped += 1
+        self._tally.took(letter, tenant, len(letter.value or b""))
+        if self._count >= PART:
+            self.commit("dlq.drop")
+        return True
+
+    def commit(self, action: str = "dlq.redrive") -> None:
+        """Commit what was decided since the last time."""
+        if not self._count:
+            return
+        if self.writer is not None:
+            tenant = self._tenants.pop() if len(self._tenants) == 1 else ""
+            detail = {"letters": self._count, "set": dict(self._terms.changes)}
+            self.writer.audit(action, tenant, detail)
+            self.writer.commit()
+            self._tally.committed += self._count
+        self._count = self._bytes = 0
+        self._tenants = set()
+
+    def close(self) -> None:
+        """Let the broker go; what isn't committed never was."""
+        if self.writer is not None:
+            self.writer.close()
+
+    def _send(self, letter: Letter, verdict: Verdict) -> None:
+        if self.writer is not None:
+            self.writer.send(letter, verdict)
+        tenant = verdict.tenant or whose(letter)
+        self._note(letter, "redriven", letter.times + 1, tenant)
+        size = len(verdict.key or b"") + len(verdict.value or b"")
+        self._bytes += size
+        self._tally.sent += 1
+        self._tally.mended += verdict.mended
+        self._tally.took(letter, tenant, size)
+
+    def _park(self, letter: Letter, verdict: Verdict) -> None:
+        if self.writer is not None:
+            self.writer.mark(letter, "parked", letter.times)
+        self._note(letter, "parked", letter.times, whose(letter))
+        self._tally.parked += 1
+        self._tally.name(letter, verdict.why, verdict.said)
+
+    def _note(self, letter: Letter, what: str, times: int, tenant: str) -> None:
+        self._marks[letter.identity] = Mark(what, times, time.time_ns() // 1000)
+        self._count += 1
+        self._tenants.add(tenant)
+
+
+Step = Callable[[Tally], None]
+
+
+def redrive(
+    settings: "Settings", choice: Choice, terms: Terms, step: Step = lambda _: None
+) -> Tally:
+    """Redrive the chosen letters that are there now; `step` hears after each. `DlqError`.
+
+    What was sent before an error is committed in parts: the same call goes on behind it.
+    """
+    return _each(settings, choice, terms, step, lambda redriver, letter: redriver.take(letter))
+
+
+def drop(settings: "Settings", choice: Choice, terms: Terms, step: Step = lambda _: None) -> Tally:
+    """Give the chosen letters up: they are never redriven. As `redrive`."""
+    return _each(
+        settings, choice, terms, step, lambda redriver, letter: redriver.drop(letter), "dlq.drop"
+    )
+
+
+def _each(
+    settings: "Settings", choice: Choice, terms: Terms, step: Step,
+    do: Callable[[Redriver, Letter], object], action: str = "dlq.redrive",
+) -> Tally:  # fmt: skip
+    tally = Tally()
+    missing = set(choice.places)
+    for topic, letters in _opened(settings, choice, terms):
+        redriver = Redriver(settings, topic, terms, tally)
+        try:
+            redriver.open()
+            for letter in letters:
+                missing.discard(letter.place)
+                if not choice.takes(letter, redriver.marks):
+                    continue
+                if _over(terms, tally):
+                    tally.more = True
+                    break
+                do(redriver, letter)
+                step(tally)
+            redriver.commit(action)
+        except LateError:
+            redriver.commit(action)
+            tally.more = True
+        except DlqError as error:
+            done = f"; before that {tally.committed} letters were done" if tally.committed else ""
+            raise DlqError(f"{topic}: {error}{done}") from error
+        finally:
+            redriver.close()
+        if tally.more:
+            return tally
+    _name_missing(tally, missing)
+    return tally
+
+
+def _opened(
+    settings: "Settings", choice: Choice, terms: Terms
+) -> Iterator[tuple[str, Iterator[Letter]]]:
+    """Each topic with its letters up to where it ends when its turn comes."""
+    for topic in choice.topics:
+        reader = LetterReader(settings, [topic], terms.deadline)
+        try:
+            yield topic, reader.letters(topic, choice)
+        finally:
+            reader.close()
+
+
+def _over(terms: Terms, tally: Tally) -> bool:
+    late = terms.deadline is not None and time.monotonic() >= terms.deadline
+    return late or (terms.limit is not None and tally.sent + tally.dropped >= terms.limit)
+
+
+def _name_missing(tally: Tally, missing: set[Place]) -> None:
+    for place in sorted(missing):
+        tally.refused["not_there"] += 1
+        if len(tally.named) < NAMED_MAX:
+            named = {"place": str(place), "why": "not_there", "said": "there is no such letter"}
+            tally.named.append(named)
