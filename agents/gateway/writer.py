@@ -15,6 +15,7 @@ from agents.engine import metrics
 from agents.settings import Settings
 from topics import codec
 from topics.catalogue import dlq_of
+from topics.messages import headers_of
 from topics.missed import LONGEST
 
 SOURCE = "memory.events"
@@ -148,7 +149,7 @@ class GatewayWriter:
         """
         origin = f"{self._settings.topic(SOURCE)}/{message.partition()}/{message.offset()}"
         headers: Headers = [
-            *(message.headers() or []),
+            *headers_of(message),
             ("soma-reason", reason.encode()),
             ("soma-detail", detail[:DETAIL_MAX].encode("utf-8", "replace")),
             ("soma-origin", origin.encode()),

@@ -9,6 +9,7 @@ from confluent_kafka import Consumer, Message, TopicPartition
 
 from agents.settings import Settings
 from stores.outbox_reconcile import Record
+from topics.messages import headers_of
 from topics.reading import TopicAndPartition, read_to, span_of
 
 ANSWER_S = 30.0
@@ -128,7 +129,7 @@ class SentEvents:
 
 def _record(message: Message, source: bytes) -> Record | None:
     """Tenant, dedupe key, id and creation of a record of ours; None for others'."""
-    given = dict(message.headers() or ())
+    given = dict(headers_of(message))
     if given.get("ce_source") != source:
         return None
     tenant, key, number, at = (

@@ -18,6 +18,7 @@ from confluent_kafka import (
 from agents.tools.known import ANSWER_S, partitions_of
 from topics import codec, strictjson
 from topics.catalogue import CATALOGUE, dlq_of
+from topics.messages import headers_of
 from topics.missed import Missed, let_go
 from topics.partition import partition_of
 from topics.reading import TopicAndPartition, ends_of, read_to, span_of
@@ -211,9 +212,7 @@ def seen(message: Message, topic: str, schema: str | None) -> Seen:
         offset=message.offset() or 0,
         log_ms=message.timestamp()[1],
         key=None if key is None else _text(key),
-        headers={
-            name: _text(value or b"") for name, value in dict(message.headers() or ()).items()
-        },
+        headers={name: _text(value or b"") for name, value in headers_of(message)},
     )
     value = message.value()
     if value is None:

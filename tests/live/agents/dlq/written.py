@@ -1,11 +1,15 @@
 """Dead letters as processors write them, put into their topic by hand."""
 
+import asyncio
 import struct
 from collections.abc import Iterable
+from typing import Any
 
+from aiokafka import AIOKafkaProducer
 from confluent_kafka import Message, Producer
 
 from agents.settings import Settings
+from tests.live.bad_input.test_bad_batches import Crafted, batch, varint
 from topics import codec
 from topics.catalogue import LOCAL_PARTITIONS
 from topics.partition import partition_of
@@ -52,3 +56,25 @@ def number(message: Message) -> int:
     """Which observation it is."""
     vector = codec.decode(message.value() or b"")[1]["vector"]
     return int(struct.unpack("<f", vector[:4])[0])
+
+
+def write_nameless(settings: Settings, topic: str, count: int = 1) -> None:
+    """Records with a header whose name isn't UTF-8, into partition 0: no client of ours can."""
+    asyncio.run(_write_nameless(settings, topic, count))
+
+
+async def _write_nameless(settings: Settings, topic: str, count: int) -> None:
+    producer = AIOKafkaProducer(bootstrap_servers=settings.bootstrap())
+    await producer.start()
+    try:
+        whole: Any = Crafted(batch(b"".join(map(_nameless, range(count))), count), count)
+        await (await producer.send_batch(whole, settings.topic(topic), partition=0))
+    finally:
+        await producer.stop()
+
+
+def _nameless(delta: int) -> bytes:
+    """A record of a batch: no key, the value x, a header called ff fe, without a value."""
+    body = b"\0\0" + varint(delta) + varint(-1) + varint(1) + b"x"
+    body += varint(1) + varint(2) + b"\xff\xfe" + varint(-1)
+    return varint(len(body)) + body
