@@ -1,12 +1,20 @@
 """How far each import came: the marks in the compacted topic `soma.imports`, by import."""
 
+import time
 from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
-from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaException, Message, TopicPartition
+from confluent_kafka import (
+    OFFSET_BEGINNING,
+    Consumer,
+    KafkaError,
+    KafkaException,
+    Message,
+    TopicPartition,
+)
 
 from topics import codec
-from topics.reading import ends_of, read_to
+from topics.reading import RETRY_S, ends_of, read_to
 
 if TYPE_CHECKING:
     from agents.settings import Settings
@@ -63,7 +71,16 @@ def _whole(settings: "Settings", places: list[tuple[str, int]]) -> dict[tuple[st
     """Where the partitions' logs end, whatever of them is committed."""
     group, isolation = settings.prefix("imports"), "read_uncommitted"
     reader = Consumer(settings.librdkafka(group_id=group, isolation_level=isolation))
+    deadline = time.monotonic() + ASK_S
     try:
-        return ends_of(reader, places, ASK_S)
+        while True:
+            try:
+                return ends_of(reader, places, ASK_S)
+            except KafkaException as raised:
+                # What was made a moment ago isn't known yet to the broker that we ask.
+                new = raised.args[0].code() == KafkaError._UNKNOWN_PARTITION
+                if not new or time.monotonic() >= deadline:
+                    raise
+            time.sleep(RETRY_S)
     finally:
         reader.close()
