@@ -12,6 +12,7 @@ from agents.dlq.law import Mark, status_of, whose
 from agents.dlq.letters import DlqError, LateError, Letter, Place, letter_of
 from topics.broker import BrokerError, connect, topic_ids
 from topics.catalogue import CATALOGUE, dlq_of
+from topics.messages import headers_of
 from topics.reading import SILENCE_S, read_to, span_of
 
 if TYPE_CHECKING:
@@ -176,15 +177,6 @@ def _joined(offsets: Sequence[int]) -> list[tuple[int, int]]:
         else:
             ranges.append((offset, offset + 1))
     return ranges
-
-
-def headers_of(message: Message) -> list[tuple[str, bytes | None]]:
-    """A message's headers; none where their names aren't text, which no letter's are."""
-    try:
-        found = message.headers() or []
-    except (UnicodeDecodeError, SystemError):
-        return []
-    return [(str(one[0]), _bytes(one[1])) for one in found]
 
 
 def _bytes(value: str | bytes | None) -> bytes | None:

@@ -50,6 +50,7 @@ REFUSED = {
     "soma replay resume nightly": "there is no job nightly",
     "soma replay stop nightly": "there is no job nightly",
     "soma outbox skip 17 --yes": "not there: 17",
+    "soma dlq show cog.observations.dlq/1/0": "there is no letter at cog.observations.dlq/1/0",
     'echo \'{"tenant": "me", "domain": "state", "vector": [1, "two"]}\' | soma publish '
     "cog.observations": "vector",
     "soma outbox replay --again": "Give IDS, or --tenant",
@@ -113,6 +114,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     }  # fmt: skip
     (folder / "well_log.json").write_text(json.dumps(whole))
     (folder / "annotations.json").write_text(json.dumps({"well_log": {"6": [60], "7": [60]}}))
+    (folder / "letters.jsonl").write_text("")
     lines = [
         json.dumps({"tenant": "old", "domain": "state", "ts": t, "vector": [v]})
         for t, v in zip(stamps, level, strict=True)

@@ -1,6 +1,5 @@
 """`soma dlq` on a real Kafka: letters are shown, mended, redriven, parked, dropped, exported."""
 
-import asyncio
 import json
 import time
 import uuid
@@ -9,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from aiokafka import AIOKafkaProducer
 from click.testing import CliRunner, Result
 
 from agents.cli import main
@@ -18,8 +16,14 @@ from agents.dlq.reading import Choice
 from agents.dlq.redrive import Terms, redrive
 from agents.settings import Settings
 from ops.stack import Endpoints
-from tests.live.agents.dlq.written import DLQ, TOPIC, headers, value, write_letters
-from tests.live.bad_input.test_bad_batches import Crafted, batch, varint
+from tests.live.agents.dlq.written import (
+    DLQ,
+    TOPIC,
+    headers,
+    value,
+    write_letters,
+    write_nameless,
+)
 from tests.live.conftest import WorkerFactory, settings_of, with_topics
 from tests.live.helpers import environment, eventually, produce, read
 from topics import codec
@@ -147,26 +151,9 @@ def test_an_export_is_mended_and_imported_once(topics: Settings, tmp_path: Path)
     assert (again["sent"], again["refused"]) == (0, {"redriven": 2, "still_bad": 1})
 
 
-def junk_record() -> bytes:
-    """A record with a header whose name is no text."""
-    body = b"\0\0\0" + varint(-1) + varint(1) + b"x" + varint(1) + varint(2) + b"\xff\xfe" + b"\1"
-    return varint(len(body)) + body
-
-
-async def write_junk(settings: Settings) -> None:
-    producer = AIOKafkaProducer(bootstrap_servers=settings.bootstrap())
-    await producer.start()
-    try:
-        data = batch(junk_record(), 1)
-        crafted: Any = Crafted(data, 1)
-        await (await producer.send_batch(crafted, settings.topic(DLQ), partition=0))
-    finally:
-        await producer.stop()
-
-
 def test_junk_among_letters_is_shown_and_dropped(topics: Settings) -> None:
     produce(topics, DLQ, [(None, None), (b"\xff", b"\0\1"), (b"k", b"text")], partition=0)
-    asyncio.run(write_junk(topics))
+    write_nameless(topics, DLQ)
     write_letters(topics, [("me", value(1), 1)])
     found = data(topics, "list")["letters"]
     assert sorted(one["reason"] for one in found) == [*["foreign"] * 4, "ts_range"]
@@ -234,7 +221,7 @@ def test_a_record_that_was_read_again_since_is_refused(
     write_letters(topics, [("me", value(k), k) for k in (5, 20)], reason="law_failed")
     eventually(lambda: len(read(topics, DLQ)) == 2)
     (home,) = {one.partition() for one in read(topics, DLQ)}
-    epoch = {
+    epoch: dict[str, Any] = {
         "processor": "predictors", "partition": home, "number": 2, "from_offset": 10, "law": 1,
         "settings": {}, "policy": "", "schemas": "", "ts": 0, "topic_id": "",
     }  # fmt: skip

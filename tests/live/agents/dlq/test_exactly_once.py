@@ -1,16 +1,20 @@
 """Redriving is killed, doubled and beside itself: each record goes once, none is lost."""
 
-import signal
 import subprocess
 import sys
+import time
 from collections import Counter
 from itertools import pairwise
+
+from confluent_kafka import Consumer
 
 from agents.settings import Settings
 from tests.live.agents.dlq.written import DLQ, TOPIC, headers, number, value, write_letters
 from tests.live.conftest import WorkerFactory
 from tests.live.helpers import REPO, environment, eventually, read, soma
 from topics import codec
+from topics.catalogue import LOCAL_PARTITIONS
+from topics.reading import ends_of
 
 LETTERS = 4000
 UPDATES = "cog.predictor.updates"
@@ -28,15 +32,21 @@ def write_many(settings: Settings) -> None:
     write_letters(settings, ((f"t{k % 40}", value(k, f"t{k % 40}"), k) for k in range(LETTERS)))
 
 
-def kill_behind_a_commit(settings: Settings, before: int) -> bool:
-    """Start, and kill where some of it is committed and more is under way (a transaction has 500
-    letters); whether it came to that before all was done."""
+def kill_on_the_way(settings: Settings, reached: int) -> bool:
+    """Start, and kill when so much is in the log, committed or not; whether it was alive then."""
+    group, isolation = settings.prefix("kill"), "read_uncommitted"
+    reader = Consumer(settings.librdkafka(group_id=group, isolation_level=isolation))
+    places = [(settings.topic(TOPIC), number) for number in range(LOCAL_PARTITIONS)]
+    deadline = time.monotonic() + 60.0
     one = started(settings)
-    seen = lambda: one.poll() is not None or len(read(settings, TOPIC)) > before  # noqa: E731
-    eventually(seen, 60.0, "a commit")
-    alive = one.poll() is None
-    one.send_signal(signal.SIGKILL)
-    one.communicate(timeout=10)
+    try:
+        while one.poll() is None and sum(ends_of(reader, places).values()) < reached:
+            assert time.monotonic() < deadline, f"not {reached} records within 60 s"
+        alive = one.poll() is None
+    finally:
+        reader.close()
+        one.kill()
+        one.communicate(timeout=10)
     return alive
 
 
@@ -45,10 +55,11 @@ def test_killed_in_the_middle_nothing_is_doubled_or_lost_downstream(
 ) -> None:
     write_many(topics)
     worker(SOMA_AGENTS="predictors")
-    kills, before = 0, 0
-    while kills < 3 and kill_behind_a_commit(topics, before):
-        kills, before = kills + 1, len(read(topics, TOPIC))
-    assert kills and 0 < before < LETTERS
+    counts = []
+    for reached in (700, 1900, 3300):  # offsets: records, killed ones too, and markers
+        assert kill_on_the_way(topics, reached)
+        counts.append(len(read(topics, TOPIC)))
+    assert 0 < counts[0] <= counts[-1] < LETTERS, counts
     done = soma(*REDRIVE, env=environment(topics))
     assert done.returncode == 0, done.stderr
     sent = read(topics, TOPIC)
