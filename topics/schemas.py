@@ -26,6 +26,11 @@ def is_control_id(number: int) -> bool:
     return RESERVED <= number < PLUGINS
 
 
+def control_ids() -> list[int]:
+    """Those of the control records that this version knows, in order."""
+    return sorted(filter(is_control_id, schemas().ids()))
+
+
 class SchemaError(Exception):
     """The files in avro/ contradict each other or aren't there."""
 

@@ -3,7 +3,7 @@
 import numpy as np
 
 from agents.engine import reasons
-from topics.compiled import glue
+from topics.compiled import glue, kernel
 from topics.kernels import murmur2_kernel
 from topics.layout import I64, U8, Num
 
@@ -12,6 +12,7 @@ STRING_MAX = 1024  # bytes of any other string, unless its source says otherwise
 TS_MIN = 946_684_800_000_000  # 2000-01-01, microseconds
 TS_AHEAD = 3_600_000_000  # one hour
 JSON_START = 123  # '{'
+HEADER = 5  # bytes before the Avro: 0, and the schema's id, big-endian
 
 _OK = reasons.OK
 _NULL = reasons.NULL_VALUE
@@ -34,6 +35,26 @@ def begins_object(b: U8, p: Num, end: Num) -> Num:
     return p < end and b[p] == JSON_START
 
 
+@kernel
+def is_control(b: U8, p: Num, n: Num, reserved: I64) -> Num:
+    """Whether the value b[p : p + n] is a control record's: its schema id is one of `reserved`.
+
+    It lies in b.
+    """
+    if n < HEADER or b[p] != 0:
+        return False
+    code = (
+        np.int64(b[p + 1]) << 24
+        | np.int64(b[p + 2]) << 16
+        | np.int64(b[p + 3]) << 8
+        | np.int64(b[p + 4])
+    )
+    found = False
+    for k in range(reserved.shape[0]):
+        found = found or reserved[k] == code
+    return found
+
+
 @glue
 def classify(b: U8, vpos: I64, vlen: I64, n: Num, reserved: I64, status: U8) -> Num:
     """status[:n]: 0, NULL_VALUE, JSON, or CONTROL (a schema id of `reserved`).
@@ -49,16 +70,8 @@ def classify(b: U8, vpos: I64, vlen: I64, n: Num, reserved: I64, status: U8) -> 
         elif vlen[i] > 0 and p >= 0 and p + vlen[i] <= b.shape[0]:
             if begins_object(b, p, p + vlen[i]):
                 s = _JSON
-            elif b[p] == 0 and vlen[i] >= 5:
-                code = (
-                    np.int64(b[p + 1]) << 24
-                    | np.int64(b[p + 2]) << 16
-                    | np.int64(b[p + 3]) << 8
-                    | np.int64(b[p + 4])
-                )
-                for k in range(reserved.shape[0]):
-                    if reserved[k] == code:
-                        s = _CONTROL
+            elif is_control(b, p, vlen[i], reserved):
+                s = _CONTROL
         status[i] = s
         if s != _OK:
             odd += 1

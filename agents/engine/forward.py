@@ -7,7 +7,7 @@ from agents.engine import reasons
 from agents.engine.builder import RawBuilder
 from agents.engine.plan import Plan
 from agents.engine.processor import Place
-from agents.engine.records import HOPS, ORIGIN, frame_forwarded, framed, read_headers
+from agents.engine.records import HOPS, ORIGIN, frame_copies, framed, read_headers
 from agents.engine.workspace import FRAME_BYTES, Outcome, Workspace
 from topics.catalogue import MESSAGE_BYTES_MAX
 
@@ -51,7 +51,7 @@ def _forward_rows(
     tpos, tlen = ws.tpos, ws.tlen
     lo, count = 0, rows.shape[0]
     while lo < count:
-        hi, end = frame_forwarded(
+        hi, end = frame_copies(
             ws.frame, 0, FRAME_BYTES, rows, lo, count, ws.buf.data, tpos, tlen,
             ws.vpos, ws.vlen, ws.hpos, ws.hlen, ws.hcnt, ws.offs, origin_key, origin, hops,
         )  # fmt: skip

@@ -13,7 +13,7 @@ from topics.catalogue import CATALOGUE, dlq_of
 from topics.columns import Buffer, Columns, Layout, Reader, Writer
 from topics.layout import LONG, NAMES
 from topics.layout import STRING as STRING_KIND
-from topics.schemas import is_control_id, schemas
+from topics.schemas import control_ids, schemas
 
 EPOCHS = "soma.epochs"
 
@@ -97,7 +97,7 @@ class Plan:
         self.state_writer = Writer(self.state_layout, known.schema_id(processor.state_schema))
         self.row_layout = Layout(known.newest(processor.state_schema))
         self.state_reader = Reader(self.row_layout, known.writers(processor.state_schema))
-        self.reserved = np.array(sorted(n for n in known.ids() if is_control_id(n)), np.int64)
+        self.reserved = np.array(control_ids(), np.int64)
         self.batch_max = settings.batch_records_max
         self.unpacked_max = settings.batch_unpacked_bytes_max
 

@@ -161,48 +161,45 @@ def frame(
 
 
 @entry
-def frame_forwarded(
+def frame_copies(
     out: U8, p: Num, limit: Num, rows: I64, lo: Num, hi: Num,
-    b: U8, tpos: I64, tlen: I64, vpos: I64, vlen: I64, hpos: I64, hlen: I64, hcnt: I64, offs: I64,
-    origin_key: U8, origin: U8, hops: U8,
+    b: U8, kpos: I64, klen: I64, vpos: I64, vlen: I64, hpos: I64, hlen: I64, hcnt: I64, offs: I64,
+    name: U8, origin: U8, tail: U8,
 ) -> tuple[Num, Num]:  # fmt: skip
-    """Frames misrouted records: key = tenant, the value and headers as they came, and two more.
+    """Frames records rows[lo:hi] as they came, with a header more, or two, up to `limit` bytes, or
+    one record.
 
-    `origin_key` and `hops` are framed header parts; `origin` is b"topic/partition/", to which the
-    record's offset is written. All spans lie in b (checked by parse and the reader before).
-    Returns (next record, end).
+    `name` is the first header's framed name, `origin` its text's beginning, b"topic/partition/", to
+    which the record's offset is written; `tail` is a second one, framed, or empty. All spans lie in
+    b (checked by parse and the reader before). Returns (next record, end): (lo, p) if none fits.
     """
+    more = 2 if tail.shape[0] else 1
     for k in range(lo, hi):
         r = rows[k]
+        kl, vl = klen[r], vlen[r]
         d = digits_of(offs[r])
         n = origin.shape[0] + d
-        extra = origin_key.shape[0] + varint_size(n) + n + hops.shape[0]
-        body = (
-            2
-            + varint_size(k - lo)
-            + varint_size(tlen[r])
-            + tlen[r]
-            + varint_size(vlen[r])
-            + vlen[r]
-        )
-        body += varint_size(hcnt[r] + 2) + hlen[r] + extra
+        body = 2 + varint_size(k - lo)
+        body += varint_size(kl) + max(kl, 0) + varint_size(vl) + max(vl, 0)
+        body += varint_size(hcnt[r] + more) + hlen[r]
+        body += name.shape[0] + varint_size(n) + n + tail.shape[0]
         if p + body + 10 > (out.shape[0] if k == lo else limit):
             return k, p
         p = put_varint(out, p, body)
         out[p] = 0
         out[p + 1] = 0
         p = put_varint(out, p + 2, k - lo)
-        p = put_varint(out, p, tlen[r])
-        p = put_bytes(out, p, b, tpos[r], tlen[r])
-        p = put_varint(out, p, vlen[r])
-        p = put_bytes(out, p, b, vpos[r], vlen[r])
-        p = put_varint(out, p, hcnt[r] + 2)
+        p = put_varint(out, p, kl)
+        p = put_bytes(out, p, b, kpos[r], max(kl, 0))
+        p = put_varint(out, p, vl)
+        p = put_bytes(out, p, b, vpos[r], max(vl, 0))
+        p = put_varint(out, p, hcnt[r] + more)
         p = put_bytes(out, p, b, hpos[r], hlen[r])
-        p = put_bytes(out, p, origin_key, 0, origin_key.shape[0])
+        p = put_bytes(out, p, name, 0, name.shape[0])
         p = put_varint(out, p, n)
         p = put_bytes(out, p, origin, 0, origin.shape[0])
         p = put_digits(out, p, offs[r], d)
-        p = put_bytes(out, p, hops, 0, hops.shape[0])
+        p = put_bytes(out, p, tail, 0, tail.shape[0])
     return hi, p
 
 

@@ -1,11 +1,8 @@
 """A kernel that leaves one tenant's records of a batch, and those that are for everybody."""
 
-import numpy as np
-
+from agents.engine.checks import is_control
 from topics.compiled import entry
 from topics.layout import I64, U8, Num
-
-HEADER = 5  # bytes before the Avro: 0x00 and the schema's id
 
 
 @entry
@@ -27,17 +24,7 @@ def pick(
         while mine and j < tenant.shape[0]:
             mine = b[p + j] == tenant[j]
             j += 1
-        p = vpos[i]
-        if not mine and vlen[i] >= HEADER and b[p] == 0:
-            code = (
-                np.int64(b[p + 1]) << 24
-                | np.int64(b[p + 2]) << 16
-                | np.int64(b[p + 3]) << 8
-                | np.int64(b[p + 4])
-            )
-            for k in range(reserved.shape[0]):
-                mine = mine or reserved[k] == code
-        if mine:
+        if mine or is_control(b, vpos[i], vlen[i], reserved):
             offs[kept] = offs[i]
             ms[kept] = ms[i]
             kpos[kept] = kpos[i]

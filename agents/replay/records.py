@@ -11,9 +11,9 @@ from agents.engine.records import parse
 from agents.replay.kernels import look
 from agents.replay.modes import JobFailedError
 from topics.columns import Buffer
-from topics.schemas import is_control_id, schemas
+from topics.schemas import control_ids
 
-RESERVED = np.array(sorted(n for n in schemas().ids() if is_control_id(n)), np.int64)
+RESERVED = np.array(control_ids(), np.int64)
 RECORDS_MAX = 50_000  # of a part, unless a batch alone has more
 BYTES_MAX = 4 << 20  # likewise, as they lie in the log
 

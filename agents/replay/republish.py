@@ -18,11 +18,11 @@ from numpy.typing import NDArray
 from agents.engine.batches import raw_batch
 from agents.engine.builder import RawBuilder
 from agents.engine.names import Names
-from agents.engine.records import frame_one, framed
+from agents.engine.records import frame_copies, frame_one, framed
 from agents.kit.setting import EVERYONE
 from agents.replay.command import Command
 from agents.replay.filters import ContentFilter
-from agents.replay.kernels import frame_copies, homes
+from agents.replay.kernels import homes
 from agents.replay.modes import JobFailedError, Plan, Step, Take
 from agents.replay.places import Found, check_still, find, missing_tenants
 from agents.replay.reading import RangeReader
@@ -33,6 +33,7 @@ from topics.catalogue import CATALOGUE
 REPLAYED = b"soma-replayed"
 FRAME_BYTES = 900_000  # of records per batch, before compression
 FRAME_MORE = 1 << 16  # beside a record's own bytes: its frame, and the header with its place
+NO_MORE = np.empty(0, np.uint8)  # headers
 TENANTS_TOLD = 100  # in what is said of a job
 
 
@@ -173,7 +174,7 @@ class Copier:
             hi, end = frame_copies(
                 self._frame, 0, FRAME_BYTES, rows, lo, count, records.data, records.kpos,
                 records.klen, records.vpos, records.vlen, records.hpos, records.hlen,
-                records.hcnt, records.offs, self._name, place,
+                records.hcnt, records.offs, self._name, place, NO_MORE,
             )  # fmt: skip
             if hi == lo:  # it alone is larger than the frame
                 r = rows[lo]
