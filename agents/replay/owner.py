@@ -20,6 +20,7 @@ from agents.engine.builder import RawBuilder
 from agents.engine.errors import Fenced, Refused, Stopped
 from agents.engine.producer import Transactions
 from agents.engine.security import security
+from agents.history.errors import Gone
 from agents.replay import jobs
 from agents.replay.agent import PAUSE, STOP
 from agents.replay.budget import Budget
@@ -263,7 +264,7 @@ class Owner:
                 run.next()
         except CantReplayError as error:
             status.became("refused", str(error))
-        except JobFailedError as error:
+        except (JobFailedError, Gone) as error:
             status.became("failed", str(error))
         except AWAY as error:
             status.message = f"it waits: {_line(error)}"

@@ -12,12 +12,12 @@ from confluent_kafka import Consumer
 from confluent_kafka.admin import AdminClient
 
 from agents.engine.names import Names
+from agents.history.reading import RangeReader, Span
 from agents.replay.bounds import SHOWN, refusal
 from agents.replay.command import Command
 from agents.replay.ids import located
 from agents.replay.modes import CantReplayError, JobFailedError, Take
 from agents.replay.ranges import ANSWER_S, log_of, range_of
-from agents.replay.reading import RangeReader, Span
 from agents.replay.records import parts_of, records_of
 from agents.settings import Settings
 from topics.broker import Found as Topic

@@ -19,13 +19,13 @@ from agents.engine.batches import raw_batch
 from agents.engine.builder import RawBuilder
 from agents.engine.names import Names
 from agents.engine.records import frame_copies, frame_one, framed
+from agents.history.reading import RangeReader
 from agents.kit.setting import EVERYONE
 from agents.replay.command import Command
 from agents.replay.filters import ContentFilter
 from agents.replay.kernels import homes
 from agents.replay.modes import JobFailedError, Plan, Step, Take
 from agents.replay.places import Found, check_still, find, missing_tenants
-from agents.replay.reading import RangeReader
 from agents.replay.records import Records, parts_of, records_of
 from agents.settings import Settings
 from topics.catalogue import CATALOGUE
@@ -71,7 +71,7 @@ class Republish:
         reader = RangeReader(self._settings, plan["source"], spans)
         try:
             while (got := await reader.read()) is not None:
-                partition, batches, seen = got
+                partition, batches, seen = got[0], got[1], min(got[2], spans[got[0]][1])
                 for part in parts_of(batches):
                     where = f"{plan['source']}/{partition}"
                     span, most = (at[partition], seen), self._settings.batch_unpacked_bytes_max
