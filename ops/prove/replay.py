@@ -9,26 +9,25 @@ value, in the order of its partition, and nothing else.
 Exit status 0: so it is.
 """
 
-import argparse
 import json
 import random
-import sys
 import tempfile
 import threading
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from confluent_kafka import Consumer, Message, Producer, TopicPartition
 
 from agents.replay import client
-from agents.settings import Settings, load
+from agents.settings import Settings
 from ops.bench.site import Say
 from ops.bench.worker import Worker
 from ops.prove.blows import Server
+from ops.prove.command import command
 from ops.stack import Stack
 from topics import preflight
 from topics.broker import connect, create, wait_for
@@ -259,16 +258,5 @@ def prove(settings: Settings, options: Options, say: Say) -> Report:
             stack.down()
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    for name, default in asdict(Options()).items():
-        parser.add_argument(f"--{name}", type=int, default=default)
-    options = Options(**vars(parser.parse_args()))
-    report = prove(load(), options, lambda text: print(text, file=sys.stderr, flush=True))
-    print(json.dumps(asdict(report)))
-    if report.problems:
-        sys.exit("; ".join(report.problems))
-
-
 if __name__ == "__main__":
-    main()
+    command(__doc__, Options, prove)

@@ -10,25 +10,23 @@ and nothing else.
 Exit status 0: nothing lost, doubled, wrong or out of order, and no row that differs.
 """
 
-import argparse
-import json
 import random
 import re
-import sys
 import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 
 from confluent_kafka import Consumer, TopicPartition
 
-from agents.settings import Settings, load
+from agents.settings import Settings
 from ops.bench.broker import PARTITIONS
 from ops.bench.site import Say, Site, on_broker, opened
 from ops.bench.worker import Worker
 from ops.examples.install import install
 from ops.prove.check import POSITION_KEY
+from ops.prove.command import command
 from ops.prove.ledger import MOVES, PLUGIN
 from ops.prove.ledger.check import Check, Report
 from ops.prove.ledger.feed import CUT_EVERY, Feeder
@@ -186,16 +184,5 @@ def prove(settings: Settings, options: Options, say: Say) -> Report:
         return run(site, options)
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    for name, default in asdict(Options()).items():
-        parser.add_argument(f"--{name}", type=int, default=default)
-    options = Options(**vars(parser.parse_args()))
-    report = prove(load(), options, lambda text: print(text, file=sys.stderr, flush=True))
-    print(json.dumps(asdict(report)))
-    if report.problems:
-        sys.exit("; ".join(report.problems))
-
-
 if __name__ == "__main__":
-    main()
+    command(__doc__, Options, prove)
