@@ -18,8 +18,9 @@ def headers_of(message: Message) -> Headers:
         found = _asked(message)
     except (UnicodeDecodeError, SystemError):
         return []
-    return [(name, _bytes(text)) for name, text in found or ()]
+    return [(name, as_bytes(text)) for name, text in found or ()]
 
 
-def _bytes(text: str | bytes | None) -> bytes | None:
-    return text.encode() if isinstance(text, str) else text
+def as_bytes(given: str | bytes | None) -> bytes | None:
+    """A key, value or header of a client that may give text."""
+    return given.encode() if isinstance(given, str) else given

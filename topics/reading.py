@@ -50,6 +50,21 @@ def span_of(
         time.sleep(RETRY_S)
 
 
+def offsets_at(
+    consumer: Consumer, places: Iterable[TopicAndPartition], ms: int, answer_s: float = ANSWER_S
+) -> dict[TopicAndPartition, int | None]:
+    """The first offset of each partition with this log time (milliseconds) or a later one; None:
+    there is none. KafkaException.
+    """
+    asked = [TopicPartition(*place, ms) for place in places]
+    found: dict[TopicAndPartition, int | None] = {}
+    for one in consumer.offsets_for_times(asked, timeout=answer_s):
+        if one.error is not None:
+            raise KafkaException(one.error)
+        found[one.topic, one.partition] = one.offset if one.offset >= 0 else None
+    return found
+
+
 def read_to(
     consumer: Consumer,
     ends: Mapping[TopicAndPartition, int],

@@ -12,8 +12,8 @@ from agents.dlq.law import Mark, status_of, whose
 from agents.dlq.letters import DlqError, LateError, Letter, Place, letter_of
 from topics.broker import BrokerError, connect, topic_ids
 from topics.catalogue import CATALOGUE, dlq_of
-from topics.messages import headers_of
-from topics.reading import SILENCE_S, read_to, span_of
+from topics.messages import as_bytes, headers_of
+from topics.reading import SILENCE_S, offsets_at, read_to, span_of
 
 if TYPE_CHECKING:
     from agents.settings import Settings
@@ -120,11 +120,9 @@ class LetterReader:
         """The first offset at or after a log time."""
         if ms is None:
             return unsaid
-        asked = TopicPartition(self._settings.topic(dlq_of(topic)), partition, ms)
-        (found,) = self._consumer.offsets_for_times([asked], timeout=ANSWER_S)
-        if found.error is not None:
-            raise KafkaException(found.error)
-        return min(found.offset, end) if found.offset >= 0 else end
+        place = self._settings.topic(dlq_of(topic)), partition
+        found = offsets_at(self._consumer, [place], ms, ANSWER_S)[place]
+        return end if found is None else min(found, end)
 
     def _read(self, topic: str, partition: int, start: int, stop: int) -> Iterator[Letter]:
         place = self._settings.topic(dlq_of(topic)), partition
@@ -146,8 +144,8 @@ class LetterReader:
     def _letter(self, topic: str, message: Message) -> Letter:
         place = Place(dlq_of(topic), message.partition() or 0, message.offset() or 0)
         return letter_of(
-            place, self.topic_ids[topic], message.timestamp()[1], _bytes(message.key()),
-            _bytes(message.value()), headers_of(message), self._settings.topic(topic),
+            place, self.topic_ids[topic], message.timestamp()[1], as_bytes(message.key()),
+            as_bytes(message.value()), headers_of(message), self._settings.topic(topic),
         )  # fmt: skip
 
     def close(self) -> None:
@@ -177,10 +175,6 @@ def _joined(offsets: Sequence[int]) -> list[tuple[int, int]]:
         else:
             ranges.append((offset, offset + 1))
     return ranges
-
-
-def _bytes(value: str | bytes | None) -> bytes | None:
-    return value.encode() if isinstance(value, str) else value
 
 
 def said(error: KafkaException) -> str:

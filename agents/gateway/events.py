@@ -10,6 +10,7 @@ from confluent_kafka import Message
 from topics import codec
 from topics.codec import BadRecord
 from topics.jsonform import from_json
+from topics.messages import as_bytes
 from topics.schemas import is_control_id
 from topics.strictjson import begins_object
 
@@ -38,8 +39,7 @@ class Call:
 
 def tenant_of(message: Message) -> str:
     """The tenant whose lane a record belongs to, by its key alone; "" where the key is none."""
-    key = message.key()
-    key = key.encode() if isinstance(key, str) else key
+    key = as_bytes(message.key())
     return key.decode() if key is not None and NAME.fullmatch(key) else ""
 
 

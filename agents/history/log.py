@@ -11,14 +11,13 @@ from collections.abc import Coroutine, Generator
 from typing import Any, TypeVar
 
 from aiokafka.errors import KafkaError
-from confluent_kafka import Consumer, KafkaException
-from confluent_kafka import TopicPartition as Place
+from confluent_kafka import Consumer
 
 from agents.engine.transport import Fetched
 from agents.history.errors import HistoryError
 from agents.history.reading import START_S, Came, Fetching, RangeReader
 from agents.settings import Settings
-from topics.reading import SILENCE_S, TopicAndPartition
+from topics.reading import SILENCE_S, TopicAndPartition, offsets_at
 
 # Large answers, for nobody waits for the first record.
 HOW = Fetching("soma-history", bytes=8 << 20, wait_ms=100, poll_ms=200)
@@ -61,12 +60,9 @@ def offset_at(settings: Settings, place: TopicAndPartition, ms: int) -> int | No
     group = settings.prefix("soma-history")
     consumer = Consumer(settings.librdkafka(**{"group.id": group}))
     try:
-        (found,) = consumer.offsets_for_times([Place(*place, ms)], settings.answer_timeout_s)
+        return offsets_at(consumer, [place], ms, settings.answer_timeout_s)[place]
     finally:
         consumer.close()
-    if found.error is not None:
-        raise KafkaException(found.error)
-    return found.offset if found.offset >= 0 else None
 
 
 class _Client:

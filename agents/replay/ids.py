@@ -7,7 +7,7 @@ frame, which lies in the same partition and wasn't written before its cause.
 import time
 from collections.abc import Callable
 
-from confluent_kafka import Message, TopicPartition
+from confluent_kafka import Message
 from confluent_kafka.admin import AdminClient
 
 from agents.engine.recovery import reader
@@ -17,7 +17,7 @@ from agents.replay.ranges import ANSWER_S, SHORT_ID, Log
 from agents.settings import Settings
 from topics.broker import topic_ids
 from topics.catalogue import CATALOGUE
-from topics.reading import read_to, span_of
+from topics.reading import offsets_at, read_to, span_of
 
 FIND_S = 60.0  # for a record by its id
 
@@ -73,10 +73,10 @@ def _first(
 
 def _offset_at(settings: Settings, log: Log, partition: int, cause: Message) -> int:
     """From where on the log has what was written since a record was."""
-    since = TopicPartition(log.topic, partition, cause.timestamp()[1])
+    place = log.topic, partition
     consumer = reader(settings, "soma-replay", [])
     try:
-        found = consumer.offsets_for_times([since], timeout=ANSWER_S)[0]
+        found = offsets_at(consumer, [place], cause.timestamp()[1], ANSWER_S)[place]
     finally:
         consumer.close()
-    return found.offset if found.offset >= 0 else log.spans[partition][1]
+    return log.spans[partition][1] if found is None else found

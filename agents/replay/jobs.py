@@ -14,6 +14,7 @@ from agents.engine.work import POSITION_KEY
 from agents.replay.agent import JOBS, PROCESSOR, STATUS, STATUS_SCHEMA, STOP
 from agents.settings import Settings
 from topics import codec
+from topics.messages import as_bytes
 from topics.reading import ends_of, read_to
 
 OVER = ("done", "failed", "stopped", "refused")  # of these states a job doesn't come back
@@ -157,11 +158,6 @@ def _read(topic: str, value: bytes, schema: str) -> dict[str, Any]:
     if name != schema:
         raise UnknownVersion(f"{topic}: a record of {name} (a newer version wrote it?)")
     return record
-
-
-def as_bytes(given: str | bytes | None) -> bytes | None:
-    """A key or value of a client that may give text."""
-    return given.encode() if isinstance(given, str) else given
 
 
 def sends_of(

@@ -21,7 +21,6 @@ from agents.engine.errors import Fenced, Refused, Stopped
 from agents.engine.producer import Transactions
 from agents.engine.security import security
 from agents.history.errors import Gone
-from agents.replay import jobs
 from agents.replay.agent import PAUSE, STOP
 from agents.replay.budget import Budget
 from agents.replay.command import Command
@@ -32,6 +31,7 @@ from agents.replay.run import Run
 from agents.services.backoff import Backoff
 from agents.settings import Settings
 from topics.broker import BrokerError
+from topics.messages import as_bytes
 
 RUNS_MAX = 4  # jobs of a partition at a time; the others wait, the oldest first
 SETTLED_MAX = 1_000  # jobs in one transaction that only says how they are
@@ -147,9 +147,8 @@ class Owner:
         for message in inbox:
             if (message.offset() or 0) < self._jobs.end:
                 continue  # read with all others already
-            name = self._jobs.take(
-                jobs.as_bytes(message.key()) or b"", jobs.as_bytes(message.value())
-            )
+            key, value = as_bytes(message.key()) or b"", as_bytes(message.value())
+            name = self._jobs.take(key, value)
             if name is not None:
                 self._look.append(name)
 

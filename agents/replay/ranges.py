@@ -3,11 +3,11 @@
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from confluent_kafka import Consumer, KafkaException, TopicPartition
+from confluent_kafka import Consumer
 
 from agents.replay.bounds import EVERY, Bound
 from agents.replay.modes import CantReplayError
-from topics.reading import ends_of, span_of
+from topics.reading import ends_of, offsets_at, span_of
 
 ANSWER_S = 10.0
 SHORT_ID = 8  # hex digits of a topic's id in a record's
@@ -83,15 +83,9 @@ def _offsets(
         if whole > (last := max(end for _, end in log.spans.values())):
             raise CantReplayError(f"offset {whole} lies beyond the end of {log.topic}: {last}")
         return {p: min(whole, log.spans[p][1]) for p in partitions}
-    wanted = [TopicPartition(log.topic, p, -(-one.time // 1000)) for p in partitions]
-    found = consumer.offsets_for_times(wanted, timeout=ANSWER_S)
-    for place in found:
-        if place.error is not None:
-            raise KafkaException(place.error)
-    return {
-        place.partition: place.offset if place.offset >= 0 else log.spans[place.partition][1]
-        for place in found
-    }
+    places = [(log.topic, p) for p in partitions]
+    found = offsets_at(consumer, places, -(-one.time // 1000), ANSWER_S)
+    return {p: log.spans[p][1] if at is None else at for (_, p), at in found.items()}
 
 
 def _gone(log: Log, partition: int, since: Bound | None, start: int) -> str:
