@@ -21,6 +21,7 @@ from topics.topic import (
     dlq_of,
     snapshots,
     source,
+    source_of,
     state,
 )
 
@@ -36,6 +37,7 @@ __all__ = [
     "Topic",
     "dlq_of",
     "keeper_of",
+    "source_of",
 ]
 
 _TOPICS = (

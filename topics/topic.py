@@ -63,6 +63,11 @@ def dlq_of(topic: str) -> str:
     return f"{topic}.dlq"
 
 
+def source_of(dlq: str) -> str:
+    """The topic whose dead letters go there; a name that is none stays as it is."""
+    return dlq.removesuffix(".dlq")
+
+
 def source(name: str, schema: str, writers: tuple[str, ...], readers: tuple[str, ...]) -> Topic:
     """A topic that processors read: keyed by tenant, kept for a week."""
     return Topic(name, schema, "tenant", "tenant", writers, readers, retention_ms=7 * DAY_MS)

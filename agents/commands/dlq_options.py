@@ -11,7 +11,7 @@ import click
 from agents.commands.moment import moment
 from agents.dlq.advice import ADVICE
 from agents.dlq.letters import STATUSES, DlqError, Place, place_of
-from topics.catalogue import CATALOGUE, dlq_of
+from topics.catalogue import CATALOGUE, dlq_of, source_of
 
 if TYPE_CHECKING:
     from agents.dlq.reading import Choice
@@ -48,7 +48,7 @@ def choice_of(
     if found and any(value for value in given.values()):
         raise click.UsageError("Give places, or options that choose among all, not both.")
     if found:
-        topics = tuple(sorted({one.topic.removesuffix(".dlq") for one in found}))
+        topics = tuple(sorted({one.source for one in found}))
     return Choice(
         topics or tuple(with_letters()),
         reasons=frozenset(_reason(name) for name in given["reasons"]),
@@ -83,7 +83,7 @@ def statuses_of(given: Sequence[str], default: Sequence[str]) -> Sequence[str]:
 def _topic(name: str) -> str:
     from agents.tools.known import topic_named
 
-    bare = name.removesuffix(".dlq")
+    bare = source_of(name)
     if dlq_of(bare) in CATALOGUE:
         return bare
     topic_named(bare)

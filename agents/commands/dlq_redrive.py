@@ -145,7 +145,7 @@ def import_(file: BinaryIO, most: int, dry_run: bool, actor: str, as_json: bool)
                     wrong += 1
                     click.echo(plain(f"line {number}: {error}"), err=True)
                     continue
-                topic = line.letter.place.topic.removesuffix(".dlq")
+                topic = line.letter.place.source
                 if topic not in opened:
                     terms = Terms(actor, most, dry=dry_run)
                     opened[topic] = Redriver(settings, topic, terms, tally)

@@ -58,7 +58,7 @@ def content_of(letter: Letter) -> Content:
 
 def tenant_of(letter: Letter, content: Content) -> str:
     """Whose letter it is: the tenant that its record names, else its key; empty if neither says."""
-    row = CATALOGUE.get(letter.place.topic.removesuffix(".dlq"))
+    row = CATALOGUE.get(letter.place.source)
     if content.tenant or letter.key is None or row is None or row.key != TENANT:
         return content.tenant
     key = letter.key[:200].decode("utf-8", "replace")
@@ -67,7 +67,7 @@ def tenant_of(letter: Letter, content: Content) -> str:
 
 def schema_of(letter: Letter) -> str:
     """The schema of the topic where the record was; empty if it has none."""
-    topic = CATALOGUE.get(letter.place.topic.removesuffix(".dlq"))
+    topic = CATALOGUE.get(letter.place.source)
     return (topic.schema or "") if topic is not None else ""
 
 

@@ -178,7 +178,7 @@ def _read_again(letter: Letter, known: Known) -> bool:
 
 
 def _sent(letter: Letter, value: bytes | None, tenant: str, changed: bool) -> Verdict:
-    topic = CATALOGUE.get(letter.place.topic.removesuffix(".dlq"))
+    topic = CATALOGUE.get(letter.place.source)
     keyed = topic is not None and topic.key == "tenant"
     key = tenant.encode() if keyed and tenant else letter.key
     headers = redriven_headers(letter)

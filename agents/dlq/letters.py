@@ -10,6 +10,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+from topics.catalogue import source_of
+
 Headers = Sequence[tuple[str, bytes | None]]
 
 WHY = ("soma-reason", "soma-detail", "soma-origin", "soma-processor")  # in this order, last
@@ -45,6 +47,11 @@ class Place(NamedTuple):
 
     def __str__(self) -> str:
         return f"{self.topic}/{self.partition}/{self.offset}"
+
+    @property
+    def source(self) -> str:
+        """The topic that a letter's record was in, by where the letter stands."""
+        return source_of(self.topic)
 
 
 def place_of(text: str) -> Place | None:
@@ -100,7 +107,7 @@ def letter_of(
     times = _number(own, TIMES, TIMES_MAX)
     return Letter(
         place, topic_id, log_ms, key, value, own,
-        origin=origin._replace(topic=place.topic.removesuffix(".dlq")),
+        origin=origin._replace(topic=place.source),
         reason=reason,
         detail=_text(why["soma-detail"], 4000),
         processor=_text(why["soma-processor"], 200),

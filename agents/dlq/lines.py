@@ -69,7 +69,7 @@ def _letter(given: Mapping[str, Any]) -> Letter:
     place = place_of(_text(given, "place", 300))
     if place is None:
         raise LineError("place: isn't TOPIC/PARTITION/OFFSET")
-    topic = place.topic.removesuffix(".dlq")
+    topic = place.source
     if place.topic != dlq_of(topic) or place.topic not in CATALOGUE:
         raise LineError(f"place: there is no topic of dead letters {place.topic}")
     said = given.get("origin")

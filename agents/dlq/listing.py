@@ -85,7 +85,7 @@ def row_of(letter: Letter, marks: dict[bytes, Mark]) -> Row:
     """A letter as a row."""
     return Row(
         place=str(letter.place),
-        topic=letter.place.topic.removesuffix(".dlq"),
+        topic=letter.place.source,
         reason=letter.reason or FOREIGN,
         detail=letter.detail[:DETAIL_MAX],
         tenant=whose(letter),
@@ -126,7 +126,7 @@ def counted(
     found: dict[tuple[str, str], Count] = {}
     for part in _parts(settings, choice, deadline, wait_s):
         for letter, marks in part:
-            key = letter.place.topic.removesuffix(".dlq"), letter.reason or FOREIGN
+            key = letter.place.source, letter.reason or FOREIGN
             one = found.setdefault(key, Count(*key))
             one.add(letter, status_of(letter, marks), whose(letter))
     return sorted(found.values(), key=lambda one: (-one.letters, one.topic, one.reason))
@@ -134,7 +134,7 @@ def counted(
 
 def one_of(settings: "Settings", place: Place) -> tuple[Letter, dict[bytes, Mark]]:
     """The letter at a place. `DlqError` if there is none."""
-    choice = Choice((place.topic.removesuffix(".dlq"),), places=frozenset({place}))
+    choice = Choice((place.source,), places=frozenset({place}))
     for letter, marks in chosen(settings, choice):
         return letter, marks
     raise DlqError(f"there is no letter at {place}: it never was, or its time is over")

@@ -81,10 +81,10 @@ class Tally:
         if len(self.places) < NAMED_MAX:
             self.places.append(str(letter.place))
 
-    def name(self, letter: Letter, why: str, text: str) -> None:
+    def name(self, place: Place, why: str, text: str) -> None:
         """Name a letter that isn't sent."""
         if len(self.named) < NAMED_MAX:
-            self.named.append({"place": str(letter.place), "why": why, "said": text})
+            self.named.append({"place": str(place), "why": why, "said": text})
 
     @property
     def all_refused(self) -> int:
@@ -138,7 +138,7 @@ class Redriver:
             verdict = judge_new(letter, self._known, terms.most, *anew)
         if verdict.what == "refuse":
             self._tally.refused[verdict.why] += 1
-            self._tally.name(letter, verdict.why, verdict.said)
+            self._tally.name(letter.place, verdict.why, verdict.said)
             return verdict
         if verdict.what == "park":
             self._park(letter, verdict)
@@ -197,7 +197,7 @@ class Redriver:
             self.writer.mark(letter, "parked", letter.times)
         self._note(letter, "parked", letter.times, whose(letter))
         self._tally.parked += 1
-        self._tally.name(letter, verdict.why, verdict.said)
+        self._tally.name(letter.place, verdict.why, verdict.said)
 
     def _note(self, letter: Letter, what: str, times: int, tenant: str) -> None:
         self._marks[letter.identity] = Mark(what, times, time.time_ns() // 1000)
@@ -279,6 +279,4 @@ def _over(terms: Terms, tally: Tally) -> bool:
 def _name_missing(tally: Tally, missing: set[Place]) -> None:
     for place in sorted(missing):
         tally.refused["not_there"] += 1
-        if len(tally.named) < NAMED_MAX:
-            named = {"place": str(place), "why": "not_there", "said": "there is no such letter"}
-            tally.named.append(named)
+        tally.name(place, "not_there", "there is no such letter")
