@@ -61,6 +61,7 @@ def test_namespaces_share_a_broker(topics: Settings, admin: AdminClient) -> None
 def test_every_difference_is_named_at_once(settings: Settings, admin: AdminClient) -> None:
     broker.create(admin, settings.topic(SOURCE), 3, 1, {"message.timestamp.type": "CreateTime"})
     broker.create(admin, settings.topic(STATE), 4, 1, {})
+    broker.wait_for(admin, [settings.topic(SOURCE), settings.topic(STATE)])
     found = [(one.topic.removeprefix(f"{settings.namespace}."), one.kind, one.setting)
              for one in check_topics(settings, CATALOGUE)]  # fmt: skip
     missing = [(name, "missing", "") for name in CATALOGUE if name not in (SOURCE, STATE)]
