@@ -1,6 +1,7 @@
 """Servers that take connections and never answer: each command ends, and says who didn't."""
 
 import contextlib
+import json
 import socket
 import subprocess
 import sys
@@ -14,6 +15,8 @@ import pytest
 from pydantic import SecretStr
 
 from agents.cli import main
+from agents.dlq.letters import Letter, Place
+from agents.dlq.lines import line_of
 from agents.settings import LOCAL_PARTITIONS, Settings
 from stores.journal import Journal
 from tests.live.helpers import REPO, environment, eventually, soma
@@ -25,7 +28,8 @@ CLIENT = "Kafka at "
 POSTGRES = "PostgreSQL: no answer in time"
 LINE = '{"tenant":"me","domain":"state","ts":"2026-01-31T12:00:00Z","vector":[1,2]}\n'
 
-# Each verb that asks a server, and what it says at its end. {home}: a folder with `line` and `csv`.
+# Each verb that asks a server, and what it says at its end. {home}: a folder with `line`,
+# `csv` and `letters`.
 ENDS = {
     "worker": ADMIN,
     "topics plan": ADMIN,
@@ -60,6 +64,25 @@ ENDS = {
     "doctor": "PostgreSQL (SOMA_POSTGRES_DSN) doesn't answer: no answer in time",
     "doctor --hanging": ADMIN,
     "skip cog.observations/0/0 --processor predictors --reason x": CLIENT,
+    "digest integrator --rebuild": ADMIN,
+    "state show integrator --tenant acme": ADMIN,
+    "diff integrator --tenant acme --between 5 9": ADMIN,
+    "snapshot take integrator": ADMIN,
+    "snapshot list integrator": ADMIN,
+    "snapshot verify integrator": ADMIN,
+    "dlq list": ADMIN,
+    "dlq stats": ADMIN,
+    "dlq show cog.observations.dlq/0/0": ADMIN,
+    "dlq redrive cog.observations.dlq/0/0": ADMIN,
+    "dlq drop cog.observations.dlq/0/0 --yes": ADMIN,
+    "dlq export": ADMIN,
+    "dlq import {home}/letters": CLIENT,
+    "replay start cog.observations --to mine --id one --from 0": CLIENT,
+    "replay status one": CLIENT,
+    "replay list": CLIENT,
+    "replay pause one": CLIENT,
+    "replay resume one": CLIENT,
+    "replay stop one": CLIENT,
 }
 # Those that run for ever say what they wait for, wait, and end by SIGTERM.
 GO_ON = {
@@ -134,6 +157,8 @@ def nobody_answers(home: Path, **more: str) -> Iterator[dict[str, str]]:
 @pytest.mark.timeout(600)
 def test_every_command_ends_and_names_the_server_that_does_not_answer(tmp_path: Path) -> None:
     (tmp_path / "line").write_text(LINE)
+    letter = Letter(Place("cog.observations.dlq", 0, 0), "0" * 32, 0, b"me", LINE.encode())
+    (tmp_path / "letters").write_text(json.dumps(line_of(letter)))
     (tmp_path / "csv").write_text("ts,v\n2026-01-31T12:00:00Z,1\n2026-01-31T12:00:01Z,2\n")
     for words in ENDS:
         if words.startswith("journal "):
