@@ -11,6 +11,7 @@ from fastapi import FastAPI
 
 from agents.api import (
     admin,
+    dlq_routes,
     events,
     health,
     journal_routes,
@@ -69,10 +70,11 @@ def make(settings: Settings) -> FastAPI:
     )
     app.state.limits = limits
     app.state.settings = settings
+    app.state.dlq = dlq_routes.Desk(settings)
     app.state.resources = resources
     app.state.readiness = health.Readiness()
     problems.install(app)
-    for one in (events, memories, admin, journal_routes, replay_routes, health):
+    for one in (events, memories, admin, dlq_routes, journal_routes, replay_routes, health):
         app.include_router(one.router)
     openapi.install(app)
     return app

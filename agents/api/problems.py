@@ -168,7 +168,8 @@ WHEN = {
     405: "The path doesn't take this method.",
     408: "The body didn't come in time.",
     409: "The idempotency key was used for something else; `conflicts` has the first one's id "
-    "(null while it is in the journal), or its place in this batch (`first`).",
+    "(null while it is in the journal), or its place in this batch (`first`). Or somebody else is "
+    "at the same dead letters: see Retry-After.",
     413: "Too large.",
     415: "The body must be application/json, not compressed.",
     422: "Well-formed, but not acceptable; `errors` names each thing.",

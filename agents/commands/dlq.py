@@ -10,7 +10,6 @@ from agents.commands.dlq_options import (
     as_json,
     choice_of,
     choosing,
-    place,
     places_argument,
     status_option,
     statuses_of,
@@ -78,6 +77,7 @@ def show(place_: str, as_json: bool) -> None:
     Example:
       soma dlq show cog.observations.dlq/1/0
     """
+    from agents.dlq.choosing import place
     from agents.dlq.listing import one_of, shown
 
     with told():

@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Any
 from confluent_kafka import Consumer, KafkaException, Message
 
 from agents.dlq.law import Epoch, Known, Mark, Verdict, folders_of
-from agents.dlq.letters import DlqError, Letter
+from agents.dlq.letters import BusyError, DlqError, LateError, Letter
 from agents.dlq.reading import ANSWER_S, said
-from agents.tools.marks import WAIT_S, LedgerError, committed
+from agents.tools.marks import WAIT_S, FencedError, LedgerError, committed
 from agents.tools.transacting import PATIENCE_S, TRANSACTION_S, Transactions
 from topics import codec
 from topics.catalogue import dlq_of
@@ -35,13 +35,13 @@ FENCED = (
 
 
 def marks_of(
-    settings: "Settings", topics: Sequence[str], wait_s: float = WAIT_S
+    settings: "Settings", topics: Sequence[str], deadline: float | None = None
 ) -> dict[bytes, Mark]:
     """What became of these topics' records, by their identity. `DlqError`."""
     found: dict[bytes, Mark] = {}
     mine = tuple(f"{name}/".encode() for one in topics for name in (one, dlq_of(one)))
     count = partitions_of(settings, LEDGER)
-    for message in _committed(settings, LEDGER, {partition_of(t, count) for t in topics}, wait_s):
+    for message in _committed(settings, LEDGER, {partition_of(t, count) for t in topics}, deadline):
         key, mark = message.key(), _mark(message.value())
         if mark is not None and isinstance(key, bytes) and key.startswith(mine):
             found[key] = mark
@@ -49,23 +49,23 @@ def marks_of(
 
 
 def known_of(
-    settings: "Settings", topic: str, processors: list[str], wait_s: float = WAIT_S
+    settings: "Settings", topic: str, processors: list[str], deadline: float | None = None
 ) -> Known:
     """All that the law wants to know beside the letters of a topic. `DlqError`."""
     folders = folders_of(topic, processors)
-    epochs = epochs_of(settings, folders, wait_s)
-    return Known(marks_of(settings, [topic], wait_s), epochs, folders)
+    epochs = epochs_of(settings, folders, deadline)
+    return Known(marks_of(settings, [topic], deadline), epochs, folders)
 
 
 def epochs_of(
-    settings: "Settings", processors: frozenset[str], wait_s: float = WAIT_S
+    settings: "Settings", processors: frozenset[str], deadline: float | None = None
 ) -> dict[tuple[str, int], list[Epoch]]:
     """When these processors began where, by processor and partition, in order. `DlqError`."""
     found: defaultdict[tuple[str, int], list[Epoch]] = defaultdict(list)
     if not processors:
         return found
     every = range(partitions_of(settings, EPOCHS))
-    for message in _committed(settings, EPOCHS, every, wait_s):
+    for message in _committed(settings, EPOCHS, every, deadline):
         one = _epoch(message.value())
         if one is not None and one["processor"] in processors:
             epoch = Epoch(message.timestamp()[1], one["from_offset"], one["topic_id"])
@@ -74,10 +74,13 @@ def epochs_of(
 
 
 def _committed(
-    settings: "Settings", topic: str, partitions: Iterable[int], wait_s: float
+    settings: "Settings", topic: str, partitions: Iterable[int], deadline: float | None
 ) -> Iterator[Message]:
+    wait_s = WAIT_S if deadline is None else max(0.1, deadline - time.monotonic())
     try:
-        for messages in committed(settings, topic, partitions, wait_s):
+        for messages in committed(settings, topic, partitions, min(wait_s, WAIT_S)):
+            if deadline is not None and time.monotonic() >= deadline:
+                raise LateError(f"{topic} couldn't be read in time")
             yield from messages
     except LedgerError as error:
         raise DlqError(f"{topic}: Kafka was asked {error}") from error
@@ -162,6 +165,8 @@ class LedgerWriter:
     def _must(self, call: Any) -> None:
         try:
             call()
+        except FencedError as error:
+            raise BusyError(f"Kafka was asked {error}") from error
         except LedgerError as error:
             raise DlqError(f"Kafka was asked {error}") from error
 

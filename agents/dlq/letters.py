@@ -34,8 +34,16 @@ class DlqError(Exception):
     """What is asked can't be done; the text says why, in one line."""
 
 
+class BadChoiceError(DlqError):
+    """What was asked for isn't there, or makes no sense."""
+
+
 class LateError(DlqError):
     """The time for it is over."""
+
+
+class BusyError(DlqError):
+    """Somebody else is at the letters of this topic."""
 
 
 class Place(NamedTuple):

@@ -4,7 +4,7 @@ import base64
 import heapq
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from agents.dlq.advice import advice
@@ -12,13 +12,11 @@ from agents.dlq.content import content_of, fields_in, schema_of
 from agents.dlq.law import Mark, status_of, whose
 from agents.dlq.ledger import marks_of
 from agents.dlq.letters import STATUSES, DlqError, Letter, Place
-from agents.dlq.reading import Choice, LetterReader
-from agents.tools.marks import WAIT_S
+from agents.dlq.reading import FOREIGN, Choice, LetterReader
 
 if TYPE_CHECKING:
     from agents.settings import Settings
 
-FOREIGN = "foreign"  # stands for the reason of what isn't a letter of ours
 TENANTS_MAX = 100_000  # counted by name; the rest together
 OTHERS = "(others)"
 KEY_MAX, DETAIL_MAX = 200, 500
@@ -102,11 +100,13 @@ def row_of(letter: Letter, marks: dict[bytes, Mark]) -> Row:
 
 def listed(
     settings: "Settings", choice: Choice, limit: int, after: Cursor | None = None,
-    deadline: float | None = None, wait_s: float = WAIT_S,
+    deadline: float | None = None,
 ) -> tuple[list[Row], bool]:  # fmt: skip
     """The oldest letters of a choice, behind a cursor; and whether there are more. `DlqError`."""
+    if after is not None:  # nothing before it is read
+        choice = replace(choice, since_ms=max(after.log_ms, choice.since_ms or 0))
     heap: list[tuple[Cursor, Row]] = []
-    for part in _parts(settings, choice, deadline, wait_s):
+    for part in _parts(settings, choice, deadline):
         found = 0
         for letter, marks in part:
             at = Cursor(letter.log_ms, letter.place)
@@ -119,12 +119,10 @@ def listed(
     return [row for _, row in heap[:limit]], len(heap) > limit
 
 
-def counted(
-    settings: "Settings", choice: Choice, deadline: float | None = None, wait_s: float = WAIT_S
-) -> list[Count]:
+def counted(settings: "Settings", choice: Choice, deadline: float | None = None) -> list[Count]:
     """The letters of a choice by topic and reason, the most first. `DlqError`."""
     found: dict[tuple[str, str], Count] = {}
-    for part in _parts(settings, choice, deadline, wait_s):
+    for part in _parts(settings, choice, deadline):
         for letter, marks in part:
             key = letter.place.source, letter.reason or FOREIGN
             one = found.setdefault(key, Count(*key))
@@ -177,19 +175,21 @@ def text_of(value: bytes | None, most: int | None = None) -> str | None:
         return "base64:" + base64.b64encode(part).decode()
 
 
-def chosen(settings: "Settings", choice: Choice) -> Iterator[tuple[Letter, dict[bytes, Mark]]]:
+def chosen(
+    settings: "Settings", choice: Choice, deadline: float | None = None
+) -> Iterator[tuple[Letter, dict[bytes, Mark]]]:
     """Each letter of a choice, with the marks of its topic. `DlqError`."""
-    for part in _parts(settings, choice, None, WAIT_S):
+    for part in _parts(settings, choice, deadline):
         yield from part
 
 
 def _parts(
-    settings: "Settings", choice: Choice, deadline: float | None, wait_s: float
+    settings: "Settings", choice: Choice, deadline: float | None
 ) -> Iterator[Iterator[tuple[Letter, dict[bytes, Mark]]]]:
     """The letters of each partition in turn, in order."""
     reader = LetterReader(settings, choice.topics, deadline)
     try:
-        marks = marks_of(settings, choice.topics, wait_s)
+        marks = marks_of(settings, choice.topics, deadline)
         for topic, partition in reader.ends:
             yield (
                 (letter, marks)

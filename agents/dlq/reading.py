@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from agents.settings import Settings
 
 ANSWER_S = 10.0
+FOREIGN = "foreign"  # stands for the reason of what isn't a letter of ours
 MOST = 200  # records taken from the client at once: each may have a megabyte
 
 
@@ -38,7 +39,7 @@ class Choice:
         """Whether a letter, read from the range of time, is one of them."""
         if self.places and letter.place not in self.places:
             return False
-        if self.reasons and (letter.reason or "foreign") not in self.reasons:
+        if self.reasons and (letter.reason or FOREIGN) not in self.reasons:
             return False
         if self.statuses and status_of(letter, marks) not in self.statuses:
             return False

@@ -8,6 +8,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 from agents.dlq.law import Known, Mark, Verdict, judge, judge_new, whose
@@ -15,7 +16,6 @@ from agents.dlq.ledger import LedgerWriter, known_of
 from agents.dlq.letters import MOST, DlqError, LateError, Letter, Place
 from agents.dlq.reading import Choice, LetterReader
 from agents.engine.registry import processor_names
-from agents.tools.marks import WAIT_S
 from agents.tools.transacting import PATIENCE_S
 
 if TYPE_CHECKING:
@@ -44,11 +44,6 @@ class Terms:
         if self.deadline is None:
             return PATIENCE_S
         return min(PATIENCE_S, max(0.5, self.deadline - time.monotonic()))
-
-    @property
-    def wait_s(self) -> float:
-        """For what others have begun in the ledger."""
-        return WAIT_S if self.deadline is None else self.patience_s
 
 
 @dataclass
@@ -120,7 +115,7 @@ class Redriver:
         if self.writer is not None:
             self.writer.fence()
         names = processor_names()
-        found = known_of(self._settings, self._topic, names, self._terms.wait_s)
+        found = known_of(self._settings, self._topic, names, self._terms.deadline)
         self._marks = dict(found.marks)
         self._known = Known(self._marks, found.epochs, found.folders)  # what is taken counts too
 
@@ -236,9 +231,9 @@ def _each(
         try:
             redriver.open()
             for letter in letters:
-                missing.discard(letter.place)
                 if not choice.takes(letter, redriver.marks):
                     continue
+                missing.discard(letter.place)
                 if _over(terms, tally):
                     tally.more = True
                     break
@@ -250,7 +245,7 @@ def _each(
             tally.more = True
         except DlqError as error:
             done = f"; before that {tally.committed} letters were done" if tally.committed else ""
-            raise DlqError(f"{topic}: {error}{done}") from error
+            raise type(error)(f"{topic}: {error}{done}") from error
         finally:
             redriver.close()
         if tally.more:
@@ -262,11 +257,13 @@ def _each(
 def _opened(
     settings: "Settings", choice: Choice, terms: Terms
 ) -> Iterator[tuple[str, Iterator[Letter]]]:
-    """Each topic with its letters up to where it ends when its turn comes."""
+    """Each topic that has letters, with those up to where it ends when its turn comes."""
     for topic in choice.topics:
         reader = LetterReader(settings, [topic], terms.deadline)
         try:
-            yield topic, reader.letters(topic, choice)
+            letters = reader.letters(topic, choice)
+            if (first := next(letters, None)) is not None:  # or nobody needs to be fenced
+                yield topic, chain([first], letters)
         finally:
             reader.close()
 

@@ -30,6 +30,10 @@ class LedgerError(Exception):
     """Kafka didn't do what it was asked; the text says what, and why."""
 
 
+class FencedError(LedgerError):
+    """Somebody else has begun the same after us."""
+
+
 def last_mark(settings: "Settings", partition: int, key: bytes) -> Mapping[str, Any] | None:
     """The last committed mark under a key, None if there is none; `LedgerError` if unreadable."""
     found: bytes | None = None
@@ -59,6 +63,7 @@ def committed(
     )
     try:
         ends = _whole(settings, places)
+        consumer.list_topics(settings.topic(topic), timeout=ASK_S)  # else it asks when it reads
         consumer.assign([TopicPartition(*place, OFFSET_BEGINNING) for place in places])
         yield from read_to(consumer, ends, silence_s=wait_s)
     except KafkaException as raised:

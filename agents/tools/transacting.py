@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from confluent_kafka import KafkaError, KafkaException, Producer
 
-from agents.tools.marks import LedgerError
+from agents.tools.marks import FencedError, LedgerError
 
 if TYPE_CHECKING:
     from agents.settings import Settings
@@ -78,7 +78,7 @@ class Transactions:
                 # Only the transaction's own calls say what was fatal.
                 self._do("publish", lambda: self.producer.abort_transaction(TIMEOUT_S))
                 self._begun = False
-                raise LedgerError(f"to publish: {self._said(error.args[0])}") from error
+                raise self._failed("publish", error.args[0]) from error
 
     def commit(self) -> None:
         """Commit what was sent.
@@ -108,11 +108,13 @@ class Transactions:
                 final = error.fatal() or error.txn_requires_abort()
                 passing = not final and (error.retriable() or error.code() in _PASSING)
                 if not passing:
-                    raise LedgerError(f"to {what}: {self._said(error)}") from raised
+                    raise self._failed(what, error) from raised
                 if time.monotonic() >= deadline:
                     raise LedgerError(
                         f"to {what}, and didn't answer in {self._patience_s:g} s"
                     ) from raised
 
-    def _said(self, error: KafkaError) -> str:
-        return self._fenced if error.code() in _FENCED else str(error.str())
+    def _failed(self, what: str, error: KafkaError) -> LedgerError:
+        if error.code() in _FENCED:
+            return FencedError(f"to {what}: {self._fenced}")
+        return LedgerError(f"to {what}: {error.str()}")

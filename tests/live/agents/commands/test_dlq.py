@@ -181,7 +181,7 @@ def empty(stack: Endpoints, tmp_path_factory: pytest.TempPathFactory) -> Setting
         (("list", "--reason", "nothing"), "There is no reason 'nothing'"),
         (("list", "--tenant", "a/b"), "isn't 1-128 of"),
         (("list", "--since", "2999-01-01"), "is in the future"),
-        (("list", "--since", "2026-01-02", "--until", "2026-01-01"), "--since isn't before"),
+        (("list", "--since", "2026-01-02", "--until", "2026-01-01"), "since isn't before until"),
         (("list", "--since", "yesterday"), "yesterday"),
         (("show", "cog.observations"), "isn't TOPIC/PARTITION/OFFSET"),
         (("show", "cog.observations/0/99"), "there is no letter at cog.observations.dlq/0/99"),
