@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from agents.commands import replay_rebuild
 from agents.commands.actor import actor
 from agents.settings import load
 from agents.tools.output import counted, plain, say
@@ -64,10 +65,11 @@ def _options(command: F) -> F:
 @replay.command()
 @click.argument("source", metavar="TOPIC")
 @_options
+@replay_rebuild.options
 @actor
 @_json
 def start(source: str, job: str, no_wait: bool, as_json: bool, **given: Any) -> None:
-    """Send the records of a stretch of TOPIC again, into another topic.
+    """Send the records of a stretch of TOPIC again, into another topic; or `rebuild` a state.
 
     --from and --until are times of the log (2026-01-31T12:00:00Z), offsets (1200, or
     PARTITION:OFFSET,… such as 0:1200,3:900), or ids of records (a frame_id, say). Key, value and
@@ -75,21 +77,26 @@ def start(source: str, job: str, no_wait: bool, as_json: bool, **given: Any) -> 
     processors read take no replays: a shadow is a namespace of its own, where other workers may
     read (SOMA_NAMESPACE).
 
+    `rebuild` folds the state of --processor anew, from the log or its best snapshot, through the
+    settings, policies and skips as they were, and compares every row with the live one; the status
+    is 1 where rows differ.
+
     Shows how far the job is until it is done; Ctrl-C leaves it running.
 
     \b
     Example:
       soma replay start cog.observations --shadow try --dry-run
       soma replay start cog.predictor.updates --shadow try --where 'error_metric > `0.5`'
+      soma replay start rebuild --processor integrator
     """
     from agents.replay.client import OVER, Statuses, command, new_id
 
     settings = load()
-    name = job or new_id("republish")
-    record = {"id": name, "type": "start", "mode": "republish", "source": source}
+    record = replay_rebuild.record_of(source, given)
+    name = job or new_id(record["mode"])
     with _told(), Statuses(settings, name) as statuses:
-        lists = {key: list(one) if isinstance(one, tuple) else one for key, one in given.items()}
-        first = _said(settings, statuses, command(record | lists))
+        lists = {key: list(one) if isinstance(one, tuple) else one for key, one in record.items()}
+        first = _said(settings, statuses, command({"id": name, "type": "start"} | lists))
         last = first if no_wait or first["state"] in OVER else _followed(statuses, first)
     _end(last, as_json)
 
@@ -248,7 +255,7 @@ def _end(last: dict[str, Any], as_json: bool) -> None:
             _show(last, as_json)
         raise click.ClickException(f"{last['id']} {last['state']}: {plain(last['message'])}")
     _show(last, as_json)
-    if last["state"] == "stopped":
+    if last["state"] == "stopped" or replay_rebuild.unlike(last):
         sys.exit(1)
 
 
@@ -261,7 +268,10 @@ def _show(status: dict[str, Any], as_json: bool) -> None:
         return
     click.echo(_line(status))
     plan = data["plan"] or {}
-    if "ranges" in plan:
+    if status["mode"] == replay_rebuild.MODE:
+        for line in replay_rebuild.lines_of(plan):
+            click.echo(line)
+    elif "ranges" in plan:
         size = f"{status['sent_bytes']:,} bytes"
         click.echo(f"  {plan['source']} to {plan['target']}: {size}")
         for partition, (first, end) in plan["ranges"].items():

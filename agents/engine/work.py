@@ -55,7 +55,7 @@ class Worker:
         self.plan = plan
         self.place = place
         self.fold = fold
-        self._skips = dict(skips or {})
+        self._skips = skips if skips is not None else {}
         self._room = plan.batch_max  # records taken at a time: as many as a slow law gets done
         self._offsets = np.empty(0, np.int64)  # of those being folded
         # Asked of a protocol once: it takes as long as folding a record.

@@ -3,7 +3,7 @@
 import hashlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
 
 from agents.engine.processor import SEP
 from agents.kit.setting import EVERYONE
@@ -25,6 +25,13 @@ class Digest:
         self.rows = self._sum = 0
         for key, value in (rows or {}).items():
             self.add(key, value)
+
+    @classmethod
+    def told(cls, rows: int, hex_: str) -> Self:
+        """One of so many rows, as its `hex` was written down."""
+        found = cls()
+        found.rows, found._sum = rows, int(hex_, 16)
+        return found
 
     def add(self, key: bytes, value: bytes) -> None:
         """One row; each key once."""

@@ -12,13 +12,11 @@ from typing import Any
 
 from confluent_kafka import Consumer, KafkaException, Message, Producer, TopicPartition
 
-from agents.engine.errors import UnknownVersion
 from agents.engine.plan import Plan
-from agents.engine.position import Position, read_position
 from agents.engine.recovery import reader
-from agents.engine.work import POSITION_KEY
 from agents.history.errors import BadSnapshot, HistoryError
 from agents.history.rows import Digest, Rows, counts_for
+from agents.history.stored import stored
 from agents.settings import Settings
 from topics import codec
 from topics.reading import TopicAndPartition, ends_of, read_to, span_of
@@ -62,39 +60,13 @@ def place_of(settings: Settings, plan: Plan, partition: int) -> TopicAndPartitio
     return settings.topic(snapshots_of(plan.processor.name)), partition
 
 
-def stored(settings: Settings, plan: Plan, partition: int) -> tuple[Rows, Position | None]:
-    """The newest row of each key in the state topic as it stands, to its end as it is now, and the
-    position: of the same transactions. HistoryError, KafkaException.
-    """
-    place = (plan.state, partition)
-    rows: Rows = {}
-    position: bytes | None = None
-    consumer = reader(settings, "soma-history", [place])
-    try:
-        ends = ends_of(consumer, [place], settings.answer_timeout_s)
-        for messages in read_to(consumer, ends):
-            for message in messages:
-                key, value = _bytes(message.key()), message.value()
-                if key == POSITION_KEY:
-                    position = value
-                elif value is None:
-                    rows.pop(key, None)
-                else:
-                    rows[key] = value
-    finally:
-        consumer.close()
-    try:
-        return rows, None if position is None else read_position(position, plan.state)
-    except UnknownVersion as error:
-        raise HistoryError(str(error)) from error
-
-
 def take(settings: Settings, plan: Plan, partition: int) -> Snapshot | None:
     """Write a snapshot of what the state topic holds; None where nothing has been folded yet.
 
     HistoryError where it isn't written, or nobody knows; KafkaException.
     """
-    rows, position = stored(settings, plan, partition)
+    found = stored(settings, plan, partition)
+    rows, position = found.rows, found.position
     if position is None:
         return None
     place = place_of(settings, plan, partition)

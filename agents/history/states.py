@@ -16,7 +16,7 @@ from agents.engine.digest import rows_of
 from agents.engine.errors import Stopped
 from agents.engine.logs import inspect
 from agents.engine.plan import Plan, defaults_of
-from agents.engine.position import Position
+from agents.engine.position import Input, Position
 from agents.engine.processor import Place
 from agents.engine.recovery import CHUNK, Loader, reader
 from agents.engine.work import POSITION_KEY
@@ -98,19 +98,31 @@ class Past:
         self._settings, self._plan, self._partition = settings, plan, partition
         self._tenant = tenant
         self.where = f"{plan.processor.name} at {plan.source}/{partition}"
-        self.source = inspect(settings, Admin(settings.librdkafka()), TP(plan.source, partition))
-        logged = read_epochs(settings, plan, partition)
-        self.epochs = of_topic(logged.epochs, self.source.topic_id)
-        self._all = len(self.epochs) == len(logged.epochs)  # none is of a topic before
-        skips = {
-            one.offset: one.detail for one in logged.skips
-            if one.topic_id == self.source.topic_id
-        }  # fmt: skip
+        self._skips: dict[int, str] = {}  # grows where more are found
+        self.source = self._look()
         place = Place(self.source.topic_id[:8], partition)
-        self._folding = Refolding(plan, place, skips, tenant, told)
+        self._folding = Refolding(plan, place, self._skips, tenant, told)
         self.notes: list[str] = []
         self.asides: list[str] = []  # what may be a reason where rows differ
         self.begun = -1  # where the fold began
+
+    def _look(self) -> Input:
+        """See how the log stands, and what the epochs log says."""
+        where = TP(self._plan.source, self._partition)
+        found = inspect(self._settings, Admin(self._settings.librdkafka()), where)
+        logged = read_epochs(self._settings, self._plan, self._partition)
+        self.epochs = of_topic(logged.epochs, found.topic_id)
+        self._all = len(self.epochs) == len(logged.epochs)  # none is of a topic before
+        self._skips |= {
+            one.offset: one.detail for one in logged.skips if one.topic_id == found.topic_id
+        }
+        return found
+
+    def look_again(self) -> None:
+        """Both may have grown. HistoryError where the topic was made anew."""
+        before, self.source = self.source, self._look()
+        if self.source.topic_id != before.topic_id:
+            raise HistoryError(f"{self.where}: the topic was made anew meanwhile")
 
     @property
     def at(self) -> int:
@@ -163,6 +175,17 @@ class Past:
         self._note(epoch)
         self._folding.enter(epoch, start.rows)
         return start.of
+
+    def outlook(self, until: int) -> int:
+        """At which offset `start` would begin, as far as is known without reading rows. As it."""
+        self.check(until)
+        refused: list[str] = []
+        for one in snapshots.listed(self._settings, self._plan, self._partition):
+            if self._usable(one, until, refused):
+                return one.next_offset
+        if not self.whole:
+            raise Gone(self._missing(refused))
+        return min(int(self.epochs[0]["from_offset"]), until)
 
     def _snapshot(self, until: int, newest: bool, refused: list[str]) -> Start | None:
         """The newest or the oldest good snapshot before `until` that the log goes on from."""

@@ -30,6 +30,7 @@ class Wanted:
     wanted: str  # run, pause or stop
     asked: int
     accepted: int  # microseconds
+    actor: str = ""
 
 
 @dataclass(slots=True)
@@ -102,7 +103,9 @@ class Jobs:
         row = _read(STATE, value, PROCESSOR.state_schema)
         if not row["body"]:
             return None  # settings alone
-        self.wanted[name] = Wanted(row["body"], row["wanted"], row["asked"], row["accepted"])
+        self.wanted[name] = Wanted(
+            row["body"], row["wanted"], row["asked"], row["accepted"], row["actor"]
+        )  # fmt: skip
         return name
 
     def unsettled(self) -> list[str]:

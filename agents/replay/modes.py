@@ -18,8 +18,9 @@ if TYPE_CHECKING:
     from agents.engine.builder import RawBuilder
 
 Take = Callable[[int], Awaitable[int]]  # records wanted -> how many may be read now, 1 at least
-MODES = ("republish",)
+MODES = ("republish", "rebuild")
 NOT_OF_REPUBLISH = ("apply",)
+NOT_OF_REBUILD = ("source", "shadow", "domains", "predicate")
 
 
 class CantReplayError(Exception):
@@ -51,6 +52,8 @@ class Step:
     times: tuple[int, int] | None = None  # of the log, ms: of the first and the last of those sent
     tenants: Counter[str] = field(default_factory=Counter)  # of those sent
     sends: list[tuple[str, int, "RawBuilder"]] = field(default_factory=list)
+    said: Mapping[str, Any] = field(default_factory=dict)  # what is new in the plan's
+    digests: tuple[str, str] | None = None  # of the rows as they were, and of those made anew
 
 
 class Mode(Protocol):
@@ -74,7 +77,21 @@ def refusal_of(command: Command, now: int) -> str | None:
         return f"there is no mode {command.mode!r}; there are {', '.join(MODES)}"
     if command.rate_limit < 0:
         return f"rate_limit: {command.rate_limit} records a second"
-    return range_refusal(command, now) or _of_republish(command)
+    of_mode = _of_rebuild if command.mode == "rebuild" else _of_republish
+    return range_refusal(command, now) or of_mode(command)
+
+
+def _of_rebuild(command: Command) -> str | None:
+    if not command.target:
+        return "target: the processor whose state is to be made anew is lacking"
+    if said := [name for name in NOT_OF_REBUILD if getattr(command, name)]:
+        return f"{', '.join(said)}: not of rebuild"
+    bounds = command.since, command.until
+    if any(bounds) and not (all(bounds) and command.partial):
+        return "since and until: of a rebuild they say what may be missing, both, and with partial"
+    if any(one is not None and one.kind != "offsets" for one in command.bounds):
+        return "since and until: what may be missing from a rebuild is said in offsets"
+    return filter_refusal(command)
 
 
 def _of_republish(command: Command) -> str | None:

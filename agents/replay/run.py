@@ -12,12 +12,15 @@ from agents.replay.budget import Budget
 from agents.replay.command import Command
 from agents.replay.jobs import Status, now_us
 from agents.replay.modes import Mode, Plan, Step
+from agents.replay.rebuild import Rebuild
 from agents.replay.republish import TENANTS_TOLD, Republish
 from agents.settings import Settings
 
 RATE_S = 5.0  # over which the rate is taken
 RETRY_S = 2.0  # after which what the broker didn't answer is asked again
-HOMES: Mapping[str, Callable[[Settings], Mode]] = {"republish": Republish}
+HOMES: Mapping[str, Callable[[Settings, str], Mode]] = {  # given the job's id
+    "republish": lambda settings, _: Republish(settings), "rebuild": Rebuild,
+}  # fmt: skip
 
 Event = Plan | Step | None  # None: all is done
 Events = AsyncGenerator[Event, None]
@@ -44,7 +47,7 @@ class Run:
         return await self._budget.take(await self._own.take(wanted))
 
     async def _work(self) -> Events:
-        mode = HOMES[self._command.mode](self._settings)
+        mode = HOMES[self._command.mode](self._settings, self.status.id)
         said = dict(self._said)
         if not said:
             plan = await mode.plan(self._command, self._take)
@@ -79,13 +82,17 @@ class Run:
             self._said = dict(event.said)
             status.total, status.message = event.total, event.warning
         else:
-            status.message = "; ".join(self._said.get("missing", []))
+            self._said |= event.said
+            status.message = self._said.get("told", "; ".join(self._said.get("missing", [])))
             status.position |= {str(p): at for p, at in event.position.items()}
             status.done += event.done
             status.read += event.read
             status.sent += event.sent
             status.sent_bytes += event.size
-            self._note(event)
+            if event.digests is not None:
+                status.digest_before, status.digest_after = event.digests
+            if event.sent:
+                self._note(event)
         status.plan = json.dumps(self._said, separators=(",", ":"))
         self.measure()
 

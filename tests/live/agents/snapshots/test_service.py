@@ -4,7 +4,8 @@ import time
 
 from agents.engine.plan import Plan
 from agents.engine.registry import processors
-from agents.history.snapshots import listed, load, stored
+from agents.history.snapshots import listed, load
+from agents.history.stored import stored
 from agents.settings import Settings
 from agents.snapshots.service import HOUR_S, Snapshots, services
 from tests.live.conftest import WorkerFactory
@@ -23,7 +24,7 @@ def test_each_partition_has_one_a_day_whoever_looks(
     parts = range(topics.topics_partitions)
 
     def folded() -> int:
-        found = (stored(topics, plan, partition)[1] for partition in parts)
+        found = (stored(topics, plan, partition).position for partition in parts)
         return sum(at.next_offset for at in found if at is not None)
 
     eventually(lambda: folded() >= at_first, what="all of it to be folded")
@@ -37,7 +38,7 @@ def test_each_partition_has_one_a_day_whoever_looks(
     for partition in parts:
         found = list(listed(topics, plan, partition))
         assert len(found) == 2
-        assert load(topics, plan, found[0]) == stored(topics, plan, partition)[0] != {}
+        assert load(topics, plan, found[0]) == stored(topics, plan, partition).rows != {}
 
 
 def test_topics_that_arent_there_are_named_and_nothing_ends(settings: Settings) -> None:

@@ -1,0 +1,39 @@
+"""Which other jobs there are: of two rebuilds of one processor the first one accepted runs."""
+
+from agents.history.errors import HistoryError
+from agents.replay import jobs
+from agents.replay.agent import STOP
+from agents.replay.command import Command
+from agents.replay.jobs import STATE, Wanted
+from agents.settings import Settings
+from topics.broker import connect, look
+
+NOBODY = Wanted("", "", 0, 0)
+
+
+def own_row(settings: Settings, job: str, processor: str) -> Wanted:
+    """The row of a job that rebuilds a processor. HistoryError names another that does, and was
+    accepted before. KafkaException, BrokerError, UnknownVersion.
+    """
+    topic = settings.topic(STATE)
+    wanted: dict[str, Wanted] = {}
+    over: set[str] = set()
+    for partition in range(look(connect(settings.librdkafka()), [topic])[topic].partitions):
+        found = jobs.load(settings, partition)
+        wanted |= found.wanted
+        over |= {name for name, one in found.status.items() if one.over}
+    mine = wanted.get(job, NOBODY)
+    for name, row in wanted.items():
+        if name in over or row.wanted == STOP or not _rebuilds(row, processor):
+            continue
+        if (row.accepted, name) < (mine.accepted, job):
+            raise HistoryError(f"{processor} is being rebuilt by {name}: wait for it, or stop it")
+    return mine
+
+
+def _rebuilds(row: Wanted, processor: str) -> bool:
+    try:
+        command = Command.read(row.body)
+    except ValueError:
+        return False  # of a newer version
+    return command.mode == "rebuild" and command.target == processor
