@@ -15,6 +15,9 @@ from agents.segmentation.state import S
 from topics.compiled import entry
 
 SECOND = 1_000_000  # microseconds
+# The series' row, and who leads it. Kernels get them from here: handed a literal by another kernel,
+# numba compiles all that they call anew.
+ROW, NOBODY = 0, -1
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,8 +34,8 @@ class Change:
 
 @entry
 def _extend(
-    b: Bank, x: Floats, ts: Ints, lo: int, first: int, index: Ints, values: Floats, w: Work,
-    out: Found,
+    b: Bank, r: int, leader: int, x: Floats, ts: Ints, lo: int, first: int, index: Ints,
+    values: Floats, w: Work, out: Found,
 ) -> tuple[int, int]:  # fmt: skip
     """Take x[lo:] up to the first value that gives boundaries; x[0] has index `first`.
 
@@ -41,8 +44,8 @@ def _extend(
     for i in range(lo, x.shape[0]):
         if not usable(x[i]):
             continue
-        index[b.ints[0, S.seen] % RING] = first + i
-        count = step(b, 0, x[i], ts[i], 1.0, -1, values, w, out)
+        index[b.ints[r, S.seen] % RING] = first + i
+        count = step(b, r, x[i], ts[i], 1.0, leader, values, w, out)
         if count > 0:
             return i + 1, count
     return x.shape[0], 0
@@ -88,8 +91,9 @@ class Series:
         place = 0
         while place < x.shape[0]:
             place, count = _extend(
-                self._bank, x, when, place, first, self._index, self._values, self._work, self._out
-            )
+                self._bank, ROW, NOBODY, x, when, place, first, self._index, self._values,
+                self._work, self._out,
+            )  # fmt: skip
             changes += [self._change(k, first + place - 1) for k in range(count)]
         return changes
 
