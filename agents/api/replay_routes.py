@@ -20,7 +20,7 @@ from agents.api.dependencies import AdminCaller, ResourcesDep
 from agents.api.problems import Problem, documented
 from agents.replay import client
 from agents.replay.command import TENANTS_MAX, Command
-from agents.replay.modes import refusal_of
+from agents.replay.modes import ATTEMPTS_MAX, refusal_of
 from agents.settings import Settings, SettingsError
 from stores.errors import StoreDown
 
@@ -44,8 +44,8 @@ class CommandIn(BodyModel):
 
     id: JobId | None = Field(None, description="the job's; a start without one gets a new one")
     type: Literal["start", "pause", "resume", "stop", "status"] = "start"
-    mode: Literal["republish"] = "republish"
-    source: Text = Field("", description="the topic to read")
+    mode: Literal["republish", "redrive"] = "republish"
+    source: Text = Field("", description="the topic to read; of a redrive, where records failed")
     target: Text = Field("", description="a topic of your own, which must be there")
     shadow: Name = Field("", description="instead: a namespace, whose topic of that name is made")
     tenants: Annotated[list[Name], at_most(TENANTS_MAX)] = Field([], max_length=TENANTS_MAX)
@@ -55,6 +55,12 @@ class CommandIn(BodyModel):
     until: Text = Field("", description="likewise; before it the range ends")
     partial: bool = Field(False, description="what is gone from the log may be missing")
     dry_run: bool = Field(False, description="count what would be sent, and send nothing")
+    reasons: Annotated[list[Name], at_most(TENANTS_MAX)] = Field(
+        [], max_length=TENANTS_MAX, description="of a redrive: of which dead letters"
+    )
+    max_attempts: Annotated[int, Field(ge=0, le=ATTEMPTS_MAX)] = Field(
+        0, description="of a redrive: before a record is parked; 0: three"
+    )
     rate_limit: Annotated[int, Field(ge=0, le=10**9)] = Field(0, description="records a second")
 
 
@@ -153,7 +159,7 @@ def _record(body: CommandIn, caller: Caller) -> dict[str, Any]:
 def _refused(body: CommandIn) -> str | None:
     """Why a start can't be, as far as it can be told here: the processor says the same."""
     given = body.model_dump(exclude={"id", "type"})
-    given |= {"tenants": tuple(body.tenants), "domains": tuple(body.domains)}
+    given |= {name: tuple(given[name]) for name in ("tenants", "domains", "reasons")}
     return refusal_of(Command(**given), time.time_ns() // 1000)
 
 

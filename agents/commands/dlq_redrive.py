@@ -99,12 +99,13 @@ def drop_(
     choice, settings = _some(choice_of(given, LEFT, places), every), load()
     with told():
         if not (yes or dry_run):
-            count = run(settings, choice, Terms(actor, dry=True)).dropped
-            if not count:
+            found = run(settings, choice, Terms(actor, dry=True))
+            if not (found.dropped or found.refused):
                 click.echo("There are none.", err=True)
                 return
-            click.confirm(f"{counted(count, 'letter')} will be dropped. Go on?", abort=True,
-                          err=True)  # fmt: skip
+            if found.dropped:
+                text = f"{counted(found.dropped, 'letter')} will be dropped. Go on?"
+                click.confirm(text, abort=True, err=True)
         with _progress() as step:
             tally = run(settings, choice, Terms(actor, dry=dry_run), step)
     _tell(tally, "would be dropped" if dry_run else "dropped", as_json)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from agents.commands import replay_rebuild
+from agents.commands import replay_rebuild, replay_redrive
 from agents.commands.actor import actor
 from agents.settings import load
 from agents.tools.output import counted, plain, say
@@ -66,10 +66,11 @@ def _options(command: F) -> F:
 @click.argument("source", metavar="TOPIC")
 @_options
 @replay_rebuild.options
+@replay_redrive.options
 @actor
 @_json
 def start(source: str, job: str, no_wait: bool, as_json: bool, **given: Any) -> None:
-    """Send the records of a stretch of TOPIC again, into another topic; or `rebuild` a state.
+    """Send records of TOPIC again, into another topic; `rebuild` a state; `redrive` letters.
 
     --from and --until are times of the log (2026-01-31T12:00:00Z), offsets (1200, or
     PARTITION:OFFSET,… such as 0:1200,3:900), or ids of records (a frame_id, say). Key, value and
@@ -81,18 +82,22 @@ def start(source: str, job: str, no_wait: bool, as_json: bool, **given: Any) -> 
     settings, policies and skips as they were, and compares every row with the live one; the status
     is 1 where rows differ.
 
+    `redrive` sends dead letters' records back to the topic where they failed, as `soma dlq redrive`
+    does, each once for each failure; --from and --until are times when letters were written.
+
     Shows how far the job is until it is done; Ctrl-C leaves it running.
 
     \b
     Example:
       soma replay start cog.observations --shadow try --dry-run
+      soma replay start redrive --topic cog.observations --reason law_failed
       soma replay start cog.predictor.updates --shadow try --where 'error_metric > `0.5`'
       soma replay start rebuild --processor integrator
     """
     from agents.replay.client import OVER, Statuses, command, new_id
 
     settings = load()
-    record = replay_rebuild.record_of(source, given)
+    record = replay_redrive.record_of(source, given) or replay_rebuild.record_of(source, given)
     name = job or new_id(record["mode"])
     with _told(), Statuses(settings, name) as statuses:
         lists = {key: list(one) if isinstance(one, tuple) else one for key, one in record.items()}
@@ -283,6 +288,8 @@ def _show(status: dict[str, Any], as_json: bool) -> None:
         click.echo(f"  {plain(tenant)}: {counted(count, 'record')}")
     for missing in plan.get("missing", []):
         click.echo(f"  missing: {missing}")
+    for line in replay_redrive.lines_of(plan):
+        click.echo(line)
 
 
 def _line(status: dict[str, Any]) -> str:

@@ -12,7 +12,8 @@ ADVICE: Mapping[str, str] = {
     "version of the schema, or cut the record. Export the letter and give it a `record`.",
     "bad_utf8": "A text isn't UTF-8: the producer must encode it so. Export the letter and give it "
     "a `record`.",
-    "bad_json": "Set the fields that the detail names: `soma dlq redrive PLACE --set FIELD=VALUE`.",
+    "bad_json": "Set the fields that the detail names: `soma dlq redrive PLACE --set FIELD=VALUE`; "
+    "to take one away, export the letter and import it without.",
     "null_value": "This topic has no tombstones: drop the letter.",
     "bad_tenant": "A tenant is 1-128 of A-Za-z0-9._- and the record's key: `--set tenant=NAME`.",
     "bad_domain": "A domain is 1-128 of A-Za-z0-9._-: `--set domain=NAME`.",

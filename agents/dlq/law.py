@@ -56,6 +56,8 @@ class Mark(NamedTuple):
     what: str  # "redriven", "parked", "dropped"
     times: int
     ts: int  # microseconds
+    letter: str = ""  # the place of the letter that was judged
+    actor: str = ""
 
 
 class Epoch(NamedTuple):

@@ -131,20 +131,12 @@ class LedgerWriter:
 
     def mark(self, letter: Letter, what: str, times: int, changed: bool = False) -> Mark:
         """Note what became of a letter."""
-        mark = Mark(what, times, time.time_ns() // 1000)
-        record = {
-            "letter": str(letter.place), "topic_id": letter.topic_id, "what": what,
-            "times": times, "mended": changed, "actor": self._actor, "ts": mark.ts,
-        }  # fmt: skip
+        mark = Mark(what, times, time.time_ns() // 1000, str(letter.place), self._actor)
+        record = mark._asdict() | {"topic_id": letter.topic_id, "mended": changed}
         value = codec.encode("letter_mark", record)
         name = self._settings.topic(LEDGER)
         self._must(lambda: self._transactions.send(name, letter.identity, value, self._ledger))
         return mark
-
-    def also(self, topic: str, key: bytes, value: bytes, partition: int = -1) -> None:
-        """Send another record in the same transaction (topic of the catalogue)."""
-        name = self._settings.topic(topic)
-        self._must(lambda: self._transactions.send(name, key, value, partition))
 
     def audit(self, action: str, tenant: str, detail: dict[str, Any]) -> None:
         """Note in the same transaction who did what."""
@@ -152,7 +144,8 @@ class LedgerWriter:
             "ts": time.time_ns() // 1000, "actor": self._actor, "action": action,
             "subject": self._topic, "tenant": tenant, "detail": json.dumps(detail),
         }  # fmt: skip
-        self.also(AUDIT, self._topic.encode(), codec.encode("audit_event", event))
+        name, value = self._settings.topic(AUDIT), codec.encode("audit_event", event)
+        self._must(lambda: self._transactions.send(name, self._topic.encode(), value))
 
     def commit(self) -> None:
         """Commit all that was sent and marked since the last time."""
@@ -179,7 +172,7 @@ def _mark(value: object) -> Mark | None:
         return None
     if name != "letter_mark":
         return None
-    return Mark(record["what"], record["times"], record["ts"])
+    return Mark(*(record[name] for name in Mark._fields))
 
 
 def _epoch(value: object) -> dict[str, Any] | None:

@@ -102,6 +102,13 @@ class LetterReader:
         except KafkaException as error:
             raise DlqError(f"{dlq_of(topic)}: {said(error)}") from error
 
+    def between(self, topic: str, partition: int, start: int, stop: int) -> Iterator[Letter]:
+        """The letters of a partition from one offset to before another. `DlqError`."""
+        try:
+            yield from self._read(topic, partition, start, stop)
+        except KafkaException as error:
+            raise DlqError(f"{dlq_of(topic)}: {said(error)}") from error
+
     def _ranges(
         self, topic: str, partition: int, low: int, end: int, choice: Choice
     ) -> list[tuple[int, int]]:

@@ -37,13 +37,14 @@ class Terms:
     dry: bool = False
     limit: int | None = None  # letters to send at most
     deadline: float | None = None  # time.monotonic(): nothing is begun later
+    waits_s: float = PATIENCE_S  # for a broker that is away
 
     @property
     def patience_s(self) -> float:
-        """For a broker that is away."""
+        """For a broker that is away, within the deadline."""
         if self.deadline is None:
-            return PATIENCE_S
-        return min(PATIENCE_S, max(0.5, self.deadline - time.monotonic()))
+            return self.waits_s
+        return min(self.waits_s, max(0.5, self.deadline - time.monotonic()))
 
 
 @dataclass
@@ -93,10 +94,7 @@ class Tally:
 
 
 class Redriver:
-    """Redrives letters of one topic: `open`, then `take` each, `commit`, and `close`. `DlqError`.
-
-    A replay may put records of its own into the transactions (`writer.also`).
-    """
+    """Redrives one topic's letters: `open`, then `take` each, `commit`, and `close`. `DlqError`."""
 
     def __init__(self, settings: "Settings", topic: str, terms: Terms, tally: Tally) -> None:
         self.writer = None if terms.dry else LedgerWriter(
@@ -105,7 +103,7 @@ class Redriver:
         self._settings = settings
         self._topic = topic
         self._terms = terms
-        self._tally = tally
+        self.tally = tally  # whoever counts in parts puts a new one here
         self._marks: dict[bytes, Mark] = {}
         self._count = self._bytes = 0  # of this part
         self._tenants: set[str] = set()
@@ -132,8 +130,8 @@ class Redriver:
         else:
             verdict = judge_new(letter, self._known, terms.most, *anew)
         if verdict.what == "refuse":
-            self._tally.refused[verdict.why] += 1
-            self._tally.name(letter.place, verdict.why, verdict.said)
+            self.tally.refused[verdict.why] += 1
+            self.tally.name(letter.place, verdict.why, verdict.said)
             return verdict
         if verdict.what == "park":
             self._park(letter, verdict)
@@ -144,16 +142,18 @@ class Redriver:
         return verdict
 
     def drop(self, letter: Letter) -> bool:
-        """Give a letter up; False if it was given up, or redriven, before."""
+        """Give a letter up; False, and it is named, if it was given up, or redriven, before."""
         before = self._marks.get(letter.identity)
         if before is not None and before.what != "parked":
+            self.tally.refused[before.what] += 1
+            self.tally.name(letter.place, before.what, f"{before.what} already")
             return False
         tenant = whose(letter)
         self._note(letter, "dropped", letter.times, tenant)
         if self.writer is not None:
             self.writer.mark(letter, "dropped", letter.times)
-        self._tally.dropped += 1
-        self._tally.took(letter, tenant, len(letter.value or b""))
+        self.tally.dropped += 1
+        self.tally.took(letter, tenant, len(letter.value or b""))
         if self._count >= PART:
             self.commit("dlq.drop")
         return True
@@ -167,7 +167,7 @@ class Redriver:
             detail = {"letters": self._count, "set": dict(self._terms.changes)}
             self.writer.audit(action, tenant, detail)
             self.writer.commit()
-            self._tally.committed += self._count
+            self.tally.committed += self._count
         self._count = self._bytes = 0
         self._tenants = set()
 
@@ -183,16 +183,16 @@ class Redriver:
         self._note(letter, "redriven", letter.times + 1, tenant)
         size = len(verdict.key or b"") + len(verdict.value or b"")
         self._bytes += size
-        self._tally.sent += 1
-        self._tally.mended += verdict.mended
-        self._tally.took(letter, tenant, size)
+        self.tally.sent += 1
+        self.tally.mended += verdict.mended
+        self.tally.took(letter, tenant, size)
 
     def _park(self, letter: Letter, verdict: Verdict) -> None:
         if self.writer is not None:
             self.writer.mark(letter, "parked", letter.times)
         self._note(letter, "parked", letter.times, whose(letter))
-        self._tally.parked += 1
-        self._tally.name(letter.place, verdict.why, verdict.said)
+        self.tally.parked += 1
+        self.tally.name(letter.place, verdict.why, verdict.said)
 
     def _note(self, letter: Letter, what: str, times: int, tenant: str) -> None:
         self._marks[letter.identity] = Mark(what, times, time.time_ns() // 1000)

@@ -27,6 +27,8 @@ class Command:
     partial: bool = False
     dry_run: bool = False
     apply: bool = False
+    reasons: tuple[str, ...] = ()
+    max_attempts: int = 0
     rate_limit: int = 0
 
     @classmethod

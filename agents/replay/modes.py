@@ -13,14 +13,17 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from agents.replay.command import Command, range_refusal
 from agents.replay.filters import filter_refusal
+from topics.catalogue import CATALOGUE, dlq_of
 
 if TYPE_CHECKING:
     from agents.engine.builder import RawBuilder
 
 Take = Callable[[int], Awaitable[int]]  # records wanted -> how many may be read now, 1 at least
-MODES = ("republish", "rebuild")
-NOT_OF_REPUBLISH = ("apply",)
-NOT_OF_REBUILD = ("source", "shadow", "domains", "predicate")
+MODES = ("republish", "rebuild", "redrive")
+NOT_OF_REPUBLISH = ("apply", "reasons", "max_attempts")
+NOT_OF_REBUILD = ("source", "shadow", "domains", "predicate", "reasons", "max_attempts")
+NOT_OF_REDRIVE = ("target", "shadow", "domains", "predicate", "apply")
+ATTEMPTS_MAX = 1_000
 
 
 class CantReplayError(Exception):
@@ -77,8 +80,8 @@ def refusal_of(command: Command, now: int) -> str | None:
         return f"there is no mode {command.mode!r}; there are {', '.join(MODES)}"
     if command.rate_limit < 0:
         return f"rate_limit: {command.rate_limit} records a second"
-    of_mode = _of_rebuild if command.mode == "rebuild" else _of_republish
-    return range_refusal(command, now) or of_mode(command)
+    of_mode = {"republish": _of_republish, "rebuild": _of_rebuild, "redrive": _of_redrive}
+    return range_refusal(command, now) or of_mode[command.mode](command)
 
 
 def _of_rebuild(command: Command) -> str | None:
@@ -91,6 +94,19 @@ def _of_rebuild(command: Command) -> str | None:
         return "since and until: of a rebuild they say what may be missing, both, and with partial"
     if any(one is not None and one.kind != "offsets" for one in command.bounds):
         return "since and until: what may be missing from a rebuild is said in offsets"
+    return filter_refusal(command)
+
+
+def _of_redrive(command: Command) -> str | None:
+    if said := [name for name in NOT_OF_REDRIVE if getattr(command, name)]:
+        return f"{', '.join(said)}: not of redrive"
+    if dlq_of(command.source) not in CATALOGUE:
+        known = ", ".join(name for name in CATALOGUE if dlq_of(name) in CATALOGUE)
+        return f"source: {command.source!r} has no dead letters; those have: {known}"
+    if any(one is not None and one.time is None for one in command.bounds):
+        return "since and until: of dead letters they are times"
+    if not 0 <= command.max_attempts <= ATTEMPTS_MAX:
+        return f"max_attempts: 1 to {ATTEMPTS_MAX:,}"
     return filter_refusal(command)
 
 

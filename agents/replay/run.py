@@ -13,14 +13,17 @@ from agents.replay.command import Command
 from agents.replay.jobs import Status, now_us
 from agents.replay.modes import Mode, Plan, Step
 from agents.replay.rebuild import Rebuild
+from agents.replay.redrive import Redrive
 from agents.replay.republish import TENANTS_TOLD, Republish
 from agents.settings import Settings
 
 RATE_S = 5.0  # over which the rate is taken
 RETRY_S = 2.0  # after which what the broker didn't answer is asked again
 HOMES: Mapping[str, Callable[[Settings, str], Mode]] = {  # given the job's id
-    "republish": lambda settings, _: Republish(settings), "rebuild": Rebuild,
-}  # fmt: skip
+    "republish": lambda settings, _: Republish(settings),
+    "rebuild": Rebuild,
+    "redrive": Redrive,
+}
 
 Event = Plan | Step | None  # None: all is done
 Events = AsyncGenerator[Event, None]

@@ -128,6 +128,8 @@ def test_dropped_letters_are_asked_for_audited_and_gone_from_the_lists(topics: S
     assert [one["tenant"] for one in data(topics, "list")["letters"]] == ["b"]
     (gone,) = data(topics, "list", "--status", "dropped")["letters"]
     assert data(topics, "redrive", gone["place"], status=1)["refused"] == {"dropped": 1}
+    said = dlq(topics, "drop", gone["place"], given="", status=1).stderr
+    assert "dropped already" in said and "Go on?" not in said
     assert data(topics, "redrive", "--all")["sent"] == 1
     assert "There are none" in dlq(topics, "drop", "--all", given="").stderr
 

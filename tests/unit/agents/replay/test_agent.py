@@ -12,6 +12,7 @@ from tests.unit.agents.replay.samples import BLANK
 from topics import codec
 
 START = {"mode": "republish", "source": "cog.observations", "target": "mine"}
+LETTERS = {"mode": "redrive", "target": ""}
 
 
 def command(id_: str = "a", type_: str = "start", **more: Any) -> dict[str, Any]:
@@ -101,6 +102,11 @@ def test_a_job_that_isnt_there_is_named(type_: str) -> None:
         ({"predicate": "nosuch(a)"}, "predicate: Unknown function"),
         ({"predicate": "(" * 999}, "predicate: "),
         ({"rate_limit": -1}, "rate_limit: -1"),
+        ({"reasons": ["bad_json"], "max_attempts": 2}, "reasons, max_attempts: not of republish"),
+        (LETTERS | {"source": "cog.segments"}, "'cog.segments' has no dead letters; those have"),
+        (LETTERS | {"target": "mine", "predicate": "a"}, "target, predicate: not of redrive"),
+        (LETTERS | {"since": "5"}, "of dead letters they are times"),
+        (LETTERS | {"max_attempts": -1}, "max_attempts: 1 to 1,000"),
     ],
 )  # fmt: skip
 def test_a_start_that_cant_be_is_refused_with_the_reason(given: dict[str, Any], said: str) -> None:

@@ -1,0 +1,105 @@
+"""Jobs that redrive: letters go to their topic once each, whatever is killed or begun anew."""
+
+import asyncio
+import json
+from collections.abc import Mapping
+from contextlib import aclosing
+from typing import Any
+
+from agents.dlq.reading import Choice
+from agents.dlq.redrive import Terms, redrive
+from agents.replay.command import Command
+from agents.replay.redrive import Redrive
+from agents.settings import Settings
+from tests.live.agents.dlq.written import TOPIC, headers, number, value, write_letters
+from tests.live.agents.replay.helpers import await_state, say, statuses
+from tests.live.conftest import WorkerFactory
+from tests.live.helpers import environment, eventually, read, soma
+from topics import codec
+
+LETTERS = 600
+BAD = b'{"tenant": "a", "domain": "state", "ts": "2026-01-31T12:00:00Z", "vector": "no"}'
+
+
+def write(settings: Settings) -> None:
+    tenants = ("a", "b", "c")
+    letters = [(tenants[k % 3], value(k, tenants[k % 3]), k) for k in range(LETTERS)]
+    write_letters(settings, letters)
+    write_letters(settings, [("a", BAD, LETTERS)], reason="bad_json")
+
+
+def start(settings: Settings, id_: str, **more: Any) -> None:
+    say(settings, id_, mode="redrive", source=TOPIC, **more)
+
+
+def test_a_job_sends_letters_once_through_a_pause(topics: Settings, worker: WorkerFactory) -> None:
+    write(topics)
+    worker(SOMA_AGENTS="replay")
+    start(topics, "dry", dry_run=True)
+    dry = await_state(topics, "dry", "done")
+    plan = json.loads(dry["plan"])
+    assert (dry["sent"], dry["read"], plan["refused"]) == (LETTERS, LETTERS + 1, {"still_bad": 1})
+    assert plan["tenants"] == {"a": 200, "b": 200, "c": 200} and not read(topics, TOPIC)
+    start(topics, "of-a", tenants=["a"], reasons=["ts_range"])
+    assert await_state(topics, "of-a", "done")["sent"] == 200
+
+    start(topics, "rest", rate_limit=250)
+    eventually(lambda: statuses(topics)["rest"][-1]["sent"] > 50, what="it runs")
+    say(topics, "rest", "pause")
+    paused = await_state(topics, "rest", "paused")
+    assert len(read(topics, TOPIC)) == 200 + paused["sent"] < LETTERS
+    say(topics, "rest", "resume")
+    done = await_state(topics, "rest", "done")
+    assert (done["sent"], done["done"]) == (400, done["total"])
+    sent = read(topics, TOPIC)
+    assert sorted(number(one) for one in sent) == list(range(LETTERS))
+    assert {headers(one)["soma-redriven"] for one in sent} == {b"1"}
+    assert refusals(topics) == {
+        "nobody": "tenants: no letter of x, y lies in the range",
+        "reason": "There is no reason 'nothing'",
+    }
+    shown = soma("replay", "status", "rest", env=environment(topics)).stdout
+    assert "1 refused: still_bad" in shown and "vector" in shown
+
+
+def refusals(settings: Settings) -> dict[str, str]:
+    """What is said of starts that can't be, up to the first full stop."""
+    start(settings, "nobody", tenants=["a", "y", "x"])
+    start(settings, "reason", reasons=["nothing"])
+    names = ("nobody", "reason")
+    found = {name: await_state(settings, name, "refused")["message"] for name in names}
+    return {name: text.partition(".")[0] for name, text in found.items()}
+
+
+def test_what_died_before_it_was_noted_is_counted_and_not_sent_again(topics: Settings) -> None:
+    write(topics)
+    command = Command(mode="redrive", source=TOPIC, max_attempts=2)
+    sent, plan = asyncio.run(ran(topics, command, "one", None, 3))
+    assert 0 < sent < LETTERS and len(read(topics, TOPIC)) == sent
+    sent, _ = asyncio.run(ran(topics, command, "one", plan, 1000))  # from the beginning
+    assert sent == LETTERS and len(read(topics, TOPIC)) == LETTERS
+    other, _ = asyncio.run(ran(topics, command, "two", plan, 1000))
+    assert other == 0 and len(read(topics, TOPIC)) == LETTERS
+    marks = [codec.decode(one.value() or b"")[1] for one in read(topics, "soma.dlq.ledger")]
+    assert len(marks) == LETTERS and {one["actor"] for one in marks} == {"replay job one"}
+    assert redrive(topics, Choice((TOPIC,)), Terms("jo")).refused == {
+        "redriven": LETTERS, "still_bad": 1,
+    }  # fmt: skip
+
+
+async def ran(
+    settings: Settings, command: Command, job: str, plan: Mapping[str, Any] | None, most: int
+) -> tuple[int, Mapping[str, Any]]:
+    """Do some steps of a job from its beginning; how many letters they count as sent, its plan."""
+    mode, sent = Redrive(settings, job), 0
+    said = plan or (await mode.plan(command, few)).said
+    async with aclosing(mode.steps(command, said, {}, few)) as steps:
+        async for step in steps:
+            sent += step.sent
+            if (most := most - 1) == 0:
+                break
+    return sent, said
+
+
+async def few(wanted: int) -> int:
+    return min(wanted, 60)
