@@ -37,6 +37,8 @@ T = TypeVar("T")
 JobId = Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{1,128}$")]
 Name = Annotated[str, Field(max_length=128)]
 Text = Annotated[str, Field(max_length=1_000)]
+Setting = Annotated[str, Field(max_length=1_300)]
+TRIED = 50  # settings of a what-if
 
 
 class CommandIn(BodyModel):
@@ -44,7 +46,7 @@ class CommandIn(BodyModel):
 
     id: JobId | None = Field(None, description="the job's; a start without one gets a new one")
     type: Literal["start", "pause", "resume", "stop", "status"] = "start"
-    mode: Literal["republish", "redrive"] = "republish"
+    mode: Literal["republish", "redrive", "what-if"] = "republish"
     source: Text = Field("", description="the topic to read; of a redrive, where records failed")
     target: Text = Field("", description="a topic of your own, which must be there")
     shadow: Name = Field("", description="instead: a namespace, whose topic of that name is made")
@@ -62,6 +64,9 @@ class CommandIn(BodyModel):
         0, description="of a redrive: before a record is parked; 0: three"
     )
     rate_limit: Annotated[int, Field(ge=0, le=10**9)] = Field(0, description="records a second")
+    settings: Annotated[list[Setting], at_most(TRIED)] = Field(
+        [], max_length=TRIED, description="of a what-if: PROCESSOR.NAME=VALUE"
+    )
 
 
 class SaidOut(BaseModel):
@@ -159,7 +164,8 @@ def _record(body: CommandIn, caller: Caller) -> dict[str, Any]:
 def _refused(body: CommandIn) -> str | None:
     """Why a start can't be, as far as it can be told here: the processor says the same."""
     given = body.model_dump(exclude={"id", "type"})
-    given |= {name: tuple(given[name]) for name in ("tenants", "domains", "reasons")}
+    lists = ("tenants", "domains", "reasons", "settings")
+    given |= {name: tuple(given[name]) for name in lists}
     return refusal_of(Command(**given), time.time_ns() // 1000)
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from agents.commands import replay_rebuild, replay_redrive
+from agents.commands import replay_rebuild, replay_redrive, replay_whatif
 from agents.commands.actor import actor
 from agents.settings import load
 from agents.tools.output import counted, plain, say
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 ANSWER_S = 30.0  # for the first answer to a command
 SILENCE_S = 120.0  # without any word of a job that runs: its worker may start anew meanwhile
+LINES = {replay_rebuild.MODE: replay_rebuild.lines_of, replay_whatif.MODE: replay_whatif.lines_of}
 F = TypeVar("F", bound=Callable[..., Any])
 
 _json = click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
@@ -37,7 +38,7 @@ def replay() -> None:
 OPTIONS = (
     click.option("--to", "target", default="", help="A topic of your own, which must be there."),
     click.option(
-        "--shadow", default="",
+        "--shadow", default="", is_flag=False, flag_value=replay_whatif.UNNAMED,
         help="Instead: a namespace, whose topic of that name is made like the source.",
     ),
     click.option("--id", "job", default="", help="The job's name. [default: a new one]"),
@@ -63,14 +64,15 @@ def _options(command: F) -> F:
 
 
 @replay.command()
-@click.argument("source", metavar="TOPIC")
+@click.argument("source", metavar="TOPIC", default="")
 @_options
 @replay_rebuild.options
 @replay_redrive.options
+@replay_whatif.option
 @actor
 @_json
 def start(source: str, job: str, no_wait: bool, as_json: bool, **given: Any) -> None:
-    """Send records of TOPIC again, into another topic; `rebuild` a state; `redrive` letters.
+    """Send records of TOPIC again, `rebuild` a state, `redrive` letters, or try a `what-if`.
 
     --from and --until are times of the log (2026-01-31T12:00:00Z), offsets (1200, or
     PARTITION:OFFSET,… such as 0:1200,3:900), or ids of records (a frame_id, say). Key, value and
@@ -85,6 +87,11 @@ def start(source: str, job: str, no_wait: bool, as_json: bool, **given: Any) -> 
     `redrive` sends dead letters' records back to the topic where they failed, as `soma dlq redrive`
     does, each once for each failure; --from and --until are times when letters were written.
 
+    `what-if` folds a stretch of the past of each --tenant twice, as it was and with the settings of
+    --set, and shows what differs, who leads, what it costs and where the boundaries are; --to says
+    where it ends. It writes nothing, and folds the one processor of --set: what comes behind that
+    would see other records, and isn't folded. A what-if that is paused begins anew.
+
     Shows how far the job is until it is done; Ctrl-C leaves it running.
 
     \b
@@ -93,17 +100,27 @@ def start(source: str, job: str, no_wait: bool, as_json: bool, **given: Any) -> 
       soma replay start redrive --topic cog.observations --reason law_failed
       soma replay start cog.predictor.updates --shadow try --where 'error_metric > `0.5`'
       soma replay start rebuild --processor integrator
+      soma replay start what-if --set integrator.fusion=hedge --tenant cpu
     """
     from agents.replay.client import OVER, Statuses, command, new_id
 
     settings = load()
-    record = replay_redrive.record_of(source, given) or replay_rebuild.record_of(source, given)
+    record = _record(source, given)
     name = job or new_id(record["mode"])
     with _told(), Statuses(settings, name) as statuses:
         lists = {key: list(one) if isinstance(one, tuple) else one for key, one in record.items()}
         first = _said(settings, statuses, command({"id": name, "type": "start"} | lists))
         last = first if no_wait or first["state"] in OVER else _followed(statuses, first)
     _end(last, as_json)
+
+
+def _record(source: str, given: dict[str, Any]) -> dict[str, Any]:
+    """A start command, but for its id. ClickException."""
+    if replay_whatif.is_it(source, given):
+        return replay_whatif.record_of(given)
+    if not source or given["shadow"] == replay_whatif.UNNAMED:
+        raise click.ClickException("give " + ("--shadow a name" if source else "a TOPIC"))
+    return replay_redrive.record_of(source, given) or replay_rebuild.record_of(source, given)
 
 
 @replay.command()
@@ -273,8 +290,8 @@ def _show(status: dict[str, Any], as_json: bool) -> None:
         return
     click.echo(_line(status))
     plan = data["plan"] or {}
-    if status["mode"] == replay_rebuild.MODE:
-        for line in replay_rebuild.lines_of(plan):
+    if status["mode"] in LINES:
+        for line in LINES[status["mode"]](plan):
             click.echo(line)
     elif "ranges" in plan:
         size = f"{status['sent_bytes']:,} bytes"

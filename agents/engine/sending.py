@@ -27,21 +27,27 @@ def emit(
     if not n:
         return
     outcome.outputs += n
-    cause = output.cause[:n]
-    kpos, klen = ws.tpos[cause], ws.tlen[cause]
+    keys = keys_of(ws, output)
     if not output.own:
-        keys = ws.buf.data, kpos, klen
         _send(ws, sink, output, names, np.arange(n), keys, here, outcome)
         return
+    dest = np.array([here if to < 0 else to for _, to in output.own], np.int64)
+    for to in np.unique(dest).tolist():
+        _send(ws, sink, output, names, np.flatnonzero(dest == to), keys, to, outcome)
+
+
+def keys_of(ws: Workspace, output: Output) -> Keys:
+    """The keys of what a fold wrote: its own, or the tenants of the causes."""
+    cause = output.cause[: output.n]
+    kpos, klen = ws.tpos[cause], ws.tlen[cause]
+    if not output.own:
+        return ws.buf.data, kpos, klen
     given = [
         key if key is not None else ws.buf.data[kpos[k] : kpos[k] + klen[k]].tobytes()
         for k, (key, _) in enumerate(output.own)
     ]
-    klen = np.fromiter(map(len, given), np.int64, n)
-    keys = np.frombuffer(bytearray(b"".join(given)), np.uint8), np.cumsum(klen) - klen, klen
-    dest = np.array([here if to < 0 else to for _, to in output.own], np.int64)
-    for to in np.unique(dest).tolist():
-        _send(ws, sink, output, names, np.flatnonzero(dest == to), keys, to, outcome)
+    klen = np.fromiter(map(len, given), np.int64, output.n)
+    return np.frombuffer(bytearray(b"".join(given)), np.uint8), np.cumsum(klen) - klen, klen
 
 
 def _send(
@@ -50,12 +56,7 @@ def _send(
 ) -> None:  # fmt: skip
     """Encode and frame these of a sink's records, for one partition of it."""
     n, lo = rows.shape[0], 0
-    gone = np.zeros(n, np.uint8)
-    if output.gone:
-        gone[np.isin(rows, list(output.gone))] = 1
-    ws.encoded.clear()
-    bufs = (ws.buf.data, names, output.scratch.data)
-    off = _encode(sink.writer, output.columns, rows, gone, bufs, ws.encoded)
+    off, gone = encode_output(ws, sink, output, names, rows)
     while lo < n:
         hi, end = frame(ws.frame, 0, FRAME_BYTES, rows, lo, n, *keys, ws.encoded.data, off, gone)
         builder = RawBuilder(ws.frame[:end], hi - lo) if hi > lo else None
@@ -68,6 +69,21 @@ def _send(
             )
         outcome.sends.append((sink.topic, to, builder))
         lo = hi
+
+
+def encode_output(
+    ws: Workspace, sink: Sink, output: Output, names: Bytes, rows: NDArray[np.int64]
+) -> tuple[NDArray[np.int64], Bytes]:
+    """Encode these of a sink's records into `ws.encoded`.
+
+    Returns (off, gone): record k is off[k]..off[k+1]; a deletion has no bytes, and gone[k] is 1.
+    """
+    gone = np.zeros(rows.shape[0], np.uint8)
+    if output.gone:
+        gone[np.isin(rows, list(output.gone))] = 1
+    ws.encoded.clear()
+    bufs = (ws.buf.data, names, output.scratch.data)
+    return _encode(sink.writer, output.columns, rows, gone, bufs, ws.encoded), gone
 
 
 def encode_rows(plan: Plan, rows: StateRows, names: Bytes, out: Buffer) -> NDArray[np.int64]:

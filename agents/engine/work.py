@@ -23,6 +23,7 @@ from agents.engine.processor import (
     OWN_REASONS,
     Asking,
     Batch,
+    Control,
     Counting,
     Fold,
     Place,
@@ -302,11 +303,15 @@ class Worker:
         control, refusal = read_control(
             value, self.plan, self.place, int(ws.offs[r]), int(ws.ms[r])
         )
-        refusal = self.fold.control(control) if control is not None else refusal
+        refusal = self._obey(control) if control is not None else refusal
         if refusal is None:
             return reasons.DONE
         letters.details[r] = refusal
         return reasons.CONTROL_REFUSED
+
+    def _obey(self, control: Control) -> str | None:
+        """Hand a control record to the fold; returns None, or why it is refused."""
+        return self.fold.control(control)
 
     def _bury(self, ws: Workspace, letters: DeadLetters, outcome: Outcome) -> None:
         """Dead letters, for all that could not be folded or forwarded."""

@@ -1,6 +1,7 @@
 """A worker's fold of record batches, of which nothing is sent: what counts is the state."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -10,19 +11,28 @@ from agents.engine.digest import rows_of
 from agents.engine.errors import Stopped
 from agents.engine.inbox import Inbox
 from agents.engine.plan import Plan
-from agents.engine.processor import Fold, Place
+from agents.engine.processor import Control, Fold, Place, Processor
 from agents.engine.recovery import CHUNK, Loader
 from agents.engine.transport import Fetched
 from agents.engine.work import PositionMaker, UnknownSchema, Worker
 from agents.engine.workspace import Outcome, Workspace, empty_rows
 from agents.history.epochs import Epoch, Stretch
 from agents.history.errors import HistoryError
+from agents.history.outputs import Written, written
 from agents.history.pick import pick
 from agents.history.rows import Rows, only
+from agents.kit.schema import SETTINGS
+from agents.kit.setting import find, parse
+from topics import codec
+
+Changes = Mapping[str, str]  # NAME of a setting -> its value as text
 
 
 class Refold(Worker):
-    """Folds the records before `end`; with a tenant only its own and those for everybody."""
+    """Folds the records before `end`; with a tenant only its own and those for everybody.
+
+    `heard`, where there is one, gets what it would send.
+    """
 
     def __init__(
         self, plan: Plan, place: Place, fold: Fold, skips: Mapping[int, str], tenant: str = ""
@@ -30,13 +40,18 @@ class Refold(Worker):
         super().__init__(plan, place, fold, skips)
         self._tenant = np.frombuffer(bytearray(tenant.encode()), np.uint8)
         self.end = 0
+        self.folded = 0  # records
+        self.heard: list[Written] | None = None
+        self.changes: Changes = {}
 
     def fold_batches(self, ws: Workspace, batches: list[RawBatch], first: int) -> int:
         """Fold them from offset `first` on, or a part of them; returns the offset behind it.
 
         Raises what `Worker.run` does.
         """
-        return self.run(ws, batches, first, _no_position).next_offset
+        outcome = self.run(ws, batches, first, _no_position)
+        self.folded += outcome.results["folded"]
+        return outcome.next_offset
 
     def _parse(
         self, ws: Workspace, batches: list[RawBatch], first: int, letters: DeadLetters
@@ -55,8 +70,40 @@ class Refold(Worker):
         self, ws: Workspace, letters: DeadLetters, outcome: Outcome, position: PositionMaker
     ) -> None:
         """Nothing; but a fold that isn't asked for what changed never gives memory back."""
+        if self.heard is not None:
+            self.heard += written(ws, self.plan, self.fold, self.place)
         empty_rows(ws.rows)
         self.fold.changed(ws.rows)
+
+    def _obey(self, control: Control) -> str | None:
+        return super()._obey(overruled(self.plan.processor, control, self.changes))
+
+
+def overruled(processor: Processor, control: Control, changes: Changes) -> Control:
+    """A setting that is changed keeps the changed value, whatever else it is set to."""
+    text = changes.get(control.setting)
+    if control.kind != "setting" or text is None or not control.value:
+        return control
+    try:
+        parse(processor.settings, control.setting, control.value)
+    except ValueError:
+        return control  # refused, as it was
+    return replace(control, value=text)
+
+
+def overruled_rows(processor: Processor, rows: Rows, changes: Changes) -> Rows:
+    """Rows in which whoever has values of its own for what is changed has the changed ones."""
+    found = dict(rows)
+    for key, value in rows.items() if changes else ():
+        name, row = codec.decode_ours(value)
+        own = row.get(SETTINGS, {})
+        if mine := own.keys() & changes.keys():
+            for one in mine:
+                setting = find(processor.settings, one)[0]
+                new = setting.parse(changes[one])
+                own[one] = str(new) if isinstance(own[one], str) else setting.number(new)
+            found[key] = codec.encode(name, row)
+    return found
 
 
 def _no_position(_: int) -> bytes:
@@ -79,43 +126,82 @@ class Refolding:
 
     def __init__(
         self, plan: Plan, place: Place, skips: Mapping[int, str], tenant: str,
-        told: Callable[[], None],
+        told: Callable[[], None], changes: Changes | None = None,
     ) -> None:  # fmt: skip
-        """`told` is called whenever it has got on."""
+        """`told` is called whenever it has got on. `changes`: settings that are other than they
+        were, whoever set them, by NAME.
+        """
         self.where = f"{plan.processor.name} at {plan.source}/{place.partition}"
         self.at = -1  # all before this offset is folded
         self.number = 0  # of the epoch that the fold was made with
         self.records = 0  # read so far
+        self.values: Mapping[str, str] = {}  # that the fold was made with
         self._plan, self._place, self._skips, self._tenant = plan, place, skips, tenant
-        self._told = told
+        self._told, self._changes = told, changes or {}
+        self._inbox = Inbox()
         self._space: Workspace | None = None
         self._worker: Refold | None = None
 
     def enter(self, epoch: Epoch, rows: Rows) -> None:
         """Go on with a fold made as in this epoch, which holds these rows. HistoryError."""
-        self._worker = None  # the last one's memory isn't needed any more
+        before, self._worker = self._worker, None  # its memory isn't needed any more
+        heard, folded = (None, 0) if before is None else (before.heard, before.folded)
+        del before
         try:
-            fold = fold_of(self._plan, self._place, dict(epoch["settings"]), rows)
+            self.values = {**epoch["settings"], **self._changes}
+            rows = overruled_rows(self._plan.processor, rows, self._changes)
+            fold = fold_of(self._plan, self._place, self.values, rows)
         except (Stopped, ValueError) as error:
             raise HistoryError(f"{self.where}: epoch {epoch['number']}: {error}") from error
         self._worker = Refold(self._plan, self._place, fold, self._skips, self._tenant)
+        self._worker.changes = self._changes
+        self._worker.heard, self._worker.folded = heard, folded
         self.number = int(epoch["number"])
 
     def go_through(self, stretches: Sequence[Stretch], reading: Iterator[Fetched]) -> None:
         """Fold what is read from here on, each stretch in its epoch. HistoryError."""
-        inbox = Inbox()
-        inbox.begin(self.at, self.at)
+        self.begin()
+        end = max(one.end for one in stretches)
+        while not self.go_on(stretches, end):
+            self.take_in(next(reading))
+
+    def begin(self) -> None:
+        """What is taken in comes from here on."""
+        self._inbox.begin(self.at, self.at)
+
+    def take_in(self, fetched: Fetched) -> None:
+        """What was read."""
+        self._inbox.take_in(fetched)
+
+    def go_on(self, stretches: Sequence[Stretch], end: int) -> bool:
+        """Fold what was taken in, each stretch in its epoch, before `end`; whether it is there.
+
+        HistoryError.
+        """
         for stretch in stretches:
-            if stretch.epoch["number"] != self.number:
-                self.enter(stretch.epoch, self._all())
-            while self.at < stretch.end:
-                if inbox.batches:
-                    self._fold(inbox, stretch.end)
-                elif inbox.seen >= stretch.end:
-                    self.at = stretch.end
+            until = min(stretch.end, end)
+            if self.at < until and stretch.epoch["number"] != self.number:
+                self.enter(stretch.epoch, self.all())
+            while self.at < until:
+                if self._inbox.batches:
+                    self._fold(self._inbox, until)
+                elif self._inbox.seen >= until:
+                    self.at = until
                 else:
-                    inbox.take_in(next(reading))
+                    return False
                 self._told()
+        return True
+
+    def heard(self) -> list[Written]:
+        """What would have been sent since the last call; from the first call on it is kept."""
+        assert self._worker is not None
+        found, self._worker.heard = self._worker.heard, []
+        return found or []
+
+    @property
+    def folded(self) -> int:
+        """Records folded so far."""
+        return 0 if self._worker is None else self._worker.folded
 
     def _fold(self, inbox: Inbox, end: int) -> None:
         """Fold what waits, up to a workspace's size."""
@@ -137,10 +223,11 @@ class Refolding:
         self.records += sum(one.count for one in batches if one.next_offset <= self.at)
         inbox.put_back(batches, self.at)
 
-    def _all(self) -> Rows:
+    def all(self) -> Rows:
+        """All rows as they are now: with a tenant, those of everybody too."""
         assert self._worker is not None
         return rows_of(self._plan, self._worker.fold)
 
     def rows(self) -> Rows:
         """The rows as they are now: the tenant's, if there is one."""
-        return only(self._all(), self._tenant)
+        return only(self.all(), self._tenant)

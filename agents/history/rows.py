@@ -118,13 +118,14 @@ def _differing(key: bytes, here: bytes | None, there: bytes | None) -> Differing
     fields: dict[str, tuple[Any, Any]] = {}
     if here is not None and there is not None:
         a, b = record(here), record(there)
-        fields = {name: (a.get(name), b.get(name)) for name in _unlike(a, b)}
+        fields = {name: (a.get(name), b.get(name)) for name in unlike(a, b)}
         if not fields:  # such as a NaN of other bits
             fields = {"bytes": (here.hex(), there.hex())}
     return Differing(shown(key), here is not None, there is not None, fields)
 
 
-def _unlike(a: Mapping[str, Any], b: Mapping[str, Any]) -> Iterable[str]:
+def unlike(a: Mapping[str, Any], b: Mapping[str, Any]) -> Iterable[str]:
+    """The fields that differ."""
     # By their text: 0.0 and -0.0 are equal as numbers, and NaN isn't equal to itself.
     return [name for name in {**a, **b} if repr(a.get(name)) != repr(b.get(name))]
 

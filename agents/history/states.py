@@ -21,10 +21,10 @@ from agents.engine.processor import Place
 from agents.engine.recovery import CHUNK, Loader, reader
 from agents.engine.work import POSITION_KEY
 from agents.history import snapshots
-from agents.history.epochs import Epoch, of_topic, read_epochs, stretches
+from agents.history.epochs import Epoch, Stretch, of_topic, read_epochs, stretches
 from agents.history.errors import Gone, HistoryError
 from agents.history.log import read
-from agents.history.refold import Refolding, fold_of
+from agents.history.refold import Changes, Refolding, fold_of
 from agents.history.rows import Rows, counts_for, only
 from agents.history.snapshots import Snapshot
 from agents.settings import Settings
@@ -100,8 +100,8 @@ class Past:
         self.where = f"{plan.processor.name} at {plan.source}/{partition}"
         self._skips: dict[int, str] = {}  # grows where more are found
         self.source = self._look()
-        place = Place(self.source.topic_id[:8], partition)
-        self._folding = Refolding(plan, place, self._skips, tenant, told)
+        self._place = Place(self.source.topic_id[:8], partition)
+        self._folding = Refolding(plan, self._place, self._skips, tenant, told)
         self.notes: list[str] = []
         self.asides: list[str] = []  # what may be a reason where rows differ
         self.begun = -1  # where the fold began
@@ -123,6 +123,11 @@ class Past:
         before, self.source = self.source, self._look()
         if self.source.topic_id != before.topic_id:
             raise HistoryError(f"{self.where}: the topic was made anew meanwhile")
+
+    @property
+    def folding(self) -> Refolding:
+        """The fold itself."""
+        return self._folding
 
     @property
     def at(self) -> int:
@@ -227,14 +232,40 @@ class Past:
     def _epoch(self, number: int) -> Epoch:
         return stretches(self.epochs, 0, number, 0)[0].epoch
 
-    def fold_to(self, offset: int) -> None:
-        """Fold on, all records before this offset. HistoryError, KafkaException."""
+    def start_bare(self, offset: int) -> None:
+        """Begin with nothing, as in the epoch in force there: rows are what came since then alone.
+
+        HistoryError.
+        """
+        self.check(offset)
+        before = [one for one in self.epochs if int(one["from_offset"]) <= offset]
+        if not before:
+            raise HistoryError(f"{self.where}: no epoch holds at offset {offset}")
+        self.begun = self._folding.at = offset
+        self._note(before[-1])
+        self._folding.enter(before[-1], {})
+
+    def twin(self, changes: Changes) -> Refolding:
+        """Another fold with the same rows, at the same offset, under changed settings."""
+        place, skips, tenant = self._place, self._skips, self._tenant
+        other = Refolding(self._plan, place, skips, tenant, _nothing, changes)
+        other.at = self.at
+        other.enter(self._epoch(self._folding.number), self._folding.all())
+        return other
+
+    def todo(self, offset: int) -> list[Stretch]:
+        """What is to be folded up to this offset, by epochs. HistoryError."""
         if offset < self.at:
             raise ValueError(f"{self.where}: at {self.at} already, behind {offset}")
         self.check(offset)
         todo = stretches(self.epochs, self.at, self._folding.number, offset)
         for stretch in todo[1:]:
             self._note(stretch.epoch)
+        return todo
+
+    def fold_to(self, offset: int) -> None:
+        """Fold on, all records before this offset. HistoryError, KafkaException."""
+        todo = self.todo(offset)
         place = self._plan.source, self._partition
         with closing(read(self._settings, place, self.at, offset)) as reading:
             self._folding.go_through(todo, reading)

@@ -1,14 +1,17 @@
 """What a job was told to do, as its state row and its status keep it."""
 
 import json
+import re
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from typing import Any, Self
 
-from agents.replay.bounds import Bound, bound, refusal
+from agents.replay.bounds import SHOWN, Bound, bound, refusal
 
 TYPES = ("start", "pause", "resume", "stop", "status")
 TENANTS_MAX = 1_000
 PREDICATE_MAX = 1_000  # characters
+CHANGE = re.compile(r"([a-z][a-z0-9_]{0,63})\.([^=\s]{1,200})=(.{1,1024})", re.DOTALL)
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +33,7 @@ class Command:
     reasons: tuple[str, ...] = ()
     max_attempts: int = 0
     rate_limit: int = 0
+    settings: tuple[str, ...] = ()  # PROCESSOR.NAME=VALUE
 
     @classmethod
     def of(cls, record: Any) -> Self:
@@ -64,6 +68,21 @@ class Command:
             except ValueError as error:
                 raise ValueError(f"{name}: {error}") from None
         return found[0], found[1]
+
+
+def changes_of(settings: Sequence[str]) -> tuple[str, dict[str, str]]:
+    """The processor that settings to be tried are of, and their values by NAME. ValueError."""
+    found: dict[str, dict[str, str]] = {}
+    for text in settings:
+        given = CHANGE.fullmatch(text)
+        if given is None:
+            raise ValueError(f"{text[:SHOWN]!r}: PROCESSOR.NAME=VALUE, as integrator.fusion=hedge")
+        own = found.setdefault(given[1], {})
+        if own.setdefault(given[2], given[3]) != given[3]:
+            raise ValueError(f"{given[1]}.{given[2]} is given twice")
+    if len(found) != 1:
+        raise ValueError(f"give settings of one processor, not of {', '.join(found) or 'none'}")
+    return next(iter(found.items()))
 
 
 def _frozen(given: dict[str, Any]) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
-from agents.replay.command import Command, range_refusal
+from agents.replay.command import Command, changes_of, range_refusal
 from agents.replay.filters import filter_refusal
 from topics.catalogue import CATALOGUE, dlq_of
 
@@ -19,11 +19,18 @@ if TYPE_CHECKING:
     from agents.engine.builder import RawBuilder
 
 Take = Callable[[int], Awaitable[int]]  # records wanted -> how many may be read now, 1 at least
-MODES = ("republish", "rebuild", "redrive")
-NOT_OF_REPUBLISH = ("apply", "reasons", "max_attempts")
-NOT_OF_REBUILD = ("source", "shadow", "domains", "predicate", "reasons", "max_attempts")
-NOT_OF_REDRIVE = ("target", "shadow", "domains", "predicate", "apply")
+WHAT_IF = "what-if"
+MODES = ("republish", "rebuild", "redrive", WHAT_IF)
+NOT_OF_REPUBLISH = ("apply", "reasons", "max_attempts", "settings")
+NOT_OF_REBUILD = (
+    "source", "shadow", "domains", "predicate", "reasons", "max_attempts", "settings",
+)  # fmt: skip
+NOT_OF_REDRIVE = ("target", "shadow", "domains", "predicate", "apply", "settings")
+NOT_OF_WHAT_IF = (
+    "apply", "source", "target", "shadow", "domains", "predicate", "reasons", "max_attempts",
+)  # fmt: skip
 ATTEMPTS_MAX = 1_000
+TRIED_MAX = 20  # tenants of a what-if: each is shown
 
 
 class CantReplayError(Exception):
@@ -80,8 +87,7 @@ def refusal_of(command: Command, now: int) -> str | None:
         return f"there is no mode {command.mode!r}; there are {', '.join(MODES)}"
     if command.rate_limit < 0:
         return f"rate_limit: {command.rate_limit} records a second"
-    of_mode = {"republish": _of_republish, "rebuild": _of_rebuild, "redrive": _of_redrive}
-    return range_refusal(command, now) or of_mode[command.mode](command)
+    return range_refusal(command, now) or OF_MODE[command.mode](command)
 
 
 def _of_rebuild(command: Command) -> str | None:
@@ -110,6 +116,18 @@ def _of_redrive(command: Command) -> str | None:
     return filter_refusal(command)
 
 
+def _of_what_if(command: Command) -> str | None:
+    try:
+        changes_of(command.settings)
+    except ValueError as error:
+        return f"settings: {error}"
+    if said := [name for name in NOT_OF_WHAT_IF if getattr(command, name)]:
+        return f"{', '.join(said)}: not of a what-if, which writes nothing and folds all domains"
+    if not 0 < len(command.tenants) <= TRIED_MAX:
+        return f"tenants: 1 to {TRIED_MAX} of them, not {len(command.tenants)}"
+    return filter_refusal(command)
+
+
 def _of_republish(command: Command) -> str | None:
     if not command.source:
         return "source: the topic to read is lacking"
@@ -120,3 +138,9 @@ def _of_republish(command: Command) -> str | None:
     if said := [name for name in NOT_OF_REPUBLISH if getattr(command, name)]:
         return f"{', '.join(said)}: not of republish"
     return filter_refusal(command)
+
+
+OF_MODE: Mapping[str, Callable[[Command], str | None]] = {
+    "republish": _of_republish, "rebuild": _of_rebuild, "redrive": _of_redrive,
+    WHAT_IF: _of_what_if,
+}  # fmt: skip

@@ -11,10 +11,11 @@ from typing import Any
 from agents.replay.budget import Budget
 from agents.replay.command import Command
 from agents.replay.jobs import Status, now_us
-from agents.replay.modes import Mode, Plan, Step
+from agents.replay.modes import WHAT_IF, Mode, Plan, Step
 from agents.replay.rebuild import Rebuild
 from agents.replay.redrive import Redrive
 from agents.replay.republish import TENANTS_TOLD, Republish
+from agents.replay.whatif import WhatIf
 from agents.settings import Settings
 
 RATE_S = 5.0  # over which the rate is taken
@@ -23,6 +24,7 @@ HOMES: Mapping[str, Callable[[Settings, str], Mode]] = {  # given the job's id
     "republish": lambda settings, _: Republish(settings),
     "rebuild": Rebuild,
     "redrive": Redrive,
+    WHAT_IF: lambda settings, _: WhatIf(settings),
 }
 
 Event = Plan | Step | None  # None: all is done

@@ -78,6 +78,7 @@ ENDS = {
     "dlq export": ADMIN,
     "dlq import {home}/letters": CLIENT,
     "replay start cog.observations --to mine --id one --from 0": CLIENT,
+    "replay start --shadow --set integrator.fusion=hedge --tenant t": CLIENT,
     "replay status one": CLIENT,
     "replay list": CLIENT,
     "replay pause one": CLIENT,

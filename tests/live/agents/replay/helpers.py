@@ -28,7 +28,7 @@ def make_topic(
     return name
 
 
-def say(settings: Settings, id_: str, type_: str = "start", **more: Any) -> None:
+def say(settings: Settings, id_: str, type_: str = "start", /, **more: Any) -> None:
     """A command, as plain JSON by a client that knows nothing of us."""
     base = {"mode": "republish", "source": SOURCE} if type_ == "start" else {}
     text = json.dumps({"id": id_, "type": type_} | base | more).encode()

@@ -7,7 +7,7 @@ import pytest
 
 from agents.kit import Driver
 from agents.replay.agent import PROCESSOR
-from agents.replay.command import Command
+from agents.replay.command import Command, changes_of
 from tests.unit.agents.replay.samples import BLANK
 from topics import codec
 
@@ -86,6 +86,7 @@ def test_a_job_that_isnt_there_is_named(type_: str) -> None:
         ({"shadow": "try"}, "give either a target"),
         ({"target": "cog.observations"}, "into itself"),
         ({"apply": True}, "apply: not of republish"),
+        ({"settings": ["integrator.share=0"]}, "settings: not of republish"),
         ({"since": "9", "until": "5"}, "reversed"),
         ({"since": "0:9,1:1", "until": "0:10,1:1"}, "reversed"),
         ({"since": "0:9", "until": "1:10"}, "different partitions"),
@@ -111,6 +112,37 @@ def test_a_job_that_isnt_there_is_named(type_: str) -> None:
 )  # fmt: skip
 def test_a_start_that_cant_be_is_refused_with_the_reason(given: dict[str, Any], said: str) -> None:
     assert said in refused(Driver(PROCESSOR), **given)
+
+
+TRY = {"mode": "what-if", "source": "", "target": "", "tenants": ["t"]}
+HEDGE = ["integrator.fusion=hedge"]
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({}, "settings: give settings of one processor, not of none"),
+        ({"settings": ["fusion=hedge"]}, "'fusion=hedge': PROCESSOR.NAME=VALUE, as integrator"),
+        ({"settings": ["integrator.fusion="]}, "PROCESSOR.NAME=VALUE"),
+        ({"settings": [*HEDGE, "predictors.alpha=2"]}, "not of integrator, predictors"),
+        ({"settings": [*HEDGE, "integrator.fusion=softmax"]}, "integrator.fusion is given twice"),
+        ({"settings": HEDGE, "tenants": []}, "tenants: 1 to 20 of them, not 0"),
+        ({"settings": HEDGE, "tenants": ["x"] * 21}, "tenants: 1 to 20 of them, not 21"),
+        ({"settings": HEDGE, "shadow": "try", "domains": ["a"]}, "shadow, domains: not of a what"),
+        ({"settings": HEDGE, "since": "9", "until": "9"}, "reversed or empty"),
+    ],
+)
+def test_a_what_if_that_cant_be_is_refused(given: dict[str, Any], said: str) -> None:
+    assert said in refused(Driver(PROCESSOR), **(TRY | given))
+
+
+def test_what_is_tried_is_kept_in_its_order() -> None:
+    driver = Driver(PROCESSOR)
+    driver.send(command(**TRY, settings=["segmentation.cpd=glr", "segmentation.glr_bar=3=x"]))
+    assert answers(driver) == [("a", "accepted", "")]
+    kept = Command.read(driver.rows["a"]["body"])
+    name, changes = changes_of(kept.settings)
+    assert (name, changes) == ("segmentation", {"cpd": "glr", "glr_bar": "3=x"})
 
 
 def test_a_predicate_of_a_field_that_may_come_is_taken() -> None:

@@ -1,0 +1,199 @@
+"""The mode `what-if`: a stretch of tenants' past under other settings, beside how it was.
+
+It writes nothing but its result, which is in the job's last status: one entry a tenant, as
+`agents/history/trial.py` gives it. What it has folded is in memory alone, so a job that was paused,
+or whose worker died, begins anew.
+"""
+
+import asyncio
+import time
+from collections.abc import AsyncGenerator, Callable, Mapping
+from contextlib import aclosing
+from typing import Any, TypeVar
+
+from confluent_kafka import Consumer
+
+from agents.engine.plan import Plan as ProcessorPlan
+from agents.engine.registry import processor_names, processors
+from agents.engine.transport import Fetched
+from agents.history.errors import HistoryError
+from agents.history.plans import plan_of
+from agents.history.reading import Fetching, RangeReader
+from agents.history.trial import Trial, checked
+from agents.replay.bounds import refusal
+from agents.replay.command import Command, changes_of
+from agents.replay.ids import located
+from agents.replay.modes import CantReplayError, JobFailedError, Plan, Step, Take
+from agents.replay.places import check_still
+from agents.replay.ranges import log_of, range_of
+from agents.settings import Settings
+from topics.broker import connect, topic_ids
+from topics.partition import partition_of
+
+HOW = Fetching("soma-replay", bytes=8 << 20, wait_ms=100)
+TURN_S = 0.2  # of folding at a time: a pause is heard in between
+TURN_MIN, TURN_MAX = 500, 500_000  # offsets
+STEP_S = 0.3  # between two transactions, which only say how far it is
+
+A = TypeVar("A")
+
+
+class WhatIf:
+    """One run of one job."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._turn = TURN_MIN
+        self._said_at = 0.0
+
+    async def plan(self, command: Command, take: Take) -> Plan:
+        """Which stretches there are. CantReplayError; those of clients and BrokerError pass."""
+        said = await asyncio.to_thread(self._found, command)
+        total = sum(one["to"] - one["begin"] for one in said["stretches"])
+        return Plan(0 if command.dry_run else total, said, "; ".join(said["missing"]))
+
+    def _found(self, command: Command) -> dict[str, Any]:
+        name, changes = changes_of(command.settings)
+        if name not in processor_names():
+            listed = ", ".join(processor_names())
+            raise CantReplayError(f"settings: there is no processor {name!r}; there are {listed}")
+        try:
+            plan = plan_of(self._settings, processors([name])[name])
+            changes = checked(plan, changes)
+            source_id, spans, missing = self._spans(command, plan)
+            stretches = [
+                self._stretch(command, plan, changes, tenant, spans)
+                for tenant in dict.fromkeys(command.tenants)
+            ]
+        except HistoryError as error:
+            raise CantReplayError(str(error)) from error
+        except ValueError as error:
+            raise CantReplayError(f"settings: {name}: {error}") from error
+        return {
+            "processor": name, "settings": changes, "source": plan.source, "source_id": source_id,
+            "stretches": stretches, "missing": missing, "dry_run": command.dry_run,
+        }  # fmt: skip
+
+    def _spans(
+        self, command: Command, plan: ProcessorPlan
+    ) -> tuple[str, dict[int, tuple[int, int]], list[str]]:
+        """The source's id, its spans by partition, and what of those is gone."""
+        admin = connect(self._settings.librdkafka())
+        topic_id = topic_ids(admin, [plan.source])[plan.source]
+        consumer = Consumer(
+            self._settings.librdkafka(
+                group_id=self._settings.prefix("soma-replay"), isolation_level="read_committed",
+                enable_auto_commit=False,
+            )
+        )  # fmt: skip
+        try:
+            log = log_of(consumer, plan.source, topic_id, range(plan.partitions))
+            since, until = (
+                located(self._settings, admin, log, name, one)
+                for name, one in zip(("since", "until"), command.bounds, strict=True)
+            )
+            if why := refusal(since, until, time.time_ns() // 1000):
+                raise CantReplayError(why)
+            return topic_id, *range_of(consumer, log, since, until, command.partial)
+        finally:
+            consumer.close()
+
+    def _stretch(
+        self, command: Command, plan: ProcessorPlan, changes: Mapping[str, str], tenant: str,
+        spans: Mapping[int, tuple[int, int]],
+    ) -> dict[str, Any]:  # fmt: skip
+        """One tenant's. CantReplayError, HistoryError."""
+        home = partition_of(tenant, plan.partitions)
+        first, end = spans.get(home, (0, 0))
+        if first >= end:
+            raise CantReplayError(
+                f"tenants: {tenant} lives in partition {home}, of which nothing is in the range"
+            )
+        trial = Trial(self._settings, plan, home, tenant, changes)
+        trial.begin(first, command.partial)
+        return {"tenant": tenant, "partition": home, "begin": trial.at, "from": first, "to": end}
+
+    async def steps(
+        self, command: Command, plan: Mapping[str, Any], position: Mapping[int, int], take: Take
+    ) -> AsyncGenerator[Step, None]:
+        """Fold one tenant's stretch after the other. `position` is by their number."""
+        stretches = plan["stretches"]
+        if done := sum(at - stretches[k]["begin"] for k, at in position.items()):
+            yield Step({k: stretches[k]["begin"] for k in position}, done=-done)
+        if plan["dry_run"]:
+            return
+        await asyncio.to_thread(check_still, self._settings, {**plan, "dry_run": True})
+        processor = processors([plan["processor"]])[plan["processor"]]
+        folds = await _done(plan_of, self._settings, processor)
+        results: list[Mapping[str, Any]] = []
+        for k, one in enumerate(stretches):
+            home, tenant = one["partition"], one["tenant"]
+            trial = await _done(Trial, self._settings, folds, home, tenant, plan["settings"])
+            await _done(trial.begin, one["from"], command.partial)
+            at = one["begin"]
+            async with aclosing(self._through(trial, folds.source, one, take)) as turns:
+                async for read in turns:
+                    yield Step({k: trial.at}, done=trial.at - at, read=read)
+                    at = trial.at
+            results.append(await asyncio.to_thread(trial.data))
+            if not results[-1]["records"]:
+                raise JobFailedError(f"tenants: nothing of {tenant} lies in the range")
+        yield Step({}, said={"result": results})
+
+    async def _through(
+        self, trial: Trial, source: str, one: Mapping[str, Any], take: Take
+    ) -> AsyncGenerator[int, None]:
+        """Take a stretch, what lies before it, and what was published then; gives the records
+        (or gaps between them) read since the last time, now and then.
+        """
+        read = 0
+        for end in (one["from"], one["to"]):
+            if end == one["to"]:
+                await _done(trial.split, end)
+            reader = RangeReader(self._settings, source, {one["partition"]: (trial.at, end)}, HOW)
+            try:
+                while (got := await reader.read()) is not None:
+                    trial.take_in(Fetched(0, got[1], got[2], got[2]))
+                    while trial.at < min(got[2], end):
+                        read += await self._fold(trial, min(got[2], end), take)
+                        if self._due():
+                            yield read
+                            read = 0
+            finally:
+                reader.close()
+        looking = trial.published()
+        while (count := await asyncio.to_thread(next, looking, None)) is not None:
+            read, left = read + count, count
+            while left > 0:
+                left -= await take(left)
+            if self._due():
+                yield read
+                read = 0
+        yield read
+
+    async def _fold(self, trial: Trial, end: int, take: Take) -> int:
+        """Fold what may be folded in one turn; returns how many offsets."""
+        count = await take(min(end - trial.at, self._turn))
+        began = time.monotonic()
+        await _done(trial.go_on, trial.at + count)
+        seconds = time.monotonic() - began
+        if seconds > TURN_S:
+            self._turn = max(TURN_MIN, self._turn // 2)
+        elif seconds < TURN_S / 2:
+            self._turn = min(TURN_MAX, self._turn * 2)
+        return count
+
+    def _due(self) -> bool:
+        now = time.monotonic()
+        if now - self._said_at < STEP_S:
+            return False
+        self._said_at = now
+        return True
+
+
+async def _done(work: Callable[..., A], *args: Any) -> A:
+    """Do it in a thread. JobFailedError says what of the past isn't as it must be."""
+    try:
+        return await asyncio.to_thread(work, *args)
+    except HistoryError as error:
+        raise JobFailedError(str(error)) from error
