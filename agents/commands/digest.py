@@ -31,14 +31,15 @@ LIVE, REBUILT = "live", "rebuilt"
 @click.option("--partition", type=click.IntRange(0), help="Only this one.")
 @click.option("--each", is_flag=True, help="The digest of each tenant too.")
 @click.option("--rebuild", is_flag=True, help="Fold the source anew, and compare each row.")
+@click.option("--outputs", is_flag=True, help="With --rebuild: compare what it sends, too.")
 @click.option(
     "--from", "begin", type=click.Choice(["log", "snapshot"]), default="log", show_default=True,
     help="Where --rebuild begins: as early as the log allows, or at the newest snapshot.",
 )  # fmt: skip
 @json_option
 def digest(
-    processor: str, tenant: str, partition: int | None, each: bool, rebuild: bool, begin: str,
-    as_json: bool,
+    processor: str, tenant: str, partition: int | None, each: bool, rebuild: bool, outputs: bool,
+    begin: str, as_json: bool,
 ) -> None:  # fmt: skip
     """Hash the state rows of PROCESSOR as its state topic has them now.
 
@@ -49,15 +50,19 @@ def digest(
     they were, up to exactly where the state is, while live traffic goes on. Rows that differ are
     listed with the fields that do, and the exit status is 1. Without --from snapshot it begins with
     nothing where the log is whole, and at the oldest snapshot that it goes on from where not.
+    --outputs says how many of the outputs that the fold gives were published just so: after a
+    change of law, how many differ.
 
     \b
     Examples:
       soma digest integrator
-      soma digest predictors --rebuild
+      soma digest predictors --rebuild --outputs
       soma digest segmentation --tenant cpu --rebuild --from snapshot --json
     """
     from agents.history.audit import audit, digest_of
 
+    if outputs and not rebuild:
+        raise click.ClickException("--outputs is of --rebuild")
     settings = load()
     plan = plan_named(settings, processor)
     found: list[Audited] = []
@@ -66,7 +71,7 @@ def digest(
             if rebuild:
                 meter = Meter(lambda: None)
                 newest = begin == "snapshot"
-                found.append(audit(settings, plan, number, tenant, newest, meter))
+                found.append(audit(settings, plan, number, tenant, newest, meter, outputs))
             else:
                 found.append(digest_of(settings, plan, number, tenant))
             if not as_json:
@@ -102,6 +107,8 @@ def _print_rebuilt(one: "Rebuilt") -> None:
     unlike = len(one.differing)
     said = f"{counted(unlike, 'row differs', 'rows differ')}" if unlike else "equal"
     click.echo(f"  rebuilt: {said} ({how}, {rate:,.0f} a second)")
+    for name, (count, found) in one.outputs.items():
+        click.echo(f"  {name}: {found:,} of {counted(count, 'output')} as published")
     for note in one.notes:
         click.echo(f"  note: {note}")
     for row in one.differing[:SHOWN]:
@@ -153,5 +160,9 @@ def _part(one: "Audited", each: bool) -> dict[str, Any]:
             "from": anew.of, "begun": anew.begun, "records": anew.records,
             "seconds": round(anew.seconds, 3), "notes": anew.notes,
             "differing": [row.data(LIVE, REBUILT) for row in anew.differing],
+            "outputs": {
+                name: {"given": count, "published": found}
+                for name, (count, found) in anew.outputs.items()
+            },
         }  # fmt: skip
     return data

@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from agents.engine.plan import Plan
 from agents.engine.position import Position
 from agents.history.errors import HistoryError
+from agents.history.outputs import Gathered
+from agents.history.published import looked_for
 from agents.history.rows import Differing, Digest, by_tenant, differing
 from agents.history.states import Past, State, current
 from agents.settings import Settings
@@ -23,6 +25,8 @@ class Rebuilt:
     seconds: float
     differing: list[Differing]
     notes: list[str]
+    # Topic -> how many outputs the fold gives, and how many of them were published just so.
+    outputs: dict[str, tuple[int, int]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,24 +55,33 @@ def digest_of(settings: Settings, plan: Plan, partition: int, tenant: str = "") 
 
 def audit(
     settings: Settings, plan: Plan, partition: int, tenant: str, newest: bool,
-    told: Callable[[Past], None],
+    told: Callable[[Past], None], outputs: bool = False,
 ) -> Audited:  # fmt: skip
     """The same, folded anew up to its position and compared.
 
     `newest`: from the newest snapshot; else as early as the log allows. `told` is called while it
-    goes on. HistoryError, BrokerError, KafkaException.
+    goes on. `outputs`: what it gives is compared with what was published, too. HistoryError,
+    BrokerError, KafkaException.
     """
     state = current(settings, plan, partition, tenant)
-    tenants = by_tenant(state.rows)
-    rebuilt = _rebuilt(settings, plan, partition, tenant, newest, state, told)
-    return Audited(partition, state.position, tenants, rebuilt)
+    gathered = Gathered(plan) if outputs else None
+
+    def on() -> None:
+        if gathered is not None:
+            gathered.add(past.folding.heard())
+        told(past)
+
+    past = Past(settings, plan, partition, tenant, told=on)
+    rebuilt = _rebuilt(past, state, newest, outputs)
+    if rebuilt is not None and gathered is not None:
+        for place, expected in gathered.places:
+            for _ in looked_for(settings, place, 0, expected):
+                told(past)
+        rebuilt.outputs.update(gathered.counts())
+    return Audited(partition, state.position, by_tenant(state.rows), rebuilt)
 
 
-def _rebuilt(
-    settings: Settings, plan: Plan, partition: int, tenant: str, newest: bool, state: State,
-    told: Callable[[Past], None],
-) -> Rebuilt | None:  # fmt: skip
-    past = Past(settings, plan, partition, tenant, told=lambda: told(past))
+def _rebuilt(past: Past, state: State, newest: bool, outputs: bool) -> Rebuilt | None:
     if state.position is None:
         if past.epochs:
             text = "the epochs log says it was worked on, yet its state topic has no position"
@@ -78,6 +91,8 @@ def _rebuilt(
         raise HistoryError(f"{past.where}: the topic was made anew since its state was written")
     began = time.monotonic()
     of = past.start(state.position.next_offset, newest)
+    if outputs:
+        past.folding.heard()  # from now on
     past.fold_to(state.position.next_offset)
     rows = past.rows()
     seconds = time.monotonic() - began

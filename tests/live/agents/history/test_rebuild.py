@@ -110,7 +110,7 @@ def test_states_folded_anew_are_those_of_workers_that_were_killed(
     inputs = 6 * len(observations(0, 40)) + 3 + 4  # with those of the settings that go there
     eventually(lambda: folded(settings, "counting") >= inputs, 60, "all observations")
     for processor in (*COLUMNAR, *ROWS):  # the worker goes on: ticks come meanwhile
-        said = digest(env, processor, "--rebuild")
+        said = digest(env, processor, "--rebuild", "--outputs")
         assert said["equal"] and said["rows"] >= len(TENANTS), said
         parts = [part for part in said["partitions"] if part["rebuilt"]]
         assert len(parts) == settings.topics_partitions
@@ -120,6 +120,9 @@ def test_states_folded_anew_are_those_of_workers_that_were_killed(
             # The second deployment is an epoch of its own, but for whom it is the same.
             assert part["position"]["epoch"] == (1 if processor == "pauses" else 2)
         assert sum(part["rebuilt"]["records"] for part in parts) > 3000
+        outputs = [one for part in parts for one in part["rebuilt"]["outputs"].values()]
+        assert all(one["given"] == one["published"] > 0 for one in outputs)
+        assert outputs or processor not in COLUMNAR
     assert one.stop() == 0
 
     # A row that a defect, or a hand, has changed is found and named, with the field.
