@@ -81,18 +81,21 @@ def on_broker(settings: Settings, say: Say) -> Iterator[Settings]:
 
 @contextmanager
 def on_postgres(settings: Settings, say: Say) -> Iterator[Settings]:
-    """The settings, if they name a database; else those of one started for the run."""
+    """The settings, if they name a database; else those of one started for the run.
+
+    It forces what it commits to disk, as one in production does; an ephemeral one wouldn't.
+    """
     if settings.postgres_dsn.get_secret_value():
         yield settings
         return
     say("no PostgreSQL is set and no local stack runs: starting one for this benchmark alone")
     home = Path(tempfile.mkdtemp(prefix="soma-bench-stack-"))
-    stack = Stack(home, ephemeral=True, without=("kafka", "valkey"), say=say)
+    stack = Stack(home, without=("kafka", "valkey"), say=say)
     try:
         dsn = SecretStr(stack.up().postgres_dsn)
         yield settings.model_copy(update={"postgres_dsn": dsn})
     finally:
-        stack.down()
+        stack.destroy()
         shutil.rmtree(home, ignore_errors=True)
 
 
