@@ -14,7 +14,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -139,9 +139,8 @@ class Compiling:
                 told(done, known)
 
         try:
-            while not all(run.done() for run in self._runs):
+            while wait(self._runs, every_s).not_done:
                 tell()
-                time.sleep(every_s)
             for run in self._runs:
                 run.result()
             tell()
