@@ -263,12 +263,12 @@ def test_workers_come_and_go_and_one_is_stopped_beyond_its_session(
 ) -> None:
     """SIGSTOP until the group has given its partitions away, then SIGCONT: fenced, not doubled."""
     options = Options(
-        kills=0, seed=22, rate=600.0, events_min=8_000, workers=2, pause=(1.0, 3.0),
-        script=("guest", "stop", "guest", "leave", "stop", "guest", "leave"),
+        kills=0, seed=22, rate=600.0, events_min=5_000, workers=2, pause=(1.0, 3.0),
+        script=("guest", "stop", "guest", "leave"),
     )  # fmt: skip
     report = run(options, topics.kafka_bootstrap, None, tmp_path)
-    assert proved(report) and report.blows["stop"] == 2
-    assert report.seconds > 2 * SESSION_TIMEOUT_S
+    assert proved(report) and report.blows["stop"] == 1
+    assert report.seconds > SESSION_TIMEOUT_S
 
 
 def test_sigterm_without_a_broker_ends_within_five_seconds(

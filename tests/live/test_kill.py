@@ -7,22 +7,22 @@ import pytest
 from ops.prove.driver import Options, run
 from ops.stack import Endpoints
 
-SCRIPT = ("kill", "guest", "kill", "kill", "stop", "guest", "kill", "leave", "kill", "kill")
+SCRIPT = ("kill", "guest", "kill", "stop", "kill", "leave", "kill")  # longer: `make prove`
 
 
 @pytest.mark.timeout(600)
 def test_killed_workers_lose_and_double_nothing(stack: Endpoints, tmp_path: Path) -> None:
     options = Options(
-        kills=0, seed=11, rate=800.0, events_min=20_000, workers=2, pause=(1.5, 4.0), script=SCRIPT
+        kills=0, seed=11, rate=800.0, events_min=14_000, workers=2, pause=(1.5, 4.0), script=SCRIPT
     )
     report = run(options, stack.kafka_bootstrap, None, tmp_path)
     assert report.clean, report
-    assert report.blows["kill"] >= 5 and report.sent >= 20_000
+    assert report.blows["kill"] >= 4 and report.sent >= 14_000
     counts = report.verdict["counts"]
-    assert counts["predictor_update"] > 10_000
+    assert counts["predictor_update"] > 7_000
     assert counts["global_frame"] > counts["predictor_update"]
-    assert counts["next_event"] > 9_000 and counts["predictor_calibration"] > 10
-    assert counts["segment_boundary"] > 1_000 and counts["fusion_drift_event"]
+    assert counts["next_event"] > 6_000 and counts["predictor_calibration"] > 5
+    assert counts["segment_boundary"] > 700 and counts["fusion_drift_event"]
     for name in ("predictors", "integrator", "segmentation"):
         assert counts[f"{name}_dead"] and counts[f"{name}_controls"], "the feed was too tame"
         assert counts[f"{name}_near_ties"] <= report.sent / 1000, (
