@@ -52,7 +52,7 @@ class Rebuild:
     def _plan(self, command: Command) -> modes.Plan:
         with _refused():
             plan = _plan_named(self._settings, command.target)
-            row = own_row(self._settings, self._job, command.target)
+            row = own_row(self._settings, self._job, "rebuild", command.target)
             homes = {partition_of(one, plan.partitions) for one in command.tenants}
             spans: dict[str, list[int]] = {}
             missing: list[str] = []

@@ -18,10 +18,12 @@ from agents.dlq.law import whose
 from agents.dlq.letters import LEFT, MOST, BadChoiceError, BusyError, DlqError, Letter
 from agents.dlq.redrive import PART, Redriver, Tally, Terms
 from agents.engine.recovery import reader
+from agents.history.errors import HistoryError
 from agents.replay.command import Command
 from agents.replay.letters import Letters
 from agents.replay.modes import CantReplayError, JobFailedError, Plan, Step, Take
 from agents.replay.ranges import log_of, range_of
+from agents.replay.rivals import NOBODY, own_row
 from agents.settings import Settings
 from topics.broker import BrokerError, connect, look
 from topics.catalogue import dlq_of
@@ -48,11 +50,14 @@ class Redrive:
         return Plan(total, said, "; ".join(said["missing"]))
 
     def _found(self, command: Command) -> dict[str, Any]:
-        """The range of letters, as it is now."""
+        """The range of letters, as it is now, and who wants them sent."""
         name = self._settings.topic(dlq_of(command.source))
         topics = look(connect(self._settings.librdkafka()), [name])
         if name not in topics:
             raise CantReplayError(f"source: there is no topic {name}")
+        row = NOBODY if command.dry_run else own_row(
+            self._settings, self._job, "redrive", command.source
+        )  # fmt: skip
         consumer = reader(self._settings, "soma-replay", [])
         try:
             log = log_of(consumer, name, topics[name].topic_id, range(topics[name].partitions))
@@ -62,7 +67,7 @@ class Redrive:
             consumer.close()
         return {
             "source": name, "source_id": log.topic_id,
-            "target": self._settings.topic(command.source),
+            "target": self._settings.topic(command.source), "actor": row.actor,
             "ranges": {str(p): list(span) for p, span in spans.items()},
             "missing": missing, "dry_run": command.dry_run,
         }  # fmt: skip
@@ -104,7 +109,7 @@ class Work:
         job: str,
     ) -> None:  # fmt: skip
         self.stopping = False
-        self._actor = f"replay job {job}"
+        self._actor = f"{plan['actor']}, replay job {job}"
         most = command.max_attempts or MOST
         terms = Terms(self._actor, most, dry=command.dry_run, waits_s=WAITS_S)
         self._letters, self._lock = letters, threading.Lock()
@@ -182,7 +187,7 @@ def _told() -> Iterator[None]:
     """What goes wrong with letters, as replay says it."""
     try:
         yield
-    except BadChoiceError as error:
+    except (BadChoiceError, HistoryError) as error:
         raise CantReplayError(str(error)) from error
     except BusyError as error:
         raise JobFailedError(f"{error}; what was sent is marked: start another job") from error

@@ -1,4 +1,6 @@
-"""Which other jobs there are: of two rebuilds of one processor the first one accepted runs."""
+"""Which other jobs there are: of two rebuilds of one processor, or two redrives of one topic's
+letters, the first one accepted runs.
+"""
 
 from agents.history.errors import HistoryError
 from agents.replay import jobs
@@ -9,11 +11,14 @@ from agents.settings import Settings
 from topics.broker import connect, look
 
 NOBODY = Wanted("", "", 0, 0)
+BEING = {"rebuild": "rebuilt", "redrive": "redriven"}
 
 
-def own_row(settings: Settings, job: str, processor: str) -> Wanted:
-    """The row of a job that rebuilds a processor. HistoryError names another that does, and was
-    accepted before. KafkaException, BrokerError, UnknownVersion.
+def own_row(settings: Settings, job: str, mode: str, of: str) -> Wanted:
+    """The row of a job of a mode: a rebuild of a processor, or a redrive of a topic's letters.
+
+    HistoryError names another that does the same, and was accepted before. KafkaException,
+    BrokerError, UnknownVersion.
     """
     topic = settings.topic(STATE)
     wanted: dict[str, Wanted] = {}
@@ -24,16 +29,18 @@ def own_row(settings: Settings, job: str, processor: str) -> Wanted:
         over |= {name for name, one in found.status.items() if one.over}
     mine = wanted.get(job, NOBODY)
     for name, row in wanted.items():
-        if name in over or row.wanted == STOP or not _rebuilds(row, processor):
+        if name in over or row.wanted == STOP or not _does(row, mode, of):
             continue
         if (row.accepted, name) < (mine.accepted, job):
-            raise HistoryError(f"{processor} is being rebuilt by {name}: wait for it, or stop it")
+            raise HistoryError(f"{of} is being {BEING[mode]} by {name}: wait for it, or stop it")
     return mine
 
 
-def _rebuilds(row: Wanted, processor: str) -> bool:
+def _does(row: Wanted, mode: str, of: str) -> bool:
     try:
         command = Command.read(row.body)
     except ValueError:
         return False  # of a newer version
-    return command.mode == "rebuild" and command.target == processor
+    if command.mode != mode or (mode == "redrive" and command.dry_run):
+        return False
+    return of in (command.target, command.source)
