@@ -22,6 +22,10 @@
      letter, and that one is redriven; if it didn't, it is folded. An epoch within `SAME_MS` of the
      letter may be that of its own transaction. A new beginning under the same law, settings and
      schemas writes no epoch: but there the same records fail, and (1) knows them by their identity.
+   - Where its state was made anew since, and put in place (`soma replay start rebuild --apply`),
+     the record was read again too. By the same law and schemas it failed again, which makes no
+     letter, and may go back; by others it may be folded, and stays, unless its reason is that it
+     was passed over by hand (`law_failed`): a rebuild passes over it as well.
    - An epoch of a topic that was made anew since is of other records: no reason, where the epochs
      say of which topic they are.
 5. What this version would refuse again by the record alone (what can't be decoded, wrong names, a
@@ -47,6 +51,7 @@ from topics.catalogue import CATALOGUE, MESSAGE_BYTES_MAX
 
 SAME_MS = 60_000  # no transaction stays open for so long
 RECORD_BYTES_MAX = MESSAGE_BYTES_MAX - 4096  # unpacked: how well others packed it we can't know
+PASSED_OVER = "law_failed"  # the reason of what `soma skip` passes over
 EVERYBODYS = frozenset(name for code, name in NAMES.items() if code not in OWN)
 
 
@@ -61,11 +66,13 @@ class Mark(NamedTuple):
 
 
 class Epoch(NamedTuple):
-    """When a processor began at which offset of a partition."""
+    """When a processor began at which offset of a partition, or was given a state made anew."""
 
     log_ms: int
     from_offset: int
     topic_id: str  # of its source; empty: not known
+    version: tuple[int, str] = (0, "")  # by which it folds: its law, and the set of schemas
+    rebuilt: int | None = None  # of a state made anew: the first offset that isn't in it
 
 
 @dataclass(frozen=True)
@@ -166,15 +173,24 @@ def _others(letter: Letter, known: Known) -> list[str]:
 
 
 def _read_again(letter: Letter, known: Known) -> bool:
-    """Whether the processor began again, at or before the origin, after the letter was written."""
+    """Whether the processor read the origin again, after the letter was written, and it counts."""
     assert letter.origin is not None  # it is a letter of ours
     topic_id = ""  # of the topic in which the record was
+    then = now = None  # versions: when it failed, and of the last epoch
     for epoch in known.epochs.get((letter.processor, letter.origin.partition), ()):
-        if epoch.log_ms <= letter.log_ms + SAME_MS:
+        before = epoch.log_ms <= letter.log_ms + SAME_MS
+        if epoch.rebuilt is None:
+            now = epoch.version
+            then = now if before else then
+        if before:
             topic_id = epoch.topic_id
-        elif epoch.from_offset <= letter.origin.offset and (
-            not topic_id or epoch.topic_id in ("", topic_id)
-        ):
+        elif topic_id and epoch.topic_id not in ("", topic_id):
+            continue
+        elif epoch.rebuilt is None and epoch.from_offset <= letter.origin.offset:
+            return True
+        elif epoch.rebuilt is None or letter.reason == PASSED_OVER or then == now:
+            continue
+        elif epoch.rebuilt > letter.origin.offset:
             return True
     return False
 

@@ -66,10 +66,9 @@ def epochs_of(
         return found
     every = range(partitions_of(settings, EPOCHS))
     for message in _committed(settings, EPOCHS, every, deadline):
-        one = _epoch(message.value())
+        one = _beginning(message.value())
         if one is not None and one["processor"] in processors:
-            epoch = Epoch(message.timestamp()[1], one["from_offset"], one["topic_id"])
-            found[one["processor"], one["partition"]].append(epoch)
+            found[one["processor"], one["partition"]].append(_epoch(message.timestamp()[1], one))
     return found
 
 
@@ -175,10 +174,17 @@ def _mark(value: object) -> Mark | None:
     return Mark(*(record[name] for name in Mark._fields))
 
 
-def _epoch(value: object) -> dict[str, Any] | None:
-    """An epoch's record; None where it is none (a skip)."""
+def _beginning(value: object) -> dict[str, Any] | None:
+    """A record of an epoch, or of a state made anew and put in place; None for others (a skip)."""
     try:
         name, record = codec.decode(value if isinstance(value, bytes) else b"")
     except codec.BadRecord:
         return None
-    return record if name == "epoch" else None
+    return record if name == "epoch" or (name == "rebuild" and record["state"] == "done") else None
+
+
+def _epoch(log_ms: int, record: dict[str, Any]) -> Epoch:
+    if "from_offset" in record:
+        version = record["law"], record["schemas"]
+        return Epoch(log_ms, record["from_offset"], record["topic_id"], version)
+    return Epoch(log_ms, 0, record["topic_id"], rebuilt=record["next_offset"])

@@ -116,6 +116,24 @@ def test_a_record_that_was_read_again_since_stays() -> None:
     assert SAME_MS < 500_000
 
 
+def test_a_record_of_a_state_made_anew_by_another_law_stays() -> None:
+    def since(*found: tuple[int, int | None], law: int = 2) -> Known:
+        """(seconds after the letter, first offset that isn't in the state made anew)."""
+        first = Epoch(LOG_MS - 500_000, 0, "a", (1, ""))
+        listed = [Epoch(LOG_MS + 1000 * s, 50, "a", (law, ""), end) for s, end in found]
+        return Known({}, {("predictors", 1): [first, *listed]})
+
+    one = letter(avro(), reason="vector_empty")  # its record stood at offset 7
+    assert judge(one, since((500, None), (600, 8))).why == "folded"
+    assert judge(one, since((500, None), (600, 7))).what == "send"  # not in it
+    assert judge(one, since((500, None), (600, 8), law=1)).what == "send"  # it failed again
+    assert judge(one, since((500, 8))).what == "send"  # the same
+    assert judge(one, since((500, 8), (600, None))).what == "send"
+    assert judge(later(one, 700), since((500, None), (600, 8))).what == "send"
+    passed_over = letter(avro(), reason="law_failed")
+    assert judge(passed_over, since((500, None), (600, 8))).what == "send"
+
+
 @pytest.mark.parametrize(
     ("value", "said"),
     [
