@@ -46,8 +46,12 @@ class CommandIn(BodyModel):
 
     id: JobId | None = Field(None, description="the job's; a start without one gets a new one")
     type: Literal["start", "pause", "resume", "stop", "status"] = "start"
-    mode: Literal["republish", "redrive", "what-if"] = "republish"
-    source: Text = Field("", description="the topic to read; of a redrive, where records failed")
+    mode: Literal["republish", "redrive", "outbox", "what-if"] = "republish"
+    source: Text = Field(
+        "",
+        description="the topic to read; of a redrive, where records failed; "
+        "of the outbox, that of the events",
+    )
     target: Text = Field("", description="a topic of your own, which must be there")
     shadow: Name = Field("", description="instead: a namespace, whose topic of that name is made")
     tenants: Annotated[list[Name], at_most(TENANTS_MAX)] = Field([], max_length=TENANTS_MAX)
@@ -66,6 +70,9 @@ class CommandIn(BodyModel):
     rate_limit: Annotated[int, Field(ge=0, le=10**9)] = Field(0, description="records a second")
     settings: Annotated[list[Setting], at_most(TRIED)] = Field(
         [], max_length=TRIED, description="of a what-if: PROCESSOR.NAME=VALUE"
+    )
+    status: Literal["", "failed", "skipped", "sent"] = Field(
+        "", description="of the outbox: which events; by default those that failed"
     )
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from agents.commands import replay_rebuild, replay_redrive, replay_whatif
+from agents.commands import replay_outbox, replay_rebuild, replay_redrive, replay_whatif
 from agents.commands.actor import actor
 from agents.settings import load
 from agents.tools.output import counted, plain, say
@@ -21,7 +21,9 @@ if TYPE_CHECKING:
 
 ANSWER_S = 30.0  # for the first answer to a command
 SILENCE_S = 120.0  # without any word of a job that runs: its worker may start anew meanwhile
-LINES = {replay_rebuild.MODE: replay_rebuild.lines_of, replay_whatif.MODE: replay_whatif.lines_of}
+LINES = {
+    one.MODE: one.lines_of for one in (replay_rebuild, replay_whatif, replay_outbox)
+}  # fmt: skip
 F = TypeVar("F", bound=Callable[..., Any])
 
 _json = click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
@@ -68,11 +70,12 @@ def _options(command: F) -> F:
 @_options
 @replay_rebuild.options
 @replay_redrive.options
+@replay_outbox.option
 @replay_whatif.option
 @actor
 @_json
 def start(source: str, job: str, no_wait: bool, as_json: bool, **given: Any) -> None:
-    """Send records of TOPIC again, `rebuild` a state, `redrive` letters, or try a `what-if`.
+    """Send records of TOPIC again, `rebuild`, `redrive`, put the `outbox` back, try a `what-if`.
 
     --from and --until are times of the log (2026-01-31T12:00:00Z), offsets (1200, or
     PARTITION:OFFSET,… such as 0:1200,3:900), or ids of records (a frame_id, say). Key, value and
@@ -87,6 +90,9 @@ def start(source: str, job: str, no_wait: bool, as_json: bool, **given: Any) -> 
     `redrive` sends dead letters' records back to the topic where they failed, as `soma dlq redrive`
     does, each once for each failure; --from and --until are times when letters were written.
 
+    `outbox` puts events that failed (or --status) back into the outbox' queue, as `soma outbox
+    replay` does; --from and --until are times when they were added, --topic may end with `*`.
+
     `what-if` folds a stretch of the past of each --tenant twice, as it was and with the settings of
     --set, and shows what differs, who leads, what it costs and where the boundaries are; --to says
     where it ends. It writes nothing, and folds the one processor of --set: what comes behind that
@@ -100,6 +106,7 @@ def start(source: str, job: str, no_wait: bool, as_json: bool, **given: Any) -> 
       soma replay start redrive --topic cog.observations --reason law_failed
       soma replay start cog.predictor.updates --shadow try --where 'error_metric > `0.5`'
       soma replay start rebuild --processor integrator
+      soma replay start outbox --tenant orders --dry-run
       soma replay start what-if --set integrator.fusion=hedge --tenant cpu
     """
     from agents.replay.client import OVER, Statuses, command, new_id
@@ -120,6 +127,8 @@ def _record(source: str, given: dict[str, Any]) -> dict[str, Any]:
         return replay_whatif.record_of(given)
     if not source or given["shadow"] == replay_whatif.UNNAMED:
         raise click.ClickException("give " + ("--shadow a name" if source else "a TOPIC"))
+    if (record := replay_outbox.record_of(source, given)) is not None:
+        return record
     return replay_redrive.record_of(source, given) or replay_rebuild.record_of(source, given)
 
 

@@ -13,7 +13,7 @@ TAKES = ("tenants", "since", "until", "partial", "dry_run", "rate_limit", "actor
 F = TypeVar("F", bound=Callable[..., Any])
 
 OPTIONS = (
-    click.option("--topic", default="", help="Of redrive: where the records failed."),
+    click.option("--topic", default="", help="Of redrive: where the records failed; of outbox."),
     click.option("--reason", "reasons", multiple=True, help="Of redrive: only these reasons."),
     click.option(
         "--max-attempts", type=click.IntRange(1, 1000), default=None,
@@ -34,7 +34,9 @@ def record_of(source: str, given: dict[str, Any]) -> dict[str, Any] | None:
     own = {name: given.pop(name) for name in ("topic", "reasons", "max_attempts")}
     if source != MODE:
         if any(own.values()):
-            raise click.ClickException("--topic, --reason and --max-attempts are of redrive")
+            raise click.ClickException(
+                "--topic, --reason and --max-attempts are of redrive, --topic of outbox too"
+            )
         return None
     if not own["topic"]:
         raise click.ClickException("give --topic: where the records failed")

@@ -34,6 +34,7 @@ class Command:
     max_attempts: int = 0
     rate_limit: int = 0
     settings: tuple[str, ...] = ()  # PROCESSOR.NAME=VALUE
+    status: str = ""
 
     @classmethod
     def of(cls, record: Any) -> Self:

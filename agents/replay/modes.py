@@ -20,14 +20,20 @@ if TYPE_CHECKING:
 
 Take = Callable[[int], Awaitable[int]]  # records wanted -> how many may be read now, 1 at least
 WHAT_IF = "what-if"
-MODES = ("republish", "rebuild", "redrive", WHAT_IF)
-NOT_OF_REPUBLISH = ("apply", "reasons", "max_attempts", "settings")
+MODES = ("republish", "rebuild", "redrive", "outbox", WHAT_IF)
+NOT_OF_REPUBLISH = ("apply", "reasons", "max_attempts", "settings", "status")
 NOT_OF_REBUILD = (
-    "source", "shadow", "domains", "predicate", "reasons", "max_attempts", "settings",
+    "source", "shadow", "domains", "predicate", "reasons", "max_attempts", "settings", "status",
 )  # fmt: skip
-NOT_OF_REDRIVE = ("target", "shadow", "domains", "predicate", "apply", "settings")
+NOT_OF_REDRIVE = ("target", "shadow", "domains", "predicate", "apply", "settings", "status")
+NOT_OF_OUTBOX = (
+    "target", "shadow", "domains", "predicate", "partial", "apply", "reasons", "max_attempts",
+    "settings",
+)  # fmt: skip
+PUT_BACK = ("failed", "skipped", "sent")  # statuses of events that can be
 NOT_OF_WHAT_IF = (
     "apply", "source", "target", "shadow", "domains", "predicate", "reasons", "max_attempts",
+    "status",
 )  # fmt: skip
 ATTEMPTS_MAX = 1_000
 TRIED_MAX = 20  # tenants of a what-if: each is shown
@@ -116,6 +122,18 @@ def _of_redrive(command: Command) -> str | None:
     return filter_refusal(command)
 
 
+def _of_outbox(command: Command) -> str | None:
+    if said := [name for name in NOT_OF_OUTBOX if getattr(command, name)]:
+        return f"{', '.join(said)}: not of outbox"
+    if command.status not in ("", *PUT_BACK):
+        return f"status: {command.status!r} is none of {', '.join(PUT_BACK)}"
+    if any(one is not None and one.time is None for one in command.bounds):
+        return "since and until: of the outbox they are times"
+    if command.status == "sent" and not (command.tenants or command.since or command.until):
+        return "of what was sent say whose, or when: tenants, since or until"
+    return filter_refusal(command)
+
+
 def _of_what_if(command: Command) -> str | None:
     try:
         changes_of(command.settings)
@@ -142,5 +160,5 @@ def _of_republish(command: Command) -> str | None:
 
 OF_MODE: Mapping[str, Callable[[Command], str | None]] = {
     "republish": _of_republish, "rebuild": _of_rebuild, "redrive": _of_redrive,
-    WHAT_IF: _of_what_if,
+    "outbox": _of_outbox, WHAT_IF: _of_what_if,
 }  # fmt: skip

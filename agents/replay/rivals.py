@@ -9,6 +9,7 @@ from agents.replay.command import Command
 from agents.replay.jobs import STATE, Wanted
 from agents.settings import Settings
 from topics.broker import connect, look
+from topics.partition import partition_of
 
 NOBODY = Wanted("", "", 0, 0)
 BEING = {"rebuild": "rebuilt", "redrive": "redriven"}
@@ -34,6 +35,13 @@ def own_row(settings: Settings, job: str, mode: str, of: str) -> Wanted:
         if (row.accepted, name) < (mine.accepted, job):
             raise HistoryError(f"{of} is being {BEING[mode]} by {name}: wait for it, or stop it")
     return mine
+
+
+def row_of(settings: Settings, job: str) -> Wanted:
+    """The row of a job. KafkaException, BrokerError, UnknownVersion."""
+    topic = settings.topic(STATE)
+    partitions = look(connect(settings.librdkafka()), [topic])[topic].partitions
+    return jobs.load(settings, partition_of(job, partitions)).wanted.get(job, NOBODY)
 
 
 def _does(row: Wanted, mode: str, of: str) -> bool:

@@ -12,6 +12,7 @@ from agents.replay.budget import Budget
 from agents.replay.command import Command
 from agents.replay.jobs import Status, now_us
 from agents.replay.modes import WHAT_IF, Mode, Plan, Step
+from agents.replay.outbox import PutBack
 from agents.replay.rebuild import Rebuild
 from agents.replay.redrive import Redrive
 from agents.replay.republish import TENANTS_TOLD, Republish
@@ -24,6 +25,7 @@ HOMES: Mapping[str, Callable[[Settings, str], Mode]] = {  # given the job's id
     "republish": lambda settings, _: Republish(settings),
     "rebuild": Rebuild,
     "redrive": Redrive,
+    "outbox": PutBack,
     WHAT_IF: lambda settings, _: WhatIf(settings),
 }
 

@@ -12,6 +12,7 @@ from agents.replay.command import Command
 from agents.replay.redrive import Redrive
 from agents.settings import Settings
 from tests.live.agents.dlq.written import TOPIC, headers, number, value, write_letters
+from tests.live.agents.projections.compare import migrated
 from tests.live.agents.replay.helpers import await_state, say, statuses
 from tests.live.conftest import WorkerFactory
 from tests.live.helpers import environment, eventually, read, soma
@@ -33,7 +34,7 @@ def start(settings: Settings, id_: str, **more: Any) -> None:
 
 
 def test_a_job_sends_letters_once_through_a_pause(topics: Settings, worker: WorkerFactory) -> None:
-    write(topics)
+    write(migrated(topics))
     worker(SOMA_AGENTS="replay")
     start(topics, "dry", dry_run=True)
     dry = await_state(topics, "dry", "done")
@@ -62,6 +63,8 @@ def test_a_job_sends_letters_once_through_a_pause(topics: Settings, worker: Work
         "reason": "There is no reason 'nothing'",
     }
     assert "jo, replay job rest" in {one["actor"] for one in decoded(topics, "soma.audit")}
+    outbox = soma("replay", "start", "outbox", "--dry-run", "--json", env=environment(topics))
+    assert json.loads(outbox.stdout)["state"] == "done", outbox.stderr  # another mode of the worker
     shown = soma("replay", "status", "rest", env=environment(topics)).stdout
     assert "1 refused: still_bad" in shown and "vector" in shown
 

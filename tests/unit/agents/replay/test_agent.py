@@ -13,6 +13,7 @@ from topics import codec
 
 START = {"mode": "republish", "source": "cog.observations", "target": "mine"}
 LETTERS = {"mode": "redrive", "target": ""}
+EVENTS = {"mode": "outbox", "source": "", "target": ""}
 
 
 def command(id_: str = "a", type_: str = "start", **more: Any) -> dict[str, Any]:
@@ -108,6 +109,10 @@ def test_a_job_that_isnt_there_is_named(type_: str) -> None:
         (LETTERS | {"target": "mine", "predicate": "a"}, "target, predicate: not of redrive"),
         (LETTERS | {"since": "5"}, "of dead letters they are times"),
         (LETTERS | {"max_attempts": -1}, "max_attempts: 1 to 1,000"),
+        (EVENTS | {"target": "mine"}, "target: not of outbox"),
+        (EVENTS | {"status": "pending"}, "status: 'pending' is none of failed, skipped, sent"),
+        (EVENTS | {"since": "5"}, "of the outbox they are times"),
+        (EVENTS | {"status": "sent"}, "of what was sent say whose, or when"),
     ],
 )  # fmt: skip
 def test_a_start_that_cant_be_is_refused_with_the_reason(given: dict[str, Any], said: str) -> None:
