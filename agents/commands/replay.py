@@ -38,7 +38,10 @@ def replay() -> None:
 
 
 OPTIONS = (
-    click.option("--to", "target", default="", help="A topic of your own, which must be there."),
+    click.option(
+        "--to", "target", default="",
+        help="A topic of your own, which must be there. Of what-if: before which it ends.",
+    ),
     click.option(
         "--shadow", default="", is_flag=False, flag_value=replay_whatif.UNNAMED,
         help="Instead: a namespace, whose topic of that name is made like the source.",
@@ -267,7 +270,8 @@ def _followed(statuses: "Statuses", first: dict[str, Any]) -> dict[str, Any]:
                 last = said or last
                 if last["state"] in (*OVER, "paused"):
                     return last
-                text = f"{plain(name)}: {last['state']}, {counted(last['sent'], 'record')} sent"
+                what = plain(last["message"]) or f"{counted(last['sent'], 'record')} sent"
+                text = f"{plain(name)}: {last['state']}, {what}"
                 of = last["total"] or None
                 bar.update(task, total=of, completed=last["done"], description=text)
         except KeyboardInterrupt:

@@ -106,7 +106,7 @@ class Frames:
         best = min(self._total, key=lambda d: self._total[d], default="")
         regret = self._loss - self._total.get(best, 0.0)
         return {
-            "frames": self._n, "leader_changes": self._changes,
+            "frames": self._n, "alpha": self._alpha, "leader_changes": self._changes,
             "led": {
                 name: {"frames": count, "ms": self._led_us[name] // 1000}
                 for name, count in self._frames.most_common(LISTED)

@@ -33,6 +33,7 @@ from topics.partition import partition_of
 HOW = Fetching("soma-replay", bytes=8 << 20, wait_ms=100)
 TURN_S = 0.2  # of folding at a time: a pause is heard in between
 TURN_MIN, TURN_MAX = 500, 500_000  # offsets
+LOOKING = "folded; looking for what was published"
 STEP_S = 0.3  # between two transactions, which only say how far it is
 
 A = TypeVar("A")
@@ -117,7 +118,7 @@ class WhatIf:
         self, command: Command, plan: Mapping[str, Any], position: Mapping[int, int], take: Take
     ) -> AsyncGenerator[Step, None]:
         """Fold one tenant's stretch after the other. `position` is by their number."""
-        stretches = plan["stretches"]
+        stretches, missing = plan["stretches"], "; ".join(plan["missing"])
         if done := sum(at - stretches[k]["begin"] for k, at in position.items()):
             yield Step({k: stretches[k]["begin"] for k in position}, done=-done)
         if plan["dry_run"]:
@@ -133,12 +134,14 @@ class WhatIf:
             at = one["begin"]
             async with aclosing(self._through(trial, folds.source, one, take)) as turns:
                 async for read in turns:
-                    yield Step({k: trial.at}, done=trial.at - at, read=read)
+                    told = LOOKING if trial.at == one["to"] else missing
+                    step = Step({k: trial.at}, done=trial.at - at, read=read, said={"told": told})
                     at = trial.at
+                    yield step
             results.append(await asyncio.to_thread(trial.data))
             if not results[-1]["records"]:
                 raise JobFailedError(f"tenants: nothing of {tenant} lies in the range")
-        yield Step({}, said={"result": results})
+        yield Step({}, said={"result": results, "told": missing})
 
     async def _through(
         self, trial: Trial, source: str, one: Mapping[str, Any], take: Take

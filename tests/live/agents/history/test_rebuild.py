@@ -185,6 +185,7 @@ def test_what_isnt_there_is_named_in_a_line(settings: Settings, env: dict[str, s
     for words, text in (
         (("nobody",), "There is no processor 'nobody'; there are counting, "),
         (("integrator", "--partition", "7"), "has the partitions 0 to 3, not 7."),
+        (("integrator", "--outputs"), "--outputs is of --rebuild"),
         (("integrator", "--tenant", "t1", "--partition", "9"), "t1 lives in partition "),
     ):
         done = soma("digest", *words, env=env)
