@@ -3,9 +3,10 @@
     python -m ops.prove.replay --records 200000 --rate 6000 --kills 10 --broker 2 --seed 1
 
 Jobs send a topic's records again while live traffic goes on into it, aborted transactions among
-what they read. Workers are killed (-9) and started again, and so is the broker, a Kafka of the
-proof's own. In the end each record of the range must be in each job's target once, with its key and
-value, in the order of its partition, and nothing else.
+what they read; another redrives dead letters. Workers are killed (-9) and started again, and so is
+the broker, a Kafka of the proof's own. In the end each record of the range must be in each job's
+target once, with its key and value, in the order of its partition, and nothing else; and so must
+each letter's record in the topic where it failed.
 Exit status 0: so it is.
 """
 
@@ -14,6 +15,7 @@ import random
 import tempfile
 import threading
 import time
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
@@ -31,10 +33,14 @@ from ops.prove.command import command
 from ops.stack import Stack
 from topics import preflight
 from topics.broker import connect, create, wait_for
+from topics.catalogue import dlq_of
+from topics.partition import partition_of
 from topics.reading import ends_of, read_to
 
 SOURCE = "cog.observations"
 PARTITIONS, TENANTS, WORKERS, JOBS = 4, 23, 2, 2
+FAILED, REDRIVE = "cog.predictor.updates", "prove.redrive"  # where letters' records were; its job
+PART_OF_RATE = 4  # one in so many is redriven: as many letters as records would take too long
 CHUNK = 2_000  # records of a transaction; each third one of them is aborted
 LIVE_S = 0.01  # between two records of live traffic
 ALIVE_S = (0.5, 4.0)  # how long workers live between two blows
@@ -60,6 +66,7 @@ class Report:
     """What happened, and what was wrong."""
 
     records: int = 0
+    letters: int = 0
     kills: int = 0
     broker_kills: int = 0
     live: int = 0  # records written beside
@@ -91,6 +98,29 @@ def feed(settings: Settings, records: int) -> int:
     return kept
 
 
+def feed_letters(settings: Settings, count: int) -> int:
+    """Dead letters whose records would be folded today; `error_metric` numbers them. How many."""
+    producer = Producer(settings.librdkafka(linger_ms=20))
+    for k in range(count):
+        tenant = f"t{k % TENANTS}"
+        home = partition_of(tenant, PARTITIONS)
+        value = {
+            "tenant": tenant, "domain": "state", "predictor_type": "p", "error_metric": k,
+            "ts": "2026-01-31T12:00:00Z",
+        }  # fmt: skip
+        why: dict[str, str | bytes | None] = {  # in the order in which processors write them
+            "soma-reason": "law_failed", "soma-detail": "",
+            "soma-origin": f"{settings.topic(FAILED)}/{home}/{k}", "soma-processor": "integrator",
+        }  # fmt: skip
+        producer.produce(
+            settings.topic(dlq_of(FAILED)), json.dumps(value), tenant, home, headers=why
+        )
+        producer.poll(0)
+    if left := producer.flush(60):
+        raise RuntimeError(f"{left} letters weren't taken")
+    return count
+
+
 @contextmanager
 def traffic(settings: Settings, report: Report) -> Iterator[None]:
     """Records into the source while the block runs."""
@@ -118,6 +148,7 @@ def run(settings: Settings, broker: Server, options: Options, folder: Path, say:
     report, rng = Report(), random.Random(options.seed)
     preflight.apply(settings)
     report.records = feed(settings, options.records)
+    report.letters = feed_letters(settings, options.records // PART_OF_RATE)
     targets = [f"prove.replay.{number}" for number in range(JOBS)]
     admin = connect(settings.librdkafka())
     for name in targets:
@@ -126,6 +157,8 @@ def run(settings: Settings, broker: Server, options: Options, folder: Path, say:
     for name in targets:
         given = {"id": name, "type": "start", "mode": "republish", "source": SOURCE, "target": name}
         client.say(settings, client.command(given))
+    given = {"id": REDRIVE, "type": "start", "mode": "redrive", "source": FAILED}
+    client.say(settings, client.command(given))
     began = time.monotonic()
     blows = ["worker"] * options.kills + ["broker"] * options.broker
     rng.shuffle(blows)
@@ -151,9 +184,10 @@ def run(settings: Settings, broker: Server, options: Options, folder: Path, say:
                 workers[which] = start()
                 report.kills += 1
             say(f"{blow} killed, {report.kills + report.broker_kills} of {len(blows)}")
-        done = await_done(settings, targets, workers)
+        done = await_done(settings, [*targets, REDRIVE], workers)
     report.seconds = round(time.monotonic() - began, 1)
     say("comparing")
+    compare_letters(settings, done.pop(REDRIVE), report)
     for name, one in done.items():
         took = (one["finished"] - one["started"]) / 1e6
         report.rates.append(int(one["read"] / took))
@@ -206,6 +240,19 @@ def compare(settings: Settings, target: str, ranges: dict[str, list[int]], repor
     if wanted:
         report.problems.append(f"{target}: {len(wanted)} are lost, {min(wanted)} among them")
     del report.problems[20:]
+
+
+def compare_letters(settings: Settings, job: dict[str, Any], report: Report) -> None:
+    """What came back to the topic where it failed, and what the job says of it."""
+    found = Counter(
+        int(json.loads(one.value() or b"")["error_metric"]) for one in read(settings, FAILED)
+    )
+    if doubled := [k for k, count in found.items() if count > 1]:
+        report.problems.append(f"{len(doubled)} letters are doubled, {min(doubled)} among them")
+    if lost := set(range(report.letters)) - found.keys():
+        report.problems.append(f"{len(lost)} letters are lost, {min(lost)} among them")
+    if job["sent"] != len(found):
+        report.problems.append(f"the job says {job['sent']} letters, not {len(found)}")
 
 
 def read(settings: Settings, topic: str) -> Iterator[Message]:
