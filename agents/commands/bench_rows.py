@@ -1,4 +1,6 @@
-"""`soma bench rows` and `laws`: the verbs and their options. The work is in ops/bench."""
+"""`soma bench rows`, `laws` and `replay`: the verbs and their options. The work is in ops/bench."""
+
+from typing import Any
 
 import click
 
@@ -69,3 +71,38 @@ def laws(parts: str, rate: int, seconds: float, runs: int, as_json: bool) -> Non
     with benching.settings() as settings:
         found = bench_laws.run(settings, say, workload)
     benching.finish(bench_laws.report(workload, found), bench_laws.as_json(found), as_json)
+
+
+@click.command()
+@click.option("--parts", default="", help="Some of rebuild,beside.")
+@click.option(
+    "--events", type=click.IntRange(1000), default=2_000_000, show_default=True,
+    help="Updates that are folded live, and anew.",
+)  # fmt: skip
+@click.option("--tenants", type=click.IntRange(1), default=1_000, show_default=True)
+@click.option(
+    "--rate", type=click.IntRange(1, 20_000), default=1_000, show_default=True,
+    help="Observations per second while the latency is measured.",
+)  # fmt: skip
+@click.option(
+    "--throttle", type=click.IntRange(1), default=5_000, show_default=True,
+    help="Records per second that the job beside them may send.",
+)  # fmt: skip
+@click.option("--seconds", type=click.FloatRange(1, 600), default=10.0, show_default=True)
+@benching.runs
+@benching.as_json
+def replay(as_json: bool, parts: str, **given: Any) -> None:
+    """How quickly a state is folded anew, and what live traffic feels of a replay job.
+
+    Beside the job: the latency of live records, and how soon a pause is in force.
+
+    \b
+    Example:
+      soma bench replay --events 10000000 --runs 1
+    """
+    from ops.bench import replay as bench_replay
+
+    workload = bench_replay.Workload(parts=benching.parts(parts, bench_replay.PARTS), **given)
+    with benching.settings() as settings:
+        found = bench_replay.run(settings, say, workload)
+    benching.finish(bench_replay.report(workload, found), bench_replay.as_json(found), as_json)

@@ -1,25 +1,18 @@
 """How quickly the past is folded anew: beside the live pipeline, and one tenant of many alone.
 
-    python -m ops.bench.refold --events 2000000 --tenants 1000 --runs 3
-
 A worker folds predictor updates once, which is the live rate; then its state is folded anew up to
 where it is, partition by partition in one process, and compared; and one tenant's alone.
-Exit status 0: every row equal.
 """
 
-import argparse
-import json
 import statistics
-import sys
 from dataclasses import dataclass
 
 from agents.engine.plan import Plan
 from agents.engine.registry import processors
 from agents.history.audit import Rebuilt, audit
-from agents.settings import load
 from ops.bench.broker import PARTITIONS
 from ops.bench.filling import fill, tenant_names, updates
-from ops.bench.site import Site, on_broker, opened
+from ops.bench.site import Site
 from topics.partition import partition_of
 
 SOURCE, SINK = "cog.predictor.updates", "cog.global.frame"
@@ -79,24 +72,3 @@ def _rate(site: Site, plan: Plan, parts: list[int], tenant: str) -> tuple[float,
         found.append(one)
     rate = sum(one.records for one in found) / sum(one.seconds for one in found)
     return rate, all(one.digest.rows and not one.differing for one in found)
-
-
-def main() -> None:
-    """The command."""
-    parser = argparse.ArgumentParser(prog="python -m ops.bench.refold")
-    parser.add_argument("--events", type=int, default=2_000_000)
-    parser.add_argument("--tenants", type=int, default=1_000)
-    parser.add_argument("--runs", type=int, default=3)
-    given = parser.parse_args()
-
-    def say(text: str) -> None:
-        print(text, file=sys.stderr, flush=True)
-
-    with on_broker(load(), say) as settings, opened(settings, say) as site:
-        found = measure(site, given.events, given.tenants, given.runs)
-    print(json.dumps(found.data()))
-    sys.exit(0 if found.equal else 1)
-
-
-if __name__ == "__main__":
-    main()

@@ -11,6 +11,7 @@ from ops.bench import (
     laws,
     outbox,
     recovery,
+    replay,
     scaling_sizes,
     scaling_tenants,
     scaling_workers,
@@ -98,6 +99,18 @@ def test_a_slow_row_processor_commits_early_and_holds_up_nobody_else(settings: S
     assert found.first_s > 0 and found.ready == found.asked > 0
     for others in (found.alone, found.beside):
         assert 1500 <= len(others.ms) <= 2000, "each got its answer"
+
+
+def test_live_records_are_measured_beside_a_replay_job_and_the_past_folded_anew(
+    settings: Settings,
+) -> None:
+    workload = replay.Workload(20_000, 50, runs=1, rate=200, throttle=500, seconds=2.0, warm_s=1.0)
+    found = replay.run(settings, print, workload)
+    assert found.rebuild is not None and found.rebuild.equal
+    assert min(found.rebuild.live, *found.rebuild.anew, *found.rebuild.alone) > 0
+    (one,) = found.beside
+    assert len(one.alone.ms) == len(one.beside.ms) == 400, "each got its answer"
+    assert one.sent > 0 and one.pause_s >= 0
 
 
 def test_the_outbox_is_measured_beside_its_peers(settings: Settings) -> None:

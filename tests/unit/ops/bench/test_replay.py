@@ -1,0 +1,45 @@
+"""What `soma bench replay` makes of its measurements, without a broker."""
+
+import json
+
+from click.testing import CliRunner
+
+from agents.commands.bench import bench
+from ops.bench.probe import Latencies
+from ops.bench.refold import Measured
+from ops.bench.replay import Beside, Result, Workload, as_json, report
+
+
+def result() -> Result:
+    beside = [
+        Beside(
+            Latencies("predictors", 1000, [20.0]), Latencies("predictors", 1000, [ms]), 55_000, 0.25
+        )
+        for ms in (30.0, 50.0)
+    ]
+    return Result(Measured(1000.0, [900.0, 2000.0, 1500.0], [5000.0], True), beside)
+
+
+def test_the_table_has_both_parts() -> None:
+    rows = {row[0]: row[1:] for row in report(Workload(), result()).rows}
+    assert rows["anew / live"] == ("1.50 ×", "≥ 0.90 ×")
+    assert rows["one tenant of 1,000, records/s"] == ("5,000", "≥ 1,000,000")
+    assert rows["rows equal to the live ones"] == ("all", "all")
+    assert rows["  beside / without"] == ("2.00 (1.50 - 2.50) ×", "≤ 2 ×")
+    assert rows["  the job sent, records/s"] == ("5,000 (5,000 - 5,000)", "5,000 at most")
+    assert rows["a pause is in force after, s"] == ("0.25 (0.25 - 0.25)", "≤ 1")
+    assert len(report(Workload(), Result(beside=result().beside)).rows) == 5
+    data = json.loads(json.dumps(as_json(result())))
+    assert data["rebuild"]["anew_of_live"] == 1.5 and data["rebuild"]["equal"]
+    assert data["beside"][1]["beside"]["p99_ms"] == 50.0
+    assert as_json(Result())["rebuild"] is None
+
+
+def test_the_job_has_more_to_send_than_it_can() -> None:
+    one = Workload(throttle=100, seconds=2.0)
+    assert one.past > one.throttle * (one.seconds + 1.0)
+
+
+def test_parts_are_checked() -> None:
+    done = CliRunner().invoke(bench, ["replay", "--parts", "beside,all"])
+    assert done.exit_code == 2 and "no part all; there are rebuild, beside" in done.output
