@@ -4,7 +4,7 @@ from array import array
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,7 +13,8 @@ from agents.engine.plan import Plan
 from agents.engine.processor import Fold, Output, Place
 from agents.engine.sending import encode_output, keys_of
 from agents.engine.workspace import Workspace
-from agents.history.rows import record, unlike
+from agents.history.rows import unlike
+from topics.codec import decode_ours
 
 WHOLE = "whole"  # in place of a field: one side has a deletion
 
@@ -26,6 +27,14 @@ class Written(NamedTuple):
     key: bytes
     value: bytes | None
     cause: int  # offset of the record that it comes from; -1: of none
+
+
+class Records(dict[bytes, dict[str, Any]]):
+    """Outputs by their bytes, each decoded once: it takes as long as all else that is done."""
+
+    def __missing__(self, value: bytes) -> dict[str, Any]:
+        self[value] = found = decode_ours(value)[1]
+        return found
 
 
 def written(ws: Workspace, plan: Plan, fold: Fold, place: Place) -> list[Written]:
@@ -79,7 +88,7 @@ class Compared:
         """Outputs without a partner here."""
         return self.there - self.equal - self.differing
 
-    def add(self, here: Sequence[Written], there: Sequence[Written]) -> None:
+    def add(self, here: Sequence[Written], there: Sequence[Written], records: Records) -> None:
         """Those of one cause."""
         self.here += len(here)
         self.there += len(there)
@@ -101,7 +110,7 @@ class Compared:
                 theirs.append(one)
         for a, b in zip(mine, reversed(theirs), strict=False):
             self.differing += 1
-            self.fields.update(_fields(a, b))
+            self.fields.update(_fields(a, b, records))
 
 
 class Comparison:
@@ -110,30 +119,32 @@ class Comparison:
     def __init__(self, sinks: int) -> None:
         self.sinks = tuple(Compared() for _ in range(sinks))
 
-    def add(self, here: Iterable[Written], there: Iterable[Written]) -> None:
+    def add(
+        self, here: Iterable[Written], there: Iterable[Written], records: Records | None = None
+    ) -> None:
         """What both have written of the same records: all that comes of each of these."""
+        read = Records() if records is None else records
         sides: dict[tuple[int, int], tuple[list[Written], list[Written]]]
         sides = defaultdict(lambda: ([], []))
         for side, some in enumerate((here, there)):
             for one in some:
                 sides[one.sink, one.cause][side].append(one)
         for (sink, _), (mine, theirs) in sides.items():
-            self.sinks[sink].add(mine, theirs)
+            self.sinks[sink].add(mine, theirs, read)
 
 
 def _said(one: Written) -> tuple[int, bytes, bytes | None]:
     return one.to, one.key, one.value
 
 
-def _fields(a: Written, b: Written) -> list[str]:
+def _fields(a: Written, b: Written, records: Records) -> list[str]:
     """What two outputs differ in: fields by their names, the key, the partition."""
     found = [name for name in ("key", "to") if getattr(a, name) != getattr(b, name)]
     if a.value == b.value:
         return found
     if a.value is None or b.value is None:
         return [*found, WHOLE]
-    mine, theirs = record(a.value), record(b.value)
-    return [*found, *unlike(mine, theirs)]
+    return [*found, *unlike(records[a.value], records[b.value])]
 
 
 class Expected:

@@ -1,13 +1,12 @@
 """The outputs of two folds of one stretch: what they have in common, and what each comes to."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from agents.engine.plan import Plan
 from agents.history.figures import Boundaries, Figures, figures_of, in_both
-from agents.history.outputs import Comparison, Gathered, Written
+from agents.history.outputs import Comparison, Gathered, Records, Written
 from topics.catalogue import CATALOGUE
-from topics.codec import decode_ours
 
 FIELDS = 12  # that differ most
 WAS, WOULD = "was", "would"
@@ -29,16 +28,15 @@ class Sides:
 
     def add(self, was: Sequence[Written], would: Sequence[Written]) -> None:
         """What both have written of the same records."""
-        self._comparison.add(was, would)
+        records = Records()
+        self._comparison.add(was, would, records)
         self.published.add(was)
-        read: dict[bytes, Mapping[str, Any]] = {}  # most are the same on both sides
         for figures, some in zip(self._figures, (was, would), strict=True):
             for one in some:
                 kind = figures[one.sink]
                 if kind is None or one.value is None:
                     continue
-                found = read.get(one.value) or read.setdefault(one.value, decode_ours(one.value)[1])
-                kind.add(found, (one.cause - self._first) / self._size)
+                kind.add(records[one.value], (one.cause - self._first) / self._size)
 
     def data(self) -> dict[str, Any]:
         """As JSON data, by sinks without namespace; figures by what outputs are."""
