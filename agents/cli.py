@@ -39,6 +39,7 @@ VERBS = {
     "outbox": Verb("agents.commands.outbox:outbox", "Show, replay, skip what the outbox holds."),
     "digest": Verb("agents.commands.digest:digest", "Hash a state, and prove it from the log."),
     "state": Verb("agents.commands.state:state", "Show a tenant's state, now or as it was."),
+    "explain": Verb("agents.commands.explain:explain", "Say what one record did, and why."),
     "diff": Verb("agents.commands.diff:diff", "Show what became of a tenant's state."),
     "snapshot": Verb("agents.commands.snapshot:snapshot", "Take, list and verify snapshots."),
     "replay": Verb("agents.commands.replay:replay", "Do the past of a topic again, by jobs."),

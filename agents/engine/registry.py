@@ -6,12 +6,16 @@ import importlib
 import pkgutil
 from collections.abc import Iterable
 from importlib.util import find_spec
+from typing import TYPE_CHECKING, cast
 
 import agents
 from agents.engine.processor import Processor
 from agents.services.base import Service
 from agents.settings import Settings
 from topics.plugins import plugins
+
+if TYPE_CHECKING:
+    from agents.kit.explaining import Explain
 
 
 def processor_names() -> list[str]:
@@ -38,6 +42,20 @@ def packages_with(module: str) -> list[str]:
     """The folders of agents/ that have a module of this name."""
     found = [entry.name for entry in pkgutil.iter_modules(agents.__path__) if entry.ispkg]
     return sorted(name for name in found if find_spec(f"agents.{name}.{module}") is not None)
+
+
+def explainer(name: str) -> "Explain | None":
+    """What explains a processor's records (agents/kit/explaining.py): `explain`, in the module that
+    declares it or, beside an `agent` module, in `explain`; None: it has none.
+    """
+    module = modules()[name]
+    package, _, last = module.rpartition(".")
+    for one in (module, f"{package}.explain") if last == "agent" else (module,):
+        if find_spec(one) is not None:
+            found = getattr(importlib.import_module(one), "explain", None)
+            if callable(found):
+                return cast("Explain", found)
+    return None
 
 
 def services(settings: Settings) -> list[Service]:

@@ -18,11 +18,12 @@ from agents.engine.work import PositionMaker, UnknownSchema, Worker
 from agents.engine.workspace import Outcome, Workspace, empty_rows
 from agents.history.epochs import Epoch, Stretch
 from agents.history.errors import HistoryError
+from agents.history.folded import Folded, folded
 from agents.history.outputs import Written, written
 from agents.history.pick import pick
 from agents.history.rows import Rows, only
 from agents.kit.schema import SETTINGS
-from agents.kit.setting import find, parse
+from agents.kit.setting import EVERYONE, find, parse
 from topics import codec
 
 Changes = Mapping[str, str]  # NAME of a setting -> its value as text
@@ -43,6 +44,8 @@ class Refold(Worker):
         self.folded = 0  # records
         self.heard: list[Written] | None = None
         self.changes: Changes = {}
+        self.look = False  # whether `last` is wanted
+        self.last: Folded | None = None  # what became of the last record
 
     def fold_batches(self, ws: Workspace, batches: list[RawBatch], first: int) -> int:
         """Fold them from offset `first` on, or a part of them; returns the offset behind it.
@@ -72,6 +75,7 @@ class Refold(Worker):
         """Nothing; but a fold that isn't asked for what changed never gives memory back."""
         if self.heard is not None:
             self.heard += written(ws, self.plan, self.fold, self.place)
+        self.last = folded(self.plan, self.place, ws, letters, self.fold) if self.look else None
         empty_rows(ws.rows)
         self.fold.changed(ws.rows)
 
@@ -140,7 +144,18 @@ class Refolding:
         self._told, self._changes = told, changes or {}
         self._inbox = Inbox()
         self._space: Workspace | None = None
+        self._look = False
+        self.last: Folded | None = None
         self._worker: Refold | None = None
+
+    def look_at(self, stretches: Sequence[Stretch], reading: Iterator[Fetched]) -> Folded | None:
+        """Fold the one record that is left, and tell what became of it; None: there stands none."""
+        self._look, self.last = True, None
+        try:
+            self.go_through(stretches, reading)
+        finally:
+            self._look = False
+        return self.last
 
     def enter(self, epoch: Epoch, rows: Rows) -> None:
         """Go on with a fold made as in this epoch, which holds these rows. HistoryError."""
@@ -207,7 +222,7 @@ class Refolding:
         """Fold what waits, up to a workspace's size."""
         assert self._worker is not None
         self._space = self._space or Workspace(self._plan)
-        self._worker.end = end
+        self._worker.end, self._worker.look = end, self._look
         batches = inbox.take(self._plan.batch_max)
         before = self.at
         try:
@@ -220,6 +235,7 @@ class Refolding:
             raise HistoryError(f"{self.where}: {text}") from error
         if self.at <= before:
             raise RuntimeError(f"{self.where} doesn't get beyond {before}")
+        self.last = self._worker.last
         self.records += sum(one.count for one in batches if one.next_offset <= self.at)
         inbox.put_back(batches, self.at)
 
@@ -231,3 +247,7 @@ class Refolding:
     def rows(self) -> Rows:
         """The rows as they are now: the tenant's, if there is one."""
         return only(self.all(), self._tenant)
+
+    def everyone(self) -> bytes | None:
+        """The row of everybody's settings."""
+        return self.all().get(EVERYONE.encode())

@@ -5,9 +5,9 @@ rows are taken into a new fold made with that epoch's values, as a worker that r
 the past was folded with and we don't have (another law, another policy) is told in `notes`.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 from confluent_kafka import Message
 from faust.types import TP
@@ -19,10 +19,12 @@ from agents.engine.plan import Plan, defaults_of
 from agents.engine.position import Input, Position
 from agents.engine.processor import Place
 from agents.engine.recovery import CHUNK, Loader, reader
+from agents.engine.transport import Fetched
 from agents.engine.work import POSITION_KEY
 from agents.history import snapshots
 from agents.history.epochs import Epoch, Stretch, of_topic, read_epochs, stretches
 from agents.history.errors import Gone, HistoryError
+from agents.history.folded import Folded
 from agents.history.log import read
 from agents.history.refold import Changes, Refolding, fold_of
 from agents.history.rows import Rows, counts_for, only
@@ -31,6 +33,9 @@ from agents.settings import Settings
 from topics.missed import Admin
 from topics.reading import ends_of, read_to
 from topics.schemas import schemas
+
+Reading = Iterator[Fetched]
+Found = TypeVar("Found")
 
 
 class State(NamedTuple):
@@ -253,6 +258,11 @@ class Past:
         other.enter(self._epoch(self._folding.number), self._folding.all())
         return other
 
+    @property
+    def epoch(self) -> Epoch:
+        """The one in which the fold is."""
+        return self._epoch(self._folding.number)
+
     def todo(self, offset: int) -> list[Stretch]:
         """What is to be folded up to this offset, by epochs. HistoryError."""
         if offset < self.at:
@@ -265,10 +275,17 @@ class Past:
 
     def fold_to(self, offset: int) -> None:
         """Fold on, all records before this offset. HistoryError, KafkaException."""
+        self._fold_to(offset, self._folding.go_through)
+
+    def fold_next(self) -> Folded | None:
+        """Fold on, the next record alone; None: there stands none (a transaction's marker, say)."""
+        return self._fold_to(self.at + 1, self._folding.look_at)
+
+    def _fold_to(self, offset: int, fold: Callable[[list[Stretch], Reading], Found]) -> Found:
         todo = self.todo(offset)
         place = self._plan.source, self._partition
         with closing(read(self._settings, place, self.at, offset)) as reading:
-            self._folding.go_through(todo, reading)
+            return fold(todo, reading)
 
     def _note(self, epoch: Epoch) -> None:
         """Tell what an epoch was folded with that we don't have."""
@@ -283,3 +300,7 @@ class Past:
     def rows(self) -> Rows:
         """The rows of the fold as it is (of the tenant, if there is one)."""
         return self._folding.rows()
+
+    def everyone(self) -> bytes | None:
+        """The row of the settings of everybody, if there is one."""
+        return self._folding.everyone()

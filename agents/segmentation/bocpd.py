@@ -89,6 +89,20 @@ def grow(b: Bank, row: int, used: int, x: float, hazard: float, w: Work) -> None
 
 
 @kernel
+def likeliest(b: Bank, r: int) -> tuple[int, float]:
+    """The likeliest run length that began since the last change (-1: none can have), and the
+    probability of all of them.
+    """
+    length = b.ints[r, S.seen] - b.ints[r, S.b_start]  # of the segment that is open
+    likely, mass, row = -1, 0.0, b.ints[r, S.at]
+    for j in range(SIDE, min(b.ints[r, S.b_used], length - SIDE + 1, RING)):
+        mass += b.runs[row, 0, j]
+        if likely < 0 or b.runs[row, 0, j] > b.runs[row, 0, likely]:
+            likely = j
+    return likely, mass
+
+
+@kernel
 def bocpd(b: Bank, r: int, w: Work, hazard: float) -> tuple[int, float]:
     """After a push: (the first point after a change, its probability), or (-1, 0).
 
@@ -111,12 +125,7 @@ def bocpd(b: Bank, r: int, w: Work, hazard: float) -> tuple[int, float]:
             b.runs[row, 0, RUNS - 1] += b.runs[row, 0, RUNS]
             used = RUNS
     b.ints[r, S.b_used] = used
-    length = count - b.ints[r, S.b_start]  # of the segment that is open
-    likely, mass = -1, 0.0
-    for j in range(SIDE, min(used, length - SIDE + 1, RING)):
-        mass += b.runs[row, 0, j]
-        if likely < 0 or b.runs[row, 0, j] > b.runs[row, 0, likely]:
-            likely = j
+    likely, mass = likeliest(b, r)
     if likely < 0 or not mass > SURE:
         return -1, 0.0
     b.ints[r, S.b_start] = count - likely

@@ -128,10 +128,8 @@ def faded(b: Bank, r: int, half_life: float) -> float:
 
 
 @kernel
-def glr(
-    b: Bank, r: int, k: Work, h0: float, g: float, hab: float, half_life: float, in_a_row: float
-) -> tuple[int, float]:
-    """After a push: (the first point after a change, its G), or (-1, 0)."""
+def evidence(b: Bank, r: int, k: Work, g: float) -> tuple[int, float]:
+    """After a push: (the first point after the likeliest change, its G); -1: too early to tell."""
     n = b.ints[r, S.seen] - b.ints[r, S.g_start]
     if n < 2 * SIDE:
         return -1, 0.0
@@ -151,18 +149,34 @@ def glr(
     whole = residual(
         k.w[count], k.f[count], k.y[count], k.ff[count], k.fy[count], k.yy[count], least
     )
-    ln = math.log(n)
-    gain = 0.5 * n * (math.log(whole + floor) - math.log(k.cost[best] + floor)) - 0.5 * ln
-    bar = h0 + ln
+    gain = 0.5 * n * (math.log(whole + floor) - math.log(k.cost[best] + floor)) - 0.5 * math.log(n)
+    return int(b.ints[r, S.seen] - count + best), float(gain)
+
+
+@kernel
+def bars(b: Bank, r: int, h0: float, hab: float, half_life: float) -> tuple[float, float]:
+    """What G must exceed: of a segment so long, and of a series that has changed so often."""
+    bar = h0 + math.log(b.ints[r, S.seen] - b.ints[r, S.g_start])
+    return bar, bar * (1.0 + hab * faded(b, r, half_life))
+
+
+@kernel
+def glr(
+    b: Bank, r: int, k: Work, h0: float, g: float, hab: float, half_life: float, in_a_row: float
+) -> tuple[int, float]:
+    """After a push: (the first point after a change, its G), or (-1, 0)."""
+    point, gain = evidence(b, r, k, g)
+    if point < 0:
+        return -1, 0.0
+    bar, raised = bars(b, r, h0, hab, half_life)
     # A sum that no honest state has (NaN) declares nothing.
-    if not (gain > bar and gain > bar * (1.0 + hab * faded(b, r, half_life))):
+    if not (gain > bar and gain > raised):
         b.ints[r, S.g_since] = -1
         return -1, 0.0
     if b.ints[r, S.g_since] < 0:
         b.ints[r, S.g_since] = b.ints[r, S.seen]
     if b.ints[r, S.seen] - b.ints[r, S.g_since] + 1 < in_a_row:
         return -1, 0.0
-    point = b.ints[r, S.seen] - count + best
     b.floats[r, S.g_count] = faded(b, r, half_life) + 1.0
     b.ints[r, S.g_changed] = b.ints[r, S.seen]
     points.restart(b, r, point)

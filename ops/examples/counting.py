@@ -6,6 +6,7 @@ from struct import unpack
 from typing import Any
 
 from agents.kit import Emit, Refuse, RowProcessor, Setting
+from agents.kit.explaining import Case
 from ops.examples import COUNTS
 
 NUMBER = 4  # bytes of a float32
@@ -33,6 +34,12 @@ def count(row: Count, record: Any, out: Emit) -> None:
             "tenant": record.tenant, "ts": record.ts, "total": row.total, "norms": row.norms,
             "observation_id": record.source_id,
         })  # fmt: skip
+
+
+def explain(case: Case) -> list[str]:
+    """What `soma explain` says of an observation: with the row's own numbers."""
+    total, every = case.after[""]["total"], case.values["every"]
+    return [f"It is observation {total} of {case.tenant}; each {every} make a record."]
 
 
 PROCESSOR = RowProcessor(

@@ -66,6 +66,7 @@ ENDS = {
     "skip cog.observations/0/0 --processor predictors --reason x": CLIENT,
     "digest integrator --rebuild": ADMIN,
     "state show integrator --tenant acme": ADMIN,
+    "explain cog.observations/0/0": ADMIN,
     "diff integrator --tenant acme --between 5 9": ADMIN,
     "snapshot take integrator": ADMIN,
     "snapshot list integrator": ADMIN,

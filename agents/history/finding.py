@@ -1,0 +1,186 @@
+"""Finding one record: by its place, or by an id that is in one of its fields.
+
+An id is the place of a record, `<8 hex of the topic's Kafka id>-<partition>-<offset>`: its own, or
+that of the record that caused it, which lies in the same partition and wasn't written later.
+"""
+
+import re
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+from confluent_kafka import Message
+
+from agents.engine.recovery import reader
+from agents.history.errors import Gone, HistoryError, TookTooLong
+from agents.settings import Settings
+from topics import codec
+from topics.broker import connect, topic_ids
+from topics.catalogue import CATALOGUE
+from topics.messages import as_bytes
+from topics.reading import offsets_at, read_to, span_of
+
+ID = re.compile(r"([0-9a-f]{8})-(\d{1,9})-(\d{1,18})")
+SHORT = 8  # hex digits of a topic's id in a record's
+FIND_S = 60.0  # for a record by its id
+SKEW_MS = 5_000  # that brokers' clocks may differ by
+MOST = 5_000  # records at a time
+
+
+class Place(NamedTuple):
+    """Where a record stands; the topic by its name in the catalogue."""
+
+    topic: str
+    partition: int
+    offset: int
+
+    def __str__(self) -> str:
+        return f"{self.topic}/{self.partition}/{self.offset}"
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """A record as it stands in its topic. `fields` are None where it can't be read."""
+
+    place: Place
+    id: str  # by its place
+    log_ms: int
+    key: bytes | None
+    value: bytes | None
+    fields: Mapping[str, Any] | None = field(default=None, repr=False)
+    schema: str = ""
+
+    @property
+    def data(self) -> dict[str, Any] | None:
+        """Its fields as JSON data."""
+        return codec.to_json(self.schema, dict(self.fields)) if self.fields is not None else None
+
+
+Told = Callable[[str], None]
+
+
+def parts(text: str) -> tuple[str, int, int] | None:
+    """(Topic's id, partition, offset) of an id; None if it is none."""
+    found = ID.fullmatch(text)
+    return (found[1], int(found[2]), int(found[3])) if found is not None else None
+
+
+class Finder:
+    """Looks into the catalogue's topics, as they are when it is made. BrokerError.
+
+    `told` hears now and then how far it is.
+    """
+
+    def __init__(self, settings: Settings, told: Told) -> None:
+        self._settings, self._told = settings, told
+        names = {settings.topic(one): one for one in CATALOGUE}
+        found = topic_ids(connect(settings.librdkafka()), names)
+        self.ids = {names[one]: whole[:SHORT] for one, whole in found.items()}
+
+    def place(self, text: str) -> Place:
+        """The place that an id names. HistoryError: of no topic that is here."""
+        named = parts(text)
+        topics = [one for one, short in self.ids.items() if named and short == named[0]]
+        if named is None or not topics:
+            raise HistoryError(
+                f"{text}: no topic here has an id that begins so (it was made anew since, or this "
+                "is another Kafka or namespace)"
+            )
+        return Place(topics[0], named[1], named[2])
+
+    def at(self, place: Place) -> Record:
+        """The record at a place. Gone: retention took it; HistoryError: there is none."""
+        where = self._settings.topic(place.topic), place.partition
+        if place.topic not in self.ids:
+            raise HistoryError(f"{place}: there is no topic {where[0]}")
+        consumer = reader(self._settings, "soma-history", [where], place.offset)
+        try:
+            low, end = span_of(consumer, where, self._settings.answer_timeout_s)
+            if place.offset < low:
+                raise Gone(
+                    f"{place} is gone: the topic's retention removed all before offset {low}"
+                )
+            if place.offset >= end:
+                raise HistoryError(f"{place}: there is no such record, the log ends at {end}")
+            for messages in read_to(consumer, {where: place.offset + 1}):
+                for one in messages:
+                    if one.offset() == place.offset:
+                        return self._record(place.topic, one)
+        finally:
+            consumer.close()
+        raise HistoryError(
+            f"{place}: no record stands there: it is a transaction's marker, or one that was "
+            "aborted or compacted"
+        )
+
+    def caused(self, topic: str, name: str, cause: Record, most: int) -> list[Record]:
+        """The records of a topic whose field `name` is the id of `cause`, at most so many.
+
+        TookTooLong after FIND_S.
+        """
+        place = self._settings.topic(topic), cause.place.partition
+        if topic not in self.ids:
+            return []
+        text, until = cause.id, time.monotonic() + FIND_S
+        begin, quoted = bytes([2 * len(text)]) + text.encode(), f'"{text}"'.encode()
+        found: list[Record] = []
+        consumer = reader(self._settings, "soma-history", [])
+        try:
+            since = max(0, cause.log_ms - SKEW_MS)
+            answer_s = self._settings.answer_timeout_s
+            start = offsets_at(consumer, [place], since, answer_s)[place]
+            end = span_of(consumer, place, answer_s)[1]
+        finally:
+            consumer.close()
+        if start is None or start >= end:
+            return []
+        consumer = reader(self._settings, "soma-history", [place], start)
+        try:
+            for messages in read_to(consumer, {place: end}, MOST):
+                for one in messages:
+                    value = as_bytes(one.value()) or b""
+                    if begin in value or quoted in value:
+                        record = self._record(topic, one)
+                        if (record.fields or {}).get(name) == text:
+                            found.append(record)
+                at = messages[-1].offset() or 0
+                if len(found) >= most or self._behind(topic, messages[-1], name, cause):
+                    return found[:most]
+                self._told(f"{topic}/{place[1]}: offset {at:,} of {end:,}")
+                if time.monotonic() > until:
+                    raise TookTooLong(
+                        f"{text} wasn't found in {topic}/{place[1]} within {FIND_S:g} s: from "
+                        f"offset {start:,} to {at:,} of {end:,}"
+                    )
+        finally:
+            consumer.close()
+        return found
+
+    def _behind(self, topic: str, message: Message, name: str, cause: Record) -> bool:
+        """Whether what comes is of later causes only: our writers take them in their order."""
+        if "users" in CATALOGUE[topic].writers:
+            return False
+        fields = self._record(topic, message).fields or {}
+        other, mine = parts(str(fields.get(name))), parts(cause.id)
+        return other is not None and mine is not None and other[:2] == mine[:2] and other > mine
+
+    def _record(self, topic: str, message: Message) -> Record:
+        place = Place(topic, message.partition() or 0, message.offset() or 0)
+        value = as_bytes(message.value())
+        schema, fields = _read(value or b"", CATALOGUE[topic].schema or "")
+        short = self.ids[topic]
+        return Record(
+            place, f"{short}-{place.partition}-{place.offset}", message.timestamp()[1],
+            as_bytes(message.key()), value, fields, schema,
+        )  # fmt: skip
+
+
+def _read(value: bytes, schema: str) -> tuple[str, Mapping[str, Any] | None]:
+    """A value's schema and fields, in Avro or JSON; no fields: it can't be read."""
+    try:
+        if value[:1] == b"{" and schema:
+            return schema, codec.from_json(schema, value)
+        return codec.decode(value)
+    except codec.BadRecord:
+        return "", None
