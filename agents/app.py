@@ -22,6 +22,7 @@ from mode import CrashingSupervisor
 from agents import addresses
 from agents.engine import pages
 from agents.engine.compiling import Compiling, CompilingError, misplaced, missing, units
+from agents.engine.dealing import ProcessorAssignor
 from agents.engine.ending import CLIENTS, calm, end_in
 from agents.engine.engine import Engine
 from agents.engine.plan import EPOCHS
@@ -30,6 +31,7 @@ from agents.engine.registry import processors, services
 from agents.engine.security import credentials, security
 from agents.engine.transport import BatchConsumer, BatchSchema, BatchTransport
 from agents.engine.warm import warm
+from agents.history import live
 from agents.services.base import Service
 from agents.settings import Settings, SettingsError, load
 from stores.postgres import check
@@ -237,6 +239,8 @@ def make() -> tuple[faust.App, Engine]:
         sys.exit(f"soma worker: {error}")
     register(made, engine)
     pages.register(made, engine, beside)
+    live.register(made, engine, settings)
+    ProcessorAssignor.url = live.url_of(settings)
     if beside:
         add_services(made, beside, engine)
 

@@ -19,6 +19,7 @@ from agents.api import (
     openapi,
     problems,
     replay_routes,
+    state_routes,
 )
 from agents.api.buckets import Buckets
 from agents.api.dependencies import Resources
@@ -27,6 +28,7 @@ from agents.api.journal_sink import LOCK_S as ASIDE_LOCK_S
 from agents.api.journaled import LOCK_S, JournaledOutbox, open_journal
 from agents.api.metrics import ApiMetrics
 from agents.api.middleware import Around
+from agents.api.owners import Owners
 from agents.api.tokens import Tokens
 from agents.api.writing import Writing
 from agents.settings import Settings
@@ -72,9 +74,11 @@ def make(settings: Settings) -> FastAPI:
     app.state.settings = settings
     app.state.dlq = dlq_routes.Desk(settings)
     app.state.resources = resources
+    app.state.owners = Owners(settings)
     app.state.readiness = health.Readiness()
     problems.install(app)
-    for one in (events, memories, admin, dlq_routes, journal_routes, replay_routes, health):
+    routes = (events, memories, admin, dlq_routes, journal_routes, replay_routes, state_routes)
+    for one in (*routes, health):
         app.include_router(one.router)
     openapi.install(app)
     return app

@@ -10,7 +10,7 @@ import json
 import logging
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 from aiokafka.coordinator.assignors.roundrobin import RoundRobinPartitionAssignor
 from aiokafka.coordinator.protocol import (
@@ -19,11 +19,14 @@ from aiokafka.coordinator.protocol import (
 )
 from pydantic import TypeAdapter, ValidationError
 
-from agents.engine.plan import Plan
 from topics.catalogue import keeper_of
+
+if TYPE_CHECKING:  # the HTTP API reads what members say, and folds nothing
+    from agents.engine.plan import Plan
 
 log = logging.getLogger(__name__)
 
+URL = "@url"  # beside the topics of a member: where its web pages are; no topic is called so
 HINTS = "@hints"  # beside a topic's processors: the partitions whose offsets the group is told
 Dealt = dict[str, dict[str, list[int]]]  # topic -> processor -> partitions
 _RUNS = TypeAdapter(dict[str, list[str]])  # topic -> processors
@@ -41,14 +44,16 @@ class ProcessorAssignor(RoundRobinPartitionAssignor):  # type: ignore[misc]
     name = "soma"
     runs: ClassVar[Mapping[str, list[str]]] = {}  # topic -> processors of it in this process
     keepers: ClassVar[Mapping[str, str]] = {}  # topic -> its keeper
+    url: ClassVar[str] = ""  # of this process' web pages; empty: it has none
     dealt: ClassVar[Dealt | None] = None  # to this process; None: it isn't said
     undealt: ClassVar[frozenset[str]] = frozenset()  # topics that we as the leader don't know (yet)
 
     @classmethod
     def metadata(cls, topics: Iterable[str]) -> ConsumerProtocolMemberMetadata:
         cls.undealt = frozenset()
-        said = json.dumps({topic: cls.runs.get(topic, []) for topic in topics})
-        return ConsumerProtocolMemberMetadata(cls.version, list(topics), said.encode())
+        said = {topic: cls.runs.get(topic, []) for topic in topics}
+        said |= {URL: [cls.url]} if cls.url else {}
+        return ConsumerProtocolMemberMetadata(cls.version, list(topics), json.dumps(said).encode())
 
     @classmethod
     def assign(
@@ -134,6 +139,27 @@ class ProcessorAssignor(RoundRobinPartitionAssignor):  # type: ignore[misc]
         return HINTS not in said or partition in said[HINTS]  # a leader before us says nothing
 
 
+class Member(NamedTuple):
+    """A member as the broker describes the group: where its pages are, and what it was dealt."""
+
+    url: str
+    dealt: Dealt
+
+
+def member_of(metadata: bytes, assignment: bytes) -> Member:
+    """From what it said when it joined and was told; nothing where there is nothing of ours."""
+    if not metadata or not assignment:
+        return Member("", {})
+    said = ConsumerProtocolMemberMetadata.decode(metadata).user_data
+    told = ConsumerProtocolMemberAssignment.decode(assignment).user_data
+    try:
+        urls = _RUNS.validate_json(said or b"{}", strict=True).get(URL, [])
+        dealt = _DEALT.validate_json(told or b"{}", strict=True)
+    except ValidationError:
+        return Member("", {})
+    return Member(urls[0] if urls else "", dealt)
+
+
 def deal(
     running: Mapping[str, Mapping[str, list[str]]], partitions: Mapping[str, Iterable[int]]
 ) -> dict[str, Dealt]:
@@ -163,7 +189,7 @@ def deal(
     return dealt
 
 
-def name_keepers(plans: Mapping[str, Plan]) -> None:
+def name_keepers(plans: "Mapping[str, Plan]") -> None:
     """Say of whose sources the keeper runs elsewhere, or nowhere."""
     for plan in plans.values():
         keeper = keeper_of(plan.processor.source)

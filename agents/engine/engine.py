@@ -203,9 +203,11 @@ class Engine:
 
     async def epochs_end(self, plan: Plan, partition: int) -> int:
         """Where a partition of the epochs log ends now, for who reads what is committed."""
-        loop = asyncio.get_running_loop()
-        place = TopicPartition(plan.epochs, partition)
-        answer_s = self.settings.answer_timeout_s
+        return await self.end_of(TopicPartition(plan.epochs, partition))
+
+    async def end_of(self, place: TopicPartition) -> int:
+        """Where a partition ends now, for who reads what is committed."""
+        loop, answer_s = asyncio.get_running_loop(), self.settings.answer_timeout_s
         return await loop.run_in_executor(self._blocking, end_of, self._admin, place, answer_s)
 
     async def work(

@@ -21,6 +21,7 @@ from agents.engine.epochs import Epoch
 from agents.engine.errors import LawFailed, PartitionAdded, Stopped, UnknownVersion
 from agents.engine.host import Host, Part
 from agents.engine.inbox import Inbox
+from agents.engine.lookups import Lookups
 from agents.engine.plan import Plan
 from agents.engine.position import Position, added, start_at
 from agents.engine.processor import Asking, Place, Question, RemotePolicy
@@ -67,6 +68,7 @@ class Partition:
         self._tag = -1
         self._next = 0  # first offset not folded yet
         self._wake = asyncio.Event()
+        self.lookups = Lookups(self._wake.set)
         self._closing = False
         self._anew = False
         self._until: int | None = None  # offset of a record to be folded alone: it may be a bad one
@@ -155,19 +157,15 @@ class Partition:
                 await self._stop(error)
                 return
             except UnknownSchema as error:
-                await self._stop(
-                    UnknownVersion(
-                        f"unknown schema at {error}: a newer version wrote it? Update this worker"
-                    )
-                )
+                text = f"unknown schema at {error}: a newer version wrote it? Update this worker"
+                await self._stop(UnknownVersion(text))
                 return
             except (KafkaError, KafkaException, BrokerError, TimeoutError, OSError) as error:
                 self._failures += 1
                 self.phase = "recovering" if self.stopped is None else self.phase
                 metrics.RETRIES.labels(self.plan.processor.name).inc()
-                pause = min(RETRY_S_MAX, 0.2 * 2 ** min(self._failures, 10)) * random.uniform(
-                    0.5, 1.0
-                )
+                longest = min(RETRY_S_MAX, 0.2 * 2 ** min(self._failures, 10))
+                pause = longest * random.uniform(0.5, 1.0)
                 log.warning(
                     "%s: %r, when it waited for %s; taken anew in %.1f s",
                     self.where, error, self.progress.doing, pause,
@@ -201,6 +199,7 @@ class Partition:
     async def _drop(self) -> None:
         """Forget everything that isn't in Kafka."""
         self.host.hold(self.part)
+        self.lookups.refuse("its worker lets it go, or takes it anew")
         self._tag = -1
         self._inbox.clear()
         if self._asker is not None:
@@ -260,11 +259,13 @@ class Partition:
         try:
             while True:
                 few = self._inbox.records < OVERLAP_RECORDS
-                if commit is not None and (few or self._closing):
+                if commit is not None and (few or self._closing or self.lookups):
                     await commit
                     commit = None
                 if self._closing or self._anew:
                     return
+                if self.lookups:
+                    await self.lookups.answer(self._worker.fold, self.committed)
                 if not await self._arrival():
                     await self._tell()
                     continue

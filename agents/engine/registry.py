@@ -9,13 +9,13 @@ from importlib.util import find_spec
 from typing import TYPE_CHECKING, cast
 
 import agents
-from agents.engine.processor import Processor
-from agents.services.base import Service
-from agents.settings import Settings
 from topics.plugins import plugins
 
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # who asks for names alone needs none of it
+    from agents.engine.processor import Processor
     from agents.kit.explaining import Explain
+    from agents.services.base import Service
+    from agents.settings import Settings
 
 
 def processor_names() -> list[str]:
@@ -58,7 +58,7 @@ def explainer(name: str) -> "Explain | None":
     return None
 
 
-def services(settings: Settings) -> list[Service]:
+def services(settings: "Settings") -> "list[Service]":
     """The services of the chosen packages (default: all), as far as they are set. SettingsError."""
     found: list[Service] = []
     for name in service_names():
@@ -67,7 +67,7 @@ def services(settings: Settings) -> list[Service]:
     return found
 
 
-def processors(chosen: Iterable[str] = ()) -> dict[str, Processor]:
+def processors(chosen: Iterable[str] = ()) -> "dict[str, Processor]":
     """The chosen processors (default: all), by name.
 
     Raises ValueError, which names the unknown ones.
@@ -83,8 +83,10 @@ def processors(chosen: Iterable[str] = ()) -> dict[str, Processor]:
     return {name: loaded(name, homes[name]) for name in sorted(set(wanted))}
 
 
-def loaded(name: str, module: str) -> Processor:
+def loaded(name: str, module: str) -> "Processor":
     """The processor that a module declares. ValueError, which names it, if there is none."""
+    from agents.engine.processor import Processor
+
     try:
         found = getattr(importlib.import_module(module), "PROCESSOR", None)
     except ImportError as error:

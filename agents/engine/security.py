@@ -1,12 +1,14 @@
 """One way to write down how a broker is reached, librdkafka's, for the other clients too."""
 
 import ssl
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import faust
 from aiokafka.helpers import create_ssl_context
 
 from agents.settings import Settings
+
+if TYPE_CHECKING:
+    import faust
 
 PROTOCOLS = ("PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL")
 MECHANISMS = ("PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512")
@@ -68,8 +70,12 @@ def _sasl(given: dict[str, str]) -> dict[str, Any]:
     }
 
 
-def credentials(settings: Settings) -> faust.SSLCredentials | faust.SASLCredentials | None:
+def credentials(
+    settings: Settings,
+) -> "faust.SSLCredentials | faust.SASLCredentials | None":
     """The same for Faust's consumer; None: no security."""
+    import faust  # the HTTP API does without
+
     found = security(settings)
     context = found.get("ssl_context")
     if "sasl_mechanism" in found:

@@ -43,6 +43,7 @@ class ColumnarFold:
         self.counts: Counter[str] = Counter()  # by the names of the processor's tallies
         store.settled = self.settled
         self.changed, self.rows_all, self.deadline = store.changed, store.rows_all, store.deadline
+        self.rows_of_tenant = store.rows_of_tenant
 
     @property
     def names(self) -> NDArray[np.uint8]:

@@ -279,6 +279,10 @@ class RowFold:
         """Write every row."""
         self._table.all(rows)
 
+    def rows_of_tenant(self, tenant: str, rows: StateRows) -> None:
+        """Write those of a tenant: see engine/lookups.py."""
+        self._table.rows_of_tenant(tenant, rows)
+
     def load(
         self,
         rows: Columns,

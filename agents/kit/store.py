@@ -307,6 +307,19 @@ class Store:
             codes.append(self.domains.rows["code"][self.domains.rows["code"] >= 0])
         self._write(np.concatenate(codes), rows)
 
+    def rows_of_tenant(self, tenant: str, rows: StateRows) -> None:
+        """Write the rows of a tenant and its domains, while nothing is marked."""
+        code = self.names.code(tenant.encode(), add=False)
+        r = int(self.tenants.of[code]) if code >= 0 else -1
+        if r < 0:
+            return
+        tenants = self.tenants.rows[r : r + 1]
+        codes = [tenants["code"][tenants["alive"] != 0]]
+        if self.domains is not None:
+            theirs = self.domains.rows
+            codes.append(theirs["code"][(theirs["code"] >= 0) & (theirs["owner"] == r)])
+        self._write(np.concatenate(codes), rows)
+
     def _write(self, codes: Ints, rows: StateRows) -> None:
         """Write the rows of these names, which must differ; of whoever has none a tombstone."""
         n = codes.shape[0]

@@ -262,6 +262,11 @@ class Table:
         """Write every row."""
         self._write(sorted(self.rows.keys() | self.settings.texts.keys()), rows)
 
+    def rows_of_tenant(self, tenant: str, rows: StateRows) -> None:
+        """Write the rows of a tenant and its entities."""
+        keys, begin = self.rows.keys() | self.settings.texts.keys(), tenant + SEP
+        self._write(sorted(k for k in keys if k == tenant or k.startswith(begin)), rows)
+
     def _write(self, keys: list[str], rows: StateRows) -> None:
         """These rows into the engine's columns: a tombstone where nothing is left."""
         n, texts = len(keys), self.settings.texts

@@ -55,9 +55,7 @@ def explain(case: Case) -> list[str]:
         said.append(f"max_dwell: the segment lasts for {lasted}, of {most} ms at most.")
     ended = [_boundary(one) for name, one in found.items() if name != EVIDENCE[LEADER_CHANGE]]
     length = row["seen"] - row["start"]
-    return said + (
-        ended or [f"No boundary: the segment goes on, with {length} frames."]
-    )
+    return said + (ended or [f"No boundary: the segment goes on, with {length} frames."])
 
 
 def _values(row: Fields) -> Any:

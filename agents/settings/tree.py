@@ -139,6 +139,17 @@ class Settings(BaseSettings):
 
     web_host: Host = setting("127.0.0.1", "address of the worker's /ready and /metrics")
     web_port: int = setting(6066, "their port; 0: none", 0, 65_535)
+    web_url: HttpUrl = setting(
+        "",
+        "where the HTTP API reaches them; not set: by SOMA_WEB_HOST (or, where that is every "
+        "address, this machine's name) and SOMA_WEB_PORT",
+        values="an http(s) URL",
+    )
+    state_token: SecretStr = setting(
+        SecretStr(""),
+        "shown by the HTTP API to workers that it asks for state; not set: they answer this "
+        "machine alone",
+    )
     log_level: Literal["debug", "info", "warning", "error"] = setting("info", "what is logged")
 
     threads: int = setting(

@@ -9,10 +9,12 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from agents.engine.digest import digest
+from agents.engine.digest import digest, rows_of
+from agents.engine.lookups import rows_of_tenant
 from agents.engine.plan import Plan
-from agents.engine.processor import Processor
+from agents.engine.processor import SEP, Processor
 from agents.engine.work import UnknownSchema
+from agents.history.rows import only
 from tests.contract.harness import (
     LOG_MS,
     PROCESSORS,
@@ -113,6 +115,18 @@ def test_state_survives_a_round_trip_in_any_order(processor: Processor, seed: in
     restarted.feed([after])
     assert restarted.outputs() == straight.outputs()
     assert digest(plan, restarted.fold) == digest(plan, straight.fold)
+
+
+@each
+@given(seed=seeds)
+@settings(max_examples=4)
+def test_a_tenant_s_rows_are_found_without_looking_at_all(processor: Processor, seed: int) -> None:
+    plan = plan_of(processor)
+    run = Run(plan).feed([mixed(processor, seed, 60)])
+    rows = rows_of(plan, run.fold)
+    for tenant in {key.decode().split(SEP)[0] for key in rows} | {"nobody"}:
+        assert rows_of_tenant(plan, run.fold, tenant) == only(rows, tenant)
+    assert rows_of(plan, run.fold) == rows and run.rows() == rows
 
 
 @each

@@ -1,6 +1,8 @@
 """What `soma api` doesn't start with, and its other verbs."""
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import jwt
@@ -77,3 +79,10 @@ def test_a_secret_may_lie_among_the_secrets(
     monkeypatch.setenv("SOMA_SECRETS_DIR", str(tmp_path))
     assert load().api.jwt_secret.get_secret_value() == SECRET
     assert SECRET not in json.dumps(load().shown())
+
+
+def test_the_api_loads_neither_kernels_nor_faust() -> None:
+    """Though it asks the workers' group and knows the processors by name."""
+    code = "import sys, agents.api.app; print({'numba', 'faust'} & set(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "set()\n"

@@ -1,0 +1,144 @@
+"""GET /state/{processor}/{tenant}: the worker that has the partition answers, or nobody does."""
+
+import json
+import signal
+import time
+from typing import Any
+
+import httpx
+import numpy as np
+import pytest
+from click.testing import CliRunner
+from pydantic import SecretStr
+
+from agents.cli import main
+from agents.settings import Settings
+from tests.live.agents.api.conftest import Api
+from tests.live.agents.api.helpers import bearer
+from tests.live.conftest import WorkerFactory
+from tests.live.helpers import environment, eventually, free_port, produce, read
+from topics import codec
+from topics.partition import partition_of
+
+TENANTS = [f"t{k}" for k in range(8)]
+AGENTS = {"SOMA_AGENTS": "predictors", "SOMA_SESSION_TIMEOUT_S": "6", "SOMA_HEARTBEAT_S": "1"}
+
+
+def observe(settings: Settings, n: int) -> None:
+    """n observations of each tenant."""
+    now, rng = time.time_ns() // 1000, np.random.default_rng(n)
+    told = [
+        (tenant.encode(), codec.encode("observation", {
+            "tenant": tenant, "domain": "state", "ts": now + k,
+            "vector": np.float32(rng.normal(0, 1, 2)).tobytes(), "sequence": None,
+        }))
+        for k in range(n) for tenant in TENANTS
+    ]  # fmt: skip
+    produce(settings, "cog.observations", told)
+
+
+def shown(settings: Settings, tenant: str) -> dict[str, Any]:
+    """What `soma state show --json` says of the topics."""
+    words = ["state", "show", "predictors", "--tenant", tenant, "--json"]
+    done = CliRunner(env=environment(settings)).invoke(main, words)
+    assert done.exit_code == 0, done.stderr
+    return dict(json.loads(done.stdout))
+
+
+def position(settings: Settings, partition: int) -> int:
+    """How far the state topic says that a partition is committed."""
+    at = [
+        codec.decode(one.value() or b"")[1]["next_offset"]
+        for one in read(settings, "soma.predictors.state")
+        if one.key() == b"@position" and one.partition() == partition
+    ]
+    return int(at[-1]) if at else 0
+
+
+@pytest.mark.timeout(240)
+def test_a_tenant_s_state_is_told_by_the_worker_that_has_it(
+    topics: Settings, worker: WorkerFactory, api: Api
+) -> None:
+    client = api()
+
+    def ask(tenant: str = "t0", processor: str = "predictors", **who: Any) -> httpx.Response:
+        headers = bearer(**({"tenants": (tenant,), "roles": ("read",)} | who))
+        return client.get(f"/state/{processor}/{tenant}", headers=headers)
+
+    def told(tenant: str, n: int) -> dict[str, Any] | None:
+        answer = ask(tenant)
+        said: dict[str, Any] = answer.json()
+        whole = answer.status_code == 200 and said["offset"] == said["end"]
+        return said if whole and said["rows"][0]["fields"]["n"] == n else None
+
+    none = ask()
+    assert none.status_code == 503 and int(none.headers["retry-after"]) > 0
+    assert none.headers["content-type"].startswith("application/problem+json")
+    first = worker(**AGENTS)
+    observe(topics, 3)
+    for tenant in TENANTS:
+        said = eventually(lambda t=tenant: told(t, 3), 30, "its state")  # type: ignore[misc]
+        from_topics = shown(topics, tenant)
+        assert said["rows"] == from_topics["rows"]
+        assert (said["partition"], said["offset"]) == (
+            partition_of(tenant, 4), from_topics["offset"],
+        )  # fmt: skip
+    assert ask(tenants=("t1",)).status_code == 403
+    assert ask(roles=("write",)).status_code == 403
+    assert client.get("/state/predictors/t0").status_code == 401
+    assert ask("nobody").status_code == 404 and ask(processor="nothing").status_code == 404
+    missing = ask(processor="segmentation")
+    assert missing.status_code == 503 and "no worker runs segmentation now" in missing.text
+
+    # What is told is committed, while more comes.
+    for k in range(5):
+        observe(topics, 200)
+        said = ask("t3").json()
+        assert said["offset"] <= position(topics, said["partition"]), k
+
+    # Another worker takes a half over: each partition is one's alone, and the API finds it.
+    second = worker(**AGENTS)
+    n = 3 + 5 * 200
+    for tenant in TENANTS:
+        assert eventually(lambda t=tenant: told(t, n), 30, "its state again")  # type: ignore[misc]
+
+    def pages() -> list[list[int]]:
+        return [
+            sorted(
+                httpx.get(one.url(f"/state/predictors/{tenant}"), trust_env=False).status_code
+                for one in (first, second)
+            )
+            for tenant in TENANTS
+        ]
+
+    eventually(lambda: pages() == [[200, 409]] * len(TENANTS), 30, "one owner for each")
+    # One dies without a word: its tenants have nobody until the group notices, and say so.
+    first.signal(signal.SIGKILL)
+    first.process.wait(10)
+    lost = [one for one in map(ask, TENANTS) if one.status_code != 200]
+    assert lost and {one.status_code for one in lost} == {503}
+    assert f"the worker at http://127.0.0.1:{first.port}" in lost[0].text
+    for tenant in TENANTS:
+        assert eventually(lambda t=tenant: told(t, n), 60, "its next owner")  # type: ignore[misc]
+
+
+@pytest.mark.timeout(120)
+def test_with_a_token_a_worker_tells_those_who_show_it(
+    topics: Settings, worker: WorkerFactory, api: Api
+) -> None:
+    secret = "something that only we know"
+    port = str(free_port())
+    own = {"SOMA_WEB_HOST": "0.0.0.0", "SOMA_WEB_PORT": port}
+    url = f"http://127.0.0.1:{port}"
+    one = worker(**AGENTS, **own, SOMA_WEB_URL=url, SOMA_STATE_TOKEN=secret)
+    observe(topics, 1)
+    page = one.url("/state/predictors/t0")
+    for header in ({}, {"Authorization": "Bearer something else"}):
+        assert httpx.get(page, headers=header, trust_env=False).status_code == 403
+    knows = topics.model_copy(update={"state_token": SecretStr(secret)})
+    headers = bearer(("t0",), ("read",))
+    asks, other = api(knows), api()
+    eventually(lambda: asks.get("/state/predictors/t0", headers=headers).status_code == 200, 30)
+    refused = other.get("/state/predictors/t0", headers=headers)
+    assert refused.status_code == 503 and "SOMA_STATE_TOKEN isn't set" in refused.text
+    assert secret not in one.log.read_text()
