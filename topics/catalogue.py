@@ -114,7 +114,8 @@ _TOPICS = (
         retention_ms=90 * DAY_MS, config=COMPACTED,
     ),
     Topic(
-        "soma.audit", "audit_event", "the event's subject", "murmur2 of the key", ("dlq",),
+        "soma.audit", "audit_event", "the event's subject", "murmur2 of the key",
+        ("dlq", "replay"),
         ("operators",), retention_ms=90 * DAY_MS,
     ),
     dlq("memory.events", "gateway"),

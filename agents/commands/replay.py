@@ -88,7 +88,8 @@ def start(source: str, job: str, no_wait: bool, as_json: bool, **given: Any) -> 
 
     `rebuild` folds the state of --processor anew, from the log or its best snapshot, through the
     settings, policies and skips as they were, and compares every row with the live one; the status
-    is 1 where rows differ.
+    is 1 where rows differ. --apply puts them in the live one's place, in one transaction, while
+    traffic goes on; so comes back what stands still with state_lost or records_gone.
 
     `redrive` sends dead letters' records back to the topic where they failed, as `soma dlq redrive`
     does, each once for each failure; --from and --until are times when letters were written.
@@ -108,7 +109,7 @@ def start(source: str, job: str, no_wait: bool, as_json: bool, **given: Any) -> 
       soma replay start cog.observations --shadow try --dry-run
       soma replay start redrive --topic cog.observations --reason law_failed
       soma replay start cog.predictor.updates --shadow try --where 'error_metric > `0.5`'
-      soma replay start rebuild --processor integrator
+      soma replay start rebuild --processor integrator --apply
       soma replay start outbox --tenant orders --dry-run
       soma replay start what-if --set integrator.fusion=hedge --tenant cpu
     """

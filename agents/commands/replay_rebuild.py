@@ -105,5 +105,4 @@ def _row(row: Mapping[str, Any]) -> str:
         ", ".join(f"{name} {value} {side}" for side, value in sides.items())
         for name, sides in row.get("fields", {}).items()
     )
-    # `name value side`: as `soma digest` says it.
     return f"{row['key']}: " + ("; ".join(fields) or "differs")

@@ -26,10 +26,11 @@ from agents.engine.host import Part
 from agents.engine.logs import end_of, ids_of, inspect
 from agents.engine.partition import Partition
 from agents.engine.plan import Plan, defaults_of
-from agents.engine.position import Input, Recovered
+from agents.engine.position import Input, Recovered, recreated
 from agents.engine.processor import Fold, LocalPolicy, Processor, RemotePolicy, UnderWay
 from agents.engine.producer import Transactions
 from agents.engine.progress import Progress
+from agents.engine.rebuilds import Rebuild, rebuilds_since
 from agents.engine.recovery import recover
 from agents.engine.security import security
 from agents.engine.side_consumer import SideConsumer
@@ -186,10 +187,10 @@ class Engine:
             settings.answer_timeout_s, settings.commit_timeout_s,
         )  # fmt: skip
 
-    async def inspect(self, tp: TP) -> Input:
-        """The source topic's id and the partition's offsets, from the broker."""
+    async def inspect(self, plan: Plan, tp: TP) -> Input:
+        """The topics' ids and the partition's offsets, from the broker."""
         return await asyncio.get_running_loop().run_in_executor(
-            self._blocking, inspect, self.settings, self._admin, tp
+            self._blocking, inspect, self.settings, self._admin, tp, plan.state
         )
 
     async def recover(
@@ -209,6 +210,12 @@ class Engine:
         """Where a partition ends now, for who reads what is committed."""
         loop, answer_s = asyncio.get_running_loop(), self.settings.answer_timeout_s
         return await loop.run_in_executor(self._blocking, end_of, self._admin, place, answer_s)
+
+    async def rebuilds(self, plan: Plan, partition: int, since: int) -> tuple[list[Rebuild], int]:
+        """What the epochs log says of states made anew from an offset on, and where it ends."""
+        return await asyncio.get_running_loop().run_in_executor(
+            self._blocking, rebuilds_since, self.settings, plan, partition, since
+        )
 
     async def work(
         self, plan: Plan, job: Callable[[Workspace], Outcome], records: int, size: int
@@ -310,21 +317,19 @@ class Engine:
                     partition.take_anew("its offset isn't in the log, or its client is gone")
 
     async def _watch_ids(self) -> None:
-        if not self.partitions:
+        names = sorted({name for one in self.partitions.values() for name in one.ids})
+        if not names:
             return
-        names = sorted({part.topic for part in self.partitions})
-        loop = asyncio.get_running_loop()
         try:
-            found = await loop.run_in_executor(
+            found = await asyncio.get_running_loop().run_in_executor(
                 self._blocking, ids_of, self._admin, names, self.settings.answer_timeout_s
             )
         except (BrokerError, KafkaException) as error:
             log.info("the broker doesn't say its topics' ids just now: %r", error)
             return
-        for part, partition in list(self.partitions.items()):
-            known = found.get(part.topic)
-            if known is not None and partition.phase == "running" and partition.topic_id != known:
-                partition.take_anew("its topic was recreated")
+        for partition in list(self.partitions.values()):
+            if partition.phase == "running" and (other := recreated(partition.ids, found)):
+                partition.take_anew(f"{other} was recreated")
 
     async def _watch_fenced(self) -> None:
         """Fenced, and yet ours still: the broker ended a transaction that took too long.

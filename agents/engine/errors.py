@@ -13,8 +13,21 @@ class Fenced(Stopped):
     name = "fenced"
 
 
+class Rebuilding(Stopped):
+    """A replay job has fenced the partition to put a state made anew in its place."""
+
+    name = "rebuilding"
+
+    def __init__(self, job: str, hold_s: float) -> None:
+        """`hold_s`: for how long it may take."""
+        super().__init__(f"the replay job {job} puts a state made anew in its place")
+        self.job, self.hold_s = job, hold_s
+
+
 class StateLost(Stopped):
-    """The state topic is empty, yet this processor has worked on the partition before."""
+    """The state topic is empty, or another than it was, yet this processor has worked on the
+    partition before.
+    """
 
     name = "state_lost"
 

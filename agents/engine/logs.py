@@ -9,12 +9,16 @@ from topics.broker import BrokerError, topic_ids
 from topics.missed import Admin
 
 
-def inspect(settings: Settings, admin: Admin, tp: TP) -> Input:
-    """A source topic's id and a partition's offsets. KafkaException, BrokerError."""
+def inspect(settings: Settings, admin: Admin, tp: TP, state: str) -> Input:
+    """A source topic's id and a partition's offsets, and the id of the state topic.
+
+    KafkaException, BrokerError.
+    """
     answer_s = settings.answer_timeout_s
-    found = ids_of(admin, [tp.topic], answer_s)
-    if tp.topic not in found:
-        raise BrokerError(f"topic {tp.topic} doesn't exist; `soma topics apply` creates it")
+    found = ids_of(admin, [tp.topic, state], answer_s)
+    for name in (tp.topic, state):
+        if name not in found:
+            raise BrokerError(f"topic {name} doesn't exist; `soma topics apply` creates it")
     client = Consumer(settings.librdkafka(**{"group.id": settings.prefix("soma-inspect")}))
     try:
         low, high = client.get_watermark_offsets(
@@ -22,7 +26,7 @@ def inspect(settings: Settings, admin: Admin, tp: TP) -> Input:
         )
     finally:
         client.close()
-    return Input(found[tp.topic], low, high)
+    return Input(found[tp.topic], low, high, found[state])
 
 
 def end_of(admin: Admin, place: TopicPartition, answer_s: float) -> int:

@@ -22,6 +22,7 @@ from agents.engine.errors import LawFailed, PartitionAdded, Stopped, UnknownVers
 from agents.engine.host import Host, Part
 from agents.engine.inbox import Inbox
 from agents.engine.lookups import Lookups
+from agents.engine.mending import Mending
 from agents.engine.plan import Plan
 from agents.engine.position import Position, added, start_at
 from agents.engine.processor import Asking, Place, Question, RemotePolicy
@@ -40,7 +41,6 @@ OVERLAP_RECORDS = 5_000  # from here on the next transaction is folded while the
 WAITING_BYTES_MAX = 8 << 20  # as fetched; beyond, the partition isn't fetched until half is folded
 RETRY_S_MAX = 5.0
 TICK_S = 1.0
-SKIP_S = 2.0  # how often a partition whose law failed looks for a skip
 SLOW_S = 10.0  # a fold that takes longer is named
 
 
@@ -59,7 +59,7 @@ class Partition:
         self.phase = "recovering"  # recovering, running, stopped, closed
         self.stopped: Stopped | None = None
         self.committed = -1  # next offset, as committed
-        self.topic_id = ""
+        self.ids: dict[str, str] = {}  # of the source and the state topic
         self.progress = progress or Progress(plan, partition)
         self.progress.show()
         self._inbox = Inbox()
@@ -142,8 +142,9 @@ class Partition:
     async def _run(self) -> None:
         while not self._closing:
             try:
-                if self.stopped is not None:
-                    await self._skipped()
+                while self.stopped is not None:
+                    if not await self._mended(self.stopped):
+                        return
                 await self._take()
                 await self._process()
             except LawFailed as error:
@@ -155,11 +156,9 @@ class Partition:
                     log.warning(text, self.where, error.text)
             except Stopped as error:
                 await self._stop(error)
-                return
             except UnknownSchema as error:
                 text = f"unknown schema at {error}: a newer version wrote it? Update this worker"
                 await self._stop(UnknownVersion(text))
-                return
             except (KafkaError, KafkaException, BrokerError, TimeoutError, OSError) as error:
                 self._failures += 1
                 self.phase = "recovering" if self.stopped is None else self.phase
@@ -186,15 +185,16 @@ class Partition:
         log.error("%s stopped: %s: %s", self.where, error.name, error, exc_info=cause)
         await self._drop()
 
-    async def _skipped(self) -> None:
-        """Until the epochs log has news: somebody may have had the record passed over."""
-        assert self.stopped is not None
-        end = self._epochs_end
-        while end <= self._epochs_end:
-            await asyncio.sleep(SKIP_S)
-            end = await self.host.epochs_end(self.plan, self.tp.partition)
-        metrics.STOPPED.remove(*self.progress.labels, self.stopped.name)
+    async def _mended(self, error: Stopped) -> bool:
+        """Wait for word that it is over what stopped it; False where none will come."""
+        other = await Mending(self.host, self.plan, self.tp.partition, self._epochs_end).of(error)
+        if other is error:
+            return False
+        metrics.STOPPED.remove(*self.progress.labels, error.name)
         self.stopped = None
+        if other is not None:
+            await self._stop(other)
+        return True
 
     async def _drop(self) -> None:
         """Forget everything that isn't in Kafka."""
@@ -221,8 +221,8 @@ class Partition:
         does("its last owner to be fenced")
         await producer.start()
         does("the broker to say what the topic is")
-        found = await self.host.inspect(self.tp)
-        self.topic_id = found.topic_id
+        found = await self.host.inspect(plan, self.tp)
+        self.ids = {plan.source: found.topic_id, plan.state: found.state_id}
         place = Place(found.topic_id[:8], partition)
         fold = plan.processor.make(plan.context(place, self.host.defaults_of(plan)))
         does("its state to be read back")
@@ -231,8 +231,8 @@ class Partition:
             recovered = await self.host.recover(plan, partition, fold, self.progress.advances)
         finally:
             self.progress.queued = False
-        position = start_at(self.tp, found, recovered)
         self._epochs_end = recovered.epochs_end
+        position = start_at(self.tp, found, recovered)
         skips = {
             one.offset: one.detail for one in recovered.skips if one.topic_id == found.topic_id
         }
@@ -315,9 +315,9 @@ class Partition:
                 else next_offset
             )
             self._saved_seen = max(known, next_offset)
-            return Position(
-                next_offset, self._saved_seen, self.topic_id, self._epoch.number
-            ).encode()
+            source, state = self.ids.values()
+            number = self._epoch.number
+            return Position(next_offset, self._saved_seen, source, number, state).encode()
 
         first, progress = self._next, self.progress
         progress.began = began

@@ -6,14 +6,17 @@ from dataclasses import dataclass, field
 from agents.engine.digest import rows_of
 from agents.engine.errors import Stopped
 from agents.engine.plan import Plan, defaults_of
-from agents.engine.position import Position
+from agents.engine.position import Position, lost
 from agents.engine.processor import Place
-from agents.history.errors import HistoryError
+from agents.history.errors import Gone, HistoryError
 from agents.history.refold import fold_of
 from agents.history.rows import Differing, Digest, Rows, differing, tenant_of
-from agents.history.states import Past
-from agents.history.stored import Stored
+from agents.history.states import Lost, Past
+from agents.history.stored import stored
+from agents.history.whereabouts import folded_to
 from agents.settings import Settings
+
+NOTHING = Lost(0, 0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,57 +40,107 @@ class Beside:
         self._settings, self._plan, self._partition = settings, plan, partition
         self._tenants = frozenset(tenants)
         alone = next(iter(self._tenants)) if len(self._tenants) == 1 else ""
+        self.stored = stored(settings, plan, partition)  # first: the log is longer then
         self.past = Past(settings, plan, partition, alone, told=lambda: told(self.past))
-        self.stored = Stored(settings, plan, partition)
         self.of = ""  # what the fold began with
+        self.why = ""  # the name of what stopped the partition, if rows or records are lost
+        self.until = 0  # up to where it is folded
+        self.changes: list[tuple[bytes, bytes | None]] = []  # what the state topic lacks
 
     @property
     def position(self) -> Position | None:
-        """Where the live state is, as read last; None: nothing has been folded yet."""
+        """Where the live state is, as read last; None: nothing, or nobody knows any more."""
         return self.stored.position
 
-    def begin(self) -> bool:
-        """Read the live state, and begin a fold before it; False where there is no state yet.
+    def begin(self, accepted: Lost = NOTHING) -> bool:
+        """Begin a fold before the live state; False where there is none yet.
 
-        HistoryError: it is lost, or of another topic, or what it follows from is gone.
+        A state that is lost, or whose records were deleted before they were read, can be made anew
+        where all that is missing is accepted, and nothing else. HistoryError.
         """
-        self.stored.read_on()
-        past, position = self.past, self.position
-        if position is None:
-            if past.epochs:
-                text = "the epochs log says it was worked on, yet its state topic has no position"
+        past, at = self.past, self.position
+        if at is None and not past.epochs:
+            if past.before:
+                text = "its state began before the topic was made anew"
                 raise HistoryError(f"{past.where}: state_lost: {text}")
             return False
-        if position.topic_id != past.source.topic_id:
+        if at is not None and at.topic_id != past.source.topic_id:
             raise HistoryError(f"{past.where}: the topic was made anew since its state was written")
-        self.of = past.start(position.next_offset, newest=True)
+        if at is None or lost(at, past.source):
+            self._begin_lost(accepted)
+        elif past.source.low > at.seen:
+            self._begin_behind(Lost(at.seen, past.source.low), accepted)
+        else:
+            self.until = at.next_offset
+            self.of = past.start(self.until, newest=False)  # what is to be proven is in no snapshot
+        if accepted != NOTHING and past.lost is None:
+            raise HistoryError(f"{past.where}: nothing is missing, yet {accepted} may be")
         return True
+
+    def _begin_lost(self, accepted: Lost) -> None:
+        """All rows are gone; the position too, unless the owner has written since."""
+        past, self.why = self.past, "state_lost"
+        if self._tenants:
+            raise HistoryError(
+                f"{past.where}: state_lost: it can be made anew for all tenants only"
+            )
+        self.until = self._lost_until()
+        self.of = past.start(self.until, newest=True, accepted=accepted)
+
+    def _lost_until(self) -> int:
+        """Up to where a lost state was folded; for good, once its owner is fenced."""
+        source, at = self.past.source, self.position
+        if at is not None:
+            return max(at.next_offset, source.low)
+        span = source.low, source.high
+        return folded_to(self._settings, self._plan, self._partition, span, self.past.epochs)
+
+    def _begin_behind(self, gone: Lost, accepted: Lost) -> None:
+        """The state is there: it goes on behind what was deleted."""
+        past, self.why = self.past, "records_gone"
+        if accepted != gone:
+            raise Gone(
+                f"{past.where}: records_gone: offsets {gone} were deleted before they were read. "
+                f"{gone.hint(self._partition)}"
+            )
+        past.lost, self.until, self.of = gone, gone.end, "the state as it is"
 
     def fold(self) -> None:
         """Fold up to where the live state is."""
-        assert self.position is not None
-        self.past.fold_to(self.position.next_offset)
+        if self.why != "records_gone":
+            self.past.fold_to(self.until)
 
     def read_on(self) -> None:
         """Take in what the live side has done since, and what the epochs log says of it."""
         self.stored.read_on()
         self.past.look_again()
+        at = self.position
+        if self.why == "records_gone":
+            if self.past.source.low != self.until:
+                raise HistoryError(f"{self.past.where}: more records were deleted meanwhile")
+        elif self.why or at is None:
+            self.until = max(self._lost_until(), self.past.at)
+        else:
+            self.until = max(at.next_offset, self.past.at)
 
     def compare(self) -> Compared:
         """Both sides. HistoryError where this version can't read the live one."""
-        anew = self._chosen(self.past.rows())
-        live = self._chosen(self.stored.rows)
-        if live != anew:
-            live = self._chosen(self._written_anew())
+        here = self._chosen(self.stored.rows)
+        anew = here if self.why == "records_gone" else self._chosen(self.past.rows())
+        live = here if here == anew else self._chosen(self._written_anew())
+        gone: list[tuple[bytes, bytes | None]] = [(key, None) for key in here if key not in anew]
+        self.changes = gone + [(key, new) for key, new in anew.items() if here.get(key) != new]
         met = {tenant_of(key) for key in (*live, *anew)}
         lacking = sorted(self._tenants - met)
         return Compared(Digest(live), Digest(anew), differing(live, anew), lacking)
 
-    def changes(self) -> list[tuple[bytes, bytes | None]]:
-        """What of the state topic is to be written that it holds the rows made anew."""
-        anew, stored = self._chosen(self.past.rows()), self._chosen(self.stored.rows)
-        gone: list[tuple[bytes, bytes | None]] = [(key, None) for key in stored if key not in anew]
-        return gone + [(key, value) for key, value in anew.items() if stored.get(key) != value]
+    def new_position(self) -> Position:
+        """The position that goes with the rows made anew."""
+        source, at = self.past.source, self.position
+        if self.why or at is None:
+            epoch = at.epoch if at is not None else int(self.past.epoch["number"])
+            return Position(self.until, self.until, source.topic_id, epoch, source.state_id)
+        return Position(at.next_offset, at.seen, at.topic_id, at.epoch, source.state_id)
 
     def _written_anew(self) -> Rows:
         """The live rows as this version writes them: an older one may have."""

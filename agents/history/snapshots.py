@@ -11,14 +11,18 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from confluent_kafka import Consumer, KafkaException, Message, Producer, TopicPartition
+from faust.types import TP
 
+from agents.engine.logs import inspect
 from agents.engine.plan import Plan
+from agents.engine.position import lost
 from agents.engine.recovery import reader
 from agents.history.errors import BadSnapshot, HistoryError
 from agents.history.rows import Digest, Rows, counts_for
 from agents.history.stored import stored
 from agents.settings import Settings
 from topics import codec
+from topics.missed import Admin
 from topics.reading import TopicAndPartition, ends_of, read_to, span_of
 from topics.topic import snapshots_of
 
@@ -69,6 +73,12 @@ def take(settings: Settings, plan: Plan, partition: int) -> Snapshot | None:
     rows, position = found.rows, found.position
     if position is None:
         return None
+    source = inspect(settings, Admin(settings.librdkafka()), TP(plan.source, partition), plan.state)
+    if lost(position, source):
+        raise HistoryError(
+            f"{plan.processor.name} at {plan.source}/{partition}: state_lost: its state topic was "
+            "made anew, and lacks the rows before"
+        )
     place = place_of(settings, plan, partition)
     record = {
         "processor": plan.processor.name, "partition": partition, "topic_id": position.topic_id,

@@ -45,6 +45,20 @@ class State(NamedTuple):
     position: Position | None
 
 
+class Lost(NamedTuple):
+    """Offsets `begin`..`end`-1 of the source that are gone, and never were folded."""
+
+    begin: int
+    end: int
+
+    def __str__(self) -> str:
+        return f"{self.begin}..{self.end - 1}"
+
+    def hint(self, partition: int) -> str:
+        """What to say to go on all the same."""
+        return f"`--accept-loss {partition}:{self}` goes on without them"
+
+
 class Start(NamedTuple):
     """Where a fold begins: the offset, the epoch in force there, the rows, and what they are of."""
 
@@ -110,11 +124,13 @@ class Past:
         self.notes: list[str] = []
         self.asides: list[str] = []  # what may be a reason where rows differ
         self.begun = -1  # where the fold began
+        self.lost: Lost | None = None  # what it had to do without
 
     def _look(self) -> Input:
         """See how the log stands, and what the epochs log says."""
         where = TP(self._plan.source, self._partition)
-        found = inspect(self._settings, Admin(self._settings.librdkafka()), where)
+        admin = Admin(self._settings.librdkafka())
+        found = inspect(self._settings, admin, where, self._plan.state)
         logged = read_epochs(self._settings, self._plan, self._partition)
         self.epochs = of_topic(logged.epochs, found.topic_id)
         self._all = len(self.epochs) == len(logged.epochs)  # none is of a topic before
@@ -145,6 +161,11 @@ class Past:
         return self._folding.records
 
     @property
+    def before(self) -> bool:
+        """Whether it was worked on before the topic was made anew."""
+        return not self._all
+
+    @property
     def whole(self) -> bool:
         """Whether the log still has all that was ever folded."""
         first = self.epochs[0] if self._all and self.epochs else None
@@ -163,12 +184,13 @@ class Past:
                 f"{offset}: Kafka went back in time (restored?), or it never was there"
             )
 
-    def start(self, until: int, newest: bool = True) -> str:
+    def start(self, until: int, newest: bool = True, accepted: Lost | None = None) -> str:
         """Begin before `until`; returns with what: a snapshot, or nothing.
 
         With the newest good snapshot; or else as early as the log allows: with nothing where it is
-        whole, and the oldest snapshot from which it goes on where not. Raises Gone where neither
-        will do, naming what is missing and which snapshots can't be used.
+        whole, and the oldest snapshot from which it goes on where not. Where neither will do, and
+        exactly what is missing is accepted: with what there is before it. Else raises Gone, naming
+        what is missing and which snapshots can't be used.
         """
         self.check(until)
         refused: list[str] = []
@@ -178,7 +200,7 @@ class Past:
             begin = min(int(first["from_offset"]), until)
             start = Start(begin, 1, {}, "the whole log")
         if start is None:
-            raise Gone(self._missing(refused))
+            start = self._without(until, accepted, refused)
         self.notes += refused
         self.begun = self._folding.at = start.offset
         epoch = self._epoch(start.epoch)
@@ -186,22 +208,31 @@ class Past:
         self._folding.enter(epoch, start.rows)
         return start.of
 
-    def outlook(self, until: int) -> int:
+    def outlook(self, until: int, newest: bool) -> int:
         """At which offset `start` would begin, as far as is known without reading rows. As it."""
         self.check(until)
         refused: list[str] = []
-        for one in snapshots.listed(self._settings, self._plan, self._partition):
-            if self._usable(one, until, refused):
-                return one.next_offset
-        if not self.whole:
-            raise Gone(self._missing(refused))
-        return min(int(self.epochs[0]["from_offset"]), until)
+        if self.whole and not newest:
+            return min(int(self.epochs[0]["from_offset"]), until)
+        found = [
+            one.next_offset for one in snapshots.listed(self._settings, self._plan, self._partition)
+            if self._usable(one, until, refused)
+        ]  # fmt: skip
+        if found or self.whole:
+            first = min(int(self.epochs[0]["from_offset"]), until)
+            return first if not found else found[0] if newest else found[-1]
+        raise Gone(self._missing(refused))
 
-    def _snapshot(self, until: int, newest: bool, refused: list[str]) -> Start | None:
-        """The newest or the oldest good snapshot before `until` that the log goes on from."""
+    def _snapshot(
+        self, until: int, newest: bool, refused: list[str], gap: bool = False
+    ) -> Start | None:
+        """The newest or the oldest good snapshot before `until` that the log goes on from.
+
+        With a `gap` between them, if need be.
+        """
         found = (
             one for one in snapshots.listed(self._settings, self._plan, self._partition)
-            if self._usable(one, until, refused)
+            if self._usable(one, until, refused, gap)
         )  # fmt: skip
         for one in found if newest else reversed(list(found)):
             try:
@@ -213,13 +244,29 @@ class Past:
             return Start(one.next_offset, one.epoch, rows, f"the snapshot at {one.next_offset}")
         return None
 
-    def _usable(self, one: Snapshot, until: int, refused: list[str]) -> bool:
+    def _without(self, until: int, accepted: Lost | None, refused: list[str]) -> Start:
+        """Begin where the log does, with the newest snapshot before that, or with nothing."""
+        if accepted is None:
+            raise Gone(self._missing(refused))
+        low = self.source.low
+        start = self._snapshot(low, True, [], gap=True)
+        if start is None and self._all and self.epochs and self.epochs[0]["number"] == 1:
+            start = Start(int(self.epochs[0]["from_offset"]), 1, {}, "nothing")
+        if start is None or low > until:
+            raise Gone(self._missing(refused))
+        lost = Lost(start.offset, low)
+        if accepted != lost:
+            raise Gone(f"{self._missing(refused)}. {lost.hint(self._partition)}")
+        self.lost = lost
+        return Start(low, start.epoch, start.rows, f"{start.of}, without offsets {lost}")
+
+    def _usable(self, one: Snapshot, until: int, refused: list[str], gap: bool = False) -> bool:
         if one.wrong:
             refused.append(f"not used: {one.wrong}")
         elif one.topic_id != self.source.topic_id:
             refused.append(f"not used: {one.place} is of a topic that was made anew since")
         else:
-            return one.next_offset <= until and self._begins(one.next_offset)
+            return one.next_offset <= until and (gap or self._begins(one.next_offset))
         return False
 
     def _missing(self, refused: Iterable[str]) -> str:

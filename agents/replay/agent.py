@@ -15,6 +15,7 @@ from agents.replay.modes import refusal_of
 COMMANDS = "soma.admin.replay"
 STATUS = "soma.admin.replay.status"
 JOBS = "soma.replay.jobs"
+AUDIT = "soma.audit"
 STATUS_SCHEMA = "replay_status"
 
 RUN, PAUSE, STOP = "run", "pause", "stop"

@@ -170,12 +170,12 @@ def sends_of(
     found: list[tuple[str, int, RawBuilder]] = []
     for topic, each in ((JOBS, some), (STATUS, told)):
         records = [(one.id.encode(), one.encoded()) for one in each]
-        found += [(settings.topic(topic), partition, one) for one in _batches(records)]
+        found += [(settings.topic(topic), partition, one) for one in record_batches(records)]
     return found
 
 
-def _batches(records: Sequence[tuple[bytes, bytes | None]]) -> list[RawBuilder]:
-    """Record batches that a topic takes; one for most."""
+def record_batches(records: Sequence[tuple[bytes, bytes | None]]) -> list[RawBuilder]:
+    """Record batches that a topic takes; one for most. A value of None: a deletion."""
     found: list[RawBuilder] = []
     framed: list[bytes] = []
     size = 0
@@ -193,4 +193,4 @@ def tombstones(
 ) -> list[tuple[str, int, RawBuilder]]:
     """Deletions of jobs that nobody keeps any more."""
     records = [(name.encode(), None) for name in names]
-    return [(settings.topic(JOBS), partition, one) for one in _batches(records)]
+    return [(settings.topic(JOBS), partition, one) for one in record_batches(records)]

@@ -6,40 +6,50 @@ job whose worker dies goes on with the partition that it was at.
 
 import asyncio
 import json
+import logging
 import threading
-from collections.abc import AsyncGenerator, Callable, Iterator, Mapping
+from collections.abc import AsyncGenerator, Callable, Collection, Iterator, Mapping
 from contextlib import aclosing, contextmanager
 from typing import Any
 
 from agents.engine.connection import heard
-from agents.engine.errors import Stopped
+from agents.engine.errors import Fenced, Stopped
 from agents.engine.plan import Plan
+from agents.engine.position import lost
+from agents.engine.rebuilds import Rebuild, rebuilds_since
 from agents.engine.registry import processor_names, processors
-from agents.history.beside import Beside, Compared
+from agents.history.beside import NOTHING, Beside, Compared
 from agents.history.errors import HistoryError
 from agents.history.plans import plan_of
 from agents.history.rows import Differing, Digest
-from agents.history.states import Past
+from agents.history.states import Lost, Past
 from agents.history.stored import stored
 from agents.replay import modes
+from agents.replay.bounds import EVERY
 from agents.replay.command import Command
 from agents.replay.modes import CantReplayError, JobFailedError, Step, Take
 from agents.replay.rivals import own_row
+from agents.replay.switch import Sends, Switch
 from agents.settings import Settings
 from topics.partition import partition_of
 
 TELL_S = 0.4  # between two steps of a fold
 STOP_S = 2.0  # for a fold to hear that it is to end; then it ends by itself
+ATTEMPTS = 4  # to put rows in their place, while owners change
+CATCH_UPS = 10
+NEAR = 2_000  # offsets that are left for when the partition's owner waits
 NAMED_MAX = 20  # rows that differ, in what is said of a job
 NAMED_BYTES_MAX = 2_000  # of one of them; one that is larger is named without its fields
 LIVE, ANEW = "live", "anew"
+
+log = logging.getLogger(__name__)
 
 
 class StoppedFoldError(Exception):
     """Nobody wants this fold any more."""
 
 
-class Rebuild:
+class Rebuilding:
     """One run of one job."""
 
     def __init__(self, settings: Settings, job: str) -> None:
@@ -54,36 +64,42 @@ class Rebuild:
             plan = _plan_named(self._settings, command.target)
             row = own_row(self._settings, self._job, "rebuild", command.target)
             homes = {partition_of(one, plan.partitions) for one in command.tenants}
+            chosen = sorted(homes) if homes else list(range(plan.partitions))
+            _check_losses(command, chosen)
             spans: dict[str, list[int]] = {}
             missing: list[str] = []
-            for p in sorted(homes) if homes else range(plan.partitions):
+            for p in chosen:
                 spans[str(p)] = self._span(plan, p, command, missing)
         said = {
-            "source": plan.source, "target": command.target, "actor": row.actor, "ranges": spans,
-            "missing": missing, "apply": command.apply, "dry_run": command.dry_run,
-            "partitions": {},
+            "source": plan.source, "target": command.target, "actor": row.actor,
+            "accepted": row.accepted, "ranges": spans, "missing": missing,
+            "apply": command.apply, "dry_run": command.dry_run, "partitions": {},
         }  # fmt: skip
         total = sum(end - begin for begin, end in spans.values())
         return modes.Plan(total, said, "; ".join(missing))
 
     def _span(self, plan: Plan, partition: int, command: Command, missing: list[str]) -> list[int]:
         """From where to where a partition is folded. HistoryError, but for a dry run."""
-        position = stored(self._settings, plan, partition).position
-        if position is None:
+        at = stored(self._settings, plan, partition).position
+        past = Past(self._settings, plan, partition)
+        low, high = past.source.low, past.source.high
+        if at is None and not past.epochs:
             return [0, 0]
-        end = position.next_offset
+        end = at.next_offset if at is not None else high
         try:
-            return [Past(self._settings, plan, partition).outlook(end), end]
+            return [past.outlook(end, newest=at is None), end]
         except HistoryError as error:
-            if not command.dry_run:
+            whole = at is not None and not lost(at, past.source) and low <= at.seen
+            if command.dry_run:
+                missing.append(str(error))
+            elif whole or end > high:
                 raise
-            missing.append(str(error))
-            return [end, end]
+            return [max(low, end), max(low, end)]  # what may be missing is looked at with the rows
 
     async def steps(
         self, command: Command, plan: Mapping[str, Any], position: Mapping[int, int], take: Take
     ) -> AsyncGenerator[Step, None]:
-        """Fold, and compare."""
+        """Fold, compare, and where it is wanted put what differs in its place."""
         if command.dry_run:
             return
         with _failing():
@@ -95,7 +111,8 @@ class Rebuild:
                 continue
             if (at := position.get(partition, begin)) > begin:  # who was at it before is gone
                 yield Step({partition: begin}, begin - at)
-            work = Partition(self._settings, of, partition, (begin, end), command)
+            switch = Switch(self._settings, of, partition, self._job, plan)
+            work = Partition(self._settings, of, partition, (begin, end), command, switch)
             async with aclosing(work.steps(take)) as steps:
                 async for step in steps:
                     yield step
@@ -103,17 +120,40 @@ class Rebuild:
             yield _finished(results, {partition: end}, work)
 
 
+def _check_losses(command: Command, chosen: Collection[int]) -> None:
+    """CantReplayError: what may be missing is said of no partition, or of another."""
+    for one in command.bounds:
+        if one is None:
+            continue
+        if EVERY in one.offsets and len(chosen) > 1:
+            raise CantReplayError("what may be missing: say of which partition, PARTITION:FROM..TO")
+        if others := sorted(one.partitions.difference(chosen)):
+            raise CantReplayError(f"what may be missing: partition {others[0]} isn't rebuilt")
+
+
+def _accepted(command: Command, partition: int) -> Lost:
+    """What may be missing of a partition."""
+    first, end = (
+        one.offsets.get(partition, one.offsets.get(EVERY)) if one is not None else None
+        for one in command.bounds
+    )
+    return NOTHING if first is None or end is None else Lost(first, end)
+
+
 def _finished(results: dict[str, Any], position: Mapping[int, int], work: "Partition") -> Step:
     """The step behind a partition: what was found in all until now."""
-    live, anew, unlike, named = Digest(), Digest(), 0, 0
+    live, anew, unlike, named, written = Digest(), Digest(), 0, 0, 0
     for one in results.values():
         live.join(Digest.told(one["rows"], one["digest"]))
         anew.join(Digest.told(one["rows_anew"], one["digest_anew"]))
         unlike += one["differ"]
+        written += one["applied"]["written"] if one["applied"] else 0
         one["differing"] = one["differing"][: NAMED_MAX - named]
         named += len(one["differing"])
     said = f"{unlike:,} of {max(live.rows, anew.rows):,} rows differ"
     told = said if unlike else f"all {live.rows:,} rows are equal"
+    if work.applying:
+        told += f"; {written:,} are written"
     return Step(
         position, work.left, said={"partitions": dict(results), "differ": unlike, "told": told},
         digests=(live.hex, anew.hex),
@@ -125,26 +165,35 @@ class Partition:
 
     def __init__(
         self, settings: Settings, plan: Plan, partition: int, span: tuple[int, int],
-        command: Command,
+        command: Command, switch: Switch,
     ) -> None:  # fmt: skip
         self._settings, self._plan, self._partition = settings, plan, partition
-        self._command = command
+        self._command, self._switch = command, switch
+        self._accepted = _accepted(command, partition)
+        self._word: Rebuild | None = None  # of what is being committed
+        self._applied: Rebuild | None = None  # and of what is
         self._at, self._end = span
         self._read = 0
         self._stop = threading.Event()
         self._beside: Beside | None = None
         self._compared = Compared(Digest(), Digest(), [])
-        self._notes: list[str] = []
 
     @property
     def left(self) -> int:
         """Offsets of its range that no step has told yet."""
         return self._end - self._at
 
+    @property
+    def applying(self) -> bool:
+        """Whether rows that differ are written."""
+        return self._command.apply
+
     async def steps(self, take: Take) -> AsyncGenerator[Step, None]:
-        """Fold it, and compare. JobFailedError; those of clients pass."""
+        """Fold it, compare, and apply. JobFailedError; those of clients pass."""
         paying = Paying(take, self._stop, asyncio.get_running_loop())
         with _failing():
+            if self.applying and await asyncio.to_thread(self._was_applied):
+                return
             async with aclosing(self._thread(lambda: self._fold(paying))) as going:
                 async for _ in going:
                     yield self._step()
@@ -153,18 +202,72 @@ class Partition:
                 f"tenants: nothing of {', '.join(lacking)}, neither live nor made anew"
             )
         yield self._step()
+        beside = self._beside
+        if self.applying and beside is not None and (beside.changes or beside.why):
+            async with aclosing(self._apply(beside, paying)) as switching:
+                async for step in switching:
+                    yield step
+
+    def _was_applied(self) -> bool:
+        """Whether this job, before its worker died, has done it already. In a thread."""
+        found, _ = rebuilds_since(self._settings, self._plan, self._partition, 0)
+        mine = [one for one in found if self._switch.was_it(one)]
+        self._applied = mine[-1] if mine else None
+        return bool(mine)
 
     def _fold(self, told: Callable[[Past], None]) -> None:
         """In a thread."""
-        beside = Beside(
-            self._settings, self._plan, self._partition, self._command.tenants, told
-        )  # fmt: skip
-        if beside.begin():
+        beside = Beside(self._settings, self._plan, self._partition, self._command.tenants, told)
+        if beside.begin(self._accepted):
             self._beside = beside
             beside.fold()
             self._compared = beside.compare()
         else:
             self._compared = Compared(Digest(), Digest(), [], sorted(self._command.tenants))
+
+    async def _apply(self, beside: Beside, paying: "Paying") -> AsyncGenerator[Step, None]:
+        """Put the rows in the place of the live ones. JobFailedError; those of clients pass."""
+        for attempt in range(ATTEMPTS):
+            with _failing():
+                await self._do(lambda: _catch_up(beside))
+                yield Step({}, sends=self._switch.announcement(beside, attempt))
+                paying.free = True  # the partition's owner waits
+                try:
+                    await self._put(beside)
+                except Fenced as error:
+                    log.warning("%s: another owner came: %s", beside.past.where, error)
+                else:
+                    return
+                finally:
+                    paying.free = False
+                    await self._switch.close()
+            await asyncio.sleep(attempt + 1.0)
+        raise JobFailedError(
+            f"{beside.past.where}: others took the partition {ATTEMPTS} times while its rows were "
+            "to be put in their place: the live state is as it was"
+        )
+
+    async def _put(self, beside: Beside) -> None:
+        """Fence the owner, fold to where it was, and commit. Fenced, KafkaError, HistoryError."""
+        await self._switch.fence()
+        sends: Sends = []
+
+        def last() -> None:
+            beside.read_on()
+            beside.fold()
+            self._compared = beside.compare()
+            self._word, found = self._switch.sends(beside, self._compared)
+            sends.extend(found)
+
+        await self._do(last)
+        await self._switch.commit(sends)
+        self._applied = self._word
+
+    async def _do(self, work: Callable[[], None]) -> None:
+        """Something in a thread, of which nothing is told meanwhile."""
+        async with aclosing(self._thread(work)) as going:
+            async for _ in going:
+                pass
 
     async def _thread(self, work: Callable[[], None]) -> AsyncGenerator[None, None]:
         """Do something in a thread; yields now and then while it goes on."""
@@ -192,18 +295,45 @@ class Partition:
     @property
     def result(self) -> dict[str, Any]:
         """What was found, as JSON data."""
-        found, beside = self._compared, self._beside
-        past = beside.past if beside is not None else None
-        notes = [] if past is None else [*past.notes, *(past.asides if found.differing else ())]
-        return {
-            "from": beside.of if beside is not None else "nothing, for nothing is folded yet",
-            "to": past.at if past is not None else 0,
-            "rows": found.live.rows, "digest": found.live.hex,
-            "rows_anew": found.anew.rows, "digest_anew": found.anew.hex,
-            "differ": len(found.differing),
-            "differing": [_named(one) for one in found.differing[:NAMED_MAX]],
-            "notes": notes,
+        found, beside, word = self._compared, self._beside, self._applied
+        applied = None if word is None else {
+            "written": word.rows, "offset": word.next_offset, "lost": word.lost
         }  # fmt: skip
+        if word is not None and beside is None:  # before the worker died
+            of = "what a worker did that is gone"
+            return _result(of, word.next_offset, word.rows, [], []) | {
+                "digest": word.digest_before, "digest_anew": word.digest_after, "applied": applied,
+            }  # fmt: skip
+        if beside is None:
+            return _result("nothing, for nothing is folded yet", 0, 0, [], [])
+        unlike, past = found.differing, beside.past
+        notes = [*past.notes, *(past.asides if unlike else ())]
+        notes += [f"{beside.why}"] if beside.why else []
+        named = [_named(one) for one in unlike[:NAMED_MAX]]
+        return _result(beside.of, beside.until, len(unlike), named, notes) | {
+            "rows": found.live.rows, "digest": found.live.hex,
+            "rows_anew": found.anew.rows, "digest_anew": found.anew.hex, "applied": applied,
+        }  # fmt: skip
+
+
+def _result(
+    of: str, to: int, differ: int, named: list[dict[str, Any]], notes: list[str]
+) -> dict[str, Any]:
+    none = Digest().hex
+    return {
+        "from": of, "to": to, "rows": 0, "digest": none, "rows_anew": 0, "digest_anew": none,
+        "differ": differ, "differing": named, "notes": notes, "applied": None,
+    }  # fmt: skip
+
+
+def _catch_up(beside: Beside) -> None:
+    """Fold what came meanwhile, so that little is left for when the owner waits. In a thread."""
+    for _ in range(CATCH_UPS):
+        before = beside.until
+        beside.read_on()
+        beside.fold()
+        if beside.until - before < NEAR:
+            return
 
 
 class Paying:
@@ -212,9 +342,12 @@ class Paying:
     def __init__(self, take: Take, stop: threading.Event, loop: asyncio.AbstractEventLoop) -> None:
         self._take, self._stop, self._loop = take, stop, loop
         self._paid = 0
+        self.free = False
 
     def __call__(self, past: Past) -> None:
         """StoppedFoldError."""
+        if self.free:
+            self._paid = past.records
         while not self._stop.is_set() and past.records > self._paid:
             wanted = past.records - self._paid
             asked = asyncio.run_coroutine_threadsafe(_taken(self._take, wanted), self._loop)

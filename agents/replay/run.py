@@ -13,7 +13,7 @@ from agents.replay.command import Command
 from agents.replay.jobs import Status, now_us
 from agents.replay.modes import WHAT_IF, Mode, Plan, Step
 from agents.replay.outbox import PutBack
-from agents.replay.rebuild import Rebuild
+from agents.replay.rebuild import Rebuilding
 from agents.replay.redrive import Redrive
 from agents.replay.republish import TENANTS_TOLD, Republish
 from agents.replay.whatif import WhatIf
@@ -23,7 +23,7 @@ RATE_S = 5.0  # over which the rate is taken
 RETRY_S = 2.0  # after which what the broker didn't answer is asked again
 HOMES: Mapping[str, Callable[[Settings, str], Mode]] = {  # given the job's id
     "republish": lambda settings, _: Republish(settings),
-    "rebuild": Rebuild,
+    "rebuild": Rebuilding,
     "redrive": Redrive,
     "outbox": PutBack,
     WHAT_IF: lambda settings, _: WhatIf(settings),

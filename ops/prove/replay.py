@@ -16,11 +16,11 @@ import tempfile
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from confluent_kafka import Consumer, Message, Producer, TopicPartition
 
@@ -47,6 +47,7 @@ ALIVE_S = (0.5, 4.0)  # how long workers live between two blows
 DOWN_S = (0.5, 3.0)
 DONE_S = 900.0
 LOOK_S = 0.5
+T = TypeVar("T")
 ENVIRONMENT = {"SOMA_SESSION_TIMEOUT_S": "6", "SOMA_HEARTBEAT_S": "1"}
 
 
@@ -288,8 +289,8 @@ class OwnKafka:
         self._stack.start("kafka")
 
 
-def prove(settings: Settings, options: Options, say: Say) -> Report:
-    """One run on a Kafka of its own."""
+def on_own_kafka(settings: Settings, say: Say, work: Callable[[Settings, OwnKafka, Path], T]) -> T:
+    """Do something with a Kafka of its own, and with a folder that goes with it."""
     with tempfile.TemporaryDirectory(prefix="soma-prove-replay-") as name:
         home = Path(name) / "stack"
         home.mkdir()
@@ -300,9 +301,14 @@ def prove(settings: Settings, options: Options, say: Say) -> Report:
                 "kafka_bootstrap": stack.up().kafka_bootstrap, "namespace": "prove",
                 "topics_partitions": PARTITIONS, "topics_replication": 1,
             })  # fmt: skip
-            return run(own, OwnKafka(stack), options, Path(name), say)
+            return work(own, OwnKafka(stack), Path(name))
         finally:
             stack.down()
+
+
+def prove(settings: Settings, options: Options, say: Say) -> Report:
+    """One run on a Kafka of its own."""
+    return on_own_kafka(settings, say, lambda own, kafka, home: run(own, kafka, options, home, say))
 
 
 if __name__ == "__main__":

@@ -169,7 +169,7 @@ def test_a_state_is_shown_as_it_was(topics: Settings, plan: Plan, one: Worker) -
     assert then["from"] == f"the snapshot at {middle.next_offset}" and then["rows"] != now["rows"]
     earlier = show("--at", str(middle.next_offset - 1))
     assert earlier["from"] == "the whole log" and earlier["offset"] == middle.next_offset - 1
-    later = inspect(topics, Admin(topics.librdkafka()), TP(plan.source, PARTITION)).high
+    later = inspect(topics, Admin(topics.librdkafka()), TP(plan.source, PARTITION), plan.state).high
     assert show("--at", str(later))["rows"] == now["rows"]
 
     past = Past(topics, plan, PARTITION)

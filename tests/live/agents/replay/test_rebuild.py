@@ -1,23 +1,36 @@
-"""States made anew by command: compared, and put in the live one's place under live traffic."""
+"""States made anew by command: compared, and put in the live one's place under live traffic.
+
+Workers and the broker are killed meanwhile in tests/live/ops/prove/test_rebuild.py.
+"""
 
 import json
-from collections.abc import Mapping
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 from agents.settings import Settings
+from tests.live.agents.engine.test_laws import until
 from tests.live.agents.replay.helpers import await_state, observations, say
 from tests.live.conftest import WorkerFactory
 from tests.live.helpers import environment, eventually, produce, read, soma
-from topics import codec
+from tests.live.test_bad_days import delete_records, delete_topics
+from topics import codec, preflight
 from topics.partition import partition_of
 
-SOURCE, STATE = "cog.observations", "soma.predictors.state"
+SOURCE, OUT, STATE = "cog.observations", "cog.predictor.updates", "soma.predictors.state"
 RUN = {"SOMA_AGENTS": "predictors,replay"}
 
 
-def rebuild(settings: Settings, id_: str, **more: Any) -> None:
-    """A rebuild of the predictors, as any client says it."""
-    say(settings, id_, mode="rebuild", source="", target="predictors", **more)
+def rebuild(settings: Settings, id_: str, state: str = "done", **more: Any) -> dict[str, Any]:
+    """A rebuild of the predictors, as any client says it; its last status."""
+    say(settings, id_, **({"mode": "rebuild", "source": "", "target": "predictors"} | more))
+    return await_state(settings, id_, state)
+
+
+def plan_of(status: Mapping[str, Any]) -> dict[str, Any]:
+    return dict(json.loads(status["plan"]))
 
 
 def folded(settings: Settings) -> int:
@@ -29,38 +42,136 @@ def folded(settings: Settings) -> int:
     return sum(at.values())
 
 
-def plan_of(status: Mapping[str, Any]) -> dict[str, Any]:
-    return dict(json.loads(status["plan"]))
+def causes(settings: Settings) -> list[str]:
+    """The ids of the observations that updates are of."""
+    values = (one.value() or b"" for one in read(settings, OUT))
+    return [str(codec.decode(value)[1]["observation_id"]) for value in values]
+
+
+@contextmanager
+def traffic(settings: Settings) -> Iterator[list[int]]:
+    """Observations while the block runs; how many, in a list of one."""
+    stop, sent = threading.Event(), [0]
+
+    def write() -> None:
+        while not stop.wait(0.05):
+            produce(settings, SOURCE, observations(20, since=sent[0]))
+            sent[0] += 20
+
+    thread = threading.Thread(target=write, name="traffic")
+    thread.start()
+    try:
+        yield sent
+    finally:
+        stop.set()
+        thread.join()
+
+
+def tamper(settings: Settings, tenant: str) -> None:
+    """Give a tenant's row the value of another's, as a hand or a defect might."""
+    rows = {one.key(): one.value() for one in read(settings, STATE) if one.value()}
+    other = "t2" if tenant != "t2" else "t3"
+    value = rows[f"{other}\x1fagent".encode()]
+    home = partition_of(tenant, settings.topics_partitions)
+    produce(settings, STATE, [(f"{tenant}\x1fstate".encode(), value)], home)
+
+
+def equal(settings: Settings, sent: int) -> None:
+    """Nothing is lost or doubled, and the state is that of the log."""
+    eventually(lambda: len(causes(settings)) >= sent, what="an update of each observation")
+    found = causes(settings)
+    assert len(found) == len(set(found)) == sent
+    eventually(lambda: folded(settings) == sent, what="all to be folded")
+    said = rebuild(settings, f"look-{sent}")["message"]
+    assert said.startswith("all ") and said.endswith(" rows are equal")
 
 
 def test_a_state_is_made_anew_beside_the_live_one_and_rows_that_differ_are_named(
     topics: Settings, worker: WorkerFactory
 ) -> None:
     produce(topics, SOURCE, observations(1_000))
-    worker(**RUN)
+    one = worker(**RUN)
     eventually(lambda: folded(topics) == 1_000, what="all to be folded")
-    rebuild(topics, "same")
-    done = await_state(topics, "same", "done")
-    assert done["digest_before"] == done["digest_after"] and done["message"].endswith("are equal")
+    done = rebuild(topics, "same", apply=True)
+    assert done["digest_before"] == done["digest_after"]
+    assert done["message"] == "all 14 rows are equal; 0 are written"
     assert (done["read"], done["done"], done["total"]) == (1_000, 1_000, 1_000)
     parts = plan_of(done)["partitions"]
-    assert len(parts) == 4 and sum(one["rows"] for one in parts.values()) == 14
+    assert len(parts) == 4 and sum(part["rows"] for part in parts.values()) == 14
+    assert "fenced" not in one.log.read_text(), "nobody is disturbed where nothing differs"
 
-    # A row that a hand has changed: of t1, the row of another tenant.
-    rows = {one.key(): one.value() for one in read(topics, STATE)}
-    produce(topics, STATE, [(b"t1\x1fstate", rows[b"t2\x1fagent"])], partition_of("t1", 4))
-    done = soma("replay", "start", "rebuild", "--processor", "predictors", env=environment(topics))
-    assert done.returncode == 1 and "t1/state: " in done.stdout and "1 row differs" in done.stdout
-    rebuild(topics, "t2", tenants=["t2"])
-    other = await_state(topics, "t2", "done")
+    tamper(topics, "t1")
+    started = soma(
+        "replay", "start", "rebuild", "--processor", "predictors", env=environment(topics)
+    )
+    assert started.returncode == 1, started.stderr
+    assert "t1/state: " in started.stdout and "1 row differs" in started.stdout
+    other = rebuild(topics, "t2", tenants=["t2"])
     assert other["message"] == "all 2 rows are equal" and len(plan_of(other)["partitions"]) == 1
-    rebuild(topics, "nobody", tenants=["nobody"])
-    said = await_state(topics, "nobody", "failed")
+    said = rebuild(topics, "nobody", "failed", tenants=["nobody"])
     assert said["message"] == "tenants: nothing of nobody, neither live nor made anew"
-    for id_, given, text in (
-        ("none", {"target": "nothing"}, "there is no processor 'nothing'; there are "),
-        ("whose", {"target": ""}, "target: the processor whose state"),
-        ("shadow", {"shadow": "try"}, "shadow: not of rebuild"),
-    ):
-        say(topics, id_, **({"mode": "rebuild", "source": "", "target": "predictors"} | given))
-        assert text in await_state(topics, id_, "refused")["message"]
+    loss = {"since": "0:3", "until": "0:5"}
+    for id_, state, given, text in (
+        ("none", "refused", {"target": "nothing"}, "there is no processor 'nothing'; there are "),
+        ("whose", "refused", {"target": ""}, "target: the processor whose state"),
+        ("shadow", "refused", {"shadow": "try"}, "shadow: not of rebuild"),
+        ("some", "refused", loss, "since and until: of a rebuild they say what may be missing"),
+        ("all", "refused", {"since": "3", "until": "5", "partial": True}, "say of which partition"),
+        ("whole", "failed", {**loss, "partial": True}, "nothing is missing, yet 3..4 may be"),
+    ):  # fmt: skip
+        assert text in rebuild(topics, id_, state, **given)["message"]
+
+
+def test_rows_made_anew_take_the_live_ones_place_under_live_traffic_and_what_was_lost_comes_back(
+    topics: Settings, worker: WorkerFactory
+) -> None:
+    produce(topics, SOURCE, observations(700, tenants=10))  # t7 to t9 are silent then
+    one = worker(**RUN)
+    eventually(lambda: folded(topics) == 700, what="all to be folded")
+    with traffic(topics) as sent:
+        eventually(lambda: sent[0] > 100, what="traffic")
+        for k in range(2):
+            tamper(topics, f"t{7 + k}")
+            done = rebuild(topics, f"apply-{k}", apply=True)
+            applied = [part["applied"] for part in plan_of(done)["partitions"].values()]
+            assert sum(each["written"] for each in applied if each) >= 1
+        time.sleep(0.5)
+    log = one.log.read_text()
+    assert "rebuilding: the replay job apply-0 puts a state made anew in its place" in log
+    assert "made anew by apply-0" in log and "asking the group" not in log
+    events = [codec.decode(each.value() or b"")[1] for each in read(topics, "soma.audit")]
+    assert {each["action"] for each in events} == {"replay.rebuild"} and len(events) >= 2
+    equal(topics, 700 + sent[0])
+
+    # The state topic is deleted under the worker, and made anew.
+    delete_topics(topics, STATE)
+    preflight.apply(topics)
+    produce(topics, SOURCE, observations(70))
+    until(one, lambda answer: "state_lost" in str(answer.get("partitions")), "state_lost")
+    done = rebuild(topics, "lost", apply=True)
+    assert "state_lost" in done["plan"], done
+    until(one, lambda answer: bool(answer["ready"]), "the worker to go on")
+    equal(topics, 770 + sent[0])
+    assert one.stop() == 0
+
+    # Records are deleted before they were read.
+    home = partition_of("t1", 4)
+    low = sum(1 for each in read(topics, SOURCE) if each.partition() == home)
+    produce(topics, SOURCE, observations(70))
+    delete_records(topics, SOURCE, home)
+    two = worker(**RUN, ready=False)
+    until(two, lambda answer: "records_gone" in str(answer.get("partitions")), "records_gone")
+    said = rebuild(topics, "unsaid", "failed", apply=True)["message"]
+    gone = f"{home}:{low}.."
+    assert f"`--accept-loss {gone}" in said
+    words = said[said.index(gone) :].split("`")[0]
+    command = ("replay", "start", "rebuild", "--processor", "predictors", "--apply")
+    done_ = soma(*command, "--accept-loss", words, env=environment(topics))
+    assert done_.returncode == 0, done_.stderr
+    assert f"without offsets {words.partition(':')[2]}" in done_.stdout
+    until(two, lambda answer: bool(answer["ready"]), "the worker to go on")
+    before = len(causes(topics))
+    produce(topics, SOURCE, observations(70))
+    eventually(lambda: len(causes(topics)) >= before + 70 - 10, what="what comes behind")
+    found = causes(topics)
+    assert len(found) == len(set(found))

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agents.engine.errors import RecordsGone, StateLost, Stopped, UnknownVersion
-from agents.engine.position import Input, Position, Recovered, read_position, start_at
+from agents.engine.position import Input, Position, Recovered, read_position, recreated, start_at
 from topics import codec
 
 TP0 = TP("cog.observations", 0)
@@ -41,6 +41,28 @@ def test_a_state_that_is_gone_is_never_started_over() -> None:
 def test_the_position_is_where_it_was() -> None:
     assert start(0, 900, at(100, 120)) == at(100, 120)
     assert start(100, 100, at(100)) == at(100)
+
+
+def test_a_state_topic_that_was_made_anew_has_lost_the_rows_before() -> None:
+    def found(state_id: str, topic_id: str = OURS) -> Position:
+        known = Position(100, 100, OURS, 3, "a" * 32)
+        recovered = Recovered(known, EPOCH, 0, 0.0)
+        return start_at(TP0, Input(topic_id, 0, 900, state_id), recovered)
+
+    assert found("a" * 32) == Position(100, 100, OURS, 3, "a" * 32)
+    with pytest.raises(StateLost, match="its state topic was deleted and made anew"):
+        found("b" * 32)
+    # With another source too, all of Kafka is another: its rows are believed.
+    assert found("b" * 32, OTHER) == Position(0, 0, OTHER, 3, "b" * 32)
+    # Of versions before nobody knows.
+    recovered = Recovered(at(100), EPOCH, 0, 0.0)
+    assert start_at(TP0, Input(OURS, 0, 900, "b" * 32), recovered).state_id == "b" * 32
+
+
+def test_a_topic_with_another_id_was_made_anew_and_one_that_isnt_there_wasnt() -> None:
+    known = {"a": OURS, "b": OURS}
+    assert recreated(known, {"a": OURS, "b": OTHER}) == "b"
+    assert recreated(known, {"a": OURS}) == recreated({}, known) == ""
 
 
 def test_a_recreated_topic_is_read_from_its_beginning_with_the_state_as_it_is(

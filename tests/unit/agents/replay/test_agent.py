@@ -14,6 +14,7 @@ from topics import codec
 START = {"mode": "republish", "source": "cog.observations", "target": "mine"}
 LETTERS = {"mode": "redrive", "target": ""}
 EVENTS = {"mode": "outbox", "source": "", "target": ""}
+ANEW = {"mode": "rebuild", "source": "", "target": "integrator"}
 
 
 def command(id_: str = "a", type_: str = "start", **more: Any) -> dict[str, Any]:
@@ -113,6 +114,16 @@ def test_a_job_that_isnt_there_is_named(type_: str) -> None:
         (EVENTS | {"status": "pending"}, "status: 'pending' is none of failed, skipped, sent"),
         (EVENTS | {"since": "5"}, "of the outbox they are times"),
         (EVENTS | {"status": "sent"}, "of what was sent say whose, or when"),
+        (ANEW | {"target": ""}, "target: the processor whose state is to be made anew is lacking"),
+        (ANEW | {"shadow": "try", "domains": ["a"]}, "shadow, domains: not of rebuild"),
+        (ANEW | {"since": "0:3", "until": "0:5"}, "they say what may be missing, both, and with "),
+        (ANEW | {"since": "3", "partial": True}, "they say what may be missing, both"),
+        (
+            ANEW | {"since": "2020-01-01T00:00:00Z", "until": "2021-01-01T00:00:00Z"}
+            | {"partial": True},
+            "is said in offsets",
+        ),
+        (ANEW | {"tenants": ["x"] * 1001}, "tenants: 1001, at most 1000"),
     ],
 )  # fmt: skip
 def test_a_start_that_cant_be_is_refused_with_the_reason(given: dict[str, Any], said: str) -> None:

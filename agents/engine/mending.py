@@ -1,0 +1,72 @@
+"""What a stopped partition waits for: word in the epochs log that somebody has mended it."""
+
+import asyncio
+import logging
+import time
+
+from agents.engine.errors import Fenced, LawFailed, Rebuilding, RecordsGone, StateLost, Stopped
+from agents.engine.host import Host
+from agents.engine.plan import Plan
+from agents.engine.rebuilds import BEGINS, DONE, Rebuild
+
+log = logging.getLogger(__name__)
+
+LOOK_S = 2.0  # how often a partition that waits for people looks
+HELD_LOOK_S = 0.25  # and one that waits for a job
+
+
+class Mending:
+    """Of one partition that stopped, from what the epochs log said when it was taken."""
+
+    def __init__(self, host: Host, plan: Plan, partition: int, since: int) -> None:
+        self._host, self._plan, self._partition = host, plan, partition
+        self._since = since
+
+    async def of(self, error: Stopped) -> Stopped | None:
+        """Wait until the partition may be taken anew: then None. Or what stops it from here on,
+        the same error where nothing will mend it. KafkaException, TimeoutError.
+        """
+        if isinstance(error, LawFailed):
+            await self._news()
+            return None
+        if isinstance(error, Fenced):
+            said = await self._said()
+            if not said:
+                return error  # by another worker, who has the partition now
+            return None if said[-1].state == DONE else Rebuilding(said[-1].job, said[-1].hold_s)
+        if isinstance(error, Rebuilding):
+            await self._held(error)
+            return None
+        if not isinstance(error, StateLost | RecordsGone):
+            return error
+        while not any(one.state == DONE for one in await self._said()):
+            await self._news()
+        return None
+
+    async def _held(self, error: Rebuilding) -> None:
+        until = time.monotonic() + error.hold_s
+        while time.monotonic() < until:
+            said = await self._said()
+            if said and said[-1].state == DONE:
+                log.info(
+                    "the state of %s/%d was made anew by %s: %d rows differed", self._plan.source,
+                    self._partition, error.job, said[-1].rows,
+                )  # fmt: skip
+                return
+            if said and said[-1].state == BEGINS:  # once more: somebody fenced it in between
+                until = time.monotonic() + said[-1].hold_s
+            await asyncio.sleep(HELD_LOOK_S)
+        log.warning("%s didn't end within %.0f s: taken anew as it is", error.job, error.hold_s)
+
+    async def _said(self) -> list[Rebuild]:
+        if await self._host.epochs_end(self._plan, self._partition) <= self._since:
+            return []
+        found, self._since = await self._host.rebuilds(self._plan, self._partition, self._since)
+        return found
+
+    async def _news(self) -> None:
+        """Until the epochs log has grown."""
+        end = self._since
+        while end <= self._since:
+            await asyncio.sleep(LOOK_S)
+            end = await self._host.epochs_end(self._plan, self._partition)

@@ -1,0 +1,64 @@
+"""What `soma replay start rebuild` is told, as the command's record."""
+
+from typing import Any
+
+import click
+import pytest
+
+from agents.commands.replay_rebuild import lines_of, record_of, unlike
+
+GIVEN: dict[str, Any] = {
+    "target": "", "shadow": "", "tenants": (), "domains": (), "predicate": "", "since": "",
+    "until": "", "partial": False, "dry_run": False, "rate_limit": 0, "actor": "eva",
+    "processor": "integrator", "apply": True, "losses": (),
+}  # fmt: skip
+
+
+def record(**given: Any) -> dict[str, Any]:
+    return record_of("rebuild", GIVEN | given)
+
+
+def test_what_may_be_missing_is_a_range_whose_last_offset_is_lost_too() -> None:
+    said = record(losses=("3:120..149", "0:0..0"))
+    assert (said["since"], said["until"], said["partial"]) == ("3:120,0:0", "3:150,0:1", True)
+    assert (said["mode"], said["target"], said["apply"]) == ("rebuild", "integrator", True)
+    assert record(losses=("7..9",))["since"] == "7"
+    assert not record()["partial"] and record()["since"] == ""
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"processor": ""}, "give --processor"),
+        ({"losses": ("9..7",)}, "--accept-loss 9..7: "),
+        ({"losses": ("all",)}, "--accept-loss all: "),
+        ({"losses": ("1..2", "3:4..5")}, "with several each says its partition"),
+        ({"shadow": "try"}, "a rebuild takes --processor, --tenant, "),
+    ],
+)
+def test_what_cant_be_is_named(given: dict[str, Any], said: str) -> None:
+    with pytest.raises(click.ClickException, match=said):
+        record(**given)
+    with pytest.raises(click.ClickException, match="are of rebuild"):
+        record_of("cog.observations", dict(GIVEN))
+
+
+def test_what_a_job_found_is_told_in_lines() -> None:
+    part = {
+        "from": "the whole log", "to": 9, "rows": 2, "rows_anew": 2, "differ": 2,
+        "notes": ["a law"], "differing": [
+            {"key": "t/a", "fields": {"level": {"live": 1, "anew": 2}}},
+            {"key": "t/b", "only": "anew"},
+        ],
+        "applied": {"written": 2, "offset": 9, "lost": "3..4"},
+    }  # fmt: skip
+    assert list(lines_of({"partitions": {"0": part}})) == [
+        "  partition 0: 2 rows differ, 2 rows from the whole log to offset 9; applied, 2 rows "
+        "written, without offsets 3..4",
+        "    note: a law",
+        "    t/a: level 1 live, level 2 anew",
+        "    t/b: only anew",
+    ]
+    status = {"mode": "rebuild", "plan": '{"differ": 2, "apply": false}'}
+    assert unlike(status) and not unlike(status | {"plan": '{"differ": 2, "apply": true}'})
+    assert not unlike(status | {"mode": "republish"})
