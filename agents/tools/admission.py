@@ -20,7 +20,7 @@ def unfit(schema: str, record: Mapping[str, Any]) -> str:
     found = [
         f"{name}: {shown(record[name])} isn't 1-128 of A-Za-z0-9._-"
         for name in names
-        if not NAME.fullmatch(record[name])
+        if name in record and not NAME.fullmatch(record[name])  # commands are of no tenant
     ]
     if schema in PROCESSED:
         found += [

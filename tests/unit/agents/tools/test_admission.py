@@ -6,9 +6,11 @@ from typing import Any
 import pytest
 
 from agents.engine import checks
+from agents.engine.warm import sample
 from agents.predictors import state
 from agents.tools import admission, mapping
 from topics import codec
+from topics.schemas import schemas
 
 GOOD = {"tenant": "t", "domain": "d", "ts": "2026-01-01T00:00:00Z", "vector": [1, 2]}
 UPDATE = {"tenant": "t", "domain": "d", "ts": "2026-01-01T00:00:00Z", "predictor_type": "mine"}
@@ -61,3 +63,10 @@ def test_the_limits_are_the_processors() -> None:
     assert admission.TEXT_MAX == checks.STRING_MAX
     assert mapping.DIM_MAX == state.DIM_MAX
     assert mapping.NAME.pattern.endswith(f"{{1,{checks.NAME_MAX}}}")
+
+
+@pytest.mark.parametrize("schema", schemas().names())
+def test_a_record_of_any_schema_can_be_looked_at(schema: str) -> None:
+    """Not all have a tenant: letters of those that lack one are listed, too."""
+    unfit = admission.unfit(schema, sample(schemas().newest(schema)))
+    assert not unfit or unfit.startswith(("tenant", "domain", "ts", "vector"))
