@@ -46,13 +46,15 @@ class CommandIn(BodyModel):
 
     id: JobId | None = Field(None, description="the job's; a start without one gets a new one")
     type: Literal["start", "pause", "resume", "stop", "status"] = "start"
-    mode: Literal["republish", "redrive", "outbox", "what-if"] = "republish"
+    mode: Literal["republish", "rebuild", "redrive", "outbox", "what-if"] = "republish"
     source: Text = Field(
         "",
         description="the topic to read; of a redrive, where records failed; "
         "of the outbox, that of the events",
     )
-    target: Text = Field("", description="a topic of your own, which must be there")
+    target: Text = Field(
+        "", description="a topic of your own, which must be there; of a rebuild, the processor"
+    )
     shadow: Name = Field("", description="instead: a namespace, whose topic of that name is made")
     tenants: Annotated[list[Name], at_most(TENANTS_MAX)] = Field([], max_length=TENANTS_MAX)
     domains: Annotated[list[Name], at_most(TENANTS_MAX)] = Field([], max_length=TENANTS_MAX)
@@ -61,6 +63,7 @@ class CommandIn(BodyModel):
     until: Text = Field("", description="likewise; before it the range ends")
     partial: bool = Field(False, description="what is gone from the log may be missing")
     dry_run: bool = Field(False, description="count what would be sent, and send nothing")
+    apply: bool = Field(False, description="of a rebuild: put it in the live one's place")
     reasons: Annotated[list[Name], at_most(TENANTS_MAX)] = Field(
         [], max_length=TENANTS_MAX, description="of a redrive: of which dead letters"
     )
