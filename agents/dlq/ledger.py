@@ -66,9 +66,9 @@ def epochs_of(
         return found
     every = range(partitions_of(settings, EPOCHS))
     for message in _committed(settings, EPOCHS, every, deadline):
-        one = _beginning(message.value())
-        if one is not None and one["processor"] in processors:
-            found[one["processor"], one["partition"]].append(_epoch(message.timestamp()[1], one))
+        one = epoch_of(message.value(), message.timestamp()[1])
+        if one is not None and one[0][0] in processors:
+            found[one[0]].append(one[1])
     return found
 
 
@@ -174,17 +174,19 @@ def _mark(value: object) -> Mark | None:
     return Mark(*(record[name] for name in Mark._fields))
 
 
-def _beginning(value: object) -> dict[str, Any] | None:
-    """A record of an epoch, or of a state made anew and put in place; None for others (a skip)."""
+def epoch_of(value: object, log_ms: int) -> tuple[tuple[str, int], Epoch] | None:
+    """An epoch of a processor's partition, or its state made anew and put in place, from a value
+    of the epochs log; None for what is neither (a skip).
+    """
     try:
         name, record = codec.decode(value if isinstance(value, bytes) else b"")
     except codec.BadRecord:
         return None
-    return record if name == "epoch" or (name == "rebuild" and record["state"] == "done") else None
-
-
-def _epoch(log_ms: int, record: dict[str, Any]) -> Epoch:
-    if "from_offset" in record:
+    if name == "epoch":
         version = record["law"], record["schemas"]
-        return Epoch(log_ms, record["from_offset"], record["topic_id"], version)
-    return Epoch(log_ms, 0, record["topic_id"], rebuilt=record["next_offset"])
+        epoch = Epoch(log_ms, record["from_offset"], record["topic_id"], version)
+    elif name == "rebuild" and record["state"] == "done":
+        epoch = Epoch(log_ms, 0, record["topic_id"], rebuilt=record["next_offset"])
+    else:
+        return None
+    return (record["processor"], record["partition"]), epoch
