@@ -195,8 +195,10 @@ class Rebuilds:
             self._report.written += one["applied"]["written"] if one["applied"] else 0
 
 
-def run(settings: Settings, broker: Server, options: Options, folder: Path, say: Say) -> Report:
-    """Feed, damage, rebuild, kill, and compare. `broker` is that of the settings."""
+def run(
+    settings: Settings, broker: Server | None, options: Options, folder: Path, say: Say
+) -> Report:
+    """Feed, damage, rebuild, kill, and compare. `broker` is that of the settings, if it may die."""
     report, rng = Report(), random.Random(options.seed)
     preflight.apply(settings)
     traffic, rebuilds = Traffic(settings), Rebuilds(settings, report, options.seed)
@@ -204,7 +206,8 @@ def run(settings: Settings, broker: Server, options: Options, folder: Path, say:
         traffic.send(f"silent{k % SILENT}" if k % 2 else f"live{k % TENANTS}")
     traffic.flush()
     began = time.monotonic()
-    blows = ["worker"] * options.kills + ["broker"] * options.broker
+    blows = ["worker"] * options.kills
+    blows += ["broker"] * options.broker if broker is not None else []
     rng.shuffle(blows)
     with ExitStack() as all_workers:
 
@@ -220,7 +223,7 @@ def run(settings: Settings, broker: Server, options: Options, folder: Path, say:
             with rebuilds:
                 for blow in blows:
                     time.sleep(rng.uniform(1.0, options.alive))
-                    if blow == "broker":
+                    if blow == "broker" and broker is not None:
                         broker.kill()
                         time.sleep(rng.uniform(*DOWN_S))
                         broker.start()

@@ -14,7 +14,7 @@ from agents.settings import Settings
 from tests.live.agents.engine.test_laws import until
 from tests.live.agents.replay.helpers import await_state, observations, say
 from tests.live.conftest import WorkerFactory
-from tests.live.helpers import environment, eventually, produce, read, soma
+from tests.live.helpers import Worker, environment, eventually, produce, read, soma
 from tests.live.test_bad_days import delete_records, delete_topics
 from topics import codec, preflight
 from topics.partition import partition_of
@@ -86,18 +86,14 @@ def equal(settings: Settings, sent: int) -> None:
     assert said.startswith("all ") and said.endswith(" rows are equal")
 
 
-def test_a_state_is_made_anew_beside_the_live_one_and_rows_that_differ_are_named(
-    topics: Settings, worker: WorkerFactory
-) -> None:
-    produce(topics, SOURCE, observations(1_000))
-    one = worker(**RUN)
-    eventually(lambda: folded(topics) == 1_000, what="all to be folded")
+def looked_at(topics: Settings, one: Worker) -> None:
+    """It is made anew beside the live one, and rows that differ are named."""
     done = rebuild(topics, "same", apply=True)
     assert done["digest_before"] == done["digest_after"]
-    assert done["message"] == "all 14 rows are equal; 0 are written"
-    assert (done["read"], done["done"], done["total"]) == (1_000, 1_000, 1_000)
+    assert done["message"] == "all 20 rows are equal; 0 are written"
+    assert (done["read"], done["done"], done["total"]) == (700, 700, 700)
     parts = plan_of(done)["partitions"]
-    assert len(parts) == 4 and sum(part["rows"] for part in parts.values()) == 14
+    assert len(parts) == 4 and sum(part["rows"] for part in parts.values()) == 20
     assert "fenced" not in one.log.read_text(), "nobody is disturbed where nothing differs"
 
     tamper(topics, "t1")
@@ -110,6 +106,13 @@ def test_a_state_is_made_anew_beside_the_live_one_and_rows_that_differ_are_named
     assert other["message"] == "all 2 rows are equal" and len(plan_of(other)["partitions"]) == 1
     said = rebuild(topics, "nobody", "failed", tenants=["nobody"])
     assert said["message"] == "tenants: nothing of nobody, neither live nor made anew"
+    slow = {"mode": "rebuild", "source": "", "target": "predictors", "rate_limit": 1}
+    say(topics, "slow", **slow)
+    await_state(topics, "slow", "running")
+    said = rebuild(topics, "second", "refused")
+    assert said["message"] == "predictors is being rebuilt by slow: wait for it, or stop it"
+    say(topics, "slow", "stop")
+    assert await_state(topics, "slow", "stopped")["done"] < 700
     loss = {"since": "0:3", "until": "0:5"}
     for id_, state, given, text in (
         ("none", "refused", {"target": "nothing"}, "there is no processor 'nothing'; there are "),
@@ -122,12 +125,8 @@ def test_a_state_is_made_anew_beside_the_live_one_and_rows_that_differ_are_named
         assert text in rebuild(topics, id_, state, **given)["message"]
 
 
-def test_rows_made_anew_take_the_live_ones_place_under_live_traffic_and_what_was_lost_comes_back(
-    topics: Settings, worker: WorkerFactory
-) -> None:
-    produce(topics, SOURCE, observations(700, tenants=10))  # t7 to t9 are silent then
-    one = worker(**RUN)
-    eventually(lambda: folded(topics) == 700, what="all to be folded")
+def put_in_place(topics: Settings, one: Worker) -> int:
+    """It takes the live one's place under live traffic; how many observations came meanwhile."""
     with traffic(topics) as sent:
         eventually(lambda: sent[0] > 100, what="traffic")
         for k in range(2):
@@ -142,8 +141,11 @@ def test_rows_made_anew_take_the_live_ones_place_under_live_traffic_and_what_was
     events = [codec.decode(each.value() or b"")[1] for each in read(topics, "soma.audit")]
     assert {each["action"] for each in events} == {"replay.rebuild"} and len(events) >= 2
     equal(topics, 700 + sent[0])
+    return sent[0]
 
-    # The state topic is deleted under the worker, and made anew.
+
+def brought_back(topics: Settings, one: Worker, sent: int) -> None:
+    """The state topic is deleted under the worker, and made anew."""
     delete_topics(topics, STATE)
     preflight.apply(topics)
     produce(topics, SOURCE, observations(70))
@@ -151,10 +153,11 @@ def test_rows_made_anew_take_the_live_ones_place_under_live_traffic_and_what_was
     done = rebuild(topics, "lost", apply=True)
     assert "state_lost" in done["plan"], done
     until(one, lambda answer: bool(answer["ready"]), "the worker to go on")
-    equal(topics, 770 + sent[0])
-    assert one.stop() == 0
+    equal(topics, 770 + sent)
 
-    # Records are deleted before they were read.
+
+def gone_on(topics: Settings, worker: WorkerFactory) -> None:
+    """Records are deleted before they were read."""
     home = partition_of("t1", 4)
     low = sum(1 for each in read(topics, SOURCE) if each.partition() == home)
     produce(topics, SOURCE, observations(70))
@@ -166,12 +169,24 @@ def test_rows_made_anew_take_the_live_ones_place_under_live_traffic_and_what_was
     assert f"`--accept-loss {gone}" in said
     words = said[said.index(gone) :].split("`")[0]
     command = ("replay", "start", "rebuild", "--processor", "predictors", "--apply")
-    done_ = soma(*command, "--accept-loss", words, env=environment(topics))
-    assert done_.returncode == 0, done_.stderr
-    assert f"without offsets {words.partition(':')[2]}" in done_.stdout
+    done = soma(*command, "--accept-loss", words, env=environment(topics))
+    assert done.returncode == 0, done.stderr
+    assert f"without offsets {words.partition(':')[2]}" in done.stdout
     until(two, lambda answer: bool(answer["ready"]), "the worker to go on")
     before = len(causes(topics))
     produce(topics, SOURCE, observations(70))
     eventually(lambda: len(causes(topics)) >= before + 70 - 10, what="what comes behind")
     found = causes(topics)
     assert len(found) == len(set(found))
+
+
+def test_states_are_made_anew_take_the_live_ones_place_and_bring_back_what_was_lost(
+    topics: Settings, worker: WorkerFactory
+) -> None:
+    produce(topics, SOURCE, observations(700, tenants=10))  # t7 to t9 are silent then
+    one = worker(**RUN)
+    eventually(lambda: folded(topics) == 700, what="all to be folded")
+    looked_at(topics, one)
+    brought_back(topics, one, put_in_place(topics, one))
+    assert one.stop() == 0
+    gone_on(topics, worker)
