@@ -16,6 +16,7 @@ from typing import NamedTuple
 
 import pytest
 
+from tests.live import transcripts
 from tests.live.conftest import Endpoints, settings_of, with_topics
 from tests.live.examples import examples
 from tests.live.helpers import REPO, environment, eventually, free_port, soma
@@ -24,6 +25,7 @@ pytestmark = pytest.mark.timeout(600)
 
 LIMIT_S = 120.0  # of one example, on a machine that may be busy: none may take for ever
 AT_A_TIME = 2
+PAGES = sorted((REPO / "docs").glob("*.md"))
 
 # What runs until Ctrl-C, and must end on it quickly and well; with what shows that it works.
 FOLLOWS = {
@@ -121,10 +123,11 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     ]
     with gzip.open(folder / "old.jsonl.gz", "wt") as old:
         old.write("\n".join(lines) + "\n")
-    wrapper = folder / "bin" / "soma"
-    wrapper.parent.mkdir()
-    wrapper.write_text(f'#!/bin/sh\nexec {shlex.quote(sys.executable)} -m agents.cli "$@"\n')
-    wrapper.chmod(0o755)
+    (folder / "bin").mkdir()
+    for name, what in (("soma", " -m agents.cli"), ("python", "")):
+        wrapper = folder / "bin" / name
+        wrapper.write_text(f'#!/bin/sh\nexec {shlex.quote(sys.executable)}{what} "$@"\n')
+        wrapper.chmod(0o755)
     return folder
 
 
@@ -221,6 +224,13 @@ def test_each_example_runs_on_a_live_stream(env: dict[str, str], place: Path) ->
     with ThreadPoolExecutor(AT_A_TIME) as pool:
         ends = list(pool.map(lambda one: run(one, env, place), chosen))
     failures = [f"{why}: {e.example}\n{e.text[-1500:]}" for e in ends if (why := wrong(e))]
+    assert not failures, "\n\n".join(failures)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_a_transcript_is_what_a_reader_sees(page: Path, env: dict[str, str], place: Path) -> None:
+    ends = transcripts.run(page.read_text(), env, place, LIMIT_S)
+    failures = [f"{why}: {e.command}\n{e.tail}" for e in ends if (why := e.wrong())]
     assert not failures, "\n\n".join(failures)
 
 
