@@ -47,6 +47,7 @@ REFUSED = {
         "counting doesn't read cog.observations"
     ),
     "soma outbox replay 17 18": "not there: 17, 18",
+    "soma replay start outbox --tenant orders --dry-run": "nothing of orders is failed there",
     "soma replay status nightly": "there is no job nightly",
     "soma replay pause nightly": "there is no job nightly",
     "soma replay resume nightly": "there is no job nightly",
