@@ -43,10 +43,10 @@ class Between(ABC):
             try:
                 await asyncio.wait(both, return_when=asyncio.FIRST_COMPLETED)
             finally:
+                down.close()  # before what may be cancelled once more, when all are to end
                 for one in both:
                     one.cancel()
                 await asyncio.gather(*both, return_exceptions=True)
-                down.close()
         except OSError:
             pass  # the server is away: so is this connection
 
