@@ -68,12 +68,12 @@ def traffic(settings: Settings) -> Iterator[list[int]]:
 
 
 def tamper(settings: Settings, tenant: str) -> None:
-    """Give a tenant's row the value of another's, as a hand or a defect might."""
+    """Change a tenant's row, as a hand or a defect might."""
+    key = f"{tenant}\x1fstate".encode()
     rows = {one.key(): one.value() for one in read(settings, STATE) if one.value()}
-    other = "t2" if tenant != "t2" else "t3"
-    value = rows[f"{other}\x1fagent".encode()]
-    home = partition_of(tenant, settings.topics_partitions)
-    produce(settings, STATE, [(f"{tenant}\x1fstate".encode(), value)], home)
+    name, row = codec.decode(rows[key] or b"")
+    value = codec.encode(name, row | {"touched": row["touched"] + 1})
+    produce(settings, STATE, [(key, value)], partition_of(tenant, settings.topics_partitions))
 
 
 def equal(settings: Settings, sent: int) -> None:
