@@ -11,7 +11,7 @@ from agents.api.bodies import StrictRoute
 from agents.api.body_models import BodyModel, Time
 from agents.api.callers import Caller, asker
 from agents.api.dependencies import AdminCaller, Resources, ResourcesDep
-from agents.api.problems import Problem, documented
+from agents.api.problems import documented
 from stores.outbox import TenantSummary
 
 router = APIRouter(
@@ -131,7 +131,7 @@ async def listed(
     offset: Annotated[int, Query(ge=0, le=100_000)] = 0,
 ) -> Rows:
     """What waits comes oldest first; what is sent or skipped, and all together, newest first."""
-    whose = _one_tenant(caller, tenant)
+    whose = caller.one_tenant(tenant)
     _take(resources, caller)
     rows = await resources.outbox.list(status, whose, topic_filter, limit, offset)
     shown = [RowOut.model_validate(row) for row in rows]
@@ -210,17 +210,6 @@ async def skip(resources: ResourcesDep, caller: AdminCaller, body: Ids) -> Skipp
 def _take(resources: Resources, caller: Caller) -> None:
     """Questions count against a rate too: of the person who asks."""
     resources.take(asker(caller))
-
-
-def _one_tenant(caller: Caller, tenant: str | None) -> str | None:
-    """The tenant to list: None (all) for those who cover all."""
-    if tenant is not None:
-        return caller.must_cover(tenant)
-    if caller.tenants is None:
-        return None
-    if len(caller.tenants) != 1:
-        raise Problem(422, "Say which tenant: the token covers some, not all.")
-    return next(iter(caller.tenants))
 
 
 async def _visible(

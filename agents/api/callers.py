@@ -28,6 +28,16 @@ class Caller:
             raise Problem(403, REFUSED)
         return tenant
 
+    def one_tenant(self, tenant: str | None) -> str | None:
+        """The tenant to look for: None (all) for those who cover all. `Problem` 403, 422."""
+        if tenant is not None:
+            return self.must_cover(tenant)
+        if self.tenants is None:
+            return None
+        if len(self.tenants) != 1:
+            raise Problem(422, "Say which tenant: the token covers some, not all.")
+        return next(iter(self.tenants))
+
     def must_have(self, role: str) -> None:
         """`Problem` 403 without the role."""
         if role not in self.roles:

@@ -109,7 +109,7 @@ async def asked_for(
     """The letters that a query means."""
     return {
         "topics": _given(topic), "reasons": _given(reason),
-        "tenants": _given(_one_tenant(caller, tenant)), "since": since, "until": until,
+        "tenants": _given(caller.one_tenant(tenant)), "since": since, "until": until,
         "statuses": (status,) if status else LEFT,
     }  # fmt: skip
 
@@ -232,20 +232,9 @@ def _chosen(caller: Caller, body: ChosenIn) -> Given:
         raise Problem(422, "Give places, or what chooses among all: one of the two.")
     return {
         "topics": _given(body.topic), "reasons": _given(body.reason),
-        "tenants": _given(_one_tenant(caller, body.tenant)), "since": body.since,
+        "tenants": _given(caller.one_tenant(body.tenant)), "since": body.since,
         "until": body.until, "statuses": LEFT, "places": body.places,
     }  # fmt: skip
-
-
-def _one_tenant(caller: Caller, tenant: str | None) -> str | None:
-    """The tenant to look for: None (all) for those who cover all."""
-    if tenant is not None:
-        return caller.must_cover(tenant)
-    if caller.tenants is None:
-        return None
-    if len(caller.tenants) != 1:
-        raise Problem(422, "Say which tenant: the token covers some, not all.")
-    return next(iter(caller.tenants))
 
 
 def _given(one: str | None) -> tuple[str, ...]:
