@@ -33,7 +33,10 @@ class Mending:
             said = await self._said()
             if not said:
                 return error  # by another worker, who has the partition now
-            return None if said[-1].state == DONE else Rebuilding(said[-1].job, said[-1].hold_s)
+            if said[-1].state != DONE:
+                return Rebuilding(said[-1].job, said[-1].hold_s)
+            self._tell(said[-1])  # it was quicker than this partition's next commit
+            return None
         if isinstance(error, Rebuilding):
             await self._held(error)
             return None
@@ -48,15 +51,18 @@ class Mending:
         while time.monotonic() < until:
             said = await self._said()
             if said and said[-1].state == DONE:
-                log.info(
-                    "the state of %s/%d was made anew by %s: %d rows differed", self._plan.source,
-                    self._partition, error.job, said[-1].rows,
-                )  # fmt: skip
+                self._tell(said[-1])
                 return
             if said and said[-1].state == BEGINS:  # once more: somebody fenced it in between
                 until = time.monotonic() + said[-1].hold_s
             await asyncio.sleep(HELD_LOOK_S)
         log.warning("%s didn't end within %.0f s: taken anew as it is", error.job, error.hold_s)
+
+    def _tell(self, done: Rebuild) -> None:
+        log.info(
+            "the state of %s/%d was made anew by %s: %d rows differed", self._plan.source,
+            self._partition, done.job, done.rows,
+        )  # fmt: skip
 
     async def _said(self) -> list[Rebuild]:
         if await self._host.epochs_end(self._plan, self._partition) <= self._since:

@@ -1,5 +1,6 @@
 """The kernels' cache must never outlive the sources it was made of."""
 
+import ast
 import os
 import shutil
 import stat
@@ -39,6 +40,40 @@ def test_a_modules_sources_are_all_that_it_imports_and_no_more() -> None:
     assert not any(name.startswith(("predictors/", "outbox/")) for name in names)
     # A new setting of the deployment would compile everything anew.
     assert not any(name.startswith("settings/") for name in names)
+
+
+def _parsed(path: Path) -> set[Path]:
+    """What Python's own parser says that a file imports, types or not."""
+    names: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_bytes())):
+        if isinstance(node, ast.Import):
+            names |= {one.name for one in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            names |= {node.module, *(f"{node.module}.{one.name}" for one in node.names)}
+    files = {REPO.joinpath(*name.split(".")).with_suffix(".py") for name in names}
+    return {one for one in files if one.is_file() and one.is_relative_to(REPO)}
+
+
+def test_imports_are_found_as_pythons_own_parser_finds_them() -> None:
+    files = [one for name in compiled.PACKAGES for one in (REPO / name).rglob("*.py")]
+    plain = [one for one in files if "if TYPE_CHECKING:" not in one.read_text()]
+    assert len(plain) > 200
+    more = {one.name for one in plain if compiled.imported(one) - _parsed(one)}
+    assert more == {"templates.py"}, "it holds sources as text"
+    for file in plain:
+        assert compiled.imported(file) >= _parsed(file), file
+
+
+def test_imports_for_types_only_are_left_out(tmp_path: Path) -> None:
+    file = tmp_path / "one.py"
+    file.write_text(
+        "from topics import (\n    kernels,\n    columns as c,  # why\n)\n"
+        "if TYPE_CHECKING:\n    from topics import codec\n\n    from topics import partition\n"
+        "import topics.compiled, agents.app\n"
+        "def f():\n    from topics.programs import one, two\n"
+    )
+    names = {one.stem for one in compiled.imported(file)}
+    assert names == {"kernels", "columns", "compiled", "app", "programs"}
 
 
 def test_kernels_lie_in_the_folder_of_their_module() -> None:
