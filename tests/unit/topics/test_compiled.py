@@ -50,8 +50,8 @@ def _parsed(path: Path) -> set[Path]:
             names |= {one.name for one in node.names}
         elif isinstance(node, ast.ImportFrom) and node.module:
             names |= {node.module, *(f"{node.module}.{one.name}" for one in node.names)}
-    files = {REPO.joinpath(*name.split(".")).with_suffix(".py") for name in names}
-    return {one for one in files if one.is_file() and one.is_relative_to(REPO)}
+    ours = [name.split(".") for name in names if name.split(".")[0] in compiled.PACKAGES]
+    return {one for name in ours if (one := REPO.joinpath(*name).with_suffix(".py")).is_file()}
 
 
 def test_imports_are_found_as_pythons_own_parser_finds_them() -> None:
