@@ -28,6 +28,7 @@ from agents.replay import modes
 from agents.replay.bounds import EVERY
 from agents.replay.command import Command
 from agents.replay.modes import CantReplayError, JobFailedError, Step, Take
+from agents.replay.paying import Paying
 from agents.replay.rivals import own_row
 from agents.replay.switch import Sends, Switch
 from agents.settings import Settings
@@ -43,10 +44,6 @@ NAMED_BYTES_MAX = 2_000  # of one of them; one that is larger is named without i
 LIVE, ANEW = "live", "anew"
 
 log = logging.getLogger(__name__)
-
-
-class StoppedFoldError(Exception):
-    """Nobody wants this fold any more."""
 
 
 class Rebuilding:
@@ -225,7 +222,7 @@ class Partition:
         else:
             self._compared = Compared(Digest(), Digest(), [], sorted(self._command.tenants))
 
-    async def _apply(self, beside: Beside, paying: "Paying") -> AsyncGenerator[Step, None]:
+    async def _apply(self, beside: Beside, paying: Paying) -> AsyncGenerator[Step, None]:
         """Put the rows in the place of the live ones. JobFailedError; those of clients pass."""
         for attempt in range(ATTEMPTS):
             with _failing():
@@ -334,30 +331,6 @@ def _catch_up(beside: Beside) -> None:
         beside.fold()
         if beside.until - before < NEAR:
             return
-
-
-class Paying:
-    """Called from the thread of a fold: asks for the budget, and ends what nobody wants."""
-
-    def __init__(self, take: Take, stop: threading.Event, loop: asyncio.AbstractEventLoop) -> None:
-        self._take, self._stop, self._loop = take, stop, loop
-        self._paid = 0
-        self.free = False
-
-    def __call__(self, past: Past) -> None:
-        """StoppedFoldError."""
-        if self.free:
-            self._paid = past.records
-        while not self._stop.is_set() and past.records > self._paid:
-            wanted = past.records - self._paid
-            asked = asyncio.run_coroutine_threadsafe(_taken(self._take, wanted), self._loop)
-            self._paid += asked.result()
-        if self._stop.is_set():
-            raise StoppedFoldError
-
-
-async def _taken(take: Take, wanted: int) -> int:
-    return await take(wanted)
 
 
 def _named(one: Differing) -> dict[str, Any]:
