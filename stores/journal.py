@@ -127,7 +127,7 @@ class Journal:
         return self._writer.folder
 
     def close(self) -> None:
-        """Commit what waits, and let go of the folder."""
+        """Commit what waits, and let go of the folder. JournalDiskError: it stays taken."""
         if not self._closed:
             self._closed = True
             self._writer.close()
@@ -222,7 +222,7 @@ class Journal:
                 with closing(JournalFile(path, number, readonly=True)) as file:
                     rows = file.pending(after, most, without)
             except JournalCorruptError as error:
-                self._writer.work(partial(self._writer.set_aside, number, error)).result()
+                self._writer.done(partial(self._writer.set_aside, number, error))
                 continue
             if rows:
                 return rows
@@ -287,8 +287,8 @@ class Journal:
             wanted = {seq // ROWS_MAX for seq in seqs}
             for packed in [one for n, one in writer.packed.items() if n in wanted and drained]:
                 path = folders.unpack(packed)
-                writer.work(partial(writer.adopt, packed.number, path)).result()
-            return writer.work(partial(self._again, seqs, drained)).result()
+                writer.done(partial(writer.adopt, packed.number, path))
+            return writer.done(partial(self._again, seqs, drained))
 
     def _again(self, seqs: list[int], drained: bool) -> Replayed:
         states = self._writer.states(seqs)
@@ -319,22 +319,22 @@ class Journal:
             writer = self._writer
             packed = 0
             for number in sorted(writer.held):
-                held = writer.work(partial(writer.release, number)).result()
+                held = writer.done(partial(writer.release, number))
                 if held is None:
                     continue
                 try:
                     writer.packed[number] = folders.pack(held.path, number, held.counts["drained"])
                 except JournalError:
-                    writer.work(partial(writer.adopt, number, held.path)).result()
+                    writer.done(partial(writer.adopt, number, held.path))
                     raise
                 packed += 1
             removed = self._remove_old()
-            writer.work(writer.measure_elsewhere).result()
+            writer.done(writer.measure_elsewhere)
             return Cleaned(packed, removed)
 
     def _remove_old(self) -> int:
         writer, removed = self._writer, 0
-        writer.work(writer.measure_elsewhere).result()
+        writer.done(writer.measure_elsewhere)
         total = writer.bytes
         for number, packed in sorted(writer.packed.items()):
             stat = packed.path.stat()

@@ -75,7 +75,9 @@ def size_of(event: JournalEvent) -> int:
 
 
 def do(one: Work) -> None:
-    """Do it, and tell its result or its error."""
+    """Do it, and tell its result or its error; nothing where nobody waits for it any more."""
+    if not one.answer.set_running_or_notify_cancel():
+        return
     try:
         result = one.call()
     except Exception as error:

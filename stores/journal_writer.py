@@ -10,7 +10,7 @@ import threading
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future
+from concurrent.futures import Future, wait
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
@@ -21,6 +21,7 @@ from stores.journal_file import (
     ROWS_MAX,
     JournalClosedError,
     JournalCorruptError,
+    JournalDiskError,
     JournalDiskFullError,
     JournalError,
     JournalEvent,
@@ -34,6 +35,7 @@ GROUP_MAX = 2_000  # events in one commit
 RESERVE = 4 << 20  # kept free below the limit: SQLite's log, and a file being packed
 RANK: dict[State, int] = {"pending": 0, "drained": 1, "failed": 2}
 SMALL = 4096  # bytes of an event
+WORK_S = 60.0  # for the thread to do what somebody waits for, or to commit what is left
 LOOK_S = 60.0  # how often an idle writer looks whether its file is old
 
 T = TypeVar("T")
@@ -82,11 +84,16 @@ class JournalWriter:
         self._thread.start()
 
     def close(self) -> None:
-        """Commit what waits, and end."""
+        """Commit what waits, and end. JournalDiskError: the disk takes too long."""
         with self._changed:
             self._closing = True
             self._changed.notify()
-        self._thread.join()
+        self._thread.join(WORK_S)
+        if self._thread.is_alive():
+            raise JournalDiskError(
+                f"the last events of {self.folder} weren't written within {WORK_S:g} s: does its "
+                "disk hang?"
+            )
 
     def append(
         self,
@@ -133,6 +140,17 @@ class JournalWriter:
             self._queue.append(Work(call, answer))
             self._changed.notify()
         return answer
+
+    def done(self, call: Callable[[], T]) -> T:
+        """Likewise, and wait for it. JournalDiskError: nobody knows whether it will be done."""
+        asked = self.work(call)
+        if wait({asked}, WORK_S).not_done:
+            asked.cancel()
+            raise JournalDiskError(
+                f"the thread that writes {self.folder} didn't come to it within {WORK_S:g} s: does "
+                "its disk hang?"
+            )
+        return asked.result(0)
 
     @property
     def bytes(self) -> int:
@@ -290,7 +308,7 @@ class JournalWriter:
                 left, self._queue = list(self._queue), deque()
             answer([one for one in left if isinstance(one, Append)], error)
             for one in left:
-                if isinstance(one, Work):
+                if isinstance(one, Work) and one.answer.set_running_or_notify_cancel():
                     one.answer.set_exception(error)
         finally:
             for file in self._files.values():

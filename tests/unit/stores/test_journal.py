@@ -1,13 +1,16 @@
 import asyncio
 import stat
+import threading
 from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 
+from stores import journal_writer
 from stores.journal import (
     Journal,
     JournalClosedError,
+    JournalDiskError,
     JournalEvent,
     JournalFullError,
     JournalLockedError,
@@ -209,3 +212,34 @@ def test_a_defect_of_the_writer_is_told_to_all_who_wait_and_ends_it(
     outbox = Outbox()
     drained(tmp_path / "j", outbox)
     assert outbox.keys()[0] == "d1"
+
+
+def test_what_nobody_waits_for_any_more_is_left_and_the_journal_goes_on(tmp_path: Path) -> None:
+    async def use(journal: Journal) -> tuple[int, list[int]]:
+        go_on, looked = threading.Event(), list[int]()
+        journal._writer.work(lambda: go_on.wait(20))
+        gone = asyncio.wrap_future(journal._writer.work(lambda: looked.append(1)))
+        gone.cancel()
+        go_on.set()
+        return await journal.append(event(1)), looked
+
+    seq, looked = with_journal(tmp_path / "j", use)
+    assert seq > 0 and looked == []
+
+
+def test_a_disk_that_hangs_is_said_and_the_folder_stays_taken(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(journal_writer, "WORK_S", 0.1)
+    journal, go_on = Journal.open(tmp_path / "j"), threading.Event()
+    hanging = journal._writer.work(lambda: go_on.wait(20))
+    with pytest.raises(JournalDiskError, match=r"didn't come to it within 0\.1 s"):
+        asyncio.run(journal.cleanup())
+    with pytest.raises(JournalDiskError, match=r"weren't written within 0\.1 s"):
+        journal.close()
+    with pytest.raises(JournalLockedError):
+        Journal.open(tmp_path / "j")
+    go_on.set()
+    assert hanging.result(20)
+    journal._writer.close()
+    journal._lock.release()
