@@ -122,7 +122,7 @@ class Missed:
     def _answers(self) -> dict[TopicAndPartition, int]:
         """The ends that came; where one didn't, a new client asks the next time."""
         ends = {
-            (place.topic, place.partition): int(one.result().offset)
+            (place.topic, place.partition): int(one.result(0).offset)
             for place, one in self._asked.items()
             if one.done() and one.exception() is None
         }

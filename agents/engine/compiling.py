@@ -142,7 +142,7 @@ class Compiling:
             while wait(self._runs, every_s).not_done:
                 tell()
             for run in self._runs:
-                run.result()
+                run.result(0)
             tell()
         finally:
             self.close()

@@ -57,7 +57,7 @@ class RelayResources:
 
     def _prepare(self, copied: bytes, most: int) -> Prepared:
         preparers = self._preparers
-        one = preparers.get()
+        one = preparers.get_nowait()  # there are as many as threads
         try:
             return one.prepare(copied, most)
         finally:

@@ -68,7 +68,7 @@ class SubWorker:
             return self._process.wait(STOP_S)
         except subprocess.TimeoutExpired:
             self._process.kill()
-            return self._process.wait()
+            return self._process.wait(STOP_S)
 
     def tail(self, lines: int = 15) -> str:
         """The end of its log."""

@@ -96,4 +96,4 @@ class Broker:
         answers = self.admin.list_offsets(
             asked, isolation_level=IsolationLevel.READ_COMMITTED, request_timeout=30
         )
-        return [answers[place].result().offset for place in asked]
+        return [answers[place].result(30).offset for place in asked]

@@ -11,7 +11,7 @@ from ops.bench.job import Job
 from ops.bench.probe import WARM_S, Latencies, Probe
 from ops.bench.report import Report
 from ops.bench.site import Site
-from ops.bench.worker import ROOT, Worker
+from ops.bench.worker import ROOT, STOP_S, Worker
 
 SOURCE, SINK = "cog.predictor.updates", "cog.global.frame"
 COLUMNS = (
@@ -41,7 +41,7 @@ def bare_loop(site: Site, source: str, sink: str) -> Iterator[None]:
         yield
     finally:
         process.kill()
-        process.wait()
+        process.wait(STOP_S)
 
 
 def idle_cpu(worker: Worker, seconds: float = 20.0) -> float:

@@ -142,7 +142,9 @@ class Watch(threading.Thread):
         while self.is_alive() and not self._found.first_s:
             time.sleep(LOOK_S)
         self._over.set()
-        self.join()
+        self.join(FIRST_S)
+        if self.is_alive():
+            raise TimeoutError(f"/ready doesn't answer for {FIRST_S:g} s")
         if self.failure is not None:
             raise self.failure
 

@@ -20,6 +20,7 @@ from ops.bench.worker import Worker
 SOURCE, SINK = "cog.predictor.updates", "cog.global.frame"
 WANTED_MB = 600.0
 SAMPLE_S = 1.0
+END_S = 60.0  # for the feeder to bring out what it has
 BACKLOG = 3_000_000  # so that the worker starts with the largest batches there are
 METHOD = (
     "Integrator, {tenants:,} tenants with 3 domains, 4 partitions: a backlog of 3,000,000 updates, "
@@ -65,7 +66,9 @@ class Feeder(threading.Thread):
     def stop(self) -> None:
         """Stop, and raise what went wrong."""
         self._over.set()
-        self.join()
+        self.join(END_S)
+        if self.is_alive():
+            raise TimeoutError(f"the feeder didn't end within {END_S:g} s")
         if self.failure is not None:
             raise self.failure
 

@@ -35,6 +35,7 @@ GOALS = {
 COLUMNS = ("program", "events", "events/s", "CPU µs/event", "rate ratio", "wanted", "CPU ratio")
 EVENTS_MAX = {"bare": 200_000, "faust": 20_000, "quix": 100_000, "quix-state": 100_000}
 PEER_S = 600.0
+PROBE_S = 60.0
 METHOD = (
     "Every program reads the same topic ({events:,} predictor_update records, {tenants:,} tenants, "
     "{partitions} partitions, compression {compression}) from its beginning on one broker, on the "
@@ -86,7 +87,8 @@ def quix_python() -> Path | None:
     for python in (Path(sys.executable), ROOT / ".venv-bench/bin/python"):
         if python.exists():
             probe = [str(python), "-c", "import quixstreams, fastavro"]
-            if subprocess.run(probe, capture_output=True, check=False).returncode == 0:
+            done = subprocess.run(probe, capture_output=True, check=False, timeout=PROBE_S)
+            if done.returncode == 0:
                 return python
     return None
 

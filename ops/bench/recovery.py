@@ -60,7 +60,7 @@ def write_state(site: Site, tenants: int, seed: int) -> int:
 
 def settled(broker: Broker, namespace: str) -> bool:
     """Whether a consumer group of this namespace is stable, with its members assigned."""
-    listed = broker.admin.list_consumer_groups(request_timeout=10).result()
+    listed = broker.admin.list_consumer_groups(request_timeout=10).result(30)
     groups = [group for group in listed.valid if namespace in group.group_id]
     return any(group.state is not None and group.state.name == "STABLE" for group in groups)
 

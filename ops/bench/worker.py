@@ -80,7 +80,7 @@ class Worker:
             self._process.wait(STOP_S)
         except subprocess.TimeoutExpired:
             self._process.kill()
-            self._process.wait()
+            self._process.wait(STOP_S)
 
     def kill(self) -> None:
         """End it as a power cut would: SIGKILL."""

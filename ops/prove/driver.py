@@ -35,6 +35,7 @@ PARTITIONS = 4
 SESSION_TIMEOUT_S = 6.0
 DRAIN_TIMEOUT_S = 180.0
 VERB_S = 300.0  # a command of an operator
+KILLED_S = 30.0  # a process that was killed: the kernel may be slow to let it go
 VERIFY_S = 1800.0  # the verifier, which reads every topic
 BUSY = "while True: pass"
 PROCESSORS = "predictors,integrator,segmentation"
@@ -131,7 +132,7 @@ def run(options: Options, bootstrap: str, broker: Server | None, folder: Path) -
         fleet.close()
         for loop in loops:
             loop.kill()
-            loop.wait()
+            loop.wait(KILLED_S)
     report.verdict = call_verifier(bootstrap, namespace)
     report.seconds = round(time.monotonic() - started, 1)
     return report

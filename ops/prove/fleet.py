@@ -80,7 +80,7 @@ class Fleet:
     def kill(self, worker: Worker) -> None:
         """SIGKILL and, for crew, an immediate restart."""
         worker.process.kill()
-        worker.process.wait()
+        worker.process.wait(TERM_TIMEOUT_S)
         if worker in self.crew:
             self.crew[self.crew.index(worker)] = self.start(worker.name, worker.processors)
         else:
@@ -116,7 +116,7 @@ class Fleet:
                 worker.process.wait(TERM_TIMEOUT_S)
             except subprocess.TimeoutExpired:
                 worker.process.kill()
-                worker.process.wait()
+                worker.process.wait(TERM_TIMEOUT_S)
                 self.exits.append(f"{worker.name} didn't end within {TERM_TIMEOUT_S:.0f} s")
         return [worker.process.returncode for worker in workers]
 

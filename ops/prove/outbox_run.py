@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ops.prove.driver import soma, worker_env
+from ops.prove.driver import KILLED_S, VERB_S, VERIFY_S, soma, worker_env
 from ops.prove.fleet import ROOT, Fleet
 from ops.prove.outbox_check import FAULTS
 from ops.prove.outbox_table import Table
@@ -94,8 +94,8 @@ class Proof:
         """Topics and tables."""
         with ThreadPoolExecutor(2) as pool:
             topics = pool.submit(soma, self.env, "topics", "apply")
-            pool.submit(soma, self.env, "migrate", "up").result()
-            topics.result()
+            pool.submit(soma, self.env, "migrate", "up").result(2 * VERB_S)
+            topics.result(2 * VERB_S)
 
     def run(self, body: Callable[[], None]) -> Report:
         """Write and relay while `body` lasts; then drain, stop and verify."""
@@ -120,7 +120,7 @@ class Proof:
         finally:
             if writers.poll() is None:
                 writers.kill()
-                writers.wait()
+                writers.wait(KILLED_S)
             self.fleet.close()
         report.relays_started = self.fleet.started
         report.verdict = self._verify()
@@ -175,6 +175,7 @@ class Proof:
              *(["--aged"] if self.options.aged else []),
              *(["--restored"] if self.restored else [])],
             env=os.environ | self.env, cwd=ROOT, capture_output=True, text=True, check=False,
+            timeout=VERIFY_S,
         )  # fmt: skip
         lines = done.stdout.strip().splitlines()
         if not lines:

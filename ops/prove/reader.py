@@ -30,7 +30,7 @@ def identities(bootstrap: str, topics: Sequence[str]) -> dict[str, Identity]:
     futures = admin.describe_topics(TopicCollection(list(topics)), request_timeout=30)
     found = {}
     for name, future in futures.items():
-        described = future.result()
+        described = future.result(30)
         most = described.topic_id.get_most_significant_bits() & 0xFFFFFFFFFFFFFFFF
         found[name] = Identity(f"{most:016x}"[:8], len(described.partitions))
     return found

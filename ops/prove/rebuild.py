@@ -29,6 +29,7 @@ from agents.replay import client
 from agents.settings import Settings
 from ops.bench.site import Say
 from ops.bench.worker import Worker
+from ops.prove.beside import beside
 from ops.prove.blows import Server
 from ops.prove.command import command
 from ops.prove.replay import DOWN_S, ENVIRONMENT, LIVE_S, PARTITIONS, SOURCE, on_own_kafka
@@ -101,46 +102,34 @@ class Traffic:
     @contextmanager
     def going_on(self) -> Iterator[None]:
         """One after the other, while the block runs."""
-        stop = threading.Event()
 
-        def write() -> None:
+        def write(stop: threading.Event) -> None:
             while not stop.wait(LIVE_S):
                 self.send(f"live{self.sent % TENANTS}")
 
-        thread = threading.Thread(target=write, name="traffic")
-        thread.start()
         try:
-            yield
+            with beside("traffic", write):
+                yield
         finally:
-            stop.set()
-            thread.join()
             self.flush()
 
 
 class Rebuilds:
-    """Damages rows and has them made anew, until it is told to stop."""
+    """Damages rows and has them made anew."""
 
     def __init__(self, settings: Settings, report: Report, seed: int) -> None:
         self._settings, self._report = settings, report
         self._rng = random.Random(seed)
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="rebuilds")
         self._started = 0
 
-    def __enter__(self) -> None:
-        self._thread.start()
-
-    def __exit__(self, *_: object) -> None:
-        self._stop.set()
-        self._thread.join()
-
-    def _run(self) -> None:
-        while not self._stop.is_set():
+    def run(self, stop: threading.Event) -> None:
+        """One after the other, in a thread; what is wrong goes into the report."""
+        while not stop.is_set():
             try:
                 self._damage()
                 self.once()
             except AWAY:
-                self._stop.wait(LOOK_S)
+                stop.wait(LOOK_S)
             except RuntimeError as error:
                 self._report.problems.append(str(error))
                 return
@@ -220,7 +209,7 @@ def run(
         for worker in workers:
             worker.ready()
         with traffic.going_on():
-            with rebuilds:
+            with beside("rebuilds", rebuilds.run, 2 * DONE_S):
                 for blow in blows:
                     time.sleep(rng.uniform(1.0, options.alive))
                     if blow == "broker" and broker is not None:

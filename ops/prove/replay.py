@@ -28,6 +28,7 @@ from agents.replay import client
 from agents.settings import Settings
 from ops.bench.site import Say
 from ops.bench.worker import Worker
+from ops.prove.beside import beside
 from ops.prove.blows import Server
 from ops.prove.command import command
 from ops.stack import Stack
@@ -125,9 +126,8 @@ def feed_letters(settings: Settings, count: int) -> int:
 @contextmanager
 def traffic(settings: Settings, report: Report) -> Iterator[None]:
     """Records into the source while the block runs."""
-    stop = threading.Event()
 
-    def write() -> None:
+    def write(stop: threading.Event) -> None:
         producer = Producer(settings.librdkafka(partitioner="murmur2_random"))
         while not stop.wait(LIVE_S):
             producer.produce(settings.topic(SOURCE), key=f"t{report.live % TENANTS}", value="live")
@@ -135,13 +135,8 @@ def traffic(settings: Settings, report: Report) -> Iterator[None]:
             report.live += 1
         producer.flush(30)
 
-    thread = threading.Thread(target=write, name="traffic")
-    thread.start()
-    try:
+    with beside("traffic", write):
         yield
-    finally:
-        stop.set()
-        thread.join()
 
 
 def run(settings: Settings, broker: Server, options: Options, folder: Path, say: Say) -> Report:

