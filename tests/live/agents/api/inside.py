@@ -22,10 +22,10 @@ class Client:
         )
         self._life.__enter__()
         transport = httpx.ASGITransport(guarded(self.app), raise_app_exceptions=False)
-        self._http = httpx.AsyncClient(transport=transport, base_url="http://api", timeout=60.0)
+        self.http = httpx.AsyncClient(transport=transport, base_url="http://api", timeout=60.0)
 
     def request(self, method: str, path: str, **given: Any) -> httpx.Response:
-        return self.portal.call(partial(self._http.request, method, path, **given))
+        return self.portal.call(partial(self.http.request, method, path, **given))
 
     def get(self, path: str, **given: Any) -> httpx.Response:
         return self.request("GET", path, **given)
@@ -34,7 +34,7 @@ class Client:
         return self.request("POST", path, **given)
 
     def close(self) -> None:
-        self.portal.call(self._http.aclose)
+        self.portal.call(self.http.aclose)
         self._life.__exit__(None, None, None)
         self._portals.__exit__(None, None, None)
 
