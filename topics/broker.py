@@ -1,7 +1,7 @@
 """What the broker says of topics, and the few changes we ask of it. No rules here."""
 
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Any
@@ -17,6 +17,7 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined]
 
 TIMEOUT_S = 15.0
 CONNECT_S = 10.0
+PARTITIONS_MAX = 1_000  # made by one request: the controller takes 10,000 changes at once
 _MASK = (1 << 64) - 1
 
 
@@ -108,9 +109,26 @@ def create(
     admin: AdminClient, name: str, partitions: int, replication: int, config: Mapping[str, str]
 ) -> None:
     """Create a topic; that another has just created it is no error."""
-    topic = NewTopic(name, partitions, replication, config=dict(config))
-    for future in admin.create_topics([topic], operation_timeout=TIMEOUT_S).values():
-        _answer(future, f"to create {name}", KafkaError.TOPIC_ALREADY_EXISTS)
+    create_all(admin, {name: config}, partitions, replication)
+
+
+def create_all(
+    admin: AdminClient, wanted: Mapping[str, Mapping[str, str]], partitions: int, replication: int
+) -> None:
+    """Create topics, name -> settings; that another has just created one is no error.
+
+    Many in one request: each request is a round of the controller's log of its own.
+    """
+    for names in requests_of(list(wanted), partitions):
+        todo = [NewTopic(one, partitions, replication, config=dict(wanted[one])) for one in names]
+        for name, future in admin.create_topics(todo, operation_timeout=TIMEOUT_S).items():
+            _answer(future, f"to create {name}", KafkaError.TOPIC_ALREADY_EXISTS)
+
+
+def requests_of(names: Sequence[str], partitions: int) -> list[Sequence[str]]:
+    """Topics of so many partitions, in order, by the request that creates them."""
+    many = max(1, PARTITIONS_MAX // partitions)
+    return [names[k : k + many] for k in range(0, len(names), many)]
 
 
 def alter(admin: AdminClient, name: str, config: Mapping[str, str]) -> None:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from topics.broker import BrokerError, Found, alter, connect, create, look, topic_ids, wait_for
+from topics.broker import BrokerError, Found, alter, connect, create_all, look, topic_ids, wait_for
 from topics.catalogue import CATALOGUE, DLQ_EXTRA_BYTES, Topic, dlq_of
 
 __all__ = [
@@ -105,8 +105,8 @@ def apply(
     missing = [one.topic for one in differences if one.kind == "missing"]
     if missing and todo.partitions is None:
         raise ValueError(SAY_PARTITIONS)
-    for name in missing:
-        todo.create(name)
+    if missing:
+        todo.create(missing)
     for name in {one.topic: None for one in differences if one.kind == "config"}:
         alter(todo.admin, name, {d.setting: d.want for d in differences if d.topic == name})
     wait_for(todo.admin, missing)
@@ -149,9 +149,9 @@ class _Plan:
             config["max.message.bytes"] = str(max(limit, int(config["max.message.bytes"])))
         return config
 
-    def create(self, name: str) -> None:
-        config = self.wanted(name, self.topics[name])
-        create(self.admin, name, self.partitions or 0, self.replication, config)
+    def create(self, names: Iterable[str]) -> None:
+        wanted = {name: self.wanted(name, self.topics[name]) for name in names}
+        create_all(self.admin, wanted, self.partitions or 0, self.replication)
 
     def _usual(self) -> int | None:
         counts = Counter(self.found[name].partitions for name in self.topics if name in self.found)

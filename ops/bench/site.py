@@ -58,7 +58,10 @@ class NoBrokerError(Exception):
 
 @contextmanager
 def on_broker(settings: Settings, say: Say) -> Iterator[Settings]:
-    """The settings, if they name a broker that answers; else those of one started for the run."""
+    """The settings, if they name a broker that answers; else those of one started for the run.
+
+    Java compiles as well there as in production; an ephemeral one's compiles quickly instead.
+    """
     if settings.kafka_bootstrap:
         try:
             AdminClient(settings.librdkafka()).list_topics(timeout=10)
@@ -71,11 +74,11 @@ def on_broker(settings: Settings, say: Say) -> Iterator[Settings]:
     say("no broker is set and no local stack runs: starting a Kafka for this benchmark alone")
     home = Path(tempfile.mkdtemp(prefix="soma-bench-stack-"))
     cache = settings.home / "jars"
-    stack = Stack(home, ephemeral=True, cache=cache, without=("postgres", "valkey"), say=say)
+    stack = Stack(home, cache=cache, without=("postgres", "valkey"), say=say)
     try:
         yield settings.model_copy(update={"kafka_bootstrap": stack.up().kafka_bootstrap})
     finally:
-        stack.down()
+        stack.destroy()
         shutil.rmtree(home, ignore_errors=True)
 
 

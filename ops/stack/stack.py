@@ -54,7 +54,8 @@ class Stack:
     """A stack in `home`. `cache` holds Kafka's jars (default `home/jars`).
 
     `without` names parts that aren't started ("kafka", "postgres", "valkey"): the user has his own.
-    An ephemeral stack's data is removed on `down` and isn't forced to disk.
+    An ephemeral stack's data is removed on `down` and isn't forced to disk, and Java compiles in
+    haste: for tests and proofs, not for figures.
     """
 
     def __init__(
