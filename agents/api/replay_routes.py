@@ -55,7 +55,11 @@ class CommandIn(BodyModel):
     target: Text = Field(
         "", description="a topic of your own, which must be there; of a rebuild, the processor"
     )
-    shadow: Name = Field("", description="instead: a namespace, whose topic of that name is made")
+    shadow: Name = Field(
+        "",
+        description="instead: a namespace, whose topic of that name is made; of a rebuild, where "
+        "its outputs go",
+    )
     tenants: Annotated[list[Name], at_most(TENANTS_MAX)] = Field([], max_length=TENANTS_MAX)
     domains: Annotated[list[Name], at_most(TENANTS_MAX)] = Field([], max_length=TENANTS_MAX)
     predicate: Text = Field("", description="JMESPath; records for which it is true")

@@ -44,7 +44,8 @@ OPTIONS = (
     ),
     click.option(
         "--shadow", default="", is_flag=False, flag_value=replay_whatif.UNNAMED,
-        help="Instead: a namespace, whose topic of that name is made like the source.",
+        help="Instead: a namespace, whose topic of that name is made like the source. Of rebuild: "
+        "where its outputs go.",
     ),
     click.option("--id", "job", default="", help="The job's name. [default: a new one]"),
     click.option("--tenant", "tenants", multiple=True, help="Only these tenants' records."),
@@ -89,7 +90,8 @@ def start(source: str, job: str, no_wait: bool, as_json: bool, **given: Any) -> 
     `rebuild` folds the state of --processor anew, from the log or its best snapshot, through the
     settings, policies and skips as they were, and compares every row with the live one; the status
     is 1 where rows differ. --apply puts them in the live one's place, in one transaction, while
-    traffic goes on; so comes back what stands still with state_lost or records_gone.
+    traffic goes on; so comes back what stands still with state_lost or records_gone. --shadow sends
+    what the fold computes to the topics of a namespace of its own, each output once.
 
     `redrive` sends dead letters' records back to the topic where they failed, as `soma dlq redrive`
     does, each once for each failure; --from and --until are times when letters were written.
@@ -110,6 +112,7 @@ def start(source: str, job: str, no_wait: bool, as_json: bool, **given: Any) -> 
       soma replay start redrive --topic cog.observations --reason law_failed
       soma replay start cog.predictor.updates --shadow try --where 'error_metric > `0.5`'
       soma replay start rebuild --processor integrator --apply
+      soma replay start rebuild --processor predictors --shadow try --dry-run
       soma replay start outbox --tenant orders --dry-run
       soma replay start what-if --set integrator.fusion=hedge --tenant cpu
     """

@@ -12,7 +12,7 @@ from agents.tools.output import counted, plain
 MODE = "rebuild"
 LOSS = re.compile(r"(?:(\d{1,9}):)?(\d{1,18})\.\.(\d{1,18})")
 F = TypeVar("F", bound=Callable[..., Any])
-NOT_OF_IT = ("target", "shadow", "domains", "predicate", "since", "until", "partial")
+NOT_OF_IT = ("target", "domains", "predicate", "since", "until", "partial")
 
 OPTIONS = (
     click.option("--processor", default="", help="Of rebuild: whose state is made anew."),
@@ -42,7 +42,8 @@ def record_of(source: str, given: dict[str, Any]) -> dict[str, Any]:
         raise click.ClickException("give --processor: whose state is to be made anew")
     if any(given[name] for name in NOT_OF_IT):
         raise click.ClickException(
-            "a rebuild takes --processor, --tenant, --apply, --accept-loss, --dry-run, --rate, --id"
+            "a rebuild takes --processor, --tenant, --apply, --accept-loss, --shadow, --dry-run, "
+            "--rate, --id"
         )
     return {"mode": MODE, **given, "target": own["processor"], "apply": own["apply"]} | _missing(
         own["losses"]
@@ -80,6 +81,9 @@ def lines_of(plan: Mapping[str, Any]) -> Iterator[str]:
             yield f"    note: {plain(note)}"
         for row in one["differing"]:
             yield f"    {plain(_row(row))}"
+    sent = plan.get("sent", {})
+    for name, one in plan.get("targets", {}).items():
+        yield f"  {counted(sent.get(name, 0), 'output')} of {name} to {one['topic']}"
 
 
 def unlike(status: Mapping[str, Any]) -> bool:

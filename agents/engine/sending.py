@@ -1,5 +1,7 @@
 """What a fold wrote, encoded and framed: outputs as record batches, state rows as bytes."""
 
+from collections.abc import Iterator
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -28,12 +30,18 @@ def emit(
         return
     outcome.outputs += n
     keys = keys_of(ws, output)
+    for to, rows in homes_of(output, here):
+        send(ws, sink, output, names, rows, keys, to, outcome)
+
+
+def homes_of(output: Output, here: int) -> Iterator[tuple[int, NDArray[np.int64]]]:
+    """Partitions, and which of a sink's records go to each; `here` is the fold's own."""
     if not output.own:
-        _send(ws, sink, output, names, np.arange(n), keys, here, outcome)
+        yield here, np.arange(output.n)
         return
     dest = np.array([here if to < 0 else to for _, to in output.own], np.int64)
     for to in np.unique(dest).tolist():
-        _send(ws, sink, output, names, np.flatnonzero(dest == to), keys, to, outcome)
+        yield to, np.flatnonzero(dest == to)
 
 
 def keys_of(ws: Workspace, output: Output) -> Keys:
@@ -50,11 +58,11 @@ def keys_of(ws: Workspace, output: Output) -> Keys:
     return np.frombuffer(bytearray(b"".join(given)), np.uint8), np.cumsum(klen) - klen, klen
 
 
-def _send(
+def send(
     ws: Workspace, sink: Sink, output: Output, names: Bytes, rows: NDArray[np.int64],
     keys: Keys, to: int, outcome: Outcome,
 ) -> None:  # fmt: skip
-    """Encode and frame these of a sink's records, for one partition of it."""
+    """Encode and frame these of a sink's records, for one partition of it. As `emit`."""
     n, lo = rows.shape[0], 0
     off, gone = encode_output(ws, sink, output, names, rows)
     while lo < n:

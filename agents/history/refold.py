@@ -19,6 +19,7 @@ from agents.engine.workspace import Outcome, Workspace, empty_rows
 from agents.history.epochs import Epoch, Stretch
 from agents.history.errors import HistoryError
 from agents.history.folded import Folded, folded
+from agents.history.framed import Framed
 from agents.history.outputs import Written, written
 from agents.history.pick import pick
 from agents.history.rows import Rows, only
@@ -32,7 +33,7 @@ Changes = Mapping[str, str]  # NAME of a setting -> its value as text
 class Refold(Worker):
     """Folds the records before `end`; with a tenant only its own and those for everybody.
 
-    `heard`, where there is one, gets what it would send.
+    `heard` and `framed`, where there is one, get what it would send.
     """
 
     def __init__(
@@ -43,6 +44,7 @@ class Refold(Worker):
         self.end = 0
         self.folded = 0  # records
         self.heard: list[Written] | None = None
+        self.framed: Framed | None = None
         self.changes: Changes = {}
         self.look = False  # whether `last` is wanted
         self.last: Folded | None = None  # what became of the last record
@@ -75,6 +77,8 @@ class Refold(Worker):
         """Nothing; but a fold that isn't asked for what changed never gives memory back."""
         if self.heard is not None:
             self.heard += written(ws, self.plan, self.fold, self.place)
+        if self.framed is not None:
+            self.framed.take_in(ws, self.fold, self.place)
         self.last = folded(self.plan, self.place, ws, letters, self.fold) if self.look else None
         empty_rows(ws.rows)
         self.fold.changed(ws.rows)
@@ -161,6 +165,7 @@ class Refolding:
         """Go on with a fold made as in this epoch, which holds these rows. HistoryError."""
         before, self._worker = self._worker, None  # its memory isn't needed any more
         heard, folded = (None, 0) if before is None else (before.heard, before.folded)
+        framed = None if before is None else before.framed
         del before
         try:
             self.values = {**epoch["settings"], **self._changes}
@@ -170,7 +175,7 @@ class Refolding:
             raise HistoryError(f"{self.where}: epoch {epoch['number']}: {error}") from error
         self._worker = Refold(self._plan, self._place, fold, self._skips, self._tenant)
         self._worker.changes = self._changes
-        self._worker.heard, self._worker.folded = heard, folded
+        self._worker.heard, self._worker.folded, self._worker.framed = heard, folded, framed
         self.number = int(epoch["number"])
 
     def go_through(self, stretches: Sequence[Stretch], reading: Iterator[Fetched]) -> None:
@@ -212,6 +217,11 @@ class Refolding:
         assert self._worker is not None
         found, self._worker.heard = self._worker.heard, []
         return found or []
+
+    def frame(self, framed: Framed) -> None:
+        """Give what would be sent from here on to `framed`, too."""
+        assert self._worker is not None
+        self._worker.framed = framed
 
     @property
     def folded(self) -> int:

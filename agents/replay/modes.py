@@ -23,8 +23,9 @@ WHAT_IF = "what-if"
 MODES = ("republish", "rebuild", "redrive", "outbox", WHAT_IF)
 NOT_OF_REPUBLISH = ("apply", "reasons", "max_attempts", "settings", "status")
 NOT_OF_REBUILD = (
-    "source", "shadow", "domains", "predicate", "reasons", "max_attempts", "settings", "status",
+    "source", "domains", "predicate", "reasons", "max_attempts", "settings", "status",
 )  # fmt: skip
+NOT_WITH_SHADOW = ("apply", "partial", "since", "until")  # of a rebuild
 NOT_OF_REDRIVE = ("target", "shadow", "domains", "predicate", "apply", "settings", "status")
 NOT_OF_OUTBOX = (
     "target", "shadow", "domains", "predicate", "partial", "apply", "reasons", "max_attempts",
@@ -101,6 +102,10 @@ def _of_rebuild(command: Command) -> str | None:
         return "target: the processor whose state is to be made anew is lacking"
     if said := [name for name in NOT_OF_REBUILD if getattr(command, name)]:
         return f"{', '.join(said)}: not of rebuild"
+    if command.shadow and (said := [name for name in NOT_WITH_SHADOW if getattr(command, name)]):
+        # The last records before a switch are folded while the owner waits, and in a transaction
+        # of the partition's own: what goes there waits for nothing else.
+        return f"{', '.join(said)}: not with a shadow: look at the outputs, then put it in place"
     bounds = command.since, command.until
     if any(bounds) and not (all(bounds) and command.partial):
         return "since and until: of a rebuild they say what may be missing, both, and with partial"

@@ -296,7 +296,7 @@ class Owner:
     def _count(self, run: Run, step: Step | None) -> None:
         if step is not None:
             self._metrics.records.labels("sent").inc(step.sent)
-            self._metrics.records.labels("passed").inc(step.read - step.sent)
+            self._metrics.records.labels("passed").inc(max(0, step.read - step.sent))
         self._metrics.progress.labels(run.status.id).set(run.ratio)
         if run.status.over:
             self._metrics.jobs.labels(run.status.state).inc()

@@ -16,21 +16,19 @@ from agents.history.reading import RangeReader, Span
 from agents.replay.bounds import SHOWN, refusal
 from agents.replay.command import Command
 from agents.replay.ids import located
-from agents.replay.modes import CantReplayError, JobFailedError, Take
-from agents.replay.ranges import ANSWER_S, log_of, range_of
+from agents.replay.modes import CantReplayError, Take
+from agents.replay.ranges import log_of, range_of
 from agents.replay.records import parts_of, records_of
+from agents.replay.shadows import check_same, check_unused, made, shadow_topic
 from agents.settings import Settings
 from topics.broker import Found as Topic
-from topics.broker import connect, create, look, topic_ids, wait_for
+from topics.broker import connect, look
 from topics.catalogue import CATALOGUE
 from topics.partition import partition_of
-from topics.reading import ends_of
 
 NAME = re.compile(r"[A-Za-z0-9._-]{1,200}")
-NAMESPACE = re.compile(r"[a-z0-9-]{1,32}")
 OPERATORS = "operators"  # among a topic's readers: people
 INTERNAL = ("soma.", "__")
-KEPT = ("min.insync.replicas",)  # of the source's settings, by its replication
 
 
 @dataclass(slots=True)
@@ -73,7 +71,7 @@ def find(settings: Settings, command: Command) -> Found:
     finally:
         consumer.close()
     if target not in topics and not command.dry_run:
-        topics |= {target: _made(settings, command, topics[source], target, admin)}
+        topics |= {target: made(admin, command.source, topics[source], target)}
     there = topics.get(target)
     return Found(
         source, topics[source].topic_id, target, there.topic_id if there is not None else "",
@@ -92,13 +90,7 @@ def _target(settings: Settings, command: Command) -> str:
     """The topic to write, as on the broker."""
     if not command.shadow:
         return _name("target", settings.topic(command.target))
-    if not NAMESPACE.fullmatch(command.shadow):
-        raise CantReplayError(f"shadow: {command.shadow[:SHOWN]!r}: 1 to 32 of a-z 0-9 -")
-    if command.shadow == settings.namespace:
-        raise CantReplayError("shadow: this very installation has that namespace")
-    return _name("shadow", settings.model_copy(update={"namespace": command.shadow}).topic(
-        command.source
-    ))  # fmt: skip
+    return _name("shadow", shadow_topic(settings, command.shadow, command.source))
 
 
 def _may_write(
@@ -106,7 +98,9 @@ def _may_write(
 ) -> None:
     """Refuse what must not get records of the past."""
     if command.shadow:
-        _check_shadow(settings, command, admin)
+        if (topic := CATALOGUE.get(command.source)) is not None:
+            # Whoever writes it there, too: its readers may have no state (projections).
+            check_unused(settings, command.shadow, (*topic.readers, *topic.writers), admin)
         return
     if command.target.startswith(INTERNAL):
         raise CantReplayError(f"target: {command.target} is internal, and takes no replays")
@@ -128,43 +122,6 @@ def _may_write(
         )
 
 
-def _check_shadow(settings: Settings, command: Command, admin: AdminClient) -> None:
-    """Refuse a namespace in which a processor has worked on what is read there already."""
-    topic = CATALOGUE.get(command.source)
-    if topic is None:
-        return
-    own = settings.model_copy(update={"namespace": command.shadow})
-    states = [own.topic(f"soma.{reader}.state") for reader in topic.readers]
-    found = look(admin, states)
-    consumer = _consumer(settings)
-    try:
-        for name, one in found.items():
-            ends = ends_of(consumer, [(name, p) for p in range(one.partitions)], ANSWER_S)
-            if any(ends.values()):
-                raise CantReplayError(
-                    f"shadow: a processor works in the namespace {command.shadow} ({name} has "
-                    "rows): it would take the past for the present"
-                )
-    finally:
-        consumer.close()
-
-
-def _made(
-    settings: Settings, command: Command, source: Topic, target: str, admin: AdminClient
-) -> Topic:
-    """Make a shadow's topic as the source is, and as the catalogue wants it."""
-    topic = CATALOGUE.get(command.source)
-    wanted = topic.settings() if topic is not None else {
-        name: source.config[name]
-        for name in ("message.timestamp.type", "cleanup.policy", "max.message.bytes")
-        if name in source.config
-    }  # fmt: skip
-    kept = {name: source.config[name] for name in KEPT if name in source.config}
-    create(admin, target, source.partitions, source.replication, {**wanted, **kept})
-    wait_for(admin, [target])
-    return look(admin, [target])[target]
-
-
 def _of_tenants(command: Command, spans: Mapping[int, Span], partitions: int) -> dict[int, Span]:
     """Where the tenants live: of a topic of ours nothing of theirs lies elsewhere, but for what
     was forwarded from there.
@@ -181,12 +138,7 @@ def check_still(settings: Settings, plan: Mapping[str, Any]) -> None:
     wanted = {plan["source"]: plan["source_id"]}
     if not plan["dry_run"]:
         wanted[plan["target"]] = plan["target_id"]
-    found = topic_ids(connect(settings.librdkafka()), wanted)
-    for name, topic_id in wanted.items():
-        if name not in found:
-            raise JobFailedError(f"the topic {name} is gone")
-        if found[name] != topic_id:
-            raise JobFailedError(f"the topic {name} was made anew meanwhile")
+    check_same(settings, wanted)
 
 
 async def missing_tenants(settings: Settings, command: Command, found: Found, take: Take) -> None:

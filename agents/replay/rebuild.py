@@ -1,13 +1,15 @@
 """The mode `rebuild`: a processor's state folded anew beside the live one, partition by partition.
 
 A fold runs in a thread, pays the budget for what it has read, and ends where the job is to rest. A
-job whose worker dies goes on with the partition that it was at.
+job whose worker dies goes on with the partition that it was at. Outputs go into a shadow where one
+is named (handover.py).
 """
 
 import asyncio
 import json
 import logging
 import threading
+from collections import Counter
 from collections.abc import AsyncGenerator, Callable, Collection, Iterator, Mapping
 from contextlib import aclosing, contextmanager
 from typing import Any
@@ -27,9 +29,11 @@ from agents.history.stored import stored
 from agents.replay import modes
 from agents.replay.bounds import EVERY
 from agents.replay.command import Command
+from agents.replay.handover import NOTHING_SENT, Handover
 from agents.replay.modes import CantReplayError, JobFailedError, Step, Take
 from agents.replay.paying import Paying
 from agents.replay.rivals import own_row
+from agents.replay.shadows import check_same, targets_of
 from agents.replay.switch import Sends, Switch
 from agents.settings import Settings
 from topics.partition import partition_of
@@ -67,13 +71,21 @@ class Rebuilding:
             missing: list[str] = []
             for p in chosen:
                 spans[str(p)] = self._span(plan, p, command, missing)
+            targets = self._targets(plan, command)
         said = {
             "source": plan.source, "target": command.target, "actor": row.actor,
             "accepted": row.accepted, "ranges": spans, "missing": missing,
             "apply": command.apply, "dry_run": command.dry_run, "partitions": {},
+            "shadow": command.shadow, "targets": targets, "law": plan.processor.law,
         }  # fmt: skip
         total = sum(end - begin for begin, end in spans.values())
         return modes.Plan(total, said, "; ".join(missing))
+
+    def _targets(self, plan: Plan, command: Command) -> dict[str, dict[str, Any]]:
+        """Where outputs go, if they do."""
+        if not command.shadow:
+            return {}
+        return targets_of(self._settings, command.shadow, plan, command.dry_run)
 
     def _span(self, plan: Plan, partition: int, command: Command, missing: list[str]) -> list[int]:
         """From where to where a partition is folded. HistoryError, but for a dry run."""
@@ -101,20 +113,37 @@ class Rebuilding:
             return
         with _failing():
             of = await asyncio.to_thread(_plan_named, self._settings, command.target)
-        results: dict[str, Any] = dict(plan["partitions"])
+        if command.shadow:
+            await asyncio.to_thread(self._check_targets, of, plan)
+        results, sent = dict(plan["partitions"]), Counter[str](plan.get("sent", {}))
         for text, (begin, end) in plan["ranges"].items():
             partition = int(text)
             if text in results:
                 continue
-            if (at := position.get(partition, begin)) > begin:  # who was at it before is gone
+            at = position.get(partition, begin)
+            if at > begin and not command.shadow:  # who was at it before is gone
                 yield Step({partition: begin}, begin - at)
+                at = begin
             switch = Switch(self._settings, of, partition, self._job, plan)
-            work = Partition(self._settings, of, partition, (begin, end), command, switch)
+            work = Partition(self._settings, of, partition, (min(at, end), end), command, switch)
+            if command.shadow:
+                work.send(plan["targets"], position.get(partition, NOTHING_SENT), sent)
             async with aclosing(work.steps(take)) as steps:
                 async for step in steps:
                     yield step
             results[text] = work.result
             yield _finished(results, {partition: end}, work)
+
+    def _check_targets(self, of: Plan, plan: Mapping[str, Any]) -> None:
+        """JobFailedError where what was sent is gone, or what is to come would be other bytes."""
+        check_same(
+            self._settings, {one["topic"]: one["topic_id"] for one in plan["targets"].values()}
+        )
+        if plan["law"] != of.processor.law:
+            raise JobFailedError(
+                f"it began with law {plan['law']} of {of.processor.name}, which is "
+                f"{of.processor.law} here: start another, into another shadow"
+            )
 
 
 def _check_losses(command: Command, chosen: Collection[int]) -> None:
@@ -151,6 +180,8 @@ def _finished(results: dict[str, Any], position: Mapping[int, int], work: "Parti
     told = said if unlike else f"all {live.rows:,} rows are equal"
     if work.applying:
         told += f"; {written:,} are written"
+    if work.sent is not None:
+        told += f"; {work.sent.total():,} outputs are sent"
     return Step(
         position, work.left, said={"partitions": dict(results), "differ": unlike, "told": told},
         digests=(live.hex, anew.hex),
@@ -174,6 +205,16 @@ class Partition:
         self._stop = threading.Event()
         self._beside: Beside | None = None
         self._compared = Compared(Digest(), Digest(), [])
+        self.sent: Counter[str] | None = None  # outputs of the whole job, where they are sent
+        self._handover: Handover | None = None
+
+    def send(
+        self, targets: Mapping[str, Mapping[str, Any]], sent_to: int, sent: Counter[str]
+    ) -> None:
+        """Send what the fold gives there, behind an offset; `sent` goes on counting."""
+        tenants = self._command.tenants
+        self.sent = sent
+        self._handover = Handover(self._plan, targets, tenants, sent_to, self._stop)
 
     @property
     def left(self) -> int:
@@ -212,11 +253,19 @@ class Partition:
         self._applied = mine[-1] if mine else None
         return bool(mine)
 
-    def _fold(self, told: Callable[[Past], None]) -> None:
+    def _fold(self, paying: Paying) -> None:
         """In a thread."""
+
+        def told(past: Past) -> None:
+            if self._handover is not None:
+                self._handover.hear(past)
+            paying(past)
+
         beside = Beside(self._settings, self._plan, self._partition, self._command.tenants, told)
         if beside.begin(self._accepted):
             self._beside = beside
+            if self._handover is not None:
+                self._handover.begin(beside)
             beside.fold()
             self._compared = beside.compare()
         else:
@@ -285,9 +334,15 @@ class Partition:
             return Step({})
         past = self._beside.past
         read, self._read = past.records - self._read, past.records
-        at = min(max(past.at, self._at), self._end)
-        done, self._at = at - self._at, at
-        return Step({self._partition: at}, done, read)
+        step = Step({self._partition: past.at})
+        if self._handover is not None and self.sent is not None:
+            step = self._handover.step(self._partition, self.sent)
+        # What is sent may lie behind what the job began with; its range stays as it was.
+        at = min(max(step.position.get(self._partition, 0), self._at), self._end)
+        step.done, step.read, self._at = at - self._at, read, at
+        if self._handover is None:
+            step.position = {self._partition: at}
+        return step
 
     @property
     def result(self) -> dict[str, Any]:
@@ -310,6 +365,7 @@ class Partition:
         return _result(beside.of, beside.until, len(unlike), named, notes) | {
             "rows": found.live.rows, "digest": found.live.hex,
             "rows_anew": found.anew.rows, "digest_anew": found.anew.hex, "applied": applied,
+            "begun": past.begun,
         }  # fmt: skip
 
 
@@ -319,7 +375,7 @@ def _result(
     none = Digest().hex
     return {
         "from": of, "to": to, "rows": 0, "digest": none, "rows_anew": 0, "digest_anew": none,
-        "differ": differ, "differing": named, "notes": notes, "applied": None,
+        "differ": differ, "differing": named, "notes": notes, "applied": None, "begun": None,
     }  # fmt: skip
 
 

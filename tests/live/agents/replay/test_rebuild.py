@@ -12,13 +12,14 @@ from typing import Any
 
 from agents.settings import Settings
 from tests.live.agents.engine.test_laws import until
-from tests.live.agents.replay.helpers import await_state, observations, say
+from tests.live.agents.replay.helpers import await_state, observations, say, statuses
 from tests.live.conftest import WorkerFactory
 from tests.live.helpers import Worker, environment, eventually, produce, read, soma
 from tests.live.test_bad_days import delete_records, delete_topics
 from topics import codec, preflight
 from topics.partition import partition_of
 
+SINKS = ("cog.predictor.updates", "cog.next.events", "cog.predictor.calibration")
 SOURCE, OUT, STATE = "cog.observations", "cog.predictor.updates", "soma.predictors.state"
 RUN = {"SOMA_AGENTS": "predictors,replay"}
 
@@ -117,12 +118,54 @@ def looked_at(topics: Settings, one: Worker) -> None:
     for id_, state, given, text in (
         ("none", "refused", {"target": "nothing"}, "there is no processor 'nothing'; there are "),
         ("whose", "refused", {"target": ""}, "target: the processor whose state"),
-        ("shadow", "refused", {"shadow": "try"}, "shadow: not of rebuild"),
+        ("both", "refused", {"shadow": "try", "apply": True}, "apply: not with a shadow"),
+        ("own", "refused", {"shadow": topics.namespace}, "this very installation"),
+        ("name", "refused", {"shadow": "Try_1"}, "'Try_1': 1 to 32 of a-z 0-9 -"),
         ("some", "refused", loss, "since and until: of a rebuild they say what may be missing"),
         ("all", "refused", {"since": "3", "until": "5", "partial": True}, "say of which partition"),
         ("whole", "failed", {**loss, "partial": True}, "nothing is missing, yet 3..4 may be"),
     ):  # fmt: skip
         assert text in rebuild(topics, id_, state, **given)["message"]
+
+
+def outputs(settings: Settings, tenant: str = "") -> dict[tuple[str, int], list[Any]]:
+    """Keys and values of the predictors' topics by partition, in their order; of one tenant."""
+    found: dict[tuple[str, int], list[Any]] = {}
+    for name in SINKS:
+        for one in read(settings, name):
+            if not tenant or one.key() == tenant.encode():
+                found.setdefault((name, one.partition() or 0), []).append((one.key(), one.value()))
+    return found
+
+
+def sent_aside(topics: Settings) -> None:
+    """Its outputs go into a shadow, each once though the job begins its partition anew."""
+    live = outputs(topics)
+    there, mine = (topics.model_copy(update={"namespace": f"{topics.namespace}{k}"}) for k in "ab")
+    slow = {"mode": "rebuild", "source": "", "target": "predictors", "rate_limit": 150}
+    dry = rebuild(topics, "dry", shadow=there.namespace, dry_run=True)
+    assert {one["topic_id"] for one in plan_of(dry)["targets"].values()} == {""}
+    say(topics, "aside", **slow, shadow=there.namespace)
+    eventually(lambda: statuses(topics)["aside"][-1:] and statuses(topics)["aside"][-1]["sent"])
+    say(topics, "aside", "pause")
+    paused = await_state(topics, "aside", "paused")
+    assert (
+        0 < paused["sent"] == sum(map(len, outputs(there).values())) < sum(map(len, live.values()))
+    )
+    say(topics, "aside", "resume")
+    done = await_state(topics, "aside", "done")
+    assert outputs(there) == live, "as they were sent, and none twice"
+    assert done["sent"] == sum(map(len, live.values())) == sum(plan_of(done)["sent"].values())
+    assert done["message"].startswith("all 20 rows are equal; ") and done["done"] == 700
+    command = ("replay", "start", "rebuild", "--processor", "predictors", "--tenant", "t1")
+    shown = soma(*command, "--shadow", mine.namespace, env=environment(topics))
+    assert shown.returncode == 0, shown.stderr
+    assert outputs(mine) == outputs(topics, "t1")
+    assert f"70 outputs of {OUT} to {mine.topic(OUT)}" in shown.stdout
+    preflight.apply(mine, [STATE], topics.topics_partitions)
+    produce(mine, STATE, [(b"t1", b"a row")])
+    busy = rebuild(topics, "busy", "refused", shadow=mine.namespace)["message"]
+    assert "a processor works in the namespace" in busy
 
 
 def put_in_place(topics: Settings, one: Worker) -> int:
@@ -186,6 +229,7 @@ def test_states_are_made_anew_take_the_live_ones_place_and_bring_back_what_was_l
     produce(topics, SOURCE, observations(700, tenants=10))  # t7 to t9 are silent then
     one = worker(**RUN)
     eventually(lambda: folded(topics) == 700, what="all to be folded")
+    sent_aside(topics)
     looked_at(topics, one)
     brought_back(topics, one, put_in_place(topics, one))
     assert one.stop() == 0

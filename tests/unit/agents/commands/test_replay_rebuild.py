@@ -24,6 +24,7 @@ def test_what_may_be_missing_is_a_range_whose_last_offset_is_lost_too() -> None:
     assert (said["mode"], said["target"], said["apply"]) == ("rebuild", "integrator", True)
     assert record(losses=("7..9",))["since"] == "7"
     assert not record()["partial"] and record()["since"] == ""
+    assert record(apply=False, shadow="try")["shadow"] == "try"
 
 
 @pytest.mark.parametrize(
@@ -33,7 +34,7 @@ def test_what_may_be_missing_is_a_range_whose_last_offset_is_lost_too() -> None:
         ({"losses": ("9..7",)}, "--accept-loss 9..7: "),
         ({"losses": ("all",)}, "--accept-loss all: "),
         ({"losses": ("1..2", "3:4..5")}, "with several each says its partition"),
-        ({"shadow": "try"}, "a rebuild takes --processor, --tenant, "),
+        ({"predicate": "a"}, "a rebuild takes --processor, --tenant, "),
     ],
 )
 def test_what_cant_be_is_named(given: dict[str, Any], said: str) -> None:
@@ -59,6 +60,10 @@ def test_what_a_job_found_is_told_in_lines() -> None:
         "    t/a: level 1 live, level 2 anew",
         "    t/b: only anew",
     ]
+    there = {"updates": {"topic": "try.updates"}, "next": {"topic": "try.next"}}
+    assert list(lines_of({"targets": there, "sent": {"updates": 1_700}})) == [
+        "  1,700 outputs of updates to try.updates", "  0 outputs of next to try.next",
+    ]  # fmt: skip
     status = {"mode": "rebuild", "plan": '{"differ": 2, "apply": false}'}
     assert unlike(status) and not unlike(status | {"plan": '{"differ": 2, "apply": true}'})
     assert not unlike(status | {"mode": "republish"})

@@ -115,7 +115,12 @@ def test_a_job_that_isnt_there_is_named(type_: str) -> None:
         (EVENTS | {"since": "5"}, "of the outbox they are times"),
         (EVENTS | {"status": "sent"}, "of what was sent say whose, or when"),
         (ANEW | {"target": ""}, "target: the processor whose state is to be made anew is lacking"),
-        (ANEW | {"shadow": "try", "domains": ["a"]}, "shadow, domains: not of rebuild"),
+        (ANEW | {"source": "x", "domains": ["a"]}, "source, domains: not of rebuild"),
+        (ANEW | {"shadow": "try", "apply": True}, "apply: not with a shadow: look at the outputs"),
+        (
+            ANEW | {"shadow": "try", "since": "0:3", "until": "0:5", "partial": True},
+            "partial, since, until: not with a shadow",
+        ),
         (ANEW | {"since": "0:3", "until": "0:5"}, "they say what may be missing, both, and with "),
         (ANEW | {"since": "3", "partial": True}, "they say what may be missing, both"),
         (
