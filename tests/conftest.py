@@ -3,7 +3,9 @@
 import json
 import os
 import signal
+from collections.abc import Mapping
 from pathlib import Path
+from statistics import median
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -33,6 +35,17 @@ _NOTE = os.environ.get("SOMA_TEST_LENGTHS")
 _taken: dict[str, float] = {}
 
 
+def lengths() -> dict[str, float]:
+    """Seconds by live test file, as noted."""
+    noted: dict[str, float] = json.loads(LENGTHS.read_text())
+    return noted
+
+
+def length_of(file: str, noted: Mapping[str, float]) -> float:
+    """Seconds that a file takes; one that wasn't noted yet is taken for one in the middle."""
+    return noted[file] if file in noted else median(noted.values())
+
+
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """What is quick comes first, and compiles the kernels that live tests then find compiled.
 
@@ -40,12 +53,12 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     short ones, instead of one waiting for the other's last.
     """
     tests = config.rootpath / "tests"
-    lengths: dict[str, float] = json.loads(LENGTHS.read_text())
+    noted = lengths()
 
     def place(item: pytest.Item) -> tuple[int, float]:
         kind = item.path.relative_to(tests).parts[0] if item.path.is_relative_to(tests) else ""
         file = item.nodeid.partition("::")[0]
-        return ORDER.index(kind) if kind in ORDER else 0, -lengths.get(file, 0.0)
+        return ORDER.index(kind) if kind in ORDER else 0, -length_of(file, noted)
 
     items.sort(key=place)
 
@@ -59,8 +72,11 @@ def pytest_runtest_logreport(report: pytest.TestReport) -> None:
 def pytest_sessionfinish(session: pytest.Session) -> None:
     """Note the live ones, where asked: with xdist, in the process that hears of all of them."""
     if _NOTE and not hasattr(session.config, "workerinput"):
-        live = {name: round(s) for name, s in sorted(_taken.items()) if "/live/" in name}
-        Path(_NOTE).write_text(json.dumps(live, indent=1) + "\n")
+        live = {name: round(s) for name, s in _taken.items() if "/live/" in name}
+        kept = {
+            name: s for name, s in lengths().items() if (session.config.rootpath / name).is_file()
+        }
+        Path(_NOTE).write_text(json.dumps(kept | live, indent=1, sort_keys=True) + "\n")
 
 
 @pytest.fixture(scope="session")
