@@ -3,28 +3,15 @@
 import time
 from collections.abc import Callable
 from random import Random
-from typing import Protocol
 
 from ops.prove.fleet import Fleet
+from ops.prove.servers import Server
 
 PROCESSORS = (
     "predictors", "integrator", "segmentation", "predictors,integrator", "integrator,segmentation",
     "predictors,integrator,segmentation",
 )  # fmt: skip
 KINDS = ("kill", "stop", "broker", "broker9", "guest", "leave")
-
-
-class Server(Protocol):
-    """A broker or database of the driver's own, which it may stop."""
-
-    def stop(self) -> None:
-        """SIGTERM, and wait until it is gone."""
-
-    def kill(self) -> None:
-        """SIGKILL, and wait until it is gone."""
-
-    def start(self) -> None:
-        """Start it again on the same data and wait until it answers."""
 
 
 class Blows:

@@ -23,11 +23,12 @@ from random import Random
 from typing import Any
 
 from agents.settings import load
-from ops.prove.blows import KINDS, Blows, Server
+from ops.prove.blows import KINDS, Blows
 from ops.prove.drain import Drain
 from ops.prove.feed import FRAMES, OBSERVATIONS, UPDATES, Feed
 from ops.prove.fleet import ROOT, Fleet
 from ops.prove.publisher import Publisher, Waverer
+from ops.prove.servers import Server, StackPart
 from ops.prove.wire import Wire
 from ops.stack import Stack
 
@@ -180,25 +181,6 @@ def call_verifier(bootstrap: str, namespace: str) -> dict[str, Any]:
         return {"clean": False, "failure": done.stderr[-2000:]}
     verdict: dict[str, Any] = json.loads(lines[-1])
     return verdict | {"clean": verdict["clean"] and done.returncode == 0}
-
-
-class StackPart:
-    """A server of a stack that belongs to the driver."""
-
-    def __init__(self, stack: Stack, name: str = "kafka") -> None:
-        self._stack, self._name = stack, name
-
-    def stop(self) -> None:
-        """Stop it cleanly."""
-        self._stack.stop(self._name)
-
-    def kill(self) -> None:
-        """SIGKILL."""
-        self._stack.kill(self._name)
-
-    def start(self) -> None:
-        """Start it again on the same data."""
-        self._stack.start(self._name)
 
 
 def parse(arguments: list[str] | None = None) -> argparse.Namespace:

@@ -18,9 +18,10 @@ from random import Random
 
 from agents.settings import load
 from ops.prove.blows import Blows
-from ops.prove.driver import StackPart, soma
+from ops.prove.driver import soma
 from ops.prove.outbox_run import END_S, Options, Proof, Report
 from ops.prove.outbox_soak import soak, table
+from ops.prove.servers import StackPart
 from ops.stack import Stack
 
 KEEPER_SILENCE_S = 10.0  # a relay frozen for longer has lost its shards

@@ -15,7 +15,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -30,10 +30,11 @@ from agents.settings import Settings
 from ops.bench.site import Say
 from ops.bench.worker import Worker
 from ops.prove.beside import beside
-from ops.prove.blows import Server
 from ops.prove.command import command
-from ops.prove.replay import DOWN_S, ENVIRONMENT, LIVE_S, PARTITIONS, SOURCE, on_own_kafka
+from ops.prove.crew import Crew
+from ops.prove.replay import ENVIRONMENT, LIVE_S, PARTITIONS, SOURCE, on_own_kafka
 from ops.prove.replay import read as read_topic
+from ops.prove.servers import Server
 from topics import codec, preflight
 from topics.broker import BrokerError, connect, look
 from topics.messages import as_bytes
@@ -194,45 +195,22 @@ def run(
     for k in range(options.records):
         traffic.send(f"silent{k % SILENT}" if k % 2 else f"live{k % TENANTS}")
     traffic.flush()
-    began = time.monotonic()
-    blows = ["worker"] * options.kills
-    blows += ["broker"] * options.broker if broker is not None else []
-    rng.shuffle(blows)
-    with ExitStack() as all_workers:
-
-        def start() -> Worker:
-            env = ENVIRONMENT | {"SOMA_REPLAY_RATE": str(options.rate)}
-            agents = f"{PROCESSOR},replay"
-            return all_workers.enter_context(Worker(settings, agents, folder, **env))
-
-        workers = [start() for _ in range(WORKERS)]
-        for worker in workers:
-            worker.ready()
+    began, alive_s = time.monotonic(), (1.0, options.alive)
+    env = ENVIRONMENT | {"SOMA_REPLAY_RATE": str(options.rate)}
+    agents = f"{PROCESSOR},replay"
+    with Crew(lambda: Worker(settings, agents, folder, **env), WORKERS) as crew:
         with traffic.going_on():
             with beside("rebuilds", rebuilds.run, 2 * DONE_S):
-                for blow in blows:
-                    time.sleep(rng.uniform(1.0, options.alive))
-                    if blow == "broker" and broker is not None:
-                        broker.kill()
-                        time.sleep(rng.uniform(*DOWN_S))
-                        broker.start()
-                        report.broker_kills += 1
-                    else:
-                        which = rng.randrange(WORKERS)
-                        workers[which].kill()
-                        workers[which] = start()
-                        report.kills += 1
-                    say(f"{blow} killed, {report.kills + report.broker_kills} of {len(blows)}")
+                crew.strike(options.kills, options.broker, broker, rng, alive_s, report, say)
             if options.lost:
-                for worker in workers:
-                    worker.kill()
+                crew.kill_all()
                 lose(settings)
-                workers = [start() for _ in range(WORKERS)]
+                crew.start()
                 say("the state topic was deleted")
             last = rebuilds.once()
             if last["state"] != "done":
                 report.problems.append(f"the last job {last['state']}: {last['message']}")
-        await_updates(settings, traffic.sent, workers)
+        await_updates(settings, traffic.sent, crew.workers)
     report.observations, report.seconds = traffic.sent, round(time.monotonic() - began, 1)
     say("comparing")
     compare(settings, report)

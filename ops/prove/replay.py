@@ -17,7 +17,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
@@ -29,8 +29,9 @@ from agents.settings import Settings
 from ops.bench.site import Say
 from ops.bench.worker import Worker
 from ops.prove.beside import beside
-from ops.prove.blows import Server
 from ops.prove.command import command
+from ops.prove.crew import Crew
+from ops.prove.servers import Server, StackPart
 from ops.stack import Stack
 from topics import preflight
 from topics.broker import connect, create, wait_for
@@ -45,7 +46,6 @@ PART_OF_RATE = 4  # one in so many is redriven: as many letters as records would
 CHUNK = 2_000  # records of a transaction; each third one of them is aborted
 LIVE_S = 0.01  # between two records of live traffic
 ALIVE_S = (0.5, 4.0)  # how long workers live between two blows
-DOWN_S = (0.5, 3.0)
 DONE_S = 900.0
 LOOK_S = 0.5
 T = TypeVar("T")
@@ -156,31 +156,11 @@ def run(settings: Settings, broker: Server, options: Options, folder: Path, say:
     given = {"id": REDRIVE, "type": "start", "mode": "redrive", "source": FAILED}
     client.say(settings, client.command(given))
     began = time.monotonic()
-    blows = ["worker"] * options.kills + ["broker"] * options.broker
-    rng.shuffle(blows)
-    with ExitStack() as all_workers, traffic(settings, report):
-
-        def start() -> Worker:
-            env = ENVIRONMENT | {"SOMA_REPLAY_RATE": str(options.rate)}
-            return all_workers.enter_context(Worker(settings, "replay", folder, **env))
-
-        workers = [start() for _ in range(WORKERS)]
-        for worker in workers:
-            worker.ready()
-        for blow in blows:
-            time.sleep(rng.uniform(*ALIVE_S))
-            if blow == "broker":
-                broker.kill()
-                time.sleep(rng.uniform(*DOWN_S))
-                broker.start()
-                report.broker_kills += 1
-            else:
-                which = rng.randrange(WORKERS)
-                workers[which].kill()
-                workers[which] = start()
-                report.kills += 1
-            say(f"{blow} killed, {report.kills + report.broker_kills} of {len(blows)}")
-        done = await_done(settings, [*targets, REDRIVE], workers)
+    env = ENVIRONMENT | {"SOMA_REPLAY_RATE": str(options.rate)}
+    crew = Crew(lambda: Worker(settings, "replay", folder, **env), WORKERS)
+    with traffic(settings, report), crew:
+        crew.strike(options.kills, options.broker, broker, rng, ALIVE_S, report, say)
+        done = await_done(settings, [*targets, REDRIVE], crew.workers)
     report.seconds = round(time.monotonic() - began, 1)
     say("comparing")
     compare_letters(settings, done.pop(REDRIVE), report)
@@ -268,23 +248,7 @@ def read(settings: Settings, topic: str) -> Iterator[Message]:
         consumer.close()
 
 
-class OwnKafka:
-    """A broker that may be killed."""
-
-    def __init__(self, stack: Stack) -> None:
-        self._stack = stack
-
-    def stop(self) -> None:
-        self._stack.stop("kafka")
-
-    def kill(self) -> None:
-        self._stack.kill("kafka")
-
-    def start(self) -> None:
-        self._stack.start("kafka")
-
-
-def on_own_kafka(settings: Settings, say: Say, work: Callable[[Settings, OwnKafka, Path], T]) -> T:
+def on_own_kafka(settings: Settings, say: Say, work: Callable[[Settings, Server, Path], T]) -> T:
     """Do something with a Kafka of its own, and with a folder that goes with it."""
     with tempfile.TemporaryDirectory(prefix="soma-prove-replay-") as name:
         home = Path(name) / "stack"
@@ -296,7 +260,7 @@ def on_own_kafka(settings: Settings, say: Say, work: Callable[[Settings, OwnKafk
                 "kafka_bootstrap": stack.up().kafka_bootstrap, "namespace": "prove",
                 "topics_partitions": PARTITIONS, "topics_replication": 1,
             })  # fmt: skip
-            return work(own, OwnKafka(stack), Path(name))
+            return work(own, StackPart(stack), Path(name))
         finally:
             stack.down()
 

@@ -17,6 +17,7 @@ import pytest
 from pydantic import SecretStr
 
 from agents.settings import LOCAL_PARTITIONS, Settings
+from ops.prove.servers import StackPart
 from ops.stack import Endpoints, Stack
 from ops.stack.jars import SHARED
 from tests.live.helpers import Worker
@@ -145,21 +146,12 @@ def worker(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[WorkerFac
             one.kill()
 
 
-class Broker:
+class Broker(StackPart):
     """A Kafka of one test's own, which keeps its port and data through stops and kills."""
 
     def __init__(self, stack: Stack, settings: Callable[[Endpoints], Settings]) -> None:
-        self.stack = stack
+        super().__init__(stack)
         self.settings = settings(stack.up())
-
-    def stop(self) -> None:
-        self.stack.stop("kafka")
-
-    def start(self) -> None:
-        self.stack.start("kafka")
-
-    def kill(self) -> None:
-        self.stack.kill("kafka")
 
 
 @pytest.fixture
