@@ -4,12 +4,15 @@ import json
 import time
 from collections import defaultdict
 from collections.abc import Mapping
+from contextlib import aclosing
 from typing import Any
 
 from confluent_kafka import Message
 from confluent_kafka.admin import AdminClient
 
 from agents.replay.agent import COMMANDS, STATUS
+from agents.replay.command import Command
+from agents.replay.modes import Mode
 from agents.settings import Settings
 from tests.live.helpers import eventually, produce, read
 from topics import codec
@@ -57,6 +60,24 @@ def await_state(settings: Settings, id_: str, state: str, timeout: float = 60.0)
         raise AssertionError(f"{error}; last: {statuses(settings)[id_][-1:]}") from error
     assert found is not None
     return found
+
+
+async def few(wanted: int) -> int:
+    """A turn of a budget: so many at most."""
+    return min(wanted, 20)
+
+
+async def ran(
+    mode: Mode, command: Command, plan: Mapping[str, Any] | None = None, most: int = 1000
+) -> tuple[int, Mapping[str, Any]]:
+    """Do some steps of a job from its beginning; how much they count as sent, and its plan."""
+    said, sent = plan or (await mode.plan(command, few)).said, 0
+    async with aclosing(mode.steps(command, said, {}, few)) as steps:
+        async for step in steps:
+            sent += step.sent
+            if (most := most - 1) == 0:
+                break
+    return sent, said
 
 
 def observations(n: int, tenants: int = 7, since: int = 0) -> list[tuple[bytes, bytes]]:

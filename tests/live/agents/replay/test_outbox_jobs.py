@@ -2,8 +2,6 @@
 
 import asyncio
 from collections.abc import Mapping
-from contextlib import aclosing
-from typing import Any
 
 import pytest
 
@@ -13,6 +11,7 @@ from agents.replay.outbox import PutBack
 from agents.settings import Settings
 from stores.outbox import Event, Outbox
 from tests.live.agents.projections.compare import migrated, sql
+from tests.live.agents.replay.helpers import few, ran
 
 OTHER = "cog.observations"
 
@@ -53,10 +52,10 @@ def test_events_are_put_back_by_tenant_status_and_topic(topics: Settings) -> Non
     mode = PutBack(topics, "one")
     plan = asyncio.run(mode.plan(Command(mode="outbox", dry_run=True), few))
     assert (plan.total, plan.said["of"]) == (55, {"a": 35, "b": 20})
-    assert asyncio.run(ran(topics, Command(mode="outbox", dry_run=True)))[0] == 55
+    assert asyncio.run(ran(mode, Command(mode="outbox", dry_run=True)))[0] == 55
     assert standing(topics) == before
     of_a = Command(mode="outbox", source="memory.*", tenants=("a",))
-    assert asyncio.run(ran(topics, of_a))[0] == 30
+    assert asyncio.run(ran(mode, of_a))[0] == 30
     assert standing(topics) == before | {("a", "pending"): 30, ("a", "failed"): 5}
     for bad, said in (
         (Command(mode="outbox", tenants=("a", "z")), "nothing of z is failed"),
@@ -65,8 +64,8 @@ def test_events_are_put_back_by_tenant_status_and_topic(topics: Settings) -> Non
         with pytest.raises(CantReplayError, match=said):
             asyncio.run(mode.plan(bad, few))
     early = Command(mode="outbox", status="skipped", until="2020-01-01T00:00:00Z")
-    assert asyncio.run(ran(topics, early))[0] == 0
-    assert asyncio.run(ran(topics, Command(mode="outbox", status="skipped")))[0] == 2
+    assert asyncio.run(ran(mode, early))[0] == 0
+    assert asyncio.run(ran(mode, Command(mode="outbox", status="skipped")))[0] == 2
     assert standing(topics)["c", "pending"] == 2
     notes = sql(topics, "SELECT actor, tenant FROM SCHEMA.audit WHERE action = 'outbox.replay'")
     assert {tuple(row) for row in notes} == {(", replay job one", "a"), (", replay job one", "c")}
@@ -75,31 +74,14 @@ def test_events_are_put_back_by_tenant_status_and_topic(topics: Settings) -> Non
 def test_what_died_before_it_was_noted_is_put_back_once(topics: Settings) -> None:
     """Of what was sent: put back again it would be sent twice. It has a new id instead."""
     write(topics)
+    mode = PutBack(topics, "one")
     sql(topics, "DELETE FROM SCHEMA.outbox_queue")
     command = Command(mode="outbox", tenants=("a", "b"), status="sent")
-    some, plan = asyncio.run(ran(topics, command, most=2))
+    some, plan = asyncio.run(ran(mode, command, most=1))
     assert (some, plan["events"]) == (20, 55)
-    rest, _ = asyncio.run(ran(topics, command, plan))  # from the beginning
+    rest, _ = asyncio.run(ran(mode, command, plan))  # from the beginning
     assert some + rest == 55
     queued = sql(topics, "SELECT count(*), count(DISTINCT id), min(id) FROM SCHEMA.outbox_queue")
     assert tuple(queued[0])[:2] == (55, 55) and queued[0][2] > plan["top"]
-    again, _ = asyncio.run(ran(topics, command, plan))
+    again, _ = asyncio.run(ran(mode, command, plan))
     assert again == 0
-
-
-async def ran(
-    settings: Settings, command: Command, plan: Mapping[str, Any] | None = None, most: int = 1000
-) -> tuple[int, Mapping[str, Any]]:
-    """Do some steps of a job from its beginning; how many events they put back, its plan."""
-    mode, sent = PutBack(settings, "one"), 0
-    said = plan or (await mode.plan(command, few)).said
-    async with aclosing(mode.steps(command, said, {}, few)) as steps:
-        async for step in steps:
-            sent += step.sent
-            if (most := most - 1) == 0:
-                break
-    return sent, said
-
-
-async def few(wanted: int) -> int:
-    return min(wanted, 10)

@@ -2,8 +2,6 @@
 
 import asyncio
 import json
-from collections.abc import Mapping
-from contextlib import aclosing
 from typing import Any
 
 from agents.dlq.reading import Choice
@@ -13,7 +11,7 @@ from agents.replay.redrive import Redrive
 from agents.settings import Settings
 from tests.live.agents.dlq.written import TOPIC, headers, number, value, write_letters
 from tests.live.agents.projections.compare import migrated
-from tests.live.agents.replay.helpers import await_state, say, statuses
+from tests.live.agents.replay.helpers import await_state, ran, say, statuses
 from tests.live.conftest import WorkerFactory
 from tests.live.helpers import environment, eventually, read, soma
 from topics import codec
@@ -44,7 +42,7 @@ def test_a_job_sends_letters_once_through_a_pause(topics: Settings, worker: Work
     start(topics, "of-a", tenants=["a"], reasons=["ts_range"])
     assert await_state(topics, "of-a", "done")["sent"] == 200
 
-    start(topics, "rest", rate_limit=250, actor="jo")
+    start(topics, "rest", rate_limit=100, actor="jo")  # so the pause is heard in between
     start(topics, "second")
     assert "redriven by rest" in await_state(topics, "second", "refused")["message"]
     eventually(lambda: statuses(topics)["rest"][-1]["sent"] > 50, what="it runs")
@@ -81,11 +79,12 @@ def refusals(settings: Settings) -> dict[str, str]:
 def test_what_died_before_it_was_noted_is_counted_and_not_sent_again(topics: Settings) -> None:
     write(topics)
     command = Command(mode="redrive", source=TOPIC, max_attempts=2)
-    sent, plan = asyncio.run(ran(topics, command, "one", None, 3))
+    one = Redrive(topics, "one")
+    sent, plan = asyncio.run(ran(one, command, most=3))
     assert 0 < sent < LETTERS and len(read(topics, TOPIC)) == sent
-    sent, _ = asyncio.run(ran(topics, command, "one", plan, 1000))  # from the beginning
+    sent, _ = asyncio.run(ran(one, command, plan))  # from the beginning
     assert sent == LETTERS and len(read(topics, TOPIC)) == LETTERS
-    other, _ = asyncio.run(ran(topics, command, "two", plan, 1000))
+    other, _ = asyncio.run(ran(Redrive(topics, "two"), command, plan))
     assert other == 0 and len(read(topics, TOPIC)) == LETTERS
     marks = decoded(topics, "soma.dlq.ledger")
     assert len(marks) == LETTERS and {one["actor"] for one in marks} == {", replay job one"}
@@ -96,21 +95,3 @@ def test_what_died_before_it_was_noted_is_counted_and_not_sent_again(topics: Set
 
 def decoded(settings: Settings, topic: str) -> list[dict[str, Any]]:
     return [codec.decode(one.value() or b"")[1] for one in read(settings, topic)]
-
-
-async def ran(
-    settings: Settings, command: Command, job: str, plan: Mapping[str, Any] | None, most: int
-) -> tuple[int, Mapping[str, Any]]:
-    """Do some steps of a job from its beginning; how many letters they count as sent, its plan."""
-    mode, sent = Redrive(settings, job), 0
-    said = plan or (await mode.plan(command, few)).said
-    async with aclosing(mode.steps(command, said, {}, few)) as steps:
-        async for step in steps:
-            sent += step.sent
-            if (most := most - 1) == 0:
-                break
-    return sent, said
-
-
-async def few(wanted: int) -> int:
-    return min(wanted, 60)
