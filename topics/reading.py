@@ -65,6 +65,16 @@ def offsets_at(
     return found
 
 
+def committed_of(
+    consumer: Consumer, place: TopicAndPartition, answer_s: float = ANSWER_S
+) -> int | None:
+    """The offset that the consumer's group has committed; None: none. KafkaException."""
+    (found,) = consumer.committed([TopicPartition(*place)], timeout=answer_s)
+    if found.error is not None:
+        raise KafkaException(found.error)
+    return found.offset if found.offset >= 0 else None
+
+
 def read_to(
     consumer: Consumer,
     ends: Mapping[TopicAndPartition, int],

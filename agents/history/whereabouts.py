@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
-from confluent_kafka import Consumer, KafkaException, Message, TopicPartition
+from confluent_kafka import Consumer, Message, TopicPartition
 
 from agents.engine.plan import Plan
 from agents.engine.processor import Place
@@ -22,7 +22,7 @@ from agents.settings import Settings
 from topics import codec
 from topics.broker import connect, look
 from topics.messages import as_bytes, headers_of
-from topics.reading import TopicAndPartition, ends_of, offsets_at, read_to
+from topics.reading import TopicAndPartition, committed_of, ends_of, offsets_at, read_to
 
 GROUP = "soma"  # of the workers, without namespace
 EARLIER_MS = 10_000  # brokers' clocks differ
@@ -90,13 +90,9 @@ def _hint(settings: Settings, plan: Plan, partition: int) -> int | None:
         return None
     consumer = Consumer(settings.librdkafka(**{"group.id": settings.prefix(GROUP)}))
     try:
-        place = TopicPartition(plan.source, partition)
-        (found,) = consumer.committed([place], timeout=settings.answer_timeout_s)
+        return committed_of(consumer, (plan.source, partition), settings.answer_timeout_s)
     finally:
         consumer.close()
-    if found.error is not None:
-        raise KafkaException(found.error)
-    return found.offset if found.offset >= 0 else None
 
 
 def _time_of(settings: Settings, place: TopicAndPartition, offset: int) -> int | None:

@@ -10,7 +10,7 @@ from confluent_kafka import Consumer, Message, TopicPartition
 from agents.settings import Settings
 from stores.outbox_reconcile import Record
 from topics.messages import headers_of
-from topics.reading import TopicAndPartition, read_to, span_of
+from topics.reading import TopicAndPartition, offsets_at, read_to, span_of
 
 ANSWER_S = 30.0
 SILENCE_S = 60.0  # a transaction of somebody else's may hide what is behind it for so long
@@ -93,11 +93,12 @@ class SentEvents:
         return ends
 
     def _starts(self, lows: list[int]) -> list[int]:
+        """Where each partition is read from; -1: it has nothing so young. KafkaException."""
         if self._since is None:
             return lows
         since = int(self._since.timestamp() * 1000)
-        asked = [TopicPartition(*place, since) for place in self._wanted]
-        return [tp.offset for tp in self._consumer.offsets_for_times(asked, timeout=ANSWER_S)]
+        found = offsets_at(self._consumer, self._wanted, since, ANSWER_S)
+        return [-1 if (at := found[place]) is None else at for place in self._wanted]
 
     def _note(self, messages: list[Message]) -> None:
         self.read.records += len(messages)

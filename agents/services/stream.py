@@ -16,7 +16,7 @@ from agents.engine.metrics import STALLED
 from stores.errors import StoreDown
 from topics.broker import BrokerError, topic_ids
 from topics.missed import Admin, Missed, let_go
-from topics.reading import TopicAndPartition
+from topics.reading import TopicAndPartition, committed_of, offsets_at
 
 if TYPE_CHECKING:
     from agents.settings import Settings
@@ -148,14 +148,14 @@ class Stream:
 
         KafkaException: nobody says.
         """
-        at = TopicPartition(self.topic, partition, since_ms)
+        place = self.topic, partition
         self._unanswered.add(partition)
-        was = self._consumer.committed([at], timeout=ANSWER_S)[0].offset
+        was = committed_of(self._consumer, place, ANSWER_S)
         # The end is asked for first: what is appended after this lies behind it.
-        end = self._consumer.get_watermark_offsets(at, timeout=ANSWER_S)[1]
-        first = self._consumer.offsets_for_times([at], timeout=ANSWER_S)[0].offset
+        end = self._consumer.get_watermark_offsets(TopicPartition(*place), timeout=ANSWER_S)[1]
+        first = offsets_at(self._consumer, [place], since_ms, ANSWER_S)[place]
         self._unanswered.discard(partition)
-        return was, first if first >= 0 else end, end
+        return -1 if was is None else was, end if first is None else first, end
 
     def unplace(self, partitions: Iterable[int]) -> None:
         """Forget what was read of these partitions, and read no more before they are placed."""

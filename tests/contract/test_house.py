@@ -217,6 +217,17 @@ def test_one_module_says_how_kernels_are_compiled() -> None:
     assert all(callable(getattr(compiled, name)) for name in KERNELS)
 
 
+def test_one_module_hears_the_errors_of_single_partitions() -> None:
+    """Of answers that have one for each: taken for an offset, an error is below 0."""
+    found = {
+        path
+        for path, text in texts().items()
+        if path.startswith(TOPS)
+        and re.search(r"\.(?:offsets_for_times|committed)\(.*timeout", text)
+    }
+    assert found == {"topics/reading.py"}
+
+
 def measured(measure: Callable[[Function], int]) -> dict[str, int]:
     """Each function's measure, by its file and name; the largest where several have one name."""
     found: dict[str, int] = {}

@@ -10,7 +10,7 @@ from confluent_kafka import Consumer, KafkaException, Producer, TopicPartition
 from agents.settings import Settings
 from tests.live.helpers import produce
 from tests.live.restless import Restless
-from topics.reading import TopicAndPartition, ends_of, read_to
+from topics.reading import TopicAndPartition, ends_of, offsets_at, read_to
 
 TOPIC = "cog.observations"
 
@@ -89,3 +89,12 @@ def test_an_open_transaction_ends_what_can_be_read(topics: Settings) -> None:
         with pytest.raises(KafkaException, match=rf"nothing came for 2 s .*{TOPIC}/0 to offset 3"):
             list(read_to(consumer, beyond, silence_s=2.0))
     producer.abort_transaction(30)
+
+
+def test_an_error_of_one_partition_isnt_taken_for_an_offset(topics: Settings) -> None:
+    produce(topics, TOPIC, [(b"k", b"v")])
+    with reading(topics) as (consumer, places):
+        found = offsets_at(consumer, places, 0)
+        assert sorted(found.values(), key=str) == [0, None, None, None]
+        with pytest.raises(KafkaException, match=r"[Uu]nknown"):
+            offsets_at(consumer, [*places, (topics.topic(TOPIC), 99)], 0)
