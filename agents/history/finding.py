@@ -6,7 +6,7 @@ that of the record that caused it, which lies in the same partition and wasn't w
 
 import re
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -14,12 +14,13 @@ from confluent_kafka import Message
 
 from agents.engine.recovery import reader
 from agents.history.errors import Gone, HistoryError, TookTooLong
+from agents.history.log import offset_at
 from agents.settings import Settings
 from topics import codec
 from topics.broker import connect, topic_ids
 from topics.catalogue import CATALOGUE
 from topics.messages import as_bytes
-from topics.reading import offsets_at, read_to, span_of
+from topics.reading import TopicAndPartition, read_to, span_of
 
 ID = re.compile(r"([0-9a-f]{8})-(\d{1,9})-(\d{1,18})")
 SHORT = 8  # hex digits of a topic's id in a record's
@@ -120,42 +121,16 @@ class Finder:
         TookTooLong after FIND_S.
         """
         place = self._settings.topic(topic), cause.place.partition
-        if topic not in self.ids:
+        start = since(self._settings, place, cause) if topic in self.ids else None
+        if start is None:
             return []
-        text, until = cause.id, time.monotonic() + FIND_S
-        begin, quoted = bytes([2 * len(text)]) + text.encode(), f'"{text}"'.encode()
         found: list[Record] = []
-        consumer = reader(self._settings, "soma-history", [])
-        try:
-            since = max(0, cause.log_ms - SKEW_MS)
-            answer_s = self._settings.answer_timeout_s
-            start = offsets_at(consumer, [place], since, answer_s)[place]
-            end = span_of(consumer, place, answer_s)[1]
-        finally:
-            consumer.close()
-        if start is None or start >= end:
-            return []
-        consumer = reader(self._settings, "soma-history", [place], start)
-        try:
-            for messages in read_to(consumer, {place: end}, MOST):
-                for one in messages:
-                    value = as_bytes(one.value()) or b""
-                    if begin in value or quoted in value:
-                        record = self._record(topic, one)
-                        if (record.fields or {}).get(name) == text:
-                            found.append(record)
-                at = messages[-1].offset() or 0
-                if len(found) >= most or self._behind(topic, messages[-1], name, cause):
-                    return found[:most]
-                self._told(f"{topic}/{place[1]}: offset {at:,} of {end:,}")
-                if time.monotonic() > until:
-                    raise TookTooLong(
-                        f"{text} wasn't found in {topic}/{place[1]} within {FIND_S:g} s: from "
-                        f"offset {start:,} to {at:,} of {end:,}"
-                    )
-        finally:
-            consumer.close()
-        return found
+        for last, ones in mentions(self._settings, place, (start, None), cause.id, self._told):
+            records = [self._record(topic, one) for one in ones]
+            found += [one for one in records if (one.fields or {}).get(name) == cause.id]
+            if len(found) >= most or self._behind(topic, last, name, cause):
+                break
+        return found[:most]
 
     def _behind(self, topic: str, message: Message, name: str, cause: Record) -> bool:
         """Whether what comes is of later causes only: our writers take them in their order."""
@@ -174,6 +149,42 @@ class Finder:
             place, f"{short}-{place.partition}-{place.offset}", message.timestamp()[1],
             as_bytes(message.key()), value, fields, schema,
         )  # fmt: skip
+
+
+def since(settings: Settings, place: TopicAndPartition, cause: Record) -> int | None:
+    """From where on a partition has what a record caused; None: nothing is so young.
+
+    KafkaException.
+    """
+    return offset_at(settings, place, max(0, cause.log_ms - SKEW_MS))
+
+
+def mentions(
+    settings: Settings, place: TopicAndPartition, span: tuple[int, int | None], text: str,
+    told: Told,
+) -> Iterator[tuple[Message, list[Message]]]:  # fmt: skip
+    """The last record of each part of a span (None: to its end), and those that have an id in them.
+
+    In Avro or in JSON. TookTooLong after FIND_S; KafkaException.
+    """
+    until = time.monotonic() + FIND_S
+    begin, quoted = bytes([2 * len(text)]) + text.encode(), f'"{text}"'.encode()
+    consumer = reader(settings, "soma-history", [place], span[0])
+    try:
+        high = span_of(consumer, place, settings.answer_timeout_s)[1]
+        end = high if span[1] is None else min(span[1], high)
+        for messages in read_to(consumer, {place: end} if end > span[0] else {}, MOST):
+            values = [(one, as_bytes(one.value()) or b"") for one in messages]
+            yield messages[-1], [one for one, it in values if begin in it or quoted in it]
+            where, at = f"{place[0]}/{place[1]}", messages[-1].offset() or 0
+            told(f"{where}: offset {at:,} of {end:,}")
+            if time.monotonic() > until:
+                raise TookTooLong(
+                    f"{text} wasn't found in {where} within {FIND_S:g} s: from offset {span[0]:,} "
+                    f"to {at:,} of {end:,}"
+                )
+    finally:
+        consumer.close()
 
 
 def _read(value: bytes, schema: str) -> tuple[str, Mapping[str, Any] | None]:

@@ -61,7 +61,7 @@ def find(settings: Settings, command: Command) -> Found:
         partitions = range(topics[source].partitions)
         log = log_of(consumer, source, topics[source].topic_id, partitions)
         since, until = (
-            located(settings, admin, log, name, one)
+            located(settings, log, name, one)
             for name, one in zip(("since", "until"), command.bounds, strict=True)
         )
         if why := refusal(since, until, time.time_ns() // 1000):

@@ -90,7 +90,7 @@ class WhatIf:
         try:
             log = log_of(consumer, plan.source, topic_id, range(plan.partitions))
             since, until = (
-                located(self._settings, admin, log, name, one)
+                located(self._settings, log, name, one)
                 for name, one in zip(("since", "until"), command.bounds, strict=True)
             )
             if why := refusal(since, until, time.time_ns() // 1000):
