@@ -94,22 +94,24 @@ def observe(
 
     with Publisher(load(), TOPIC, fail) as publisher:
         click.echo(f"observing {', '.join(tenants)}: Ctrl-C ends it", err=True)
-        with until_interrupted():
+        with until_interrupted() as ending:
             for _ in _samples(count):
                 publisher.poll(interval)
                 send(publisher, machine.sample())
         unanswered = publisher.close()
     click.echo(f"{counted(publisher.delivered, 'observation')} delivered", err=True)
+    ending.broken_off(count is not None)
     if failed or unanswered:
         sys.exit(1)
 
 
 def _print(machine: Machine, interval: float, count: int | None) -> None:
-    with until_interrupted():
+    with until_interrupted() as ending:
         for _ in _samples(count):
             time.sleep(interval)
             for one in machine.sample():
                 print(json.dumps(one.record()), flush=True)
+    ending.broken_off(count is not None)
 
 
 def _samples(count: int | None) -> Iterable[int]:

@@ -12,7 +12,7 @@ import click
 
 from agents.commands.reading import reading_options, told
 from agents.commands.segmenting import Job, figures_of, tell, write_metrics, write_pictures
-from agents.tools.output import until_interrupted
+from agents.tools.output import Ending, say, until_interrupted
 
 if TYPE_CHECKING:
     from agents.tools.detecting import Boundary
@@ -174,8 +174,10 @@ def segment(
         stream = _input(file, stack)
         job = _job(stream, file, layout, settings_of(modes, given), period, labels)
         job.watched = job.watched and not quiet
-        with until_interrupted():
+        with until_interrupted() as ending:
             _run(job)
+        if _broken_off(job, ending, file, any((metrics, plot, show))):
+            return
         _finish(job)
         figures = figures_of(job, margin)
         if not quiet:
@@ -267,6 +269,23 @@ def _run(job: Job) -> None:
         raise click.ClickException(f"{job.name}, {error}") from error
     finally:
         progress.clear()
+
+
+def _broken_off(job: Job, ending: Ending, file: str, drawn: bool) -> bool:
+    """Whether nothing is to follow: figures of a part look as those of the whole do.
+
+    A file that was interrupted ends with the signal's status; who reads another's output has no
+    end but that, and gets the figures so far. `drawn`: scores or pictures were asked for.
+    """
+    at = f"line {job.series.seen.line:,}" if job.series.seen.line else ""
+    at = at or f"point {job.series.seen.points:,}"
+    if ending.interrupt is not None:
+        follows = file == STANDARD_INPUT
+        say(f"interrupted at {at}" + (": what follows is of what came until then" * follows))
+        ending.broken_off(not follows)
+    if ending.unread and drawn:
+        raise click.ClickException(f"nobody reads the output since {at}: nothing more was written")
+    return ending.unread
 
 
 def _finish(job: Job) -> None:

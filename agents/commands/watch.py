@@ -81,7 +81,7 @@ def watch(
     _say_of_offset(reader, follow)
     shown = 0
     try:
-        with until_interrupted():
+        with until_interrupted() as ending:
             for one in _wanted(reader, row.name, row.schema, tenant, follow):
                 _show(one, pretty, as_json)
                 shown += 1
@@ -89,6 +89,7 @@ def watch(
                     return
             if not follow and reader.held_up():
                 _refuse_held_up(settings, row.name)
+        ending.broken_off(count is not None or not follow)
     finally:
         reader.close()
 

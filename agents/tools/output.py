@@ -4,6 +4,7 @@ import contextlib
 import os
 import sys
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 import click
 
@@ -29,13 +30,33 @@ def say(text: str) -> None:
         click.echo(text, err=True)
 
 
+@dataclass(slots=True)
+class Ending:
+    """How a block of `until_interrupted` ended, if not by itself."""
+
+    interrupt: KeyboardInterrupt | None = None
+    unread: bool = False  # our output has no reader any more
+
+    def broken_off(self, finite: bool) -> None:
+        """What has an end of its own, and was broken off before, isn't done: then this raises the
+        KeyboardInterrupt, whose signal is the command's exit status.
+        """
+        if finite and self.interrupt is not None:
+            raise self.interrupt
+
+
 @contextlib.contextmanager
-def until_interrupted() -> Iterator[None]:
-    """End the block quietly on Ctrl-C, and when our output has no reader any more (`head`)."""
+def until_interrupted() -> Iterator[Ending]:
+    """End the block quietly on Ctrl-C, and when our output has no reader any more (`head`).
+
+    For what goes on for ever that is its end. Whoever does something finite asks how it ended.
+    """
+    ending = Ending()
     try:
-        yield
-    except KeyboardInterrupt:
-        pass
+        yield ending
+    except KeyboardInterrupt as interrupt:
+        ending.interrupt = interrupt
     except BrokenPipeError:
+        ending.unread = True
         # Python flushes at exit, and would complain.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -49,6 +49,7 @@ class Seen:
     """What has been read so far."""
 
     points: int = 0
+    line: int = 0  # at which the last one begins; 0 where lines mean nothing
     missing: list[int] = field(default_factory=list)  # per domain
     backwards: int = 0  # points whose time is before that of the point before
     words: bool = False  # times are words: the index counts seconds instead
@@ -91,6 +92,7 @@ class Series(ABC):
         last = -math.inf
         for point in self._points():
             seen.points += 1
+            seen.line = point.line
             seen.backwards += point.ts < last
             last = point.ts
             for k, value in enumerate(point.values):
