@@ -3,14 +3,34 @@
 Workers and the broker are killed meanwhile in tests/live/ops/prove/test_rebuild.py.
 """
 
+import asyncio
 import json
 import threading
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import aclosing, contextmanager
 from typing import Any
 
+import pytest
+
+from agents.dlq import law
+from agents.dlq.reading import Choice
+from agents.dlq.redrive import Terms, redrive
+from agents.engine.builder import RawBuilder
+from agents.engine.plan import Plan
+from agents.engine.producer import Transactions
+from agents.engine.registry import processors
+from agents.engine.security import security
+from agents.history import plans, snapshots
+from agents.history.rows import Digest
+from agents.history.stored import stored
+from agents.replay import switch
+from agents.replay.command import Command
+from agents.replay.jobs import now_us
+from agents.replay.rebuild import Partition
+from agents.replay.switch import Sends, Switch
 from agents.settings import Settings
+from tests.live.agents.dlq.written import value, write_letters
 from tests.live.agents.engine.test_laws import until
 from tests.live.agents.replay.helpers import await_state, observations, say, statuses
 from tests.live.conftest import WorkerFactory
@@ -21,6 +41,7 @@ from topics.partition import partition_of
 
 SINKS = ("cog.predictor.updates", "cog.next.events", "cog.predictor.calibration")
 SOURCE, OUT, STATE = "cog.observations", "cog.predictor.updates", "soma.predictors.state"
+SNAPSHOTS = "soma.predictors.snapshots"
 RUN = {"SOMA_AGENTS": "predictors,replay"}
 
 
@@ -28,6 +49,10 @@ def rebuild(settings: Settings, id_: str, state: str = "done", **more: Any) -> d
     """A rebuild of the predictors, as any client says it; its last status."""
     say(settings, id_, **({"mode": "rebuild", "source": "", "target": "predictors"} | more))
     return await_state(settings, id_, state)
+
+
+def processor_of(settings: Settings) -> Plan:
+    return plans.plan_of(settings, processors(["predictors"])["predictors"])
 
 
 def plan_of(status: Mapping[str, Any]) -> dict[str, Any]:
@@ -168,8 +193,71 @@ def sent_aside(topics: Settings) -> None:
     assert "a processor works in the namespace" in busy
 
 
-def put_in_place(topics: Settings, one: Worker) -> int:
-    """It takes the live one's place under live traffic; how many observations came meanwhile."""
+class Held(Switch):
+    """A switch that has fenced the owner, and doesn't get on."""
+
+    fenced: asyncio.Event
+
+    async def commit(self, sends: Iterable[tuple[str, int, RawBuilder]]) -> None:
+        self.fenced.set()
+        await asyncio.Event().wait()
+
+
+async def stop_in_between(topics: Settings, tenant: str) -> None:
+    """What a job does of the tenant's partition, until it has its id; then it is stopped."""
+    of, home = processor_of(topics), partition_of(tenant, topics.topics_partitions)
+    held = Held(topics, of, home, "stopped", {"actor": "jo", "accepted": now_us()})
+    held.fenced = asyncio.Event()
+    at = stored(topics, of, home).position
+    assert at is not None
+    command = Command(mode="rebuild", target="predictors", apply=True)
+    work = Partition(topics, of, home, (0, at.next_offset), command, held)
+    announcing = Transactions(topics.bootstrap(), topics.prefix("announcing"), security(topics))
+
+    async def announce(sends: Sends) -> None:
+        await announcing.start()
+        await announcing.commit(sends)
+        await announcing.stop()
+
+    async def work_on() -> None:
+        async def take(wanted: int) -> int:
+            return wanted
+
+        async with aclosing(work.steps(take)) as steps:
+            async for step in steps:
+                if step.sends:
+                    await announce(list(step.sends))
+
+    going = asyncio.create_task(work_on())
+    await asyncio.wait_for(held.fenced.wait(), 60)
+    going.cancel()
+    await asyncio.gather(going, return_exceptions=True)
+
+
+def stopped(topics: Settings, one: Worker, monkeypatch: pytest.MonkeyPatch) -> int:
+    """A job is stopped while it has the partition: its owner goes on, with the rows of before.
+
+    How many observations there are then.
+    """
+    monkeypatch.setattr(switch, "HOLD_S", 2.0)  # for which the owner waits then
+    tamper(topics, "t7")
+    of, home = processor_of(topics), partition_of("t7", topics.topics_partitions)
+    before = stored(topics, of, home).rows
+    asyncio.run(stop_in_between(topics, "t7"))
+    produce(topics, SOURCE, observations(70))
+    eventually(lambda: folded(topics) == 770, what="all to be folded")
+    assert "stopped didn't end within 2 s: taken anew as it is" in one.log.read_text()
+    found = causes(topics)
+    assert len(found) == len(set(found)) == 770
+    after = stored(topics, of, home).rows
+    assert after.keys() == before.keys()
+    done = rebuild(topics, "still-other", tenants=["t7"])
+    assert done["message"].startswith("1 of "), "what was wrong before still is"
+    return 770
+
+
+def put_in_place(topics: Settings, one: Worker, before: int) -> int:
+    """It takes the live one's place under live traffic; how many observations there are then."""
     with traffic(topics) as sent:
         eventually(lambda: sent[0] > 100, what="traffic")
         for k in range(2):
@@ -183,8 +271,8 @@ def put_in_place(topics: Settings, one: Worker) -> int:
     assert "made anew by apply-0" in log and "asking the group" not in log
     events = [codec.decode(each.value() or b"")[1] for each in read(topics, "soma.audit")]
     assert {each["action"] for each in events} == {"replay.rebuild"} and len(events) >= 2
-    equal(topics, 700 + sent[0])
-    return sent[0]
+    equal(topics, before + sent[0])
+    return before + sent[0]
 
 
 def brought_back(topics: Settings, one: Worker, sent: int) -> None:
@@ -196,16 +284,16 @@ def brought_back(topics: Settings, one: Worker, sent: int) -> None:
     done = rebuild(topics, "lost", apply=True)
     assert "state_lost" in done["plan"], done
     until(one, lambda answer: bool(answer["ready"]), "the worker to go on")
-    equal(topics, 770 + sent)
+    equal(topics, sent + 70)
 
 
 def gone_on(topics: Settings, worker: WorkerFactory) -> None:
-    """Records are deleted before they were read."""
+    """Records are deleted before they were read; who goes on knows other schemas."""
     home = partition_of("t1", 4)
     low = sum(1 for each in read(topics, SOURCE) if each.partition() == home)
     produce(topics, SOURCE, observations(70))
     delete_records(topics, SOURCE, home)
-    two = worker(**RUN, ready=False)
+    two = worker(**RUN, SOMA_PLUGINS="ops.examples", ready=False)
     until(two, lambda answer: "records_gone" in str(answer.get("partitions")), "records_gone")
     said = rebuild(topics, "unsaid", "failed", apply=True)["message"]
     gone = f"{home}:{low}.."
@@ -223,14 +311,60 @@ def gone_on(topics: Settings, worker: WorkerFactory) -> None:
     assert len(found) == len(set(found))
 
 
+def with_bad_snapshots(topics: Settings) -> None:
+    """The log's beginning is gone, and no snapshot will do: they are named, and nothing changes."""
+    of, home = processor_of(topics), partition_of("t1", topics.topics_partitions)
+    good, rows = snapshots.take(topics, of, home), stored(topics, of, home).rows
+    assert good is not None and good.rows == len(rows)
+    delete_records(topics, SNAPSHOTS, home)
+    key, row = next(iter(rows.items()))
+    record = {
+        "processor": "predictors", "partition": home, "topic_id": good.topic_id,
+        "next_offset": good.next_offset, "epoch": good.epoch, "rows": 1, "ts": good.ts,
+        "digest": Digest({key: row + b"!"}).hex, "version": snapshots.VERSION,
+    }  # fmt: skip
+    later = record | {"version": snapshots.VERSION + 1}
+    closing = [(snapshots.CLOSING, codec.encode("snapshot", one)) for one in (record, later)]
+    produce(topics, SNAPSHOTS, [(key, row), *closing], home)
+    tamper(topics, "t1")
+    before = stored(topics, of, home)
+    said = rebuild(topics, "bad-snapshots", "failed", tenants=["t1"], apply=True)["message"]
+    assert "are no longer in the log, which begins at " in said
+    assert "is damaged: 1 rows with the digest" in said and "is of a newer version" in said
+    after = stored(topics, of, home)
+    assert (after.rows, after.position) == (before.rows, before.position)
+
+    good_one = codec.encode("snapshot", record | {"rows": good.rows, "digest": good.digest})
+    produce(topics, SNAPSHOTS, [*rows.items(), (snapshots.CLOSING, good_one)], home)
+    done = rebuild(topics, "good-snapshot", tenants=["t1"], apply=True)
+    (part,) = plan_of(done)["partitions"].values()
+    assert part["from"] == f"the snapshot at {good.next_offset}" and part["applied"]["written"] == 1
+    assert sum("is damaged" in note for note in part["notes"]) == 1
+
+
+def redriven(topics: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By other schemas than those it failed by, a record may be folded in a state made anew."""
+    monkeypatch.setattr(law, "SAME_MS", 0)  # what is younger than a letter, is so by seconds
+    tamper(topics, "t2")
+    done = rebuild(topics, "other-schemas", tenants=["t2"], apply=True)
+    assert done["message"].startswith("1 of ")
+    tally = redrive(topics, Choice((SOURCE,)), Terms("jo"))
+    assert (tally.sent, dict(tally.refused), set(tally.tenants)) == (1, {"folded": 1}, {"t0"})
+    assert "predictors has read its offset again since" in tally.named[0]["said"]
+
+
 def test_states_are_made_anew_take_the_live_ones_place_and_bring_back_what_was_lost(
-    topics: Settings, worker: WorkerFactory
+    topics: Settings, worker: WorkerFactory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     produce(topics, SOURCE, observations(700, tenants=10))  # t7 to t9 are silent then
     one = worker(**RUN)
     eventually(lambda: folded(topics) == 700, what="all to be folded")
     sent_aside(topics)
     looked_at(topics, one)
-    brought_back(topics, one, put_in_place(topics, one))
+    sent = stopped(topics, one, monkeypatch)
+    brought_back(topics, one, put_in_place(topics, one, sent))
     assert one.stop() == 0
+    write_letters(topics, [(name, value(1, name), 1) for name in ("t0", "t2")])
     gone_on(topics, worker)
+    with_bad_snapshots(topics)
+    redriven(topics, monkeypatch)
