@@ -25,12 +25,13 @@ from agents.engine.held_up import HeldUp
 from agents.engine.host import Part
 from agents.engine.logs import end_of, ids_of, inspect
 from agents.engine.partition import Partition
-from agents.engine.plan import Plan, defaults_of
+from agents.engine.plan import EPOCHS, Plan, defaults_of
 from agents.engine.position import Input, Recovered, recreated
 from agents.engine.processor import Fold, LocalPolicy, Processor, RemotePolicy, UnderWay
 from agents.engine.producer import Transactions
 from agents.engine.progress import Progress
 from agents.engine.rebuilds import Rebuild, rebuilds_since
+from agents.engine.rebuilt import Rebuilt
 from agents.engine.recovery import recover
 from agents.engine.security import security
 from agents.engine.side_consumer import SideConsumer
@@ -98,6 +99,8 @@ class Engine:
             for _ in range(settings.threads):
                 self._spaces[plan.processor.name].put(Workspace(plan))
         self._admin = Admin(settings.librdkafka())
+        epochs = settings.topic(EPOCHS)
+        self._rebuilt = Rebuilt(settings, self._admin, self._blocking, epochs)
         self._hinted: dict[TP, int] = {}
         self._others: dict[str, SideConsumer] = {}  # of the processors but the first of a source
         self._told: set[UnderWay] = set()
@@ -298,6 +301,7 @@ class Engine:
             self._watch_lost()
             await self._watch_ids()
             await self._watch_fenced()
+            await self._rebuilt.look(self.partitions)
             self._watch_policies(time.monotonic())
             self._watch_held()
             self._watch_folds(time.monotonic())

@@ -1,5 +1,7 @@
 """What the broker says of a log. Called in threads, for each waits up to its deadline."""
 
+from collections.abc import Iterable
+
 from confluent_kafka import Consumer, TopicPartition
 from faust.types import TP
 
@@ -7,6 +9,7 @@ from agents.engine.position import Input
 from agents.settings import Settings
 from topics.broker import BrokerError, topic_ids
 from topics.missed import Admin
+from topics.reading import TopicAndPartition
 
 
 def inspect(settings: Settings, admin: Admin, tp: TP, state: str) -> Input:
@@ -31,9 +34,19 @@ def inspect(settings: Settings, admin: Admin, tp: TP, state: str) -> Input:
 
 def end_of(admin: Admin, place: TopicPartition, answer_s: float) -> int:
     """Where a partition ends now, for who reads what is committed. KafkaException, TimeoutError."""
+    return ends_now(admin, [place], answer_s)[place.topic, place.partition]
+
+
+def ends_now(
+    admin: Admin, places: Iterable[TopicPartition], answer_s: float
+) -> dict[TopicAndPartition, int]:
+    """Likewise, of several with one question."""
     with admin.client():  # for as long as the answer takes: another thread may renew it meanwhile
-        (asked,) = admin.ends([place], answer_s).values()
-        return int(asked.result(answer_s + 1).offset)
+        asked = admin.ends(places, answer_s)
+        return {
+            (one.topic, one.partition): int(answer.result(answer_s + 1).offset)
+            for one, answer in asked.items()
+        }
 
 
 def ids_of(admin: Admin, topics: list[str], answer_s: float) -> dict[str, str]:

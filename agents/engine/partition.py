@@ -72,7 +72,7 @@ class Partition:
         self._closing = False
         self._anew = False
         self._until: int | None = None  # offset of a record to be folded alone: it may be a bad one
-        self._epochs_end = 0  # as it was when our epochs and skips were read
+        self.epochs_end = 0  # as it was when our epochs and skips were read
         self._failures = 0  # in a row: a commit ends it, a recovery alone doesn't
         self._producer: Transactions | None = None
         self._asker: Asker | None = None
@@ -187,7 +187,7 @@ class Partition:
 
     async def _mended(self, error: Stopped) -> bool:
         """Wait for word that it is over what stopped it; False where none will come."""
-        other = await Mending(self.host, self.plan, self.tp.partition, self._epochs_end).of(error)
+        other = await Mending(self.host, self.plan, self.tp.partition, self.epochs_end).of(error)
         if other is error:
             return False
         metrics.STOPPED.remove(*self.progress.labels, error.name)
@@ -231,7 +231,7 @@ class Partition:
             recovered = await self.host.recover(plan, partition, fold, self.progress.advances)
         finally:
             self.progress.queued = False
-        self._epochs_end = recovered.epochs_end
+        self.epochs_end = recovered.epochs_end
         position = start_at(self.tp, found, recovered)
         skips = {
             one.offset: one.detail for one in recovered.skips if one.topic_id == found.topic_id

@@ -6,7 +6,10 @@ does one that stopped because its state or its records were lost.
 """
 
 import time
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
+
+from confluent_kafka import TopicPartition
 
 from agents.engine.errors import UnknownVersion
 from agents.engine.plan import Plan
@@ -55,17 +58,32 @@ def rebuilds_since(
 
     UnknownVersion, KafkaException.
     """
-    place = plan.epochs, partition
     key = rebuild_key(plan.processor.name, partition)
-    found: list[Rebuild] = []
-    consumer = reader(settings, "soma-rebuilds", [place], offset)
+    words, ends = words_since(settings, plan.epochs, {partition: offset}, {key})
+    return [word for _, word in words], ends[partition]
+
+
+def words_since(
+    settings: Settings, epochs: str, since: Mapping[int, int], keys: Collection[bytes]
+) -> tuple[list[tuple[int, Rebuild]], dict[int, int]]:
+    """What the epochs log says under some keys, from an offset of each partition on: offsets and
+    words; and where those partitions end. UnknownVersion, KafkaException.
+    """
+    found: list[tuple[int, Rebuild]] = []
+    consumer = reader(settings, "soma-rebuilds", [])
     try:
-        end = ends_of(consumer, [place], settings.answer_timeout_s)[place]
-        for messages in read_to(consumer, {place: end} if end > offset else {}):
-            found += [_read(one.value() or b"", place) for one in messages if one.key() == key]
+        ends = ends_of(consumer, [(epochs, p) for p in since], settings.answer_timeout_s)
+        left = {place: end for place, end in ends.items() if end > since[place[1]]}
+        consumer.assign([TopicPartition(*place, since[place[1]]) for place in left])
+        for messages in read_to(consumer, left):
+            found += [
+                (one.offset() or 0, _read(one.value() or b"", (epochs, one.partition() or 0)))
+                for one in messages
+                if one.key() in keys
+            ]
     finally:
         consumer.close()
-    return found, end
+    return found, {p: end for (_, p), end in ends.items()}
 
 
 def _read(value: bytes, place: tuple[str, int]) -> Rebuild:

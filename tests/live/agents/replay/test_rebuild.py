@@ -193,6 +193,14 @@ def sent_aside(topics: Settings) -> None:
     assert "a processor works in the namespace" in busy
 
 
+def heard_when_idle(topics: Settings, one: Worker) -> None:
+    """An owner to which nothing comes commits nothing: it hears all the same."""
+    done = rebuild(topics, "idle", apply=True)
+    assert done["message"].endswith("1 are written")  # of t1, as was looked at
+    anew = "is taken anew: its state was made anew by idle"
+    eventually(lambda: anew in one.log.read_text(), what="the owner to hear")
+
+
 class Held(Switch):
     """A switch that has fenced the owner, and doesn't get on."""
 
@@ -361,6 +369,7 @@ def test_states_are_made_anew_take_the_live_ones_place_and_bring_back_what_was_l
     eventually(lambda: folded(topics) == 700, what="all to be folded")
     sent_aside(topics)
     looked_at(topics, one)
+    heard_when_idle(topics, one)
     sent = stopped(topics, one, monkeypatch)
     brought_back(topics, one, put_in_place(topics, one, sent))
     assert one.stop() == 0
