@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 from confluent_kafka import Consumer, KafkaException
 
-from agents.projections.declared import TOPICS
 from agents.settings import load
+from agents.tables.declared import TOPICS
 from agents.tools.output import counted
 from stores import projection_admin
 from stores.errors import NotMigrated, StoreDown

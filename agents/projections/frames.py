@@ -11,10 +11,10 @@ import time
 from confluent_kafka import KafkaException, Message
 from prometheus_client import REGISTRY, CollectorRegistry
 
-from agents.projections.batch import Waiting
 from agents.projections.projection import Projection
 from agents.services.stream import Stream
 from agents.settings import Settings
+from agents.tables.batch import Waiting
 from stores.frame_cache import TTL_MS, Frame, FrameCache, FramePosition
 from topics import codec
 

@@ -8,21 +8,18 @@ projection is dropped, it waits as in an outage.
 import logging
 import time
 from collections.abc import Mapping
-from datetime import UTC, date, datetime, timedelta
-from typing import Any
 
-from confluent_kafka import Message
 from prometheus_client import REGISTRY, CollectorRegistry
 
-from agents.projections.declared import Declared
 from agents.projections.projection import Projection
 from agents.services.stream import LogBehindError, Stream
 from agents.settings import Settings
+from agents.tables.declared import Declared
+from agents.tables.making import first_day, make
 from stores.errors import NotMigrated, StoreDown
 from stores.names import schema_of
 from stores.projection_sql import Position
 from stores.projection_store import DroppedError, Move, ProjectionStore
-from topics import codec
 
 DROP_DAYS_S = 600.0
 
@@ -73,18 +70,19 @@ class TopicToTable(Projection):
         if not waiting or not stream.topic_id:
             return
         moves = self._moves(stream, waiting.upto)
-        rows, places, counts = self._rows(waiting.records(), stream)
-        written = self.store.write(rows, moves)
+        made = make(self.settings, self._what, waiting.records(), stream.topic, stream.topic_id)
+        self.store.ensure_days(made.days)
+        written = self.store.write(made.rows, moves)
         if written.overtaken:
             # Another owner, a rebuild or a drop: nothing was written; what is ours still waits.
             stream.unplace(written.overtaken)
             return
         for number, why in written.refused.items():
-            logger.error("%s can't be stored and isn't: %s", places[number], why)
+            logger.error("%s can't be stored and isn't: %s", made.places[number], why)
         refused = len(written.refused)
-        counts |= {"written": written.rows, "refused": refused}
+        counts = made.counts | {"written": written.rows, "refused": refused}
         counts |= {"replaced": waiting.replaced, "control": waiting.control}
-        counts["known"] = len(rows) - refused - written.rows
+        counts["known"] = len(made.rows) - refused - written.rows
         stream.done(waiting.take())
         self._moved(moves)
         self.count(counts)
@@ -103,7 +101,7 @@ class TopicToTable(Projection):
                 stream.done(ends)
         if self._what.target.days and time.monotonic() >= self._drop_at:
             self._drop_at = time.monotonic() + DROP_DAYS_S
-            for day in self.store.drop_before(self._first_day()):
+            for day in self.store.drop_before(first_day(self.settings)):
                 logger.info("%s: a day is over its time and dropped: %s", self.name, day)
 
     def _moves(self, stream: Stream, upto: Mapping[int, int]) -> dict[int, Move]:
@@ -114,34 +112,3 @@ class TopicToTable(Projection):
 
     def _moved(self, moves: Mapping[int, Move]) -> None:
         self.held |= {partition: move.after() for partition, move in moves.items()}
-
-    def _rows(
-        self, messages: list[Message], stream: Stream
-    ) -> tuple[list[tuple[Any, ...]], list[str], dict[str, int]]:
-        """Rows, the place of each in words, and how many records became none (and why)."""
-        rows: list[tuple[Any, ...]] = []
-        places: list[str] = []
-        counts = {"unreadable": 0, "expired": 0}
-        since = self._first_day() if self._what.target.days else None
-        days: set[date] = set()
-        for message in messages:
-            day = datetime.fromtimestamp(message.timestamp()[1] / 1000, UTC).date()
-            if since is not None and day < since:
-                counts["expired"] += 1
-                continue
-            place = f"{stream.topic} partition {message.partition()} offset {message.offset()}"
-            try:
-                rows.append(self._what.rows.row(message, stream.topic_id))
-            except codec.BadRecord as error:
-                counts["unreadable"] += 1
-                logger.error("%s is no %s: %s", place, self._what.rows.schema, error)
-                continue
-            places.append(place)
-            days.add(day)
-        if since is not None:
-            self.store.ensure_days(days)
-        return rows, places, counts
-
-    def _first_day(self) -> date:
-        kept = timedelta(days=self.settings.projections.history_days)
-        return (datetime.now(UTC) - kept).date()

@@ -2,11 +2,11 @@
 
 import logging
 
-from agents.projections.declared import declared
 from agents.projections.frames import FramesToRedis
 from agents.projections.postgres import TopicToTable
 from agents.services.base import Service
 from agents.settings import Settings
+from agents.tables.declared import declared
 
 log = logging.getLogger(__name__)
 

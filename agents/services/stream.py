@@ -35,7 +35,7 @@ class LogBehindError(StoreDown):
 
 
 class ReadBuffer(Protocol):
-    """What is read and waits: agents/projections/batch.py, agents/services/read_ahead.py."""
+    """What is read and waits: agents/tables/batch.py, agents/services/read_ahead.py."""
 
     upto: dict[int, int]
     replaced: int

@@ -188,7 +188,7 @@ def test_imports_point_one_way() -> None:
     up |= {path: uses(tree, "agents", "topics", "ops") for path, tree in parsed("stores").items()}
     above = (*processor_names(), *service_names(), "commands", "api")
     packages = [f"agents.{name}" for name in above]
-    for beneath in ("engine", "services", "kit", "policy", "dlq"):
+    for beneath in ("engine", "services", "kit", "policy", "dlq", "tables"):
         up |= {p: uses(t, *packages, "ops") for p, t in parsed(f"agents/{beneath}").items()}
     assert {path: names for path, names in up.items() if names} == {}
     assert {path for path, tree in parsed("agents").items() if uses(tree, "ops")} == USE_OPS

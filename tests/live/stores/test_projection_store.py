@@ -5,8 +5,8 @@ from datetime import UTC, datetime
 
 import pytest
 
-from agents.projections.declared import declared
 from agents.settings import Settings
+from agents.tables.declared import declared
 from stores.names import schema_of
 from stores.projection_store import Move, ProjectionStore, Row
 from tests.live.agents.projections.compare import migrated, sql

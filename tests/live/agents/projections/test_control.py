@@ -6,10 +6,10 @@ from collections.abc import Iterator
 import pytest
 from prometheus_client import CollectorRegistry
 
-from agents.projections.declared import declared
 from agents.projections.frames import FramesToRedis
 from agents.projections.postgres import TopicToTable
 from agents.settings import ProjectionSettings, Settings
+from agents.tables.declared import declared
 from stores.frame_cache import FrameCache
 from tests.live.agents.projections.compare import (
     last,

@@ -14,9 +14,9 @@ from confluent_kafka.admin import AdminClient
 from prometheus_client import CollectorRegistry
 from pydantic import SecretStr
 
-from agents.projections.declared import declared
 from agents.projections.postgres import TopicToTable
 from agents.settings import ProjectionSettings, Settings
+from agents.tables.declared import declared
 from ops.stack import Stack
 from stores.grants import grants_to
 from stores.names import schema_of

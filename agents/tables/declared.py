@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 from confluent_kafka import Message
 
-from agents.projections.batch import Every, Waiting
-from agents.projections.rows import Rows, of_log
-from agents.projections.sampling import Sampling, Sieve, parse
+from agents.tables.batch import Every, Waiting
+from agents.tables.rows import Rows, of_log
+from agents.tables.sampling import Sampling, Sieve, parse
 from stores.projection_sql import Target
 from topics import codec
 

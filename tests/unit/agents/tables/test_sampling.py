@@ -2,8 +2,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agents.projections.sampling import Sampling, Sieve, parse
 from agents.settings import ProjectionSettings
+from agents.tables.sampling import Sampling, Sieve, parse
 
 Sent = list[tuple[bytes, int]]  # key, log time; the offset is the place in the list
 

@@ -2,7 +2,7 @@ from confluent_kafka import Message
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agents.projections.batch import Every, Waiting
+from agents.tables.batch import Every, Waiting
 from topics import codec
 
 FRAMES = codec.headers("global_frame")

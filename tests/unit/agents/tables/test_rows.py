@@ -9,9 +9,9 @@ from confluent_kafka import Message
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agents.projections.declared import TOPICS, declared
-from agents.projections.rows import Rows, instant, jsonb, text
 from agents.settings import Settings
+from agents.tables.declared import TOPICS, declared
+from agents.tables.rows import Rows, instant, jsonb, text
 from stores import migrations
 from stores.projection_sql import PLACE
 from topics import codec
