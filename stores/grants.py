@@ -32,6 +32,15 @@ GRANT UPDATE (since) ON {schema}.projections TO {role};
 GRANT EXECUTE ON FUNCTION {schema}.frame_history_day(date) TO {role};
 GRANT EXECUTE ON FUNCTION {schema}.frame_history_drop_before(date) TO {role};"""
 
+# A projection made anew by a job: the owner's functions make its tables, and put them in place.
+_REBUILDING = """\
+GRANT SELECT, UPDATE (began_at) ON {schema}.projection_rebuilds TO {role};
+GRANT SELECT, INSERT, UPDATE ON {schema}.projection_rebuild_positions TO {role};
+GRANT EXECUTE ON FUNCTION {schema}.projection_rebuild_begin(text, text, bigint) TO {role};
+GRANT EXECUTE ON FUNCTION {schema}.projection_rebuild_place(text) TO {role};
+GRANT EXECUTE ON FUNCTION {schema}.projection_rebuild_discard(text, text, interval) TO {role};
+GRANT EXECUTE ON FUNCTION {schema}.frame_history_anew_day(date) TO {role};"""
+
 # The events' ids change when they are sent again; nothing else of them does. The audit only grows.
 _ADMINISTERING = """\
 GRANT SELECT ON {schema}.outbox_events, {schema}.outbox_counts, {schema}.audit TO {role};
@@ -48,7 +57,7 @@ _VERSION = "GRANT SELECT ON {schema}.migrations TO {role};"
 _VERSIONS = "GRANT SELECT ON {schema}.migrations, {schema}.projections TO {role};"
 
 _GRANTS: dict[Purpose, tuple[str, ...]] = {
-    "worker": (_SCHEMA, _VERSIONS, _PROJECTING, _RELAYING),
+    "worker": (_SCHEMA, _VERSIONS, _PROJECTING, _REBUILDING, _RELAYING),
     "relay": (_SCHEMA, _VERSION, _RELAYING),
     "api": (_SCHEMA, _VERSION, _ADDING, _ADMINISTERING),
     "writer": (_SCHEMA, _ADDING),

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from stores.errors import NotMigrated
 from stores.names import quoted
 
 FILE = re.compile(r"(\d{4})_([a-z0-9_]+)\.sql")
@@ -109,6 +110,13 @@ async def status(connection: Any, schema: str, wanted: Sequence[Migration]) -> l
         when = row["applied_at"].isoformat(timespec="seconds")
         steps.append(Step(number, row["name"], "unknown", when))
     return steps
+
+
+async def check(connection: Any, schema: str) -> None:
+    """`NotMigrated` names the first migration of this version that the schema lacks."""
+    steps = await status(connection, schema, load())
+    if pending := [step for step in steps if step.state == "pending"]:
+        raise NotMigrated(f"the schema {schema} lacks {pending[0]}")
 
 
 async def up(

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from stores.names import quoted
 
 INCOMING = "incoming"  # the temporary table that rows are copied into
+POSITIONS, REBUILD_POSITIONS = "projection_positions", "projection_rebuild_positions"
 PLACE = ("topic_id", "kafka_partition", "kafka_offset", "log_time")  # of a record in Kafka
 
 
@@ -41,36 +42,39 @@ class Statements:
     upsert: str
     day: str
     drop_before: str
+    may_forget: str
 
 
-def statements(schema: str, target: Target) -> Statements:
-    """The statements for a schema (quoted) and a table."""
+def statements(schema: str, target: Target, positions: str = POSITIONS) -> Statements:
+    """The statements for a schema (quoted), a table, and the table of its positions."""
     table = f"{schema}.{quoted(target.table)}"
     columns = ", ".join(map(quoted, target.columns))
     key = ", ".join(map(quoted, target.key))
     return Statements(
         projection=f"SELECT generation, dropped FROM {schema}.projections WHERE name = $1 "
         "FOR SHARE",
-        first=f"INSERT INTO {schema}.projection_positions "
+        first=f"INSERT INTO {schema}.{positions} "
         "(projection, kafka_partition, generation, topic_id, next_offset) "
         "SELECT $1, kafka_partition, $3, $4, 0 FROM unnest($2::integer[]) AS kafka_partition "
         "ON CONFLICT DO NOTHING",
         look="SELECT kafka_partition, generation, topic_id, next_offset "
-        f"FROM {schema}.projection_positions "
+        f"FROM {schema}.{positions} "
         "WHERE projection = $1 AND kafka_partition = ANY($2::integer[])",
-        move=_move(schema),
+        move=_move(f"{schema}.{positions}"),
         incoming=f"CREATE TEMPORARY TABLE {INCOMING} (LIKE {table}) ON COMMIT DELETE ROWS",
         upsert=f"INSERT INTO {table} AS held ({columns}) {_incoming(target, columns, key)} "
         f"ON CONFLICT ({key}) DO {_update(target) if target.latest else 'NOTHING'}",
         day=f"SELECT {schema}.{quoted(target.table + '_day')}($1)",
         drop_before=f"SELECT {schema}.{quoted(target.table + '_drop_before')}($1)",
+        may_forget="SELECT has_function_privilege("
+        f"'{schema}.projection_rebuild_discard(text, text, interval)', 'EXECUTE')",
     )
 
 
-def _move(schema: str) -> str:
+def _move(positions: str) -> str:
     """Moves every position that stands where its owner believes it to; returns which."""
     return f"""
-        UPDATE {schema}.projection_positions AS held
+        UPDATE {positions} AS held
         SET topic_id = wanted.topic_id, next_offset = wanted.next_offset, updated_at = now()
         FROM unnest($2::integer[], $3::bigint[], $4::text[], $5::bigint[], $6::text[], $7::bigint[])
              AS wanted (kafka_partition, generation, was_id, was_offset, topic_id, next_offset)

@@ -19,9 +19,10 @@ from typing import Any, TypeVar
 import asyncpg
 
 from stores import migrations, projection_sql
-from stores.errors import NotMigrated, StoreDown
+from stores.errors import StoreDown, StoreError
 from stores.names import quoted
 from stores.postgres import ANSWER_S, connect, down, said
+from stores.projection_admin import discard
 from stores.projection_sql import Position, Target
 from stores.sqlstates import may_be_the_row
 
@@ -73,16 +74,21 @@ class Written:
 class ProjectionStore:
     """One projection's tables. Connects when it is asked something, and again after an outage."""
 
-    def __init__(self, dsn: str, schema: str, target: Target) -> None:
+    def __init__(
+        self, dsn: str, schema: str, target: Target, positions: str = projection_sql.POSITIONS
+    ) -> None:
+        """`positions`: the table of its positions."""
         self.target = target
         self.statements = 0  # sent so far, but for connecting
         self._dsn = dsn
         self._schema = schema
-        self._sql = projection_sql.statements(quoted(schema), target)
+        self._sql = projection_sql.statements(quoted(schema), target, positions)
         self._runner = asyncio.Runner()
         self._connection: Any = None
         self._days: set[date] = set()
         self._merges = 0  # writes to come whose rows the table may hold
+        self._asking: asyncio.Task[Any] | None = None
+        self._aborted = False
 
     def positions(self, partitions: Iterable[int], topic_id: str) -> dict[int, Position]:
         """Where these partitions stand; those never heard of begin at 0 of this topic.
@@ -112,6 +118,16 @@ class ProjectionStore:
         rows = self._asked(lambda: self._fetch(self._sql.drop_before, day))
         return [str(row[0]) for row in rows]
 
+    def forget_rebuild(self, untouched_s: float) -> str | None:
+        """Drop what a rebuild has filled that nobody has touched for so long; its job's id."""
+        return self._asked(lambda: self._forget_rebuild(untouched_s))
+
+    def abort(self) -> None:
+        """From any thread: what is asked just now fails, and all that is asked later."""
+        self._aborted = True
+        if (asking := self._asking) is not None:
+            asking.get_loop().call_soon_threadsafe(asking.cancel)
+
     def close(self) -> None:
         """Close the connection."""
         try:
@@ -120,31 +136,41 @@ class ProjectionStore:
         finally:
             self._runner.close()
 
-    def _asked(self, work: Callable[[], Coroutine[Any, Any, T]]) -> T:
-        return self._runner.run(self._answered(work))
+    def _asked(
+        self, work: Callable[[], Coroutine[Any, Any, T]], seconds: float = 2 * ANSWER_S
+    ) -> T:
+        return self._runner.run(self._answered(work, seconds))
 
-    async def _answered(self, work: Callable[[], Coroutine[Any, Any, T]]) -> T:
+    async def _answered(self, work: Callable[[], Coroutine[Any, Any, T]], seconds: float) -> T:
         """The answer; every failure of the store is `StoreDown`, and ends the connection."""
+        self._asking = asyncio.current_task()
         try:
+            if self._aborted:
+                raise StoreDown("nobody waits for an answer")
             if self._connection is None:
                 await self._connect()
-            return await asyncio.wait_for(work(), 2 * ANSWER_S)
+            return await asyncio.wait_for(work(), seconds)
         except StoreDown:
             raise
         except LOST as error:
             self._drop_connection()
             raise down(error) from error
+        finally:
+            self._asking = None
 
     async def _connect(self) -> None:
         connection = await connect(self._dsn, f"soma projection {self.target.projection}")
         self._connection = connection
-        wanted = migrations.load()
-        steps = await migrations.status(connection, self._schema, wanted)
-        pending = [step for step in steps if step.state == "pending"]
-        if pending:
+        try:
+            await migrations.check(connection, self._schema)
+            await self._prepare()
+        except (StoreError, asyncio.CancelledError):
             self._drop_connection()
-            raise NotMigrated(f"the schema {self._schema} lacks {pending[0]}")
-        await connection.execute(self._sql.incoming)
+            raise
+
+    async def _prepare(self) -> None:
+        """What a new connection needs."""
+        await self._connection.execute(self._sql.incoming)
         self._days.clear()
 
     def _drop_connection(self) -> None:
@@ -166,12 +192,18 @@ class ProjectionStore:
     async def _positions(self, partitions: list[int], topic_id: str) -> dict[int, Position]:
         name = self.target.projection
         async with self._connection.transaction():
-            # Shared with other owners; who drops the projection waits for the end of this.
-            found = await self._fetch(self._sql.projection, name)
-            if not found or found[0]["dropped"]:
-                raise DroppedError(f"the projection {name} is dropped")
-            await self._fetch(self._sql.first, name, partitions, found[0]["generation"], topic_id)
+            generation = await self._generation()
+            await self._fetch(self._sql.first, name, partitions, generation, topic_id)
             return await self._look(partitions)
+
+    async def _generation(self) -> int:
+        """Of what is written now. `DroppedError`."""
+        name = self.target.projection
+        # Shared with other owners; who drops the projection waits for the end of this.
+        found = await self._fetch(self._sql.projection, name)
+        if not found or found[0]["dropped"]:
+            raise DroppedError(f"the projection {name} is dropped")
+        return int(found[0]["generation"])
 
     async def _look(self, partitions: list[int]) -> dict[int, Position]:
         rows = await self._fetch(self._sql.look, self.target.projection, partitions)
@@ -184,6 +216,14 @@ class ProjectionStore:
         for day in days:
             await self._fetch(self._sql.day, day)
             self._days.add(day)
+
+    async def _forget_rebuild(self, untouched_s: float) -> str | None:
+        # A role with the rights of a former version goes on without these.
+        if not (await self._fetch(self._sql.may_forget))[0][0]:
+            return None
+        self.statements += 1
+        name = self.target.projection
+        return await discard(self._connection, self._schema, name, None, untouched_s)
 
     async def _write(self, rows: Sequence[Row], moves: Mapping[int, Move]) -> Written:
         try:

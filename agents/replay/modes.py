@@ -11,16 +11,18 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
+from agents.replay.bounds import SHOWN
 from agents.replay.command import Command, changes_of, range_refusal
 from agents.replay.filters import filter_refusal
+from agents.tables.declared import TOPICS
 from topics.catalogue import CATALOGUE, dlq_of
 
 if TYPE_CHECKING:
     from agents.engine.builder import RawBuilder
 
 Take = Callable[[int], Awaitable[int]]  # records wanted -> how many may be read now, 1 at least
-WHAT_IF = "what-if"
-MODES = ("republish", "rebuild", "redrive", "outbox", WHAT_IF)
+WHAT_IF, PROJECTION = "what-if", "projection"
+MODES = ("republish", "rebuild", "redrive", "outbox", WHAT_IF, PROJECTION)
 NOT_OF_REPUBLISH = ("apply", "reasons", "max_attempts", "settings", "status")
 NOT_OF_REBUILD = (
     "source", "domains", "predicate", "reasons", "max_attempts", "settings", "status",
@@ -35,6 +37,10 @@ PUT_BACK = ("failed", "skipped", "sent")  # statuses of events that can be
 NOT_OF_WHAT_IF = (
     "apply", "source", "target", "shadow", "domains", "predicate", "reasons", "max_attempts",
     "status",
+)  # fmt: skip
+NOT_OF_PROJECTION = (
+    "source", "shadow", "tenants", "domains", "predicate", "since", "until", "apply", "reasons",
+    "max_attempts", "settings", "status",
 )  # fmt: skip
 ATTEMPTS_MAX = 1_000
 TRIED_MAX = 20  # tenants of a what-if: each is shown
@@ -151,6 +157,15 @@ def _of_what_if(command: Command) -> str | None:
     return filter_refusal(command)
 
 
+def _of_projection(command: Command) -> str | None:
+    if said := [name for name in NOT_OF_PROJECTION if getattr(command, name)]:
+        return f"{', '.join(said)}: not of a projection, which is made anew whole"
+    if command.target not in TOPICS:
+        known = ", ".join(TOPICS)
+        return f"target: there is no projection {command.target[:SHOWN]!r}; there are {known}"
+    return None
+
+
 def _of_republish(command: Command) -> str | None:
     if not command.source:
         return "source: the topic to read is lacking"
@@ -165,5 +180,5 @@ def _of_republish(command: Command) -> str | None:
 
 OF_MODE: Mapping[str, Callable[[Command], str | None]] = {
     "republish": _of_republish, "rebuild": _of_rebuild, "redrive": _of_redrive,
-    "outbox": _of_outbox, WHAT_IF: _of_what_if,
+    "outbox": _of_outbox, WHAT_IF: _of_what_if, PROJECTION: _of_projection,
 }  # fmt: skip

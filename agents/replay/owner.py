@@ -27,7 +27,7 @@ from agents.replay.command import Command
 from agents.replay.jobs import Jobs, Status, load, sends_of, tombstones
 from agents.replay.metrics import ReplayMetrics
 from agents.replay.modes import CantReplayError, JobFailedError, Step
-from agents.replay.run import Run
+from agents.replay.run import LEAVES, Run
 from agents.services.backoff import Backoff
 from agents.settings import Settings
 from topics.broker import BrokerError
@@ -76,6 +76,7 @@ class Owner:
         self._transactions: Transactions | None = None
         self._backoff = Backoff()
         self._anew = False  # what is committed is to be read again
+        self._leaving: set[asyncio.Task[None]] = set()
         self._resume()
 
     def _resume(self) -> None:
@@ -103,6 +104,8 @@ class Owner:
             self.stopped = error.name
             log.error("replay/%d is stopped: %s", self.partition, error)
         finally:
+            for task in self._leaving:
+                task.cancel()
             await self._let_go()
 
     async def _turn(self) -> None:
@@ -169,11 +172,12 @@ class Owner:
                 elif await self._settled(name):
                     changed[name] = self._jobs.status[name]
             told = [*changed.values(), *gone.values()]
-            ended = [one.state for one in told if one.over and one.id not in over]
+            ended = [one for one in told if one.over and one.id not in over]
             sends = sends_of(self._settings, self.partition, changed.values(), told)
             await self._commit(sends + tombstones(self._settings, self.partition, list(gone)))
-            for state in ended:
-                self._metrics.jobs.labels(state).inc()
+            for one in ended:
+                self._metrics.jobs.labels(one.state).inc()
+                self._leave(one)
 
     async def _forget(self, name: str, gone: dict[str, Status]) -> None:
         """The processor keeps it no more, whatever it was at: no command came for long."""
@@ -292,6 +296,20 @@ class Owner:
         self._count(run, step)
         if status.over:
             await self._end(status.id)
+            self._leave(status)
+
+    def _leave(self, status: Status) -> None:
+        """Let a mode clear up behind a job that didn't come to its end, beside all else."""
+        leave = LEAVES.get(status.mode)
+        if leave is not None and status.state in ("stopped", "failed"):
+            task = asyncio.create_task(leave(self._settings, status.said()))
+            self._leaving.add(task)
+            task.add_done_callback(self._left)
+
+    def _left(self, task: "asyncio.Task[None]") -> None:
+        self._leaving.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            log.error("what a job has left isn't cleared up: %s", _line(error))
 
     def _count(self, run: Run, step: Step | None) -> None:
         if step is not None:

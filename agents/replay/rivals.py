@@ -1,5 +1,5 @@
-"""Which other jobs there are: of two rebuilds of one processor, or two redrives of one topic's
-letters, the first one accepted runs.
+"""Which other jobs there are: of two rebuilds of one processor or projection, or two redrives of
+one topic's letters, the first one accepted runs.
 """
 
 from agents.history.errors import HistoryError
@@ -7,16 +7,18 @@ from agents.replay import jobs
 from agents.replay.agent import STOP
 from agents.replay.command import Command
 from agents.replay.jobs import STATE, Wanted
+from agents.replay.modes import PROJECTION
 from agents.settings import Settings
 from topics.broker import connect, look
 from topics.partition import partition_of
 
 NOBODY = Wanted("", "", 0, 0)
-BEING = {"rebuild": "rebuilt", "redrive": "redriven"}
+BEING = {"rebuild": "rebuilt", "redrive": "redriven", PROJECTION: "made anew"}
+DRY = ("redrive", PROJECTION)  # modes whose dry runs are in nobody's way
 
 
 def own_row(settings: Settings, job: str, mode: str, of: str) -> Wanted:
-    """The row of a job of a mode: a rebuild of a processor, or a redrive of a topic's letters.
+    """The row of a job of a mode: a rebuild of a processor, a redrive of a topic's letters, …
 
     HistoryError names another that does the same, and was accepted before. KafkaException,
     BrokerError, UnknownVersion.
@@ -49,6 +51,6 @@ def _does(row: Wanted, mode: str, of: str) -> bool:
         command = Command.read(row.body)
     except ValueError:
         return False  # of a newer version
-    if command.mode != mode or (mode == "redrive" and command.dry_run):
+    if command.mode != mode or (mode in DRY and command.dry_run):
         return False
     return of in (command.target, command.source)

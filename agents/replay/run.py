@@ -4,15 +4,17 @@ import asyncio
 import json
 import time
 from collections import Counter, deque
-from collections.abc import AsyncGenerator, Callable, Mapping
+from collections.abc import AsyncGenerator, Callable, Coroutine, Mapping
 from contextlib import aclosing
 from typing import Any
 
+from agents.replay import projection
 from agents.replay.budget import Budget
 from agents.replay.command import Command
 from agents.replay.jobs import Status, now_us
-from agents.replay.modes import WHAT_IF, Mode, Plan, Step
+from agents.replay.modes import PROJECTION, WHAT_IF, Mode, Plan, Step
 from agents.replay.outbox import PutBack
+from agents.replay.projection import Remaking
 from agents.replay.rebuild import Rebuilding
 from agents.replay.redrive import Redrive
 from agents.replay.republish import TENANTS_TOLD, Republish
@@ -27,6 +29,11 @@ HOMES: Mapping[str, Callable[[Settings, str], Mode]] = {  # given the job's id
     "redrive": Redrive,
     "outbox": PutBack,
     WHAT_IF: lambda settings, _: WhatIf(settings),
+    PROJECTION: Remaking,
+}
+# What is to be done when a job is stopped or fails, given its plan.
+LEAVES: Mapping[str, Callable[[Settings, Mapping[str, Any]], Coroutine[Any, Any, None]]] = {
+    PROJECTION: projection.leave
 }
 
 Event = Plan | Step | None  # None: all is done

@@ -228,7 +228,7 @@ def test_an_outage_is_said_once_though_nothing_comes(
         eventually(lambda: all(one.down for one in started))
         # Joining its group takes this one longer than the others take to ask a few times more.
         late = run(settings, "segments")[0]
-        eventually(lambda: late.down)
+        eventually(lambda: late.down and f"projection {late.name} waits" in caplog.text)
         assert "PostgreSQL is back" not in caplog.text
         for one in (*started, late):
             assert one.down
@@ -259,7 +259,7 @@ def test_rebuild_and_drop_while_it_runs(ready: Settings, run: Running) -> None:
     assert rows(ready, "frames") == []
     listed = soma("projection", "list", "--json", env=env).stdout
     assert '"name": "frames", "generation": 3, "dropped": true, "rows": 0' in listed
-    assert soma("projection", "rebuild", "frames", "--yes", env=env).returncode == 0
+    assert soma("projection", "rebuild", "frames", "--in-place", "--yes", env=env).returncode == 0
     eventually(all_there(ready))
     eventually(lambda: "lag 0" in soma("projection", "list", env=env).stdout)
     other = Producer(ready.librdkafka(transactional_id=ready.prefix("other")))
@@ -389,7 +389,7 @@ def test_a_log_that_went_back_isnt_taken_for_known(
     eventually(lambda: "Kafka went back in time" in caplog.text)
     assert "`soma projection rebuild frames` fills it again" in caplog.text
     assert again.down and same(rows(ready, "frames"), before), "nothing moves until it is made anew"
-    done = soma("projection", "rebuild", "frames", "--yes", env=environment(ready))
+    done = soma("projection", "rebuild", "frames", "--in-place", "--yes", env=environment(ready))
     assert done.returncode == 0, done.stderr
     eventually(lambda: same(rows(ready, "frames"), last(records(ready, TOPIC))))
 
