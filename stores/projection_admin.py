@@ -127,6 +127,13 @@ async def known(connection: Any, schema: str, name: str) -> None:
         raise NoProjectionError(f"There is no projection {name!r}; there are: {', '.join(names)}.")
 
 
+async def dropped(connection: Any, schema: str, name: str) -> bool:
+    """Whether a projection is dropped. NoProjectionError."""
+    await known(connection, schema, name)
+    statement = f"SELECT dropped FROM {quoted(schema)}.projections WHERE name = $1"
+    return bool(await connection.fetchval(statement, name))
+
+
 async def reset(connection: Any, schema: str, name: str, dropped: bool) -> int:
     """Empty a projection, rows and positions; returns its new generation.
 

@@ -46,14 +46,18 @@ class CommandIn(BodyModel):
 
     id: JobId | None = Field(None, description="the job's; a start without one gets a new one")
     type: Literal["start", "pause", "resume", "stop", "status"] = "start"
-    mode: Literal["republish", "rebuild", "redrive", "outbox", "what-if"] = "republish"
+    mode: Literal["republish", "rebuild", "redrive", "outbox", "what-if", "projection"] = (
+        "republish"
+    )
     source: Text = Field(
         "",
         description="the topic to read; of a redrive, where records failed; "
         "of the outbox, that of the events",
     )
     target: Text = Field(
-        "", description="a topic of your own, which must be there; of a rebuild, the processor"
+        "",
+        description="a topic of your own, which must be there; of a rebuild, the processor; "
+        "of a projection, which one",
     )
     shadow: Name = Field(
         "",

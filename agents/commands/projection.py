@@ -8,9 +8,12 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 from confluent_kafka import Consumer, KafkaException
 
+from agents.commands import replay as jobs
+from agents.commands import replay_projection
+from agents.commands.actor import actor
 from agents.settings import load
 from agents.tables.declared import TOPICS
-from agents.tools.output import counted
+from agents.tools.output import counted, plain
 from stores import projection_admin
 from stores.errors import NotMigrated, StoreDown
 from stores.names import schema_of
@@ -50,6 +53,7 @@ def list_(as_json: bool) -> None:
     for one in found:
         lag = _lag(one, ends)
         state = "dropped" if one.dropped else "not begun" if not one.positions else f"lag {lag}"
+        state += f", made anew by {plain(one.rebuilt_by)}" if one.rebuilt_by else ""
         rows = f"{'' if one.counted else 'about '}{counted(one.rows, 'row')}"
         click.echo(f"{one.name:<14} {rows:>18}  {state}  (generation {one.generation})")
         for partition, position in one.positions.items():
@@ -60,10 +64,17 @@ def list_(as_json: bool) -> None:
 
 @projection.command()
 @click.argument("name")
+@click.option("--in-place", is_flag=True, help="Empty it now; workers fill it, without a job.")
+@click.option("--no-wait", is_flag=True, help="Return when the job is accepted.")
 @_yes
+@actor
 @_json
-def rebuild(name: str, yes: bool, as_json: bool) -> None:
-    """Empty the projection NAME and let the workers fill it again from the start of its topic.
+def rebuild(name: str, in_place: bool, no_wait: bool, yes: bool, actor: str, as_json: bool) -> None:
+    """Make the projection NAME anew from the start of its topic.
+
+    A job of `soma replay` fills it beside the live one, and readers see the old rows until all of
+    the new take their place at once: it takes a worker that runs `replay`. One that was dropped is
+    filled by the workers as it is; so is one --in-place, whose readers see what is there by then.
 
     It holds what the topic still holds: frames of the last 30 days.
 
@@ -71,7 +82,16 @@ def rebuild(name: str, yes: bool, as_json: bool) -> None:
     Example:
       soma projection rebuild frames
     """
-    _reset(name, "rebuild", False, yes, as_json)
+    if in_place or _dropped(load(), name):
+        _reset(name, "rebuild", False, yes, as_json)
+        return
+    if not yes:
+        click.confirm(
+            f"{name} is made anew; rows that its topic no longer has will go. Go on?", abort=True
+        )
+    # That rows go was agreed to.
+    record = replay_projection.record(name, partial=True, actor=actor)
+    jobs.end(jobs.started(record, no_wait=no_wait), as_json)
 
 
 @projection.command()
@@ -113,6 +133,15 @@ def _known(settings: "Settings", name: str) -> None:
         await projection_admin.known(connection, schema, name)
 
     _asked(settings, check)
+
+
+def _dropped(settings: "Settings", name: str) -> bool:
+    """Whether it is dropped; ClickException where there is none."""
+
+    async def ask(connection: Any, schema: str) -> bool:
+        return await projection_admin.dropped(connection, schema, name)
+
+    return _asked(settings, ask)
 
 
 def _asked(settings: "Settings", work: Callable[[Any, str], Awaitable[T]]) -> T:
@@ -167,6 +196,7 @@ def _data(one: ProjectionStanding, ends: Mapping[tuple[str, int], int]) -> dict[
         "rows": one.rows,
         "counted": one.counted,
         "lag": _lag(one, ends),
+        "rebuilt_by": one.rebuilt_by or None,
         "positions": [
             {
                 "partition": partition,

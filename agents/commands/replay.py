@@ -9,7 +9,13 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from agents.commands import replay_outbox, replay_rebuild, replay_redrive, replay_whatif
+from agents.commands import (
+    replay_outbox,
+    replay_projection,
+    replay_rebuild,
+    replay_redrive,
+    replay_whatif,
+)
 from agents.commands.actor import actor
 from agents.settings import load
 from agents.tools.output import counted, plain, say
@@ -22,8 +28,10 @@ if TYPE_CHECKING:
 ANSWER_S = 30.0  # for the first answer to a command
 SILENCE_S = 120.0  # without any word of a job that runs: its worker may start anew meanwhile
 LINES = {
-    one.MODE: one.lines_of for one in (replay_rebuild, replay_whatif, replay_outbox)
+    one.MODE: one.lines_of
+    for one in (replay_rebuild, replay_whatif, replay_outbox, replay_projection)
 }  # fmt: skip
+VERBS = ("sent", "would be sent")  # of its records, and in a dry run
 F = TypeVar("F", bound=Callable[..., Any])
 
 _json = click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
@@ -76,10 +84,11 @@ def _options(command: F) -> F:
 @replay_redrive.options
 @replay_outbox.option
 @replay_whatif.option
+@replay_projection.option
 @actor
 @_json
 def start(source: str, job: str, no_wait: bool, as_json: bool, **given: Any) -> None:
-    """Send records of TOPIC again, `rebuild`, `redrive`, put the `outbox` back, try a `what-if`.
+    """Send records of TOPIC again, or `rebuild`, `redrive`, `outbox`, `projection`, `what-if`.
 
     --from and --until are times of the log (2026-01-31T12:00:00Z), offsets (1200, or
     PARTITION:OFFSET,… such as 0:1200,3:900), or ids of records (a frame_id, say). Key, value and
@@ -99,6 +108,11 @@ def start(source: str, job: str, no_wait: bool, as_json: bool, **given: Any) -> 
     `outbox` puts events that failed (or --status) back into the outbox' queue, as `soma outbox
     replay` does; --from and --until are times when they were added, --topic may end with `*`.
 
+    `projection` makes the table of --target anew from its topic, beside the live one, whose readers
+    see the old rows until all of the new take their place at once. Refused where the table has rows
+    of records that the topic no longer has: --partial lets them go. Stopped, it leaves the table as
+    it is.
+
     `what-if` folds a stretch of the past of each --tenant twice, as it was and with the settings of
     --set, and shows what differs, who leads, what it costs and where the boundaries are; --to says
     where it ends. It writes nothing, and folds the one processor of --set: what comes behind that
@@ -114,22 +128,28 @@ def start(source: str, job: str, no_wait: bool, as_json: bool, **given: Any) -> 
       soma replay start rebuild --processor integrator --apply
       soma replay start rebuild --processor predictors --shadow try --dry-run
       soma replay start outbox --tenant orders --dry-run
+      soma replay start projection --target segments --dry-run
       soma replay start what-if --set integrator.fusion=hedge --tenant cpu
     """
+    end(started(_record(source, given), job, no_wait), as_json)
+
+
+def started(record: dict[str, Any], job: str = "", no_wait: bool = False) -> dict[str, Any]:
+    """Start a job, and follow it until it is over or rests; its last status. ClickException."""
     from agents.replay.client import OVER, Statuses, command, new_id
 
     settings = load()
-    record = _record(source, given)
     name = job or new_id(record["mode"])
     with _told(), Statuses(settings, name) as statuses:
         lists = {key: list(one) if isinstance(one, tuple) else one for key, one in record.items()}
         first = _said(settings, statuses, command({"id": name, "type": "start"} | lists))
-        last = first if no_wait or first["state"] in OVER else _followed(statuses, first)
-    _end(last, as_json)
+        return first if no_wait or first["state"] in OVER else _followed(statuses, first)
 
 
 def _record(source: str, given: dict[str, Any]) -> dict[str, Any]:
     """A start command, but for its id. ClickException."""
+    if (record := replay_projection.record_of(source, given)) is not None:
+        return record
     if replay_whatif.is_it(source, given):
         return replay_whatif.record_of(given)
     if not source or given["shadow"] == replay_whatif.UNNAMED:
@@ -274,7 +294,7 @@ def _followed(statuses: "Statuses", first: dict[str, Any]) -> dict[str, Any]:
                 last = said or last
                 if last["state"] in (*OVER, "paused"):
                     return last
-                what = plain(last["message"]) or f"{counted(last['sent'], 'record')} sent"
+                what = plain(last["message"]) or f"{counted(last['read'], 'record')} read"
                 text = f"{plain(name)}: {last['state']}, {what}"
                 of = last["total"] or None
                 bar.update(task, total=of, completed=last["done"], description=text)
@@ -287,7 +307,7 @@ def _followed(statuses: "Statuses", first: dict[str, Any]) -> dict[str, Any]:
     )
 
 
-def _end(last: dict[str, Any], as_json: bool) -> None:
+def end(last: dict[str, Any], as_json: bool) -> None:
     """The result; a job that failed or was refused is an error."""
     if last["state"] in ("refused", "failed"):
         if as_json:
@@ -330,7 +350,8 @@ def _line(status: dict[str, Any]) -> str:
     """A job in a line."""
     done = f"{100 * status['done'] / status['total']:.0f} %" if status["total"] else ""
     words = [plain(status["id"]), status["state"], done]
-    sent = "would be sent" if '"dry_run":true' in status["plan"] else "sent"
+    done_to = replay_projection.VERBS if status["mode"] == replay_projection.MODE else VERBS
+    sent = done_to['"dry_run":true' in status["plan"]]
     words.append(f"{counted(status['read'], 'record')} read, {status['sent']:,} {sent}")
     if status["state"] == "running" and status["left_s"] is not None:
         words.append(f"{status['rate']:,.0f}/s, {status['left_s']:,.0f} s left")

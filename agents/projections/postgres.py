@@ -21,7 +21,8 @@ from stores.names import schema_of
 from stores.projection_sql import Position
 from stores.projection_store import DroppedError, Move, ProjectionStore
 
-DROP_DAYS_S = 600.0
+DROP_S = 600.0
+REBUILD_KEPT_S = 7 * 86_400.0  # a job that rests for longer begins anew
 
 logger = logging.getLogger(__name__)
 
@@ -99,10 +100,18 @@ class TopicToTable(Projection):
             if not written.overtaken:
                 self._moved(moves)
                 stream.done(ends)
-        if self._what.target.days and time.monotonic() >= self._drop_at:
-            self._drop_at = time.monotonic() + DROP_DAYS_S
-            for day in self.store.drop_before(first_day(self.settings)):
-                logger.info("%s: a day is over its time and dropped: %s", self.name, day)
+        if time.monotonic() >= self._drop_at:
+            self._drop_at = time.monotonic() + DROP_S
+            self._drop()
+
+    def _drop(self) -> None:
+        """Days that are over, and what a rebuild has left that nobody goes on with."""
+        for day in (
+            self.store.drop_before(first_day(self.settings)) if self._what.target.days else ()
+        ):
+            logger.info("%s: a day is over its time and dropped: %s", self.name, day)
+        if job := self.store.forget_rebuild(REBUILD_KEPT_S):
+            logger.info("%s: what the job %s has left is dropped", self.name, job)
 
     def _moves(self, stream: Stream, upto: Mapping[int, int]) -> dict[int, Move]:
         return {

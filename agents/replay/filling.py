@@ -32,7 +32,7 @@ ROUNDS_MAX = 10  # before it is tried all the same: records come as fast as they
 HOLD_S = 3.0  # that the live projection may be held while the rest is read
 ANSWER_S = 10.0
 FETCH_WAIT_MS = 20  # the end of a partition shows in an empty answer
-QUEUE_KB = 8_192
+QUEUE_KB, QUEUE_BACKOFF_MS = 8_192, 10
 
 
 class Filling:
@@ -70,9 +70,9 @@ class Filling:
         self._consumer = _consumer(self._settings)
         if self._store is not None and self._store.begin():
             return self._ended("it is in place: a worker put it there that is gone")
-        self._look()
         if self._store is not None:
             self._know(self._ranges)
+        self._look()
         return self._step(Made(), 0)
 
     def step(self, most: int) -> Step:
@@ -262,7 +262,7 @@ def _consumer(settings: Settings) -> Consumer:
         settings.librdkafka(
             group_id=settings.prefix("soma-replay"), isolation_level="read_committed",
             enable_auto_commit=False, enable_partition_eof=True, auto_offset_reset="error",
-            fetch_queue_backoff_ms=10, fetch_wait_max_ms=FETCH_WAIT_MS,
+            fetch_queue_backoff_ms=QUEUE_BACKOFF_MS, fetch_wait_max_ms=FETCH_WAIT_MS,
             queued_max_messages_kbytes=QUEUE_KB,
         )
     )  # fmt: skip

@@ -161,8 +161,8 @@ def _refusal(command: Command, found: Outlook) -> str | None:
         )
     if found.lost and not (command.partial or command.dry_run):
         return (
-            f"{found.lost:,} rows of {name} are of records that its topic no longer has: they "
-            "can't be made anew, and --partial lets them go"
+            f"rows of {name} whose records its topic no longer has: {found.lost:,}. They can't be "
+            "made anew; --partial lets them go"
         )
     return None
 

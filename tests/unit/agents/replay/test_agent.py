@@ -15,6 +15,7 @@ START = {"mode": "republish", "source": "cog.observations", "target": "mine"}
 LETTERS = {"mode": "redrive", "target": ""}
 EVENTS = {"mode": "outbox", "source": "", "target": ""}
 ANEW = {"mode": "rebuild", "source": "", "target": "integrator"}
+TABLE = {"mode": "projection", "source": "", "target": "frames"}
 
 
 def command(id_: str = "a", type_: str = "start", **more: Any) -> dict[str, Any]:
@@ -129,6 +130,10 @@ def test_a_job_that_isnt_there_is_named(type_: str) -> None:
             "is said in offsets",
         ),
         (ANEW | {"tenants": ["x"] * 1001}, "tenants: 1001, at most 1000"),
+        (TABLE | {"target": "frame"}, "there is no projection 'frame'; there are frames, frame_hi"),
+        (TABLE | {"target": ""}, "there is no projection ''"),
+        (TABLE | {"tenants": ["t"], "since": "5"}, "tenants, since: not of a projection, which is"),
+        (TABLE | {"source": "cog.segments", "apply": True}, "source, apply: not of a projection"),
     ],
 )  # fmt: skip
 def test_a_start_that_cant_be_is_refused_with_the_reason(given: dict[str, Any], said: str) -> None:

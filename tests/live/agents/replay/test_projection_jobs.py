@@ -1,0 +1,190 @@
+"""A projection made anew by a job: readers see the old rows until they see all of the new."""
+
+import asyncio
+import json
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from itertools import count, pairwise
+
+import pytest
+
+from agents.settings import ProjectionSettings, Settings
+from stores import projection_admin
+from stores.names import quoted, schema_of
+from stores.postgres import connected
+from tests.live.agents.projections.compare import migrated, sql
+from tests.live.agents.projections.test_postgres import TOPIC, Running, all_there, frames
+from tests.live.agents.replay.helpers import await_state, say, statuses
+from tests.live.conftest import WorkerFactory
+from tests.live.helpers import environment, eventually, produce, soma
+
+FIRST = 300  # frames of each of 20 tenants, before anything is made anew
+RATE = 1_000  # records a second of the jobs: the rebuild takes some seconds
+WRONG = "UPDATE SCHEMA.{} SET rationale = 'wrong' WHERE tenant IN ('t1', 't2')"
+LOOK = (
+    "SELECT count(*), count(*) FILTER (WHERE rationale = 'wrong' AND dwell_ms < $1), "
+    "(SELECT count(*) FROM SCHEMA.frames) FROM SCHEMA.frame_history"
+)
+
+
+@pytest.fixture
+def ready(topics: Settings) -> Settings:
+    """The history keeps every frame."""
+    return migrated(topics.model_copy(update={"projections": ProjectionSettings(history="all")}))
+
+
+@pytest.fixture
+def run() -> Iterator[Running]:
+    running = Running()
+    yield running
+    for one in running.all:
+        one.stop()
+        assert one.error is None
+
+
+class Reader:
+    """Looks at the tables all the time: rows of the history, wrong ones among them, of frames."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.seen: list[tuple[int, int, int]] = []
+        self._settings = settings
+
+    def look(self, stop: threading.Event) -> None:
+        asyncio.run(self._look(stop))
+
+    async def _look(self, stop: threading.Event) -> None:
+        schema = quoted(schema_of(self._settings.namespace))
+        async with connected(self._settings.postgres(), "test reader") as connection:
+            while not stop.is_set():
+                row = await connection.fetchrow(LOOK.replace("SCHEMA.", f"{schema}."), FIRST)
+                self.seen.append(tuple(row))
+                await asyncio.sleep(0.01)
+
+
+@contextmanager
+def beside(*works: Callable[[threading.Event], None]) -> Iterator[None]:
+    """Works that go on, each in a thread, until the block is left."""
+    stop, failed = threading.Event(), list[BaseException]()
+
+    def work(one: Callable[[threading.Event], None]) -> None:
+        try:
+            one(stop)
+        except BaseException as error:
+            failed.append(error)
+
+    threads = [threading.Thread(target=work, args=(one,)) for one in works]
+    for thread in threads:
+        thread.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        for thread in threads:
+            thread.join(30.0)
+    assert failed == []
+
+
+def anew(settings: Settings, job: str, target: str, **more: object) -> None:
+    say(settings, job, mode="projection", source="", target=target, **more)
+
+
+def tables(settings: Settings) -> int:
+    found = sql(
+        settings,
+        "SELECT count(*) FROM pg_class WHERE relnamespace = to_regnamespace($1) "
+        "AND relname LIKE '%\\_anew%'",
+        quoted(schema_of(settings.namespace)),
+    )
+    return int(found[0][0])
+
+
+def generation(settings: Settings, name: str) -> int:
+    found = sql(settings, "SELECT generation FROM SCHEMA.projections WHERE name = $1", name)
+    return int(found[0][0])
+
+
+def test_readers_see_the_old_rows_until_all_of_the_new_are_there(
+    ready: Settings, run: Running, worker: WorkerFactory
+) -> None:
+    produce(ready, TOPIC, frames(range(FIRST)))
+    run(ready, "frames", "frame_history")
+    eventually(all_there(ready), 60.0)
+    for name in ("frames", "frame_history"):
+        sql(ready, WRONG.format(name))
+    env = {"SOMA_AGENTS": "replay", "SOMA_PROJECTIONS__HISTORY": "all",
+           "SOMA_REPLAY_RATE": str(RATE)}  # fmt: skip
+    one, reader = worker(ready, **env), Reader(ready)
+
+    def traffic(stop: threading.Event) -> None:
+        for number in count(FIRST):
+            if stop.wait(0.05):
+                return
+            produce(ready, TOPIC, frames(range(number, number + 1)))
+
+    with beside(reader.look, traffic):
+        anew(ready, "dry", "frame_history", dry_run=True)
+        anew(ready, "days", "frame_history")
+        eventually(lambda: tables(ready), 60.0, "the job fills its tables")
+        anew(ready, "rival", "frame_history")
+        assert "made anew by days" in await_state(ready, "rival", "refused")["message"]
+        one.kill()
+        assert statuses(ready)["days"][-1]["done"] < FIRST * 20
+        one = worker(ready, **env)
+        say(ready, "days", "pause")
+        await_state(ready, "days", "paused")
+        assert tables(ready) and generation(ready, "frame_history") == 1
+        say(ready, "days", "resume")
+        eventually(lambda: statuses(ready)["days"][-1]["state"] == "running", 60.0)
+        # PostgreSQL ends every connection of the live projection and of the job.
+        sql(ready, "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
+                   "WHERE application_name = 'soma projection frame_history'")  # fmt: skip
+        days = await_state(ready, "days", "done", 120.0)
+        dry = await_state(ready, "dry", "done", 120.0)
+        anew(ready, "stopped", "frames", rate_limit=100)
+        eventually(lambda: tables(ready), 60.0, "another job fills its tables")
+        say(ready, "stopped", "stop")
+        await_state(ready, "stopped", "stopped")
+        eventually(lambda: tables(ready) == 0, 60.0, "what it left is dropped")
+        assert generation(ready, "frames") == 1
+        done = soma("projection", "rebuild", "frames", "--yes", "--json", env=environment(ready))
+        assert done.returncode == 0, done.stderr
+    eventually(all_there(ready), 60.0, "the tables are the topic, record by record")
+    assert [generation(ready, name) for name in ("frames", "frame_history")] == [2, 2]
+    assert tables(ready) == 0
+    for job in (days, dry, json.loads(done.stdout)):
+        assert job["done"] == job["total"] and job["read"] >= FIRST * 20
+    assert "is in place" in days["message"] and dry["sent"] == dry["read"]
+
+    rows, wrong, last = zip(*reader.seen, strict=True)
+    assert all(after >= before for before, after in pairwise(rows)), "no reader misses a row"
+    assert set(wrong) == {2 * FIRST, 0}, "all of the old, or all of the new"
+    assert set(last) == {20}
+    assert len(set(rows)) > 10, "while traffic went on"
+    check_refused(ready)
+
+
+def check_refused(ready: Settings) -> None:
+    async def drop() -> None:
+        async with connected(ready.postgres(), "test") as connection:
+            await projection_admin.reset(connection, schema_of(ready.namespace), "segments", True)
+
+    asyncio.run(drop())
+    bad: dict[str, tuple[str, dict[str, object], str]] = {
+        "unknown": ("nothing", {}, "there is no projection 'nothing'; there are frames,"),
+        "ranged": ("frames", {"since": "0:5"}, "since: not of a projection"),
+        "dropped": ("segments", {}, "`soma projection rebuild segments` fills it"),
+    }
+    for job, (target, more, _) in bad.items():
+        anew(ready, job, target, **more)
+    for job, (_, _, said) in bad.items():
+        assert said in await_state(ready, job, "refused")["message"]
+    filled = soma("projection", "rebuild", "segments", "--yes", env=environment(ready))
+    assert "workers fill it again" in filled.stdout
+    sql(ready, "UPDATE SCHEMA.frames SET topic_id = 'former' WHERE tenant = 't1'")
+    anew(ready, "lost", "frames")
+    said = "whose records its topic no longer has: 1. They can't be made anew"
+    assert said in await_state(ready, "lost", "refused")["message"]
+    sql(ready, "DELETE FROM SCHEMA.migrations WHERE number = 7")
+    anew(ready, "unmigrated", "frames")
+    assert "run `soma migrate up`" in await_state(ready, "unmigrated", "refused")["message"]
