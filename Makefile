@@ -46,8 +46,11 @@ bench: setup .venv-bench/.done ## Measure this engine beside its peers; writes o
 	$(BIN)/soma bench segmentation
 	$(BIN)/soma bench outbox
 
-prove: setup jars ## Kill workers and verify what they wrote: make prove KILLS=20 SEED=7
+prove: setup jars ## Kill workers, verify records, rows, replays and rebuilds: make prove KILLS=20 SEED=7
 	$(BIN)/python -m ops.prove.driver --kills $(KILLS) --seed $(SEED)
+	$(BIN)/python -m ops.prove.rows --kills $(KILLS) --seed $(SEED)
+	$(BIN)/python -m ops.prove.replay --kills $(KILLS) --seed $(SEED)
+	$(BIN)/python -m ops.prove.rebuild --kills $(KILLS) --seed $(SEED) --alive 4
 
 lock: setup ## Pin the newest versions that pyproject.toml allows
 	$(LOCK) --upgrade --extra stack --extra dev --extra quality -o requirements.txt pyproject.toml
