@@ -41,7 +41,8 @@ _json = click.option("--json", "as_json", is_flag=True, help="Print one JSON obj
 def replay() -> None:
     """Do the past of a topic again: jobs that a worker runs, beside live traffic.
 
-    A job survives its worker, and all jobs of a worker share SOMA_REPLAY_RATE.
+    A job survives its worker, and all jobs of a worker share SOMA_REPLAY_RATE: each worker that
+    runs `replay` has that rate of its own.
     """
 
 

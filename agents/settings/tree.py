@@ -180,9 +180,12 @@ class Settings(BaseSettings):
     )
 
     replay_rate: int = setting(
-        20_000, "records a second that replay jobs read, all of a worker's; 0: as many as come",
-        0, 100_000_000,
-    )  # fmt: skip
+        20_000,
+        "records a second that replay jobs read, all of one worker's, so of N workers N times as "
+        "many; 0: as many as come",
+        0,
+        100_000_000,
+    )
 
     snapshot_every_h: int = setting(
         24, "hours between snapshots of a state; 0: by `soma snapshot take` only", 0, 24 * 60
