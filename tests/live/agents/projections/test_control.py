@@ -127,7 +127,7 @@ def test_a_rebuild_keeps_the_frame_before_a_setting(stores: Stores) -> None:
     assert soma(*words, env=env).returncode == 0
     eventually(lambda: stores.count("control") == [1] * 3)
     for name in ("frames", "frame_history"):
-        assert soma("projection", "rebuild", name, "--yes", env=env).returncode == 0
+        assert soma("projection", "rebuild", name, "--in-place", "--yes", env=env).returncode == 0
     eventually(lambda: stores.count("control") == [1, 2, 2])
     assert stores.equal()
 

@@ -250,7 +250,8 @@ def test_rebuild_and_drop_while_it_runs(ready: Settings, run: Running) -> None:
     eventually(all_there(ready))
     before = rows(ready, "frame_history")
     for name in ("frames", "frame_history"):
-        assert soma("projection", "rebuild", name, "--yes", env=env).returncode == 0
+        done = soma("projection", "rebuild", name, "--in-place", "--yes", env=env)
+        assert done.returncode == 0, done.stderr
     eventually(all_there(ready))
     assert same(rows(ready, "frame_history"), before)
     assert soma("projection", "drop", "frames", "--yes", env=env).returncode == 0
@@ -259,7 +260,7 @@ def test_rebuild_and_drop_while_it_runs(ready: Settings, run: Running) -> None:
     assert rows(ready, "frames") == []
     listed = soma("projection", "list", "--json", env=env).stdout
     assert '"name": "frames", "generation": 3, "dropped": true, "rows": 0' in listed
-    assert soma("projection", "rebuild", "frames", "--in-place", "--yes", env=env).returncode == 0
+    assert soma("projection", "rebuild", "frames", "--yes", env=env).returncode == 0
     eventually(all_there(ready))
     eventually(lambda: "lag 0" in soma("projection", "list", env=env).stdout)
     other = Producer(ready.librdkafka(transactional_id=ready.prefix("other")))
@@ -342,7 +343,9 @@ def test_samples_days_and_their_end(topics: Settings, run: Running) -> None:
         return same(rows(settings, "frame_history"), chosen())
 
     eventually(wanted)
-    assert soma("projection", "rebuild", "frame_history", "--yes", env=environment(settings))
+    assert soma(
+        "projection", "rebuild", "frame_history", "--in-place", "--yes", env=environment(settings)
+    )
     eventually(wanted)
     days = sql(
         settings,
