@@ -21,7 +21,7 @@ from agents.tools.machine import TENANTS
 from agents.tools.output import counted, say
 from agents.tools.screen import screen
 from agents.tools.show import DemoOptions, Show, hints, how_to_call_soma
-from agents.tools.signals import ENDING, deaf, handled
+from agents.tools.signals import ENDING, deaf, handled, unbroken
 from ops.stack import StackError
 from topics import preflight
 from topics.broker import BrokerError
@@ -171,8 +171,10 @@ def _kernels() -> "Iterator[Compiling | None]":
     from agents.engine.compiling import Compiling, missing, units  # numba: when it is used
 
     todo = missing(units())
-    kernels = Compiling(todo) if todo else None
+    kernels = None
     try:
+        with unbroken():  # else its processes might begin, and nobody have them
+            kernels = Compiling(todo) if todo else None
         yield kernels
     finally:
         if kernels is not None:

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from agents.commands.kernels import compile_ahead
 from agents.commands.past import Meter, home_of, in_a_line, json_option, moment, plan_named
 from agents.settings import load
 from agents.tools.output import counted
@@ -38,6 +39,7 @@ def diff(processor: str, tenant: str, between: "tuple[Moment, Moment]", as_json:
     settings = load()
     plan = plan_named(settings, processor)
     partition = home_of(plan, tenant)
+    compile_ahead(processor)
     with in_a_line(settings):
         meter = Meter(lambda: offsets[1])
         past = Past(settings, plan, partition, tenant, told=lambda: meter(past))

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from agents.commands.kernels import compile_ahead
 from agents.commands.past import (
     Meter,
     data_of_position,
@@ -65,6 +66,8 @@ def digest(
         raise click.ClickException("--outputs is of --rebuild")
     settings = load()
     plan = plan_named(settings, processor)
+    if rebuild:
+        compile_ahead(processor)
     found: list[Audited] = []
     with in_a_line(settings):
         for number in partitions_of(plan, tenant, partition):

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from agents.commands.kernels import compile_ahead
 from agents.commands.past import TELL_S, Meter, in_a_line, json_option, plan_named
 from agents.settings import load
 from agents.tools.output import plain, say
@@ -48,6 +49,7 @@ def explain(record_id: str, processor: str, as_json: bool) -> None:
         found = subject(settings, finder, record_id)
         plan = plan_named(settings, _reader(found, processor))
         offset = found.record.place.offset
+        compile_ahead(plan.processor.name)
         said = explained(settings, finder, plan, found, Meter(lambda: offset))
     if as_json:
         click.echo(json.dumps(said.data(), ensure_ascii=False))

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from agents.commands.actor import actor as actor_option
+from agents.commands.kernels import compile_ahead
 from agents.commands.moment import moment
 from agents.settings import load
 from agents.tools.output import counted
@@ -75,6 +76,7 @@ def _done(settings: "Settings", asked: "Asked") -> "Done":
 
     try:
         topics = topics_there(settings)
+        compile_ahead("outbox")
         return asyncio.run(reconcile(settings, topics, asked, _tell, _wait))
     except StoreDown as error:
         raise click.ClickException(f"PostgreSQL: {error}") from error

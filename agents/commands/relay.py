@@ -9,12 +9,14 @@ from typing import TYPE_CHECKING
 import click
 
 from agents import addresses
+from agents.commands.kernels import compile_ahead
 from agents.engine.ending import CLIENTS, calm, end_in
 from agents.settings import load
 from agents.tools.output import say
 from agents.tools.signals import audible
 
 if TYPE_CHECKING:
+    from agents.outbox.relay import Relay
     from agents.settings import Settings
 
 
@@ -46,6 +48,7 @@ def _relay(metrics_port: int) -> None:
     import uvloop  # clients: when they are used
 
     from agents.engine.security import security
+    from agents.outbox.relay import Relay
     from stores.postgres import check
 
     settings = load()
@@ -62,7 +65,8 @@ def _relay(metrics_port: int) -> None:
         format="[%(asctime)s] [%(levelname)s] %(name)s: %(message)s",
     )
     calm(*CLIENTS)
-    uvloop.run(_run(settings, where))
+    compile_ahead("outbox")
+    uvloop.run(_run(Relay, settings, where))
 
 
 def _serve_metrics(host: str, port: int) -> str:
@@ -79,10 +83,8 @@ def _serve_metrics(host: str, port: int) -> str:
     return f"metrics: http://{host}:{port}/metrics"
 
 
-async def _run(settings: "Settings", metrics: str) -> None:
-    from agents.outbox.relay import Relay
-
-    one = Relay(settings, told=lambda shards: say(f"soma relay: {shards}; {metrics}"))
+async def _run(make: "type[Relay]", settings: "Settings", metrics: str) -> None:
+    one = make(settings, told=lambda shards: say(f"soma relay: {shards}; {metrics}"))
 
     def stop() -> None:
         end_in()

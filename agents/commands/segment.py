@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 import click
 
+from agents.commands.kernels import compile_ahead
 from agents.commands.reading import reading_options, told
 from agents.commands.segmenting import Job, figures_of, tell, write_metrics, write_pictures
 from agents.tools.output import Ending, say, until_interrupted
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from agents.tools.seriesfile import FileLayout, Series
 
 STANDARD_INPUT = "-"
+PROCESSOR = "segmentation"  # whose law it is
 PROGRESS_S = 0.5  # between two lines of progress
 CHECK_POINTS = 4096  # points between two looks at the clock
 CHANGES_MAX = 1_000_000  # of a domain, for scores
@@ -174,6 +176,7 @@ def segment(
         stream = _input(file, stack)
         job = _job(stream, file, layout, settings_of(modes, given), period, labels)
         job.watched = job.watched and not quiet
+        compile_ahead(PROCESSOR, quiet=quiet)
         with until_interrupted() as ending:
             _run(job)
         if _broken_off(job, ending, file, any((metrics, plot, show))):

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from agents.commands.kernels import compile_ahead
 from agents.commands.past import Meter, home_of, in_a_line, json_option, moment, plan_named
 from agents.settings import load
 from agents.tools.output import plain
@@ -50,6 +51,8 @@ def show(processor: str, tenant: str, at: "Moment | None", as_json: bool) -> Non
     settings = load()
     plan = plan_named(settings, processor)
     partition = home_of(plan, tenant)
+    if at is not None:
+        compile_ahead(processor)
     said: dict[str, Any] = {"processor": processor, "tenant": tenant, "partition": partition}
     with in_a_line(settings):
         if at is None:

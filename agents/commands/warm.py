@@ -2,6 +2,7 @@
 
 import json
 import sys
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import click
@@ -9,6 +10,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from agents.tools.output import counted, say
+from agents.tools.signals import unbroken
 
 if TYPE_CHECKING:
     from agents.engine.compiling import Compiling
@@ -17,12 +19,29 @@ BAR_EVERY_S = 0.2
 SAY_EVERY_S = 10.0
 
 
-def wait_for(compiling: "Compiling") -> None:
-    """Show how far it is until it is done. ClickException if it fails."""
+def compile_all(units: Sequence[str], jobs: int = 0, quiet: bool = False) -> "Compiling":
+    """Compile the kernels of these, and wait. What a signal breaks off leaves nothing running."""
+    from agents.engine.compiling import Compiling
+
+    compiling = None
+    try:
+        with unbroken():  # else its processes might begin, and nobody have them
+            compiling = Compiling(units, jobs)
+        wait_for(compiling, quiet)
+        return compiling
+    finally:
+        if compiling is not None:
+            compiling.close()
+
+
+def wait_for(compiling: "Compiling", quiet: bool = False) -> None:
+    """Show how far it is until it is done, unless `quiet`. ClickException if it fails."""
     from agents.engine.compiling import CompilingError
 
     try:
-        if sys.stderr.isatty():
+        if quiet:
+            compiling.wait(lambda *_: None, SAY_EVERY_S)
+        elif sys.stderr.isatty():
             _with_bar(compiling)
         else:
             compiling.wait(_say, SAY_EVERY_S)
@@ -63,7 +82,7 @@ def warm(jobs: int | None, as_json: bool, names: tuple[str, ...]) -> None:
       soma warm
       soma warm --jobs 1 integrator
     """
-    from agents.engine.compiling import Compiling, misplaced, missing, units  # numba: when used
+    from agents.engine.compiling import misplaced, missing, units  # numba: when used
     from topics import compiled
 
     if unknown := set(names) - set(units()):
@@ -73,8 +92,7 @@ def warm(jobs: int | None, as_json: bool, names: tuple[str, ...]) -> None:
     if said := misplaced():
         raise click.ClickException(said)
     todo = missing(units(names))
-    compiling = Compiling(todo, jobs or 0)
-    wait_for(compiling)
+    compiling = compile_all(todo, jobs or 0)
     done, _ = compiling.progress
     seconds = round(compiling.seconds, 1)
     place = compiled.config.CACHE_DIR

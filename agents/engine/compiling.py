@@ -88,8 +88,8 @@ def _stamp(unit: str) -> Path | None:
     root = compiled.ROOT / "agents"
     spec = find_spec(modules().get(unit, f"agents.{unit}.warm"))
     assert spec is not None and spec.origin is not None, unit
-    first = Path(spec.origin)
-    files = {*compiled.sources(first), *compiled.sources(root / "engine" / "warm.py")}
+    firsts = [Path(spec.origin), root / "engine" / "warm.py", root / unit / "warm.py"]
+    files = {file for one in firsts if one.exists() for file in compiled.sources(one)}
     cpu = compiled.config.CPU_NAME or binding.get_host_cpu_name()
     return Path(folder) / f"compiled.{unit}-{compiled.digest(sorted(files))}-{cpu}"
 
@@ -229,7 +229,8 @@ def main(unit: str) -> None:
 
     settings = Settings(kafka_bootstrap="127.0.0.1:1")  # no server is asked
     plans = [Plan(one, settings, 1) for one in processors([unit]).values()]
-    own = [] if plans else [importlib.import_module(f"agents.{unit}.warm").warm]
+    beside = not plans or unit in packages_with("warm")
+    own = [importlib.import_module(f"agents.{unit}.warm").warm] if beside else []
     for name in sorted(kernels()):
         print(KNOWN, name)
     event.register("numba:compile", _Teller())
