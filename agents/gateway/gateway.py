@@ -64,7 +64,9 @@ class Gateway(Service):
         return self._running.stopped if self._running is not None else {}
 
     def waits(self) -> str:
-        return "the remote memory service is away" if self.circuits.down else ""
+        if self.circuits.down:
+            return "the remote memory service is away"
+        return self._running.strangers if self._running is not None else ""
 
     def work(self) -> None:
         try:
@@ -120,6 +122,11 @@ class Running:
         self._full = False
         self._noted: set[int] = set()  # partitions with a lag in the metrics
         self.stopped: dict[str, str] = {}  # replaced whole, never changed
+
+    @property
+    def strangers(self) -> str:
+        """Who takes partitions from us, in words."""
+        return self._stream.strangers
 
     async def run(self, stop: threading.Event) -> None:
         """Until `stop` is set. Raises what broke."""

@@ -44,7 +44,7 @@ class Projection(Service):
         self._stopped: dict[str, str] = {}  # the same
         self._look_at = 0.0
         self._why: type[StoreDown] | None = None
-        self._waits = ""
+        self._waits = self._strangers = ""
 
     @abstractmethod
     def offsets(self) -> dict[int, int]:
@@ -90,7 +90,7 @@ class Projection(Service):
         return self._stopped
 
     def waits(self) -> str:
-        return self._waits
+        return self._waits or self._strangers
 
     def count(self, counts: dict[str, int]) -> None:
         """Records that are done with, by what became of them."""
@@ -108,7 +108,7 @@ class Projection(Service):
                     if self.backoff.due or (self.full(stream) and not self.down):
                         self._turn(stream)
                     self._note_lag(stream)
-                    self._stopped = stream.stopped
+                    self._stopped, self._strangers = stream.stopped, stream.strangers
                 if not self.down:
                     self._turn(stream)
             finally:

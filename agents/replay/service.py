@@ -127,7 +127,8 @@ class Running:
     @property
     def waits(self) -> str:
         """Why jobs don't get on just now."""
-        return next((one.waits for one in self._owners.values() if one.waits), "")
+        found = next((one.waits for one in self._owners.values() if one.waits), "")
+        return found or self._stream.strangers
 
     async def close(self) -> None:
         """Let the partitions go."""

@@ -8,7 +8,8 @@ for lag tools and never read.
 import logging
 import time
 from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING, Protocol
+from concurrent.futures import Future
+from typing import TYPE_CHECKING, Any, Protocol
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
@@ -17,6 +18,7 @@ from stores.errors import StoreDown
 from topics.broker import BrokerError, topic_ids
 from topics.missed import Admin, Missed, let_go
 from topics.reading import TopicAndPartition, committed_of, offsets_at
+from topics.strangers import strangers
 
 if TYPE_CHECKING:
     from agents.settings import Settings
@@ -48,11 +50,22 @@ class ReadBuffer(Protocol):
     def __bool__(self) -> bool: ...
 
 
+def group_of(settings: "Settings", name: str) -> str:
+    """The group that reads for a service."""
+    return settings.prefix(f"projection.{name}")
+
+
+def client_of(settings: "Settings", name: str) -> str:
+    """What its members call themselves: others are strangers (topics/strangers.py)."""
+    return settings.prefix(f"soma-{name}")
+
+
 def consumer_of(settings: "Settings", name: str) -> Consumer:
     """A consumer of the group `projection.<name>`; its owner stores offsets when they are done."""
     return Consumer(
         settings.librdkafka(
-            group_id=settings.prefix(f"projection.{name}"),
+            group_id=group_of(settings, name),
+            client_id=client_of(settings, name),
             isolation_level="read_committed",
             auto_offset_reset="earliest",
             enable_auto_offset_store=False,  # the client commits each second what is stored
@@ -80,6 +93,8 @@ class Stream:
         self._paused = False
         self._named_at = 0.0
         self._admin = Admin(settings.librdkafka())
+        self.strangers = ""  # members of the group that aren't ours, in words
+        self._described: Future[Any] | None = None
         self._missed = Missed(settings.librdkafka(), settings.stalled_after_s)
         self._shown: set[int] = set()  # partitions in the metrics
         self._of = settings, name
@@ -92,6 +107,7 @@ class Stream:
             self._name_topic()
         if self._missed.due:
             self._look()
+            self._look_around()
         for message in self._consumer.consume(most, seconds):
             if message.error() is not None:
                 self._heard(message)
@@ -245,6 +261,16 @@ class Stream:
         self.unplaced = set()
         let_go(old)
         self._join()
+
+    def _look_around(self) -> None:
+        """Name those who took partitions of ours: what they read nobody does."""
+        settings, name = self._of
+        one, before = self._described, self.strangers
+        if one is not None and one.done() and one.exception() is None:
+            self.strangers = strangers(one.result(0), client_of(settings, name))
+            if self.strangers and self.strangers != before:
+                logger.error("%s: %s", name, self.strangers)
+        self._described = self._admin.group(group_of(settings, name), ANSWER_S)
 
     def _reached(self) -> dict[TopicAndPartition, int]:
         """Partition -> before which offset all has come; -1 where there isn't even an answer."""
