@@ -21,6 +21,7 @@ from mode import CrashingSupervisor
 
 from agents import addresses
 from agents.engine import pages
+from agents.engine.bare import build
 from agents.engine.compiling import Compiling, CompilingError, misplaced, missing, units
 from agents.engine.dealing import ProcessorAssignor
 from agents.engine.ending import CLIENTS, calm, end_in
@@ -28,8 +29,8 @@ from agents.engine.engine import Engine
 from agents.engine.plan import EPOCHS
 from agents.engine.processor import Processor
 from agents.engine.registry import processors, services
-from agents.engine.security import credentials, security
-from agents.engine.transport import BatchConsumer, BatchSchema, BatchTransport
+from agents.engine.security import security
+from agents.engine.transport import BatchConsumer, BatchSchema
 from agents.engine.warm import warm
 from agents.history import live
 from agents.services.base import Service
@@ -46,7 +47,6 @@ TELL_EVERY_S = 10.0  # while kernels compile
 # How long a thread keeps the interpreter while others want it. Python's 5 ms are for each step that
 # a commit takes in the event loop: beside a law that computes, others' p99 was 375 ms, not 37.
 TURN_S = 0.0005
-BUFFER = 256  # events that a stream holds; a partition pauses itself long before
 
 
 def needs(processor: Processor) -> list[str]:
@@ -99,49 +99,6 @@ def check_port(settings: Settings) -> None:
     except OSError as error:
         said = addresses.refused(error, at, ("SOMA_WEB_HOST", "SOMA_WEB_PORT"))
         raise SettingsError(said) from error
-
-
-def build(settings: Settings) -> faust.App:
-    """A bare app with this deployment's settings."""
-    scratch = settings.home / "worker"  # Faust wants a folder; nothing of ours is in it
-    try:
-        scratch.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise SettingsError(f"{scratch} can't be made: {error.strerror}: set SOMA_HOME") from error
-    bootstrap = ";".join(f"kafka://{server}" for server in settings.bootstrap().split(","))
-    app = faust.App(
-        settings.prefix("soma"),
-        broker=bootstrap,
-        broker_credentials=credentials(settings),
-        store="memory://",
-        autodiscover=False,
-        topic_allow_declare=False,
-        topic_disable_leader=True,
-        table_standby_replicas=0,
-        worker_redirect_stdouts=False,
-        web_tables_enabled=False,
-        web_router_enabled=False,
-        web_bind=settings.web_host,
-        web_host=settings.web_host,
-        web_port=settings.web_port or None,
-        web_enabled=settings.web_port != 0,
-        stream_wait_empty=False,
-        stream_buffer_maxsize=BUFFER,
-        broker_session_timeout=settings.session_timeout_s,
-        broker_heartbeat_interval=settings.heartbeat_s,
-        broker_rebalance_timeout=settings.rebalance_timeout_s,
-        broker_request_timeout=90.0,
-        broker_max_poll_records=500,  # batches, not records
-        consumer_max_fetch_size=settings.fetch_bytes,
-        consumer_metadata_max_age_ms=10_000,  # how soon a recreated topic is found
-        consumer_auto_offset_reset="none",  # positions come from the state, never from a policy
-        datadir=str(scratch),
-    )
-    # Nothing is sent by Faust, so there is no broker to be asked for its producer.
-    app.boot_strategy.enable_kafka_producer = False
-    app.transport = BatchTransport(app.conf.broker_consumer, app)
-    BatchConsumer.answer_s = settings.answer_timeout_s
-    return app
 
 
 def register(app: faust.App, engine: Engine) -> None:

@@ -1,6 +1,10 @@
 """What libraries would take from the environment, and don't: settings come from SOMA_… alone."""
 
+import ast
 import asyncio
+import importlib
+import json
+import os
 import re
 import subprocess
 import sys
@@ -10,6 +14,7 @@ from pathlib import Path
 import pytest
 from asyncpg import connect_utils
 
+import agents
 from stores.errors import StoreDown
 from stores.postgres import connect, readable
 from tests.live.helpers import REPO
@@ -79,3 +84,67 @@ def test_a_dsn_is_readable_whatever_the_environment_says(monkeypatch: pytest.Mon
     asyncio.run(readable(DSN))
     with pytest.raises(StoreDown, match=r"Connect call failed|refused"):
         asyncio.run(connect(DSN, "test"))
+
+
+# A Faust app's settings as the environment leaves them, and what Faust's modules have read of it.
+FAUST = """
+import json, os, sys
+import agents, faust
+from faust.types import _env
+from agents.engine.bare import build
+from agents.settings import load
+conf = build(load()).conf
+said = {name: str(getattr(conf, name)) for name in conf.setting_names()}
+said |= {name: str(getattr(_env, name)) for name in _env.__all__}
+said |= {name: os.environ.get(name) for name in agents.FOREIGN}
+print(json.dumps({name: text for name, text in said.items() if " at 0x" not in str(text)}))
+"""
+
+
+def built(home: Path, environment: dict[str, str]) -> dict[str, str]:
+    own = {"SOMA_HOME": str(home), "SOMA_KAFKA_BOOTSTRAP": "127.0.0.1:1", "SOMA_WEB_PORT": "6070"}
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", FAUST], env=environment | own, cwd=REPO, text=True,
+        capture_output=True, timeout=120, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    said: dict[str, str] = json.loads(done.stdout)
+    return said | {"reply_to": "a random name"}
+
+
+def test_a_worker_reads_where_its_settings_say_whatever_faust_is_told(tmp_path: Path) -> None:
+    """Faust would put its own variables before the arguments: another cluster's records."""
+    from faust import Settings as FaustSettings
+
+    names = {one.env_name for one in FaustSettings.SETTINGS.values() if one.env_name}
+    assert len(names) > 70
+    hostile = dict.fromkeys([*names, *agents.FOREIGN], "7")
+    hostile |= {"BROKER_URL": "kafka://127.0.0.1:2", "APP_ENV_PREFIX": "X_", "X_WEB_PORT": "7"}
+    plain = built(tmp_path, {})
+    assert plain["broker"] == plain["broker_consumer"] == "[URL('kafka://127.0.0.1:1')]"
+    assert built(tmp_path, hostile) == plain
+    del hostile["APP_ENV_PREFIX"]
+    assert built(tmp_path, hostile) == plain
+
+
+def test_the_names_that_libraries_read_while_they_are_imported_are_known() -> None:
+    env = importlib.import_module("faust.types._env")
+    tree = ast.parse(Path(str(env.__file__)).read_text(encoding="utf-8"))
+    asked = {
+        prefix + str(ast.literal_eval(one.args[0]))
+        for one in ast.walk(tree)
+        if isinstance(one, ast.Call) and getattr(one.func, "id", "") == "_getenv"
+        for prefix in env.PREFICES
+    }
+    assert asked <= set(agents.FOREIGN)
+    assert not set(agents.FOREIGN) & os.environ.keys()
+
+
+def test_metrics_are_kept_in_memory_whatever_the_environment_says(tmp_path: Path) -> None:
+    program = "import agents.engine.metrics, agents.tools.pictures, matplotlib.figure"
+    hostile = dict.fromkeys(agents.FOREIGN, "/nonexistent")
+    done = subprocess.run(
+        [sys.executable, "-c", program], env=hostile | {"HOME": str(tmp_path)}, cwd=REPO, text=True,
+        capture_output=True, timeout=60, check=False,
+    )  # fmt: skip
+    assert (done.returncode, done.stderr) == (0, "")
