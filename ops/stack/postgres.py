@@ -131,11 +131,10 @@ class Postgres(StackServer):
 async def _ensure_database(dsn: str) -> None:
     import asyncpg
 
+    import stores.postgres  # noqa: F401 (has asyncpg ask nothing of the environment: PGGSSLIB, …)
+
     base, _, database = dsn.rpartition("/")
-    # All said that the environment would say otherwise (PGSSLMODE, PGTARGETSESSIONATTRS and so on).
-    connection = await asyncpg.connect(
-        f"{base}/postgres", ssl=False, target_session_attrs="any", passfile=None, timeout=5.0
-    )
+    connection = await asyncpg.connect(f"{base}/postgres", ssl=False, timeout=5.0)
     try:
         known = "SELECT 1 FROM pg_database WHERE datname = $1"
         if await connection.fetchval(known, database) is None:
