@@ -248,7 +248,7 @@ class JournaledOutbox:
 def journal_folder(settings: Settings) -> Path:
     """Where the journal of these settings is."""
     folder = settings.journal.folder
-    return settings.home / "journal" if folder is None else folder.expanduser().absolute()
+    return settings.home / "journal" if folder is None else folder
 
 
 def open_journal(settings: Settings, folder: Path | None = None) -> Journal:

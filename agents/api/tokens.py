@@ -151,7 +151,7 @@ def check(settings: ApiSettings, secret: bool, keys: bool) -> None:
 
 def _content(file: Path, variable: str) -> bytes:
     try:
-        return file.expanduser().read_bytes().strip()
+        return file.read_bytes().strip()
     except OSError as error:
         raise SettingsError(f"{variable}: {file} can't be read ({error.strerror})") from error
 

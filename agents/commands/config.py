@@ -1,6 +1,5 @@
 """`soma config`: a tenant's settings, changed in band, shown from the processor's state."""
 
-import getpass
 import json
 import re
 import sys
@@ -10,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from agents.commands import actor
 from agents.kit.setting import AT, EVERYONE, Setting, find, parse
 from agents.settings import load
 from agents.tools.publisher import Publisher
@@ -73,7 +73,7 @@ def set_(tenant: str, setting: str, value: str, processor: str, as_json: bool) -
             "tenant": tenant,
             "setting": setting,
             "value": value,
-            "author": getpass.getuser(),
+            "author": actor.user(),
             "ts": time.time_ns() // 1000,
             "processor": owner,
         }

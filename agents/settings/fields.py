@@ -1,5 +1,6 @@
 """How a setting of the deployment is declared: a field of a model, with all that is said of it."""
 
+import os
 from pathlib import Path
 from types import NoneType
 from typing import Annotated, Any, Literal, get_args, get_origin
@@ -13,6 +14,19 @@ from agents.kit.setting import number_in_words, one_of
 Host = Annotated[str, Field(max_length=addresses.HOST_MAX)]
 # One of http or https, or none at all.
 HttpUrl = Annotated[str, Field(pattern=r"^(https?://[^\s?#]+)?$"), AfterValidator(addresses.url)]
+
+
+def _expanded(path: Path) -> Path:
+    try:
+        return path.expanduser().absolute()
+    except RuntimeError:  # no HOME, and no account with this user's number
+        raise ValueError(
+            f"{path} can't be found: there is neither HOME nor an account of user {os.getuid()}; "
+            "give a whole path"
+        ) from None
+
+
+WholePath = Annotated[Path, AfterValidator(_expanded)]  # with ~ for the home
 
 
 class Group(BaseModel):

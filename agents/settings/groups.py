@@ -1,11 +1,10 @@
 """The deployment's settings of what runs beside the processors."""
 
-from pathlib import Path
 from typing import Literal
 
 from pydantic import SecretStr
 
-from agents.settings.fields import Group, Host, HttpUrl, setting
+from agents.settings.fields import Group, Host, HttpUrl, WholePath, setting
 
 
 class ProjectionSettings(Group):
@@ -39,7 +38,7 @@ class GatewaySettings(Group):
 class JournalSettings(Group):
     """Where the HTTP API keeps accepted events while PostgreSQL is away, and how much."""
 
-    folder: Path | None = setting(
+    folder: WholePath | None = setting(
         None, "one for each process, on a local disk; not set: journal in SOMA_HOME"
     )
     max_mb: int = setting(1024, "of all files", 16, 1 << 20)
@@ -80,9 +79,9 @@ class ApiSettings(Group):
     jwt_secret: SecretStr = setting(
         SecretStr(""), "key of HS256; or RS256, with one of the next two"
     )
-    jwt_secret_file: Path | None = setting(None, "file with the key of HS256")
+    jwt_secret_file: WholePath | None = setting(None, "file with the key of HS256")
     jwks_url: HttpUrl = setting("", "where the keys of RS256 are", values="an http(s) URL")
-    jwks_file: Path | None = setting(None, "file with the keys of RS256")
+    jwks_file: WholePath | None = setting(None, "file with the keys of RS256")
     jwt_issuer: str = setting("", "the only issuer whose tokens are taken; not set: any")
     jwt_audience: str = setting(
         "", "the only audience taken; not set: any (set it where the issuer serves others)"

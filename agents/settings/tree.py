@@ -28,7 +28,7 @@ from agents import addresses
 from agents.kit.setting import Value
 from agents.settings import groups, kafka
 from agents.settings.errors import SettingsError
-from agents.settings.fields import Group, Host, HttpUrl, setting
+from agents.settings.fields import Group, Host, HttpUrl, WholePath, setting
 
 PREFIX = "SOMA_"
 FORGET_AFTER = "forget_after_s"  # of a processor: where it isn't set, the common one counts
@@ -40,16 +40,6 @@ SECRET = re.compile("password|secret|key|token|oauth")  # a property that is one
 
 class ProcessorGroup(Group):
     """The deployment's values of a processor's settings."""
-
-
-def _expanded(folder: Path) -> Path:
-    try:
-        return folder.expanduser().absolute()
-    except RuntimeError:  # no HOME, and no account with this user's number
-        raise ValueError(
-            f"{folder} can't be found: there is neither HOME nor an account of user {os.getuid()}; "
-            "give a whole path"
-        ) from None
 
 
 def _names(value: object) -> object:
@@ -78,9 +68,6 @@ def _no_registry(value: str) -> str:
     return value
 
 
-Folder = Annotated[Path, AfterValidator(_expanded)]
-
-
 class Settings(BaseSettings):
     """The deployment's settings. Use `load()`; pass values by name in tests."""
 
@@ -94,7 +81,7 @@ class Settings(BaseSettings):
         allow_inf_nan=False,
     )
 
-    home: Folder = setting(Path("~/.soma"), "what is kept on this machine")
+    home: WholePath = setting(Path("~/.soma"), "what is kept on this machine")
     kernels_dir: Path | None = setting(  # read before there are settings (topics/compiled.py)
         None, "where compiled kernels are kept; not set: the user's cache"
     )
@@ -191,7 +178,7 @@ class Settings(BaseSettings):
         24, "hours between snapshots of a state; 0: by `soma snapshot take` only", 0, 24 * 60
     )
 
-    policy_dir: Folder | None = setting(None, "Rego policy in front of every change of leader")
+    policy_dir: WholePath | None = setting(None, "Rego policy in front of every change of leader")
     opa_url: HttpUrl = setting("", "OPA server that is asked instead", values="an http(s) URL")
     opa_token: SecretStr = setting(SecretStr(""), "sent to it")
     opa_timeout_s: float = setting(1.0, "for its answer", 0, 60, above=True)

@@ -15,7 +15,8 @@ from ops.stack.processes import StackError
 from ops.stack.server import Say
 
 JAVA_MIN = 17
-SHARED = Path("~/.soma/jars").expanduser()  # of the default home; test stacks use it too
+# Of the default home; test stacks use it too. Where there is no home, the tilde stays.
+SHARED = Path(os.path.expanduser("~/.soma/jars"))  # noqa: PTH111
 DOWNLOAD_S = 900.0
 OWN_BROKER = "or set SOMA_KAFKA_BOOTSTRAP=host:port to use a broker of your own"
 
@@ -94,6 +95,8 @@ def executable(name: str, what: str, package: str) -> str:
 
 def main() -> None:
     """Fetch the jars into the cache that the tests share; a set-up step of `make`."""
+    if not SHARED.is_absolute():
+        sys.exit(f"{SHARED} can't be found: there is neither HOME nor an account of this user")
     try:
         jars(SHARED, lambda text: print(text, file=sys.stderr))
     except StackError as error:

@@ -66,7 +66,7 @@ class Stack:
         without: Collection[str] = (),
         say: Say = lambda _: None,
     ) -> None:
-        self.home = home.expanduser().absolute()
+        self.home = home.absolute()
         self.say = say
         self.note = self.home / "stack.json"
         self.ephemeral = bool(read_json(self.note).get("ephemeral", ephemeral))

@@ -228,6 +228,17 @@ def test_one_module_hears_the_errors_of_single_partitions() -> None:
     assert found == {"topics/reading.py"}
 
 
+def test_a_home_is_asked_for_where_its_lack_is_told() -> None:
+    """And so is the user's name: in a container there may be neither."""
+    asks = re.compile(r"getpass\.getuser|(?<!os\.path)\.expanduser\(|Path\.home\(")
+    found = {path for path, text in texts().items() if path.startswith(TOPS) and asks.search(text)}
+    assert found == {
+        "agents/commands/actor.py",  # "unknown" then
+        "agents/settings/fields.py",  # refused by the setting's name
+        "ops/bench/journal.py",  # where a disk is measured
+    }
+
+
 def measured(measure: Callable[[Function], int]) -> dict[str, int]:
     """Each function's measure, by its file and name; the largest where several have one name."""
     found: dict[str, int] = {}

@@ -70,6 +70,30 @@ def test_every_verb_has_help_with_an_example(words: tuple[str, ...]) -> None:
     assert f"soma {' '.join(words)}" in told.output
 
 
+def test_help_needs_neither_a_home_nor_an_account() -> None:
+    """A container's user may have none; SOMA_HOME then says where things are kept."""
+    code = """
+import pwd
+def getpwuid(number):
+    raise KeyError(number)
+pwd.getpwuid = getpwuid
+from agents.cli import main
+from agents.commands.actor import user
+from click.testing import CliRunner
+from tests.unit.agents.test_cli import leaves
+for words in [(), *leaves(main, ())]:
+    told = CliRunner().invoke(main, [*words, "--help"])
+    assert told.exit_code == 0, (words, told.exception)
+print(len(words), user())
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code], env={"SOMA_HOME": "/nowhere"}, cwd=REPO, text=True,
+        capture_output=True, timeout=120, check=False,
+    )  # fmt: skip
+    assert (done.stderr, done.returncode) == ("", 0)
+    assert done.stdout.endswith(" unknown\n")
+
+
 def test_users_read_the_words_of_the_field() -> None:
     ours = re.compile(r"\b(rooms?|doors?)\b", re.IGNORECASE)
     asked = [[*words, "--help"] for words in [(), *leaves(main, ())]]

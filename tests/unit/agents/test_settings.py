@@ -307,6 +307,13 @@ def test_a_home_that_is_no_folder_is_named(monkeypatch: Env) -> None:
     assert str(caught.value) == "The settings can't be used: SOMA_HOME: /dev/null is no folder"
 
 
+@pytest.mark.parametrize("name", ["HOME", "POLICY_DIR", "JOURNAL__FOLDER", "API__JWKS_FILE"])
+def test_a_path_below_a_home_that_there_is_not_is_named(monkeypatch: Env, name: str) -> None:
+    monkeypatch.setenv(f"SOMA_{name}", "~nobody-of-this-name/x")
+    with pytest.raises(SettingsError, match=rf"SOMA_{name}: ~nobody-of-this-name/x can't be found"):
+        load()
+
+
 def test_settings_never_change() -> None:
     with pytest.raises(ValidationError):
         load().web_port = 1
