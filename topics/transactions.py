@@ -18,6 +18,7 @@ from aiokafka.protocol.coordination import FindCoordinatorRequest
 from aiokafka.structs import TopicPartition
 from confluent_kafka import KafkaException, Producer
 
+import topics.connection  # noqa: F401 (its hooks)
 from topics.broker import BrokerError
 from topics.txn_protocol import (
     DescribeProducers,

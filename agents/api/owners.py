@@ -16,6 +16,7 @@ import httpx
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import KafkaError
 
+import topics.connection  # noqa: F401 (its hooks)
 from agents.api.problems import Problem
 from agents.engine.dealing import Member, member_of
 from agents.engine.security import security

@@ -29,6 +29,7 @@ Around it
     `registry.py` finds processors; `plan.py` compiles the codecs of one once per process, `warm.py`
     its kernels before the worker says it is ready; `metrics.py` and `pages.py` say what goes on;
     `progress.py` is what a partition says of itself, `watchdog.py` tells from it, in a thread of
-    its own, what stands still; `connection.py` makes aiokafka's clients fail by the right name;
-    `names.py` and `derived_ids.py` are kernels that folds use; `digest.py` tells equal states.
+    its own, what stands still; `topics/connection.py` makes aiokafka's clients fail by the right
+    name; `names.py` and `derived_ids.py` are kernels that folds use; `digest.py` tells equal
+    states.
 """

@@ -10,8 +10,8 @@ from aiokafka import AIOKafkaProducer
 from aiokafka import errors as kafka
 
 from agents.engine.builder import RawBuilder
-from agents.engine.connection import ClientEndedError, abandon, ended, heard, tasks_of
 from agents.engine.errors import Fenced, Refused
+from topics.connection import ClientEndedError, abandon, ended, heard, tasks_of
 
 log = logging.getLogger(__name__)
 

@@ -20,9 +20,9 @@ from aiokafka.errors import (
 from aiokafka.structs import TopicPartition
 from faust.types import TP
 
-from agents.engine.connection import abandon, ended
 from agents.engine.transport import FETCH_WAIT_MS, POLL_S, Fetched, fetched_of
 from agents.settings import Settings
+from topics.connection import abandon, ended
 
 log = logging.getLogger(__name__)
 

@@ -30,9 +30,9 @@ from faust.types import TP
 from faust.types.tuples import ConsumerMessage
 
 from agents.engine.batches import RawBatch, install
-from agents.engine.connection import abandon, answer_within, ended
 from agents.engine.dealing import ProcessorAssignor
 from agents.engine.ending import end_now
+from topics.connection import abandon, answer_within, ended
 
 log = logging.getLogger(__name__)
 

@@ -14,10 +14,10 @@ from aiokafka.errors import KafkaTimeoutError, OffsetOutOfRangeError
 from aiokafka.structs import TopicPartition
 
 from agents.engine.batches import RawBatch, install
-from agents.engine.connection import abandon, ended
 from agents.engine.security import security
 from agents.history.errors import Gone
 from agents.settings import Settings
+from topics.connection import abandon, ended
 
 START_S = 20.0
 METADATA_MS = 10_000  # how soon another leader is known

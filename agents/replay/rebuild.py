@@ -14,7 +14,6 @@ from collections.abc import AsyncGenerator, Callable, Collection, Iterator, Mapp
 from contextlib import aclosing, contextmanager
 from typing import Any
 
-from agents.engine.connection import heard
 from agents.engine.errors import Fenced, Stopped
 from agents.engine.plan import Plan
 from agents.engine.position import lost
@@ -36,6 +35,7 @@ from agents.replay.rivals import own_row
 from agents.replay.shadows import check_same, targets_of
 from agents.replay.switch import Sends, Switch
 from agents.settings import Settings
+from topics.connection import heard
 from topics.partition import partition_of
 
 TELL_S = 0.4  # between two steps of a fold

@@ -228,6 +228,18 @@ def test_one_module_hears_the_errors_of_single_partitions() -> None:
     assert found == {"topics/reading.py"}
 
 
+def test_who_makes_an_aiokafka_client_loads_the_hooks_without_which_it_hangs() -> None:
+    made = {
+        path
+        for path, tree in everything().items()
+        for one in ast.walk(tree)
+        if isinstance(one, ast.Call)
+        and re.match(r"(?:\w+\.)*AIOKafka\w*(?:Client|Consumer|Producer)$", ast.unparse(one.func))
+    }
+    assert {"agents/api/owners.py", "agents/engine/producer.py", "topics/transactions.py"} <= made
+    assert {path for path in made if not uses(everything()[path], "topics.connection")} == set()
+
+
 def test_a_home_is_asked_for_where_its_lack_is_told() -> None:
     """And so is the user's name: in a container there may be neither."""
     asks = re.compile(r"getpass\.getuser|(?<!os\.path)\.expanduser\(|Path\.home\(")

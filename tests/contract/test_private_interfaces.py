@@ -1,7 +1,7 @@
 """The private parts of aiokafka, Faust and numba that the engine stands on, pinned by their source.
 
-A changed digest isn't an error by itself: read the new source beside batches.py, builder.py,
-connection.py and transport.py of agents/engine and txn_protocol.py of topics, run the kill suite,
+A changed digest isn't an error by itself: read the new source beside batches.py, builder.py
+and transport.py of agents/engine, connection.py and txn_protocol.py of topics, run the kill suite,
 then note the new digest.
 """
 
@@ -20,10 +20,10 @@ SOURCES = {
     "aiokafka.client:AIOKafkaClient._md_synchronizer": "e0421bffa9a7",
     "aiokafka.client:AIOKafkaClient.close": "02119d4d618a",
     "aiokafka.client:AIOKafkaClient.force_metadata_update": "cb7befef21c8",
-    "agents.engine.connection:_lookup": "19cc69fb75f8",
-    "agents.engine.connection:_send_token": "7a3d948fc526",
+    "topics.connection:_lookup": "19cc69fb75f8",
+    "topics.connection:_send_token": "7a3d948fc526",
     "aiokafka.conn:AIOKafkaConnection.close": "28f164aa1e4f",
-    "agents.engine.connection:_send": "5909ea32f4ef",
+    "topics.connection:_send": "5909ea32f4ef",
     "aiokafka.consumer.consumer:AIOKafkaConsumer.start": "2f1ba7044332",
     "aiokafka.consumer.consumer:AIOKafkaConsumer.stop": "bc5da9c98595",
     "aiokafka.consumer.fetcher:Fetcher.close": "1cd24bc1c442",
@@ -62,11 +62,11 @@ SOURCES = {
     "numba.core.caching:CacheImpl.__init__": "4d692ab2c1a9",
     "aiokafka.client:AIOKafkaClient.send": "246b277687d7",
     "aiokafka.client:AIOKafkaClient.set_topics": "9f9b55d6d899",
-    "agents.engine.connection:_bootstrap": "198943b004e5",
-    "agents.engine.connection:_connect": "b0f9ba7f0cf6",
-    "agents.engine.connection:_fail": "719b2122c318",
-    "agents.engine.connection:_fatal": "8e9fd08dc500",
-    "agents.engine.connection:_error": "5c72d40ab25e",
+    "topics.connection:_bootstrap": "198943b004e5",
+    "topics.connection:_connect": "b0f9ba7f0cf6",
+    "topics.connection:_fail": "719b2122c318",
+    "topics.connection:_fatal": "8e9fd08dc500",
+    "topics.connection:_error": "5c72d40ab25e",
     f"{GROUP}:NoGroupCoordinator": "72ec15ee0975",
     "aiokafka.protocol.api:Request": "1dc66f0574be",
     "aiokafka.protocol.api:RequestStruct": "0c94b7d19018",

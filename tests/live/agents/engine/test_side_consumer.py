@@ -8,7 +8,6 @@ from typing import Any
 import pytest
 from faust.types import TP
 
-from agents.engine.connection import tasks_of
 from agents.engine.security import security
 from agents.engine.side_consumer import SideConsumer
 from agents.engine.transport import POLL_S, Fetched
@@ -16,6 +15,7 @@ from agents.settings import Settings
 from ops.prove import proxy
 from ops.prove.proxy import Proxy, Rule
 from tests.live.helpers import produce
+from topics.connection import tasks_of
 
 TOPIC = "memory.events"
 

@@ -18,12 +18,12 @@ from aiokafka.errors import (
 from aiokafka.protocol.metadata import MetadataRequest
 
 from agents.engine.builder import RawBuilder
-from agents.engine.connection import ClientEndedError, abandon, ended
 from agents.engine.producer import Transactions
 from agents.engine.records import frame_one
 from agents.settings import Settings
 from ops.prove import proxy
 from ops.prove.proxy import Proxy, Rule
+from topics.connection import ClientEndedError, abandon, ended
 
 
 def in_uvloop(work: Coroutine[Any, Any, None]) -> None:
