@@ -238,10 +238,10 @@ def _labels(
     from agents.tools.source import TableError
 
     if path is None:
-        return {}, Moments(())
+        return {}, Moments()
     names = [one for one in (series.name, Path(file).stem) if one]
     try:
-        known, moments = read_labels(path, names, series.domains)
+        known, moments = read_labels(path, names, series.domains, series.unit, series.dates)
     except TableError as error:
         raise click.ClickException(f"{path}: {error}") from error
     except OSError as error:
@@ -258,6 +258,8 @@ def _run(job: Job) -> None:
     progress = _Progress(job)
     try:
         for point in job.series:
+            if not point.index:
+                _begin(job)
             job.moments.see(point.index, point.ts)
             for found in job.detector.take(point):
                 progress.clear()
@@ -289,6 +291,16 @@ def _broken_off(job: Job, ending: Ending, file: str, drawn: bool) -> bool:
     if ending.unread and drawn:
         raise click.ClickException(f"nobody reads the output since {at}: nothing more was written")
     return ending.unread
+
+
+def _begin(job: Job) -> None:
+    """The labels that are read as the series' times are, now that these are known."""
+    from agents.tools.source import TableError
+
+    try:
+        job.moments.begin(job.series.compact)
+    except TableError as error:
+        raise click.ClickException(f"the labels: {error}") from error
 
 
 def _finish(job: Job) -> None:

@@ -22,7 +22,7 @@ from agents.tools.ledger import Ledger
 from agents.tools.mapping import Mapper, MappingError, MappingOptions, Record, time_column
 from agents.tools.rows import json_rows
 from agents.tools.source import ReplacedError, Row, Source, TableError
-from agents.tools.times import Times
+from agents.tools.times import Dates, Times
 from topics import codec, strictjson
 
 if TYPE_CHECKING:
@@ -109,8 +109,8 @@ class Intake:
             if self._began.mark is not None:
                 self._source.recognise(self._began.mark)
             table = None if wish.json_lines else CsvFile(self._source, wish.told)
-            if table is not None:
-                self._times.dates = table.dates
+            told = Dates(wish.told.day_first)
+            self._times.dates = told if table is None else table.dates
             if wish.shift_to_now and self._began.mark is None:
                 self._began = replace(self._began, shift=self._shift(table))
             self._times.shift = self._began.shift

@@ -15,7 +15,7 @@ from agents.tools.csvform import Told
 from agents.tools.source import UNENDED, Row, Source, TableError
 from agents.tools.table import Cells, Table, csv_table, json_table, number, strict
 from agents.tools.tcpd import DOCUMENT_BYTES_MAX, Document, document
-from agents.tools.times import DATE, is_compact, is_moment, micros, time_name, unit_of
+from agents.tools.times import DATE, Dates, is_compact, is_moment, micros, time_name, unit_of
 
 Form = Literal["auto", "csv", "jsonl", "tcpd"]
 NO_TIME = "none"
@@ -63,8 +63,14 @@ class Series(ABC):
     unit = ""  # of times that are numbers; "" before the first
     domains: tuple[str, ...]
 
-    def __init__(self) -> None:
+    def __init__(self, dates: Dates | None = None) -> None:
         self.seen = Seen()
+        self.dates = dates or Dates()
+
+    @property
+    def compact(self) -> bool:
+        """Is 20260131 a date here, and no number? Known from the first point on."""
+        return bool(self.time_column) and not self.seen.words and self.unit in ("", "iso")
 
     @property
     def blank(self) -> int:
@@ -107,7 +113,7 @@ class TableSeries(Series):
     """Points of a table."""
 
     def __init__(self, table: Table, layout: FileLayout) -> None:
-        super().__init__()
+        super().__init__(table.dates)
         self._table, self.unit = table, "" if layout.unit == "auto" else layout.unit
         named = [table.place(name) for name in layout.domains if not _renames(table, layout)]
         self._time = _time_place(table, layout.time_column, named)
@@ -168,7 +174,7 @@ class TableSeries(Series):
         if self.seen.words:
             return cell, index * SECOND
         try:
-            ts = micros(cell, self._unit_for(cell), self._table.dates)
+            ts = micros(cell, self._unit_for(cell), self.dates)
         except ValueError as error:
             # A first time in words says that all are; one among others is a mistake.
             if index == 0 and _is_word(cell):
@@ -189,7 +195,7 @@ class DocumentSeries(Series):
     """Points of a document of the Turing dataset."""
 
     def __init__(self, found: Document, layout: FileLayout) -> None:
-        super().__init__()
+        super().__init__(Dates(layout.told.day_first))
         self.name, self._found = found.name, found
         wrong = [name for name in layout.domains if name not in found.labels]
         if wrong and not (len(found.labels) == len(layout.domains) == 1):
@@ -220,7 +226,7 @@ def open_series(stream: BinaryIO | Source, layout: FileLayout | None = None) -> 
     if form == "tcpd":
         return DocumentSeries(document(source.rest(DOCUMENT_BYTES_MAX)), layout)
     if form == "jsonl":
-        return TableSeries(json_table(source, _wanted(first, layout)), layout)
+        return TableSeries(json_table(source, _wanted(first, layout), layout.told), layout)
     return TableSeries(csv_table(source, layout.told), layout)
 
 

@@ -29,10 +29,10 @@ class Table(ABC):
     columns: tuple[str, ...]
     named: bool  # the names are the file's own
 
-    def __init__(self, source: Source) -> None:
+    def __init__(self, source: Source, told: Told) -> None:
         self.source = source
         self.numbers = Numbers(POINT)
-        self.dates = Dates()
+        self.dates = Dates(told.day_first)
 
     @property
     def blank(self) -> int:
@@ -64,7 +64,7 @@ class CsvTable(Table):
     """Comma-separated values, as `CsvFile` finds or was told that they are written."""
 
     def __init__(self, source: Source, told: Told) -> None:
-        super().__init__(source)
+        super().__init__(source, told)
         self._file = CsvFile(source, told)
         self.named = self._file.named
         self.numbers, self.dates = self._file.numbers, self._file.dates
@@ -89,8 +89,8 @@ class JsonTable(Table):
 
     named = True
 
-    def __init__(self, source: Source, wanted: Sequence[str]) -> None:
-        super().__init__(source)
+    def __init__(self, source: Source, wanted: Sequence[str], told: Told) -> None:
+        super().__init__(source, told)
         self._lax = bool(wanted)
         source.first()
         self._rows = json_rows(source)
@@ -137,7 +137,8 @@ def json_table(
     stream: BinaryIO | Source, wanted: Sequence[str] = (), told: Told | None = None
 ) -> JsonTable:
     """A table over JSON lines; TableError when there is no first object."""
-    return JsonTable(strict(stream, told), wanted)
+    told = told or Told()
+    return JsonTable(strict(stream, told), wanted, told)
 
 
 def strict(stream: BinaryIO | Source, told: Told | None = None) -> Source:

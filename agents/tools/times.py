@@ -177,10 +177,10 @@ class Times:
         return ts
 
 
-def is_moment(text: str) -> bool:
+def is_moment(text: str, dates: Dates | None = None) -> bool:
     """Is it text meant as a date (a bare 20200101 is a number)?"""
     try:
-        text_micros(text)
+        text_micros(text, dates)
     except UnclearDateError:
         return True
     except ValueError:
@@ -195,8 +195,11 @@ def text_micros(text: str, dates: Dates | None = None) -> int:
         raise ValueError(f"{shown(text)} isn't a time such as 2026-01-31T12:00:00Z")
     try:
         return (dates or Dates()).iso(text)[0]
-    except UnclearDateError:
-        raise
+    except UnclearDateError as error:
+        if dates is not None:
+            raise
+        why = f"{shown(text)} may have the day or the month first: write it as 2026-01-31"
+        raise UnclearDateError(why) from error
     except ValueError:
         raise ValueError(f"{shown(text)} isn't a time such as 2026-01-31T12:00:00Z") from None
 

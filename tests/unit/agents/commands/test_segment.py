@@ -129,6 +129,39 @@ def test_labels_may_be_times_and_an_empty_file_is_a_quiet_series(tmp_path: Path)
     assert refused.exit_code == 1 and "holds times, and" in refused.output
 
 
+def test_labels_are_read_as_the_series_times_are(tmp_path: Path) -> None:
+    file, labels = tmp_path / "days.csv", tmp_path / "labels.txt"
+    start = datetime(2023, 7, 17, tzinfo=UTC)
+    days = [start + timedelta(days=k) for k in range(len(STEP))]
+    for form, days_label, more in (
+        ("%Y%m%d", "20240202\n", ()),
+        ("%Y-%m-%d", "20240202\n", ()),
+        ("%Y%m%d", "2024-02-02\n", ()),
+        ("%d/%m/%Y", "02/02/2024\n", ()),
+        ("%d/%m/%Y", "03/02/2024\n", ("--day-first",)),
+        ("%d/%m/%Y", "03/02/2024\n", ()),  # the series leaves no choice
+    ):
+        file.write_text("date,load\n" + lines([f"{day:{form}}" for day in days], STEP))
+        labels.write_text(days_label)
+        *_, last = printed(soma(file, "--labels", labels, "--summary", *more))
+        scored = last["summary"]["domains"]["load"]
+        assert (scored["f1"], scored["false_boundaries"]) == (1.0, 0), (form, days_label)
+    labels.write_text("20240202\n3\n")
+    refused = soma(file, "--labels", labels)
+    assert refused.exit_code == 1 and "some labels are indices, others times" in refused.output
+    labels.write_text("03/02/2024\n")
+    file.write_text(lines(STEP))
+    refused = soma(file, "--labels", labels, "--no-header")
+    assert refused.exit_code == 1 and "say --day-first" in refused.output
+
+
+def test_dates_of_json_lines_have_the_order_that_was_told(tmp_path: Path) -> None:
+    file = tmp_path / "days.jsonl"
+    file.write_text("".join(f'{{"time": "0{k}/02/2024", "v": {k}}}\n' for k in range(1, 9)))
+    assert "say --day-first" in soma(file).output
+    assert soma(file, "--day-first").exit_code == 0
+
+
 def test_a_daily_cycle_alone_is_no_change_with_period(tmp_path: Path) -> None:
     t = np.arange(24 * 30)
     daily = 10.0 * np.sin(2 * np.pi * t / 24) + np.random.default_rng(3).normal(size=len(t))

@@ -7,6 +7,7 @@ from agents.tools.labels import read_labels, together
 from agents.tools.scores import score
 from agents.tools.source import TableError
 from agents.tools.tcpd import folder
+from agents.tools.times import Dates
 
 KNOWN = {"s": {"1": [3, 9], "2": [4]}, "b": {"1": []}}
 
@@ -60,6 +61,44 @@ def test_labels_may_be_times(tmp_path: Path, text: str) -> None:
     assert moments.early == 1
     assert moments.finish(5) == 1
     assert found == {"a": {"labels": [3, 5]}}
+
+
+def test_a_date_without_dashes_is_one_where_the_series_has_such(tmp_path: Path) -> None:
+    path = written(tmp_path / "a.txt", "20240202\n20240203\n")
+    found, moments = read_labels(path, [], ["a"])
+    moments.begin(dates=False)
+    assert found == {"a": {"labels": [20240202, 20240203]}} and not moments.left
+    found, moments = read_labels(path, [], ["a"])
+    moments.begin(dates=True)
+    assert found == {"a": {"labels": []}} and moments.left == 2
+    for index in range(3):
+        moments.see(index, (1_706_745_600 + 86400 * index) * 1_000_000)  # from 2024-02-01
+    assert found == {"a": {"labels": [1, 2]}}
+    for text, dates in (("20240202\n3\n", True), ("20240202\n2024-02-03\n", False)):
+        _, moments = read_labels(written(tmp_path / "b.txt", text), [], ["a"])
+        with pytest.raises(TableError, match="'20240202': some labels are indices, others times"):
+            moments.begin(dates=dates)
+
+
+def test_labels_that_are_numbers_have_the_unit_that_was_told(tmp_path: Path) -> None:
+    path = written(tmp_path / "a.txt", "1767225600\n")  # by its size seconds
+    found, moments = read_labels(path, [], ["a"], "ms")
+    moments.see(0, 0)
+    moments.see(1, 1_767_225_600_000)
+    assert found == {"a": {"labels": [1]}}
+
+
+def test_one_label_that_leaves_no_choice_says_the_order_of_all(tmp_path: Path) -> None:
+    path = written(tmp_path / "a.txt", "03/02/2024\n31/01/2024\n")
+    found, moments = read_labels(path, [], ["a"])
+    moments.see(0, 1_706_659_200_000_000)  # 2024-01-31
+    moments.see(1, 1_706_918_400_000_000)  # 2024-02-03
+    assert found == {"a": {"labels": [0, 1]}}
+    for day_first in (True, False):
+        path = written(tmp_path / "b.txt", "03/02/2024\n")
+        assert read_labels(path, [], ["a"], dates=Dates(day_first))[1].left == 1
+    with pytest.raises(TableError, match=r"line 1: .* say --day-first"):
+        read_labels(path, [], ["a"])
 
 
 @pytest.mark.parametrize(
