@@ -7,7 +7,7 @@ from typing import Any
 
 from confluent_kafka import Message
 
-from topics import codec
+from topics import codec, strictjson
 from topics.codec import BadRecord
 from topics.jsonform import from_json
 from topics.messages import as_bytes
@@ -95,19 +95,15 @@ def call_of(message: Message, topic_id: str) -> Call:
 def _memory(said: dict[str, Any]) -> bytes:
     """The body of POST /memories; the payload's text stays as it is, number by number."""
     try:
-        payload = json.loads(said["payload"], parse_constant=_no_number)
-    except (ValueError, RecursionError) as error:
+        payload = strictjson.parse(said["payload"])
+    except strictjson.NotJsonError as error:
         raise BadRecord("bad_payload", f"payload: {error}") from error
     if not isinstance(payload, dict):
         raise BadRecord("bad_payload", "payload: no JSON object")
     rest = _text({name: said[name] for name in SAID if said[name] not in (None, "")})
-    text: str = said["payload"]
+    text: str = said["payload"].removeprefix("\ufeff")
     return b'{"payload":' + text.encode() + b"," + rest[1:]
 
 
 def _text(data: dict[str, Any]) -> bytes:
     return json.dumps(data, separators=(",", ":"), allow_nan=False).encode()
-
-
-def _no_number(name: str) -> None:
-    raise ValueError(f"{name} is no number in JSON")

@@ -57,6 +57,8 @@ def test_a_created_memory_is_posted_to_memories() -> None:
         "dedupe_key": "d1", "expected_version": 3,
     }  # fmt: skip
     assert b'{"a": 1.00, "b"' in call.body  # the text as it was
+    marked = call_of(message(payload='\ufeff {"a": 1}'), TOPIC_ID)  # type: ignore[arg-type]
+    assert json.loads(marked.body)["payload"] == {"a": 1}
 
 
 @pytest.mark.parametrize("kind", ["deleted", "accessed", "linked"])
@@ -96,6 +98,8 @@ def test_the_idempotency_key_is_a_header_and_the_same_each_time(event_id: str) -
         (message(b"a b", tenant="a b"), "bad_tenant"),
         (message(payload="[]"), "bad_payload"),
         (message(payload='{"a": NaN}'), "bad_payload"),
+        (message(payload='{"a": 1, "a": 2}'), "bad_payload"),  # which of them counts, who knows
+        (message(payload='{"a": 1e999}'), "bad_payload"),
         (message(payload="{" * 100_000), "bad_payload"),
     ],
 )
