@@ -6,7 +6,8 @@ closing record, and whoever reads backwards finds all of them without reading th
 """
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -30,6 +31,8 @@ CLOSING = b"@snapshot"  # the closing record's key
 VERSION = 1
 WINDOW, WINDOW_MAX = 16, 4096  # offsets looked at for a closing record
 TRANSACTION_S = 300.0  # for all rows of a partition
+CALL_S = 2.0  # of one call of the client, in which Python hears no signal
+PATIENCE_S = 45.0  # for a coordinator that is away, or has only just begun
 WAITING_MAX = 50_000  # records under way at once: bounds the memory
 
 
@@ -64,10 +67,13 @@ def place_of(settings: Settings, plan: Plan, partition: int) -> TopicAndPartitio
     return settings.topic(snapshots_of(plan.processor.name)), partition
 
 
-def take(settings: Settings, plan: Plan, partition: int) -> Snapshot | None:
+def take(
+    settings: Settings, plan: Plan, partition: int, ended: Callable[[], bool] = lambda: False
+) -> Snapshot | None:
     """Write a snapshot of what the state topic holds; None where nothing has been folded yet.
 
-    HistoryError where it isn't written, or nobody knows; KafkaException.
+    `ended`: whether to give it up. HistoryError where it isn't written, or nobody knows;
+    KafkaException.
     """
     found = stored(settings, plan, partition)
     rows, position = found.rows, found.position
@@ -85,12 +91,13 @@ def take(settings: Settings, plan: Plan, partition: int) -> Snapshot | None:
         "next_offset": position.next_offset, "epoch": position.epoch, "rows": len(rows),
         "digest": Digest(rows).hex, "ts": time.time_ns() // 1000, "version": VERSION,
     }  # fmt: skip
-    return _written(settings, place, rows, record)
+    return _written(settings, place, rows, record, ended)
 
 
 def _written(
-    settings: Settings, place: TopicAndPartition, rows: Rows, record: dict[str, Any]
-) -> Snapshot:
+    settings: Settings, place: TopicAndPartition, rows: Rows, record: dict[str, Any],
+    ended: Callable[[], bool] = lambda: False,
+) -> Snapshot:  # fmt: skip
     """Write rows and the closing record in one transaction. HistoryError."""
     told: list[int] = []
     deadline = time.monotonic() + TRANSACTION_S
@@ -102,22 +109,47 @@ def _written(
             "queue.buffering.max.messages": WAITING_MAX,
         })
     )  # fmt: skip
+    begun = False
     try:
-        producer.init_transactions(settings.answer_timeout_s)
+        _insist(producer.init_transactions, time.monotonic() + PATIENCE_S)
         producer.begin_transaction()
+        begun = True
         for key, value in rows.items():
             _produce(producer, place, key, value, deadline)
+            if ended():
+                raise HistoryError(f"no snapshot in {place[0]}/{place[1]}: we end")
         closing = codec.encode("snapshot", record)
         _produce(producer, place, CLOSING, closing, deadline, told)
-        if producer.flush(max(1.0, deadline - time.monotonic())):
-            producer.purge()
-            raise HistoryError(f"no snapshot in {place[0]}/{place[1]}: no answer in time")
-        producer.commit_transaction(max(1.0, deadline - time.monotonic()))
+        while producer.flush(CALL_S):
+            if time.monotonic() > deadline:
+                raise HistoryError(f"no snapshot in {place[0]}/{place[1]}: no answer in time")
+        _insist(producer.commit_transaction, deadline)
+        begun = False
     except KafkaException as error:
-        producer.purge()
         why = error.args[0].str()
         raise HistoryError(f"no snapshot in {place[0]}/{place[1]}: {why}") from error
+    finally:
+        if begun:
+            _abort(producer)  # or it would hold up who reads the partition until it times out
     return _snapshot(place, told[0], record)
+
+
+def _insist(call: Callable[[float], None], deadline: float) -> None:
+    """The same call goes on while the broker doesn't answer. KafkaException."""
+    while True:
+        try:
+            call(CALL_S)
+            return
+        except KafkaException as error:
+            if not error.args[0].retriable() or time.monotonic() > deadline:
+                raise
+
+
+def _abort(producer: Producer) -> None:
+    # The broker may be away, have fenced us, or have committed: then there is nothing to do.
+    with suppress(KafkaException):
+        producer.abort_transaction(CALL_S)
+    producer.purge()
 
 
 def _produce(

@@ -69,7 +69,7 @@ class Snapshots(Service):
             newest = next(good, None)
             if self.stopping.is_set() or (newest is not None and newest.ts > due):
                 continue
-            one = take(self._settings, plan, partition)
+            one = take(self._settings, plan, partition, self.stopping.is_set)
             if one is not None:
                 taken += 1
                 place = f"{name}/{partition}"

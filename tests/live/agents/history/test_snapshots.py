@@ -3,9 +3,10 @@
 import json
 from collections.abc import Iterator
 from dataclasses import replace
+from typing import Any
 
 import pytest
-from confluent_kafka import TopicPartition
+from confluent_kafka import Consumer, TopicPartition
 from faust.types import TP
 
 from agents.engine.logs import inspect
@@ -24,6 +25,7 @@ from tests.live.test_invariants import FRAMES, UPDATES, everything_folded, set_v
 from topics import codec, preflight
 from topics.broker import connect
 from topics.missed import Admin
+from topics.reading import ends_of
 
 PARTITION = 2
 SNAPSHOTS = "soma.integrator.snapshots"
@@ -67,6 +69,41 @@ def taken(settings: Settings, plan: Plan) -> snapshots.Snapshot:
     one = snapshots.take(settings, plan, PARTITION)
     assert one is not None
     return one
+
+
+@pytest.mark.parametrize("ending", [KeyboardInterrupt, HistoryError])
+def test_one_that_is_given_up_leaves_no_transaction_open(
+    topics: Settings, plan: Plan, ending: type[BaseException]
+) -> None:
+    """Ctrl-C, or SIGTERM, which is told as such: readers would be held up for minutes."""
+    place = snapshots.place_of(topics, plan, PARTITION)
+    readers = {
+        name: Consumer(topics.librdkafka(group_id=name, isolation_level=name))
+        for name in ("read_committed", "read_uncommitted")
+    }
+
+    def end(of: str) -> int:
+        return ends_of(readers[of], [place])[place]
+
+    class Interrupted(dict[bytes, bytes]):
+        def items(self) -> Any:
+            yield b"key", b"value"
+            eventually(lambda: end("read_uncommitted") > end("read_committed"), what="a row there")
+            raise ending
+
+    record = {"processor": "integrator", "partition": PARTITION}
+    try:
+        before = end("read_committed")
+        with pytest.raises(ending):
+            snapshots._written(topics, place, Interrupted(), record)
+        eventually(
+            lambda: end("read_committed") == end("read_uncommitted") > before, what="its end"
+        )
+        with pytest.raises(HistoryError, match="we end"):
+            snapshots._written(topics, place, {b"key": b"value"}, record, lambda: True)
+    finally:
+        for reader in readers.values():
+            reader.close()
 
 
 def test_a_snapshot_stands_for_records_that_were_deleted(
