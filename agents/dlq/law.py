@@ -28,6 +28,8 @@
      was passed over by hand (`law_failed`): a rebuild passes over it as well.
    - An epoch of a topic that was made anew since is of other records: no reason, where the epochs
      say of which topic they are.
+   What the epochs log says is read on before each part that is sent; and of two jobs, a redrive and
+   a rebuild that is put in place, the second is refused.
 5. What this version would refuse again by the record alone (what can't be decoded, wrong names, a
    time before 2000) isn't sent before it is mended: it would only use up its times.
 

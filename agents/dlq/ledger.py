@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from confluent_kafka import Consumer, KafkaException, Message
 
-from agents.dlq.law import Epoch, Known, Mark, Verdict, folders_of
+from agents.dlq.law import Epoch, Known, Mark, Verdict
 from agents.dlq.letters import BusyError, DlqError, LateError, Letter
 from agents.dlq.reading import ANSWER_S, said
 from agents.tools.marks import WAIT_S, FencedError, LedgerError, committed
@@ -49,35 +49,42 @@ def marks_of(
 
 
 def known_of(
-    settings: "Settings", topic: str, processors: list[str], deadline: float | None = None
+    settings: "Settings", topic: str, epochs: "EpochsLog", deadline: float | None = None
 ) -> Known:
     """All that the law wants to know beside the letters of a topic. `DlqError`."""
-    folders = folders_of(topic, processors)
-    epochs = epochs_of(settings, folders, deadline)
-    return Known(marks_of(settings, [topic], deadline), epochs, folders)
+    epochs.read_on(deadline)
+    return Known(marks_of(settings, [topic], deadline), epochs.found, epochs.processors)
 
 
-def epochs_of(
-    settings: "Settings", processors: frozenset[str], deadline: float | None = None
-) -> dict[tuple[str, int], list[Epoch]]:
-    """When these processors began where, by processor and partition, in order. `DlqError`."""
-    found: defaultdict[tuple[str, int], list[Epoch]] = defaultdict(list)
-    if not processors:
-        return found
-    every = range(partitions_of(settings, EPOCHS))
-    for message in _committed(settings, EPOCHS, every, deadline):
-        one = epoch_of(message.value(), message.timestamp()[1])
-        if one is not None and one[0][0] in processors:
-            found[one[0]].append(one[1])
-    return found
+class EpochsLog:
+    """When processors began where: the epochs log, which is small, to where it was read last."""
+
+    def __init__(self, settings: "Settings", processors: frozenset[str]) -> None:
+        self.processors = processors
+        self.found: defaultdict[tuple[str, int], list[Epoch]] = defaultdict(list)  # in order
+        self._settings = settings
+        self._partitions = 0
+        self._at: dict[int, int] = {}
+
+    def read_on(self, deadline: float | None = None) -> None:
+        """Take in what was written since. `DlqError`."""
+        if not self.processors:
+            return
+        self._partitions = self._partitions or partitions_of(self._settings, EPOCHS)
+        every = range(self._partitions)
+        for message in _committed(self._settings, EPOCHS, every, deadline, self._at):
+            one = epoch_of(message.value(), message.timestamp()[1])
+            if one is not None and one[0][0] in self.processors:
+                self.found[one[0]].append(one[1])
 
 
 def _committed(
-    settings: "Settings", topic: str, partitions: Iterable[int], deadline: float | None
-) -> Iterator[Message]:
+    settings: "Settings", topic: str, partitions: Iterable[int], deadline: float | None,
+    since: dict[int, int] | None = None,
+) -> Iterator[Message]:  # fmt: skip
     wait_s = WAIT_S if deadline is None else max(0.1, deadline - time.monotonic())
     try:
-        for messages in committed(settings, topic, partitions, min(wait_s, WAIT_S)):
+        for messages in committed(settings, topic, partitions, min(wait_s, WAIT_S), since):
             if deadline is not None and time.monotonic() >= deadline:
                 raise LateError(f"{topic} couldn't be read in time")
             yield from messages

@@ -11,8 +11,8 @@ from dataclasses import dataclass, field
 from itertools import chain
 from typing import TYPE_CHECKING, Any
 
-from agents.dlq.law import Known, Mark, Verdict, judge, judge_new, whose
-from agents.dlq.ledger import LedgerWriter, known_of
+from agents.dlq.law import Known, Mark, Verdict, folders_of, judge, judge_new, whose
+from agents.dlq.ledger import EpochsLog, LedgerWriter, known_of
 from agents.dlq.letters import MOST, DlqError, LateError, Letter, Place
 from agents.dlq.reading import Choice, LetterReader
 from agents.engine.registry import processor_names
@@ -104,6 +104,8 @@ class Redriver:
         self._topic = topic
         self._terms = terms
         self.tally = tally  # whoever counts in parts puts a new one here
+        self._epochs = EpochsLog(settings, folders_of(topic, processor_names()))
+        self._looked = False  # whether they were read on in this part
         self._marks: dict[bytes, Mark] = {}
         self._count = self._bytes = 0  # of this part
         self._tenants: set[str] = set()
@@ -112,8 +114,7 @@ class Redriver:
         """Fence who else redrives this topic, and read what is known of its letters."""
         if self.writer is not None:
             self.writer.fence()
-        names = processor_names()
-        found = known_of(self._settings, self._topic, names, self._terms.deadline)
+        found = known_of(self._settings, self._topic, self._epochs, self._terms.deadline)
         self._marks = dict(found.marks)
         self._known = Known(self._marks, found.epochs, found.folders)  # what is taken counts too
 
@@ -124,11 +125,11 @@ class Redriver:
 
     def take(self, letter: Letter, anew: tuple[bytes, str] | None = None) -> Verdict:
         """Decide on a letter, and do it. `anew`: value and tenant of a record written anew."""
-        terms = self._terms
-        if anew is None:
-            verdict = judge(letter, self._known, terms.most, terms.changes)
-        else:
-            verdict = judge_new(letter, self._known, terms.most, *anew)
+        verdict = self._judged(letter, anew)
+        if verdict.what == "send" and not self._looked:
+            # A throttled job takes hours: its record may have been folded since the last part.
+            self._epochs.read_on(self._terms.deadline)
+            self._looked, verdict = True, self._judged(letter, anew)
         if verdict.what == "refuse":
             self.tally.refused[verdict.why] += 1
             self.tally.name(letter.place, verdict.why, verdict.said)
@@ -140,6 +141,12 @@ class Redriver:
         if self._count >= PART or self._bytes >= PART_BYTES:
             self.commit()
         return verdict
+
+    def _judged(self, letter: Letter, anew: tuple[bytes, str] | None) -> Verdict:
+        terms = self._terms
+        if anew is None:
+            return judge(letter, self._known, terms.most, terms.changes)
+        return judge_new(letter, self._known, terms.most, *anew)
 
     def drop(self, letter: Letter) -> bool:
         """Give a letter up; False, and it is named, if it was given up, or redriven, before."""
@@ -160,6 +167,7 @@ class Redriver:
 
     def commit(self, action: str = "dlq.redrive") -> None:
         """Commit what was decided since the last time."""
+        self._looked = False
         if not self._count:
             return
         if self.writer is not None:

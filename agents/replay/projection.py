@@ -18,7 +18,7 @@ from agents.engine.recovery import reader
 from agents.history.errors import HistoryError
 from agents.replay.command import Command
 from agents.replay.filling import PART, Filling
-from agents.replay.modes import PROJECTION, CantReplayError, JobFailedError, Plan, Step, Take
+from agents.replay.modes import CantReplayError, JobFailedError, Plan, Step, Take
 from agents.replay.ranges import log_of
 from agents.replay.rivals import NOBODY, own_row
 from agents.services.backoff import Backoff
@@ -64,9 +64,7 @@ class Remaking:
     def _found(self, command: Command, what: Declared) -> dict[str, Any]:
         """The topic as it is now, and when the job was accepted. In a thread."""
         name = self._settings.topic(what.topic)
-        row = NOBODY if command.dry_run else own_row(
-            self._settings, self._job, PROJECTION, command.target
-        )  # fmt: skip
+        row = NOBODY if command.dry_run else own_row(self._settings, self._job, command)
         topics = look(connect(self._settings.librdkafka()), [name])
         if name not in topics:
             raise CantReplayError(f"there is no topic {name}: `soma topics apply` makes it")

@@ -63,7 +63,7 @@ class Rebuilding:
     def _plan(self, command: Command) -> modes.Plan:
         with _refused():
             plan = _plan_named(self._settings, command.target)
-            row = own_row(self._settings, self._job, "rebuild", command.target)
+            row = own_row(self._settings, self._job, command)
             homes = {partition_of(one, plan.partitions) for one in command.tenants}
             chosen = sorted(homes) if homes else list(range(plan.partitions))
             _check_losses(command, chosen)

@@ -55,9 +55,7 @@ class Redrive:
         topics = look(connect(self._settings.librdkafka()), [name])
         if name not in topics:
             raise CantReplayError(f"source: there is no topic {name}")
-        row = NOBODY if command.dry_run else own_row(
-            self._settings, self._job, "redrive", command.source
-        )  # fmt: skip
+        row = NOBODY if command.dry_run else own_row(self._settings, self._job, command)
         consumer = reader(self._settings, "soma-replay", [])
         try:
             log = log_of(consumer, name, topics[name].topic_id, range(topics[name].partitions))

@@ -1,7 +1,10 @@
 """Which other jobs there are: of two rebuilds of one processor or projection, or two redrives of
-one topic's letters, the first one accepted runs.
+one topic's letters, the first one accepted runs; and so of a redrive and a rebuild that is put in
+place, where its processor reads that topic. A rehearsal is nobody's rival.
 """
 
+from agents.dlq.law import folders_of
+from agents.engine.registry import processor_names
 from agents.history.errors import HistoryError
 from agents.replay import jobs
 from agents.replay.agent import STOP
@@ -13,15 +16,18 @@ from topics.broker import connect, look
 from topics.partition import partition_of
 
 NOBODY = Wanted("", "", 0, 0)
-BEING = {"rebuild": "rebuilt", "redrive": "redriven", PROJECTION: "made anew"}
-DRY = ("redrive", PROJECTION)  # modes whose dry runs are in nobody's way
+REBUILD, REDRIVE = "rebuild", "redrive"
+SAME = {  # the field that names what two of one mode would both do, and what they do with it
+    REBUILD: ("target", "rebuilt"), REDRIVE: ("source", "redriven"),
+    PROJECTION: ("target", "made anew"),
+}  # fmt: skip
 
 
-def own_row(settings: Settings, job: str, mode: str, of: str) -> Wanted:
-    """The row of a job of a mode: a rebuild of a processor, a redrive of a topic's letters, …
+def own_row(settings: Settings, job: str, command: Command) -> Wanted:
+    """The row of a job that rebuilds, redrives or makes a projection anew.
 
-    HistoryError names another that does the same, and was accepted before. KafkaException,
-    BrokerError, UnknownVersion.
+    HistoryError names a rival that was accepted before. KafkaException, BrokerError,
+    UnknownVersion.
     """
     topic = settings.topic(STATE)
     wanted: dict[str, Wanted] = {}
@@ -32,10 +38,10 @@ def own_row(settings: Settings, job: str, mode: str, of: str) -> Wanted:
         over |= {name for name, one in found.status.items() if one.over}
     mine = wanted.get(job, NOBODY)
     for name, row in wanted.items():
-        if name in over or row.wanted == STOP or not _does(row, mode, of):
+        if name in over or row.wanted == STOP or (row.accepted, name) >= (mine.accepted, job):
             continue
-        if (row.accepted, name) < (mine.accepted, job):
-            raise HistoryError(f"{of} is being {BEING[mode]} by {name}: wait for it, or stop it")
+        if said := rivalry(command, _command(row)):
+            raise HistoryError(f"{said} by {name}: wait for it, or stop it")
     return mine
 
 
@@ -46,11 +52,29 @@ def row_of(settings: Settings, job: str) -> Wanted:
     return jobs.load(settings, partition_of(job, partitions)).wanted.get(job, NOBODY)
 
 
-def _does(row: Wanted, mode: str, of: str) -> bool:
+def rivalry(mine: Command, other: Command) -> str:
+    """What another job does that this one must not meet, in words; empty: they don't mind."""
+    if mine.dry_run or other.dry_run:
+        return ""
+    modes = mine.mode, other.mode
+    if mine.mode == other.mode and mine.mode in SAME:
+        of, word = SAME[mine.mode]
+        name = getattr(other, of)
+        return f"{name} is being {word}" if getattr(mine, of) == name else ""
+    if modes == (REDRIVE, REBUILD) and _meet(mine, other):
+        return f"{other.target}, which reads {mine.source}, is being rebuilt"
+    if modes == (REBUILD, REDRIVE) and _meet(other, mine):
+        return f"{other.source}, which {mine.target} reads, is being redriven"
+    return ""
+
+
+def _meet(redrive: Command, rebuild: Command) -> bool:
+    """Whether a redriven record may be in the state that is put in place."""
+    return rebuild.apply and rebuild.target in folders_of(redrive.source, processor_names())
+
+
+def _command(row: Wanted) -> Command:
     try:
-        command = Command.read(row.body)
+        return Command.read(row.body)
     except ValueError:
-        return False  # of a newer version
-    if command.mode != mode or (mode in DRY and command.dry_run):
-        return False
-    return of in (command.target, command.source)
+        return Command()  # of a newer version

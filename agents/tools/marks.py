@@ -44,14 +44,25 @@ def last_mark(settings: "Settings", partition: int, key: bytes) -> Mapping[str, 
 
 
 def committed(
-    settings: "Settings", topic: str, partitions: Iterable[int], wait_s: float = WAIT_S
-) -> Iterator[list[Message]]:
+    settings: "Settings", topic: str, partitions: Iterable[int], wait_s: float = WAIT_S,
+    since: dict[int, int] | None = None,
+) -> Iterator[list[Message]]:  # fmt: skip
     """The committed records of partitions, each in order; `LedgerError` if they can't be read.
+
+    `since`: from which offset on, by partition; in the end it is where the next call goes on.
 
     Reads on to where the logs end now, not only to where readers of committed records may go: a
     mark of ours that is committed may stand behind another's open transaction.
     """
     places = [(settings.topic(topic), number) for number in partitions]
+    at = {} if since is None else since
+    try:
+        ends = _whole(settings, places)
+    except KafkaException as raised:
+        raise _unread(raised) from raised
+    left = {place: end for place, end in ends.items() if end > at.get(place[1], 0)}
+    if not left:
+        return
     consumer = Consumer(
         settings.librdkafka(
             group_id=settings.prefix("imports"),  # never joined, nothing is committed
@@ -62,14 +73,20 @@ def committed(
         )
     )
     try:
-        ends = _whole(settings, places)
         consumer.list_topics(settings.topic(topic), timeout=ASK_S)  # else it asks when it reads
-        consumer.assign([TopicPartition(*place, OFFSET_BEGINNING) for place in places])
-        yield from read_to(consumer, ends, silence_s=wait_s)
+        consumer.assign(
+            [TopicPartition(*place, at.get(place[1], OFFSET_BEGINNING)) for place in left]
+        )
+        yield from read_to(consumer, left, silence_s=wait_s)
+        at |= {number: end for (_, number), end in left.items()}
     except KafkaException as raised:
-        raise LedgerError(f"to read how far it came: {raised.args[0].str()}") from raised
+        raise _unread(raised) from raised
     finally:
         consumer.close()
+
+
+def _unread(raised: KafkaException) -> LedgerError:
+    return LedgerError(f"to read how far it came: {raised.args[0].str()}")
 
 
 def _whole(settings: "Settings", places: list[tuple[str, int]]) -> dict[tuple[str, int], int]:

@@ -2,19 +2,25 @@
 
 import asyncio
 import json
+from contextlib import aclosing
 from typing import Any
 
+import pytest
+
+from agents.dlq import law
 from agents.dlq.reading import Choice
 from agents.dlq.redrive import Terms, redrive
 from agents.replay.command import Command
+from agents.replay.modes import Step
 from agents.replay.redrive import Redrive
 from agents.settings import Settings
 from tests.live.agents.dlq.written import TOPIC, headers, number, value, write_letters
 from tests.live.agents.projections.compare import migrated
-from tests.live.agents.replay.helpers import await_state, ran, say, statuses
+from tests.live.agents.replay.helpers import await_state, few, ran, say, statuses
 from tests.live.conftest import WorkerFactory
-from tests.live.helpers import environment, eventually, read, soma
+from tests.live.helpers import environment, eventually, produce, read, soma
 from topics import codec
+from topics.partition import partition_of
 
 LETTERS = 600
 BAD = b'{"tenant": "a", "domain": "state", "ts": "2026-01-31T12:00:00Z", "vector": "no"}'
@@ -45,6 +51,9 @@ def test_a_job_sends_letters_once_through_a_pause(topics: Settings, worker: Work
     start(topics, "rest", rate_limit=100, actor="jo")  # so the pause is heard in between
     start(topics, "second")
     assert "redriven by rest" in await_state(topics, "second", "refused")["message"]
+    say(topics, "anew", mode="rebuild", source="", target="predictors", apply=True)
+    said = await_state(topics, "anew", "refused")["message"]
+    assert said.startswith("cog.observations, which predictors reads, is being redriven by rest")
     eventually(lambda: statuses(topics)["rest"][-1]["sent"] > 50, what="it runs")
     say(topics, "rest", "pause")
     paused = await_state(topics, "rest", "paused")
@@ -91,6 +100,33 @@ def test_what_died_before_it_was_noted_is_counted_and_not_sent_again(topics: Set
     assert redrive(topics, Choice((TOPIC,)), Terms("jo")).refused == {
         "redriven": LETTERS, "still_bad": 1,
     }  # fmt: skip
+
+
+def test_what_was_folded_since_the_job_began_is_not_sent(
+    topics: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(law, "SAME_MS", 0)
+    write_letters(topics, [("a", value(k), k) for k in range(200)])
+    home = partition_of("a", topics.topics_partitions)
+    epoch = {
+        "processor": "predictors", "partition": home, "number": 2, "from_offset": 150, "law": 1,
+        "settings": {}, "policy": "", "schemas": "", "ts": 0, "topic_id": "",
+    }  # fmt: skip
+
+    async def through() -> list[Step]:
+        command, mode = Command(mode="redrive", source=TOPIC), Redrive(topics, "one")
+        said, found = (await mode.plan(command, few)).said, []
+        async with aclosing(mode.steps(command, said, {}, few)) as steps:
+            async for step in steps:
+                found.append(step)
+                if len(found) == 1:  # the predictors read it again, behind the job's beginning
+                    data = codec.encode("epoch", epoch)
+                    produce(topics, "soma.epochs", [(b"predictors", data)], home)
+        return found
+
+    found = asyncio.run(through())
+    assert sum(one.sent for one in found) == 150 == len(read(topics, TOPIC))
+    assert found[-1].said["refused"] == {"folded": 50}
 
 
 def decoded(settings: Settings, topic: str) -> list[dict[str, Any]]:
