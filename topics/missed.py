@@ -46,9 +46,10 @@ class Admin:
             raise
 
     def ends(
-        self, places: Iterable[TopicPartition], answer_s: float
+        self, places: Iterable[TopicPartition], answer_s: float, committed: bool = True
     ) -> Mapping[TopicPartition, Future[Any]]:
-        """Asks where partitions end for who reads what is committed; the answers come later.
+        """Asks where partitions end for who reads what is `committed`, or everything; the answers
+        come later.
 
         Who doesn't get one calls `renew`.
         """
@@ -56,9 +57,10 @@ class Admin:
         wanted = dict.fromkeys(places, latest)
         if not wanted:
             return {}
+        level = IsolationLevel.READ_COMMITTED if committed else IsolationLevel.READ_UNCOMMITTED
         with self.client() as client:
             asked: Mapping[TopicPartition, Future[Any]] = client.list_offsets(
-                wanted, isolation_level=IsolationLevel.READ_COMMITTED, request_timeout=answer_s
+                wanted, isolation_level=level, request_timeout=answer_s
             )
         return asked
 
@@ -77,15 +79,22 @@ class Admin:
 class Missed:
     """Looks every few seconds, without waiting; it asks only about what didn't move meanwhile."""
 
-    def __init__(self, config: Mapping[str, Any], after_s: float) -> None:
-        """`after_s`: how long something may be there and nothing come."""
+    def __init__(self, config: Mapping[str, Any], after_s: float, open_too: bool = False) -> None:
+        """`after_s`: how long something may be there and nothing come.
+
+        `open_too`: look behind open transactions as well, for `unstable`.
+        """
         self.waits: Mapping[TopicAndPartition, float] = {}  # seconds; replaced, never changed
+        # Of what didn't move: the last stable offset and the log's end. Replaced, never changed.
+        self.unstable: Mapping[TopicAndPartition, tuple[int, int]] = {}
+        self._open_too = open_too
         self._after = self._patience = after_s
         self._admin = Admin(config)
         self._look_at = self._asked_at = self._told_at = 0.0
         self._before: Mapping[TopicAndPartition, int] = {}
         self._since: dict[TopicAndPartition, float] = {}  # when something was first found there
         self._asked: Mapping[TopicPartition, Future[Any]] = {}
+        self._asked_all: Mapping[TopicPartition, Future[Any]] = {}  # open transactions included
 
     @property
     def stalled(self) -> set[TopicAndPartition]:
@@ -104,10 +113,10 @@ class Missed:
         """
         now = time.monotonic()
         self._look_at = now + min(LOOK_S_MAX, self._after / 4)
-        open_ones = [one for one in self._asked.values() if not one.done()]
-        if open_ones and now - self._asked_at < ANSWER_S:
+        asked = [*self._asked.values(), *self._asked_all.values()]
+        if now - self._asked_at < ANSWER_S and not all(one.done() for one in asked):
             return ""
-        ends = self._answers()
+        ends, logs = self._answers(self._asked), self._answers(self._asked_all)
         idle = {place: at for place, at in reached.items() if self._before.get(place) == at}
         self._since = {
             place: self._since.get(place, self._asked_at)
@@ -115,9 +124,16 @@ class Missed:
             if (ends[place] > at if place in ends else place in self._since)
         }
         self.waits = {place: now - since for place, since in self._since.items()}
+        self.unstable = {
+            place: (ends[place], logs[place]) for place in idle if place in ends and place in logs
+        }
         self._before = dict(reached)
-        self._asked, self._asked_at = {}, now  # the old answers are used up, whatever comes
-        self._asked = self._admin.ends((TopicPartition(*place) for place in idle), ANSWER_S)
+        # The old answers are used up, whatever comes.
+        self._asked, self._asked_all, self._asked_at = {}, {}, now
+        places = [TopicPartition(*place) for place in idle]
+        if self._open_too:
+            self._asked_all = self._admin.ends(places, ANSWER_S, committed=False)
+        self._asked = self._admin.ends(places, ANSWER_S)
         if ends and not self._since:
             self._patience = self._after
         late = self.stalled & ends.keys()
@@ -126,14 +142,14 @@ class Missed:
         self._told_at, self._patience = now, min(2 * self._patience, LONGEST * self._after)
         return ", ".join(f"{p[0]}/{p[1]} from {reached[p]} to {ends[p]}" for p in sorted(late))
 
-    def _answers(self) -> dict[TopicAndPartition, int]:
+    def _answers(self, asked: Mapping[TopicPartition, Future[Any]]) -> dict[TopicAndPartition, int]:
         """The ends that came; where one didn't, a new client asks the next time."""
         ends = {
             (place.topic, place.partition): int(one.result(0).offset)
-            for place, one in self._asked.items()
+            for place, one in asked.items()
             if one.done() and one.exception() is None
         }
-        if len(ends) < len(self._asked):
+        if len(ends) < len(asked):
             self._admin.renew()
         return ends
 

@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from confluent_kafka import KafkaException, Message
 from prometheus_client import REGISTRY, CollectorRegistry
@@ -62,6 +62,9 @@ class Gateway(Service):
 
     def stopped(self) -> dict[str, str]:
         return self._running.stopped if self._running is not None else {}
+
+    def held_up(self) -> dict[str, dict[str, Any]]:
+        return self._running.held_up if self._running is not None else {}
 
     def waits(self) -> str:
         if self.circuits.down:
@@ -127,6 +130,11 @@ class Running:
     def strangers(self) -> str:
         """Who takes partitions from us, in words."""
         return self._stream.strangers
+
+    @property
+    def held_up(self) -> dict[str, dict[str, Any]]:
+        """Partitions that another's open transaction holds up."""
+        return self._stream.held_up
 
     async def run(self, stop: threading.Event) -> None:
         """Until `stop` is set. Raises what broke."""

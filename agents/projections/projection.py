@@ -8,6 +8,7 @@ bounded: at most one batch waits, and the client holds 8 MiB.
 import logging
 import time
 from abc import abstractmethod
+from typing import Any
 
 from prometheus_client import CollectorRegistry
 
@@ -42,6 +43,7 @@ class Projection(Service):
         self._of = topic, waiting
         self._lag: dict[int, int] = {}  # replaced whole by the thread, never changed
         self._stopped: dict[str, str] = {}  # the same
+        self._held_up: dict[str, dict[str, Any]] = {}  # the same
         self._look_at = 0.0
         self._why: type[StoreDown] | None = None
         self._waits = self._strangers = ""
@@ -89,6 +91,9 @@ class Projection(Service):
     def stopped(self) -> dict[str, str]:
         return self._stopped
 
+    def held_up(self) -> dict[str, dict[str, Any]]:
+        return self._held_up
+
     def waits(self) -> str:
         return self._waits or self._strangers
 
@@ -109,6 +114,7 @@ class Projection(Service):
                         self._turn(stream)
                     self._note_lag(stream)
                     self._stopped, self._strangers = stream.stopped, stream.strangers
+                    self._held_up = stream.held_up
                 if not self.down:
                     self._turn(stream)
             finally:

@@ -4,7 +4,7 @@ import asyncio
 import logging
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import uvloop
 from confluent_kafka import KafkaException
@@ -38,6 +38,7 @@ class ReplayService(Service):
         super().__init__(NAME)
         self._settings, self._metrics = settings, metrics_of(registry)
         self._stopped: dict[str, str] = {}  # replaced whole, never changed
+        self._held_up: dict[str, dict[str, Any]] = {}  # the same
         self._waits = ""
 
     def warm(self) -> None:
@@ -45,6 +46,9 @@ class ReplayService(Service):
 
     def stopped(self) -> dict[str, str]:
         return self._stopped
+
+    def held_up(self) -> dict[str, dict[str, Any]]:
+        return self._held_up
 
     def waits(self) -> str:
         return self._waits
@@ -59,6 +63,7 @@ class ReplayService(Service):
             while not self.stopping.is_set():
                 await running.turn()
                 self._stopped, self._waits = running.stopped, running.waits
+                self._held_up = running.held_up
         finally:
             await running.close()
             thread.shutdown()
@@ -123,6 +128,11 @@ class Running:
         found = {f"{NAME}/{p}": one.stopped for p, one in self._owners.items() if one.stopped}
         unread = {f"{NAME}/{p}": name for p, name in self._unread.items()}
         return found | unread | self._stream.stopped
+
+    @property
+    def held_up(self) -> dict[str, dict[str, Any]]:
+        """Partitions that another's open transaction holds up."""
+        return self._stream.held_up
 
     @property
     def waits(self) -> str:

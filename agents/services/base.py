@@ -8,6 +8,7 @@ import logging
 import threading
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 STOP_S = 5.0
 
@@ -45,6 +46,10 @@ class Service(ABC):
 
         Not ready while any do.
         """
+        return {}
+
+    def held_up(self) -> Mapping[str, Mapping[str, Any]]:
+        """Partitions that another's open transaction holds up (agents/engine/held_up.py)."""
         return {}
 
     def waits(self) -> str:

@@ -12,7 +12,9 @@ from concurrent.futures import Future
 from typing import TYPE_CHECKING, Any, Protocol
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
+from faust.types import TP
 
+from agents.engine.held_up import HeldUp
 from agents.engine.metrics import STALLED
 from stores.errors import StoreDown
 from topics.broker import BrokerError, topic_ids
@@ -95,7 +97,11 @@ class Stream:
         self._admin = Admin(settings.librdkafka())
         self.strangers = ""  # members of the group that aren't ours, in words
         self._described: Future[Any] | None = None
-        self._missed = Missed(settings.librdkafka(), settings.stalled_after_s)
+        self._missed = Missed(settings.librdkafka(), settings.stalled_after_s, open_too=True)
+        self._held = HeldUp()
+        self._unreadable: Mapping[TP, int] = {}  # records behind a transaction that stays open
+        # Partitions that such a one holds up, for people; replaced whole, never changed.
+        self.held_up: dict[str, dict[str, Any]] = {}
         self._shown: set[int] = set()  # partitions in the metrics
         self._of = settings, name
         self._consumer = consumer_of(settings, name)
@@ -227,7 +233,8 @@ class Stream:
                 continue
             # Between the last record and an end there are only the markers of transactions.
             idle = partition not in self.waiting.upto and self.ends.get(partition) == ends[1]
-            lags[partition] = 0 if idle else max(0, ends[1] - held[partition])
+            lag = 0 if idle else max(0, ends[1] - held[partition])
+            lags[partition] = lag + self._unreadable.get(TP(self.topic, partition), 0)
         return lags
 
     @property
@@ -238,6 +245,7 @@ class Stream:
     def close(self) -> None:
         """Leave the group."""
         self._show({})
+        self._watch_held(())
         self._consumer.close()
 
     def _join(self) -> None:
@@ -250,6 +258,7 @@ class Stream:
         missed = self._missed.look({} if self._paused else self._reached())
         waits = self._missed.waits
         self._show({p: waits.get((self.topic, p), 0.0) for p in {*self._next, *self.unplaced}})
+        self._watch_held({*self._next, *self.unplaced})
         if not missed:
             return
         logger.error(
@@ -271,6 +280,13 @@ class Stream:
             if self.strangers and self.strangers != before:
                 logger.error("%s: %s", name, self.strangers)
         self._described = self._admin.group(group_of(settings, name), ANSWER_S)
+
+    def _watch_held(self, partitions: Iterable[int]) -> None:
+        """Show what nobody can read: behind a transaction that stays open."""
+        ends = {TP(*place): span for place, span in self._missed.unstable.items()}
+        owners = {TP(self.topic, p): f"projection.{self._of[1]}" for p in partitions}
+        self._unreadable = self._held.look(ends, owners, time.time())
+        self.held_up = self._held.shown()
 
     def _reached(self) -> dict[TopicAndPartition, int]:
         """Partition -> before which offset all has come; -1 where there isn't even an answer."""
