@@ -16,11 +16,14 @@ PAUSE_S = 0.005  # less than a fetch waits: the client never says that a partiti
 class Restless:
     """Writes to all partitions of some topics for as long as the block runs."""
 
-    def __init__(self, settings: Settings, topics: Sequence[str], key: bytes = b"restless") -> None:
+    def __init__(
+        self, settings: Settings, topics: Sequence[str], key: bytes = b"restless",
+        value: Callable[[], bytes] = lambda: b"x",
+    ) -> None:  # fmt: skip
         self.error: Exception | None = None
         names = [settings.topic(topic) for topic in topics]
         self._places = list(itertools.product(names, range(settings.topics_partitions)))
-        self._key = key
+        self._key, self._value = key, value
         self._plain = Producer(settings.librdkafka(linger_ms=0))
         self._in_transactions = Producer(
             settings.librdkafka(linger_ms=0, transactional_id=settings.prefix("restless"))
@@ -55,7 +58,7 @@ class Restless:
 
     def _produce(self, producer: Producer) -> None:
         for topic, number in self._places:
-            producer.produce(topic, key=self._key, value=b"x", partition=number)
+            producer.produce(topic, key=self._key, value=self._value(), partition=number)
         producer.poll(0)
 
     def __enter__(self) -> Self:
