@@ -10,7 +10,6 @@ from agents.replay.bounds import SHOWN, Bound, bound, refusal
 
 TYPES = ("start", "pause", "resume", "stop", "status")
 TENANTS_MAX = 1_000
-PREDICATE_MAX = 1_000  # characters
 CHANGE = re.compile(r"([a-z][a-z0-9_]{0,63})\.([^=\s]{1,200})=(.{1,1024})", re.DOTALL)
 
 

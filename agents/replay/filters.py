@@ -1,19 +1,10 @@
 """Which records a job takes, beyond its range: tenants by their keys, the rest by what they say."""
 
 from collections.abc import Mapping
-from functools import lru_cache
 from typing import Any
 
-import jmespath
-from jmespath.exceptions import (
-    ArityError,
-    JMESPathError,
-    LexerError,
-    ParseError,
-    UnknownFunctionError,
-)
-
-from agents.replay.command import PREDICATE_MAX, TENANTS_MAX, Command
+from agents.replay.command import TENANTS_MAX, Command
+from agents.replay.predicates import PredicateError, predicate_of
 from topics import codec, strictjson
 
 NAME_MAX = 128  # characters of a tenant, domain or namespace
@@ -26,41 +17,31 @@ def filter_refusal(command: Command) -> str | None:
             return f"{name}: {len(given)}, at most {TENANTS_MAX}"
         if bad := [one for one in given if not 0 < len(one) <= NAME_MAX]:
             return f"{name}: {bad[0][:NAME_MAX]!r} is no name"
-    if len(command.predicate) > PREDICATE_MAX:
-        return f"predicate: {len(command.predicate)} characters, at most {PREDICATE_MAX}"
     try:
-        if (predicate := compiled(command.predicate)) is not None:
-            predicate.search({})
-    except (UnknownFunctionError, ArityError, ParseError, LexerError, RecursionError) as error:
-        return f"predicate: {_line(error)}"
-    except JMESPathError:
-        return None  # of a field that isn't there, which a record may have
-    return None
-
-
-@lru_cache(maxsize=64)
-def compiled(predicate: str) -> Any:
-    """A JMESPath expression, ready to `search`; None for an empty one. JMESPathError."""
-    return jmespath.compile(predicate) if predicate else None
+        predicate = predicate_of(command.predicate)
+    except PredicateError as error:
+        return f"predicate: {error}"
+    why = predicate.wrong() if predicate is not None else None
+    return f"predicate: {why}" if why is not None else None
 
 
 class ContentFilter:
     """What a job asks of a record's content."""
 
     def __init__(self, schema: str | None, domains: tuple[str, ...], predicate: str) -> None:
-        """`schema`: of the topic's values that are written as JSON."""
+        """`schema`: of the topic's values that are written as JSON. PredicateError."""
         self._schema = schema
         self._domains = frozenset(domains)
-        self._predicate = compiled(predicate)
+        self._predicate = predicate_of(predicate)
 
     def __bool__(self) -> bool:
         """Whether it asks anything."""
         return bool(self._domains) or self._predicate is not None
 
     def takes(self, value: bytes | None) -> bool:
-        """Whether it is one of those wanted. ValueError where the predicate can't be asked of it.
+        """Whether it is one of those wanted; what can't be read says nothing, and isn't.
 
-        What can't be read says nothing, and isn't.
+        PredicateError where the predicate can't be asked of it.
         """
         try:
             record = self._read(value)
@@ -71,9 +52,9 @@ class ContentFilter:
         if self._predicate is None:
             return True
         try:
-            return self._predicate.search(record) is True
-        except (JMESPathError, RecursionError) as error:
-            raise ValueError(f"predicate: {_line(error)}") from error
+            return self._predicate.holds(record, len(value or b""))
+        except PredicateError as error:
+            raise PredicateError(f"predicate: {error}") from error
 
     def _read(self, value: bytes | None) -> Mapping[str, Any]:
         """As people see it. BadRecord."""
@@ -82,8 +63,3 @@ class ContentFilter:
         if self._schema is not None and strictjson.begins_object(value):
             return codec.to_json(self._schema, codec.from_json(self._schema, value))
         return codec.to_json(*codec.decode(value))
-
-
-def _line(error: BaseException) -> str:
-    """What is wrong, in one line."""
-    return " ".join(str(error).split()) or type(error).__name__

@@ -28,6 +28,7 @@ from agents.replay.jobs import Jobs, Status, load, sends_of, tombstones
 from agents.replay.metrics import ReplayMetrics
 from agents.replay.modes import CantReplayError, JobFailedError, Step
 from agents.replay.run import LEAVES, Run
+from agents.replay.words import line_of
 from agents.services.backoff import Backoff
 from agents.settings import Settings
 from topics.broker import BrokerError
@@ -270,13 +271,13 @@ class Owner:
         except (JobFailedError, Gone) as error:
             status.became("failed", str(error))
         except AWAY as error:
-            status.message = f"it waits: {_line(error)}"
-            log.warning("replay job %s waits: %s", status.id, _line(error))
+            status.message = f"it waits: {line_of(error)}"
+            log.warning("replay job %s waits: %s", status.id, line_of(error))
             run.again()
             return
         except Exception as error:
             log.exception("replay job %s met a defect", status.id)
-            status.became("failed", f"a defect: {type(error).__name__}: {_line(error)}")
+            status.became("failed", f"a defect: {type(error).__name__}: {line_of(error)}")
         await self._commit_run(run, step)
 
     async def _commit_run(self, run: Run, step: Step | None) -> None:
@@ -289,7 +290,7 @@ class Owner:
             )
         except (Refused, *REFUSING) as error:
             self._failed[status.id] = (
-                f"what it writes is refused: {_line(error.__cause__ or error)}"
+                f"what it writes is refused: {line_of(error.__cause__ or error)}"
             )
             raise KafkaError(f"what replay job {status.id} writes is refused: {error}") from error
         run.told_at = now if tell else run.told_at
@@ -309,7 +310,7 @@ class Owner:
     def _left(self, task: "asyncio.Task[None]") -> None:
         self._leaving.discard(task)
         if not task.cancelled() and (error := task.exception()) is not None:
-            log.error("what a job has left isn't cleared up: %s", _line(error))
+            log.error("what a job has left isn't cleared up: %s", line_of(error))
 
     def _count(self, run: Run, step: Step | None) -> None:
         if step is not None:
@@ -348,8 +349,8 @@ class Owner:
         if isinstance(error, Fenced):
             raise error
         if self._backoff.failed():
-            log.warning("replay/%d waits: %s", self.partition, _line(error))
-        self.waits = _line(error)
+            log.warning("replay/%d waits: %s", self.partition, line_of(error))
+        self.waits = line_of(error)
         await self._let_go()
         self._anew = True
         await asyncio.sleep(self._backoff.left)
@@ -371,8 +372,3 @@ def _mode(body: str) -> str:
         return Command.read(body).mode
     except ValueError:
         return ""
-
-
-def _line(error: BaseException) -> str:
-    """What is wrong, in one line."""
-    return " ".join(str(error).split()) or type(error).__name__

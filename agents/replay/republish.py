@@ -26,6 +26,7 @@ from agents.replay.filters import ContentFilter
 from agents.replay.kernels import homes
 from agents.replay.modes import JobFailedError, Plan, Step, Take
 from agents.replay.places import Found, check_still, find, missing_tenants
+from agents.replay.predicates import PredicateError
 from agents.replay.records import Records, parts_of, records_of
 from agents.settings import Settings
 from topics.catalogue import CATALOGUE
@@ -95,10 +96,14 @@ class Copier:
     """Chooses records and frames them anew. Not for two threads at a time."""
 
     def __init__(self, command: Command, plan: Mapping[str, Any]) -> None:
+        """JobFailedError: of a predicate that a version before took, and this one doesn't."""
         topic = CATALOGUE.get(command.source)
-        self._content = ContentFilter(
-            topic.schema if topic is not None else None, command.domains, command.predicate
-        )
+        try:
+            self._content = ContentFilter(
+                topic.schema if topic is not None else None, command.domains, command.predicate
+            )
+        except PredicateError as error:
+            raise JobFailedError(f"predicate: {error}") from error
         self._source, self._target = str(plan["source"]), str(plan["target"])
         self._partitions = int(plan["target_partitions"])
         self._dry, self._shadow = command.dry_run, bool(command.shadow)
@@ -137,7 +142,7 @@ class Copier:
             for r in np.flatnonzero(keep & ~control) + lo:
                 try:
                     keep[r - lo] = self._content.takes(records.value(int(r)))
-                except ValueError as error:
+                except PredicateError as error:
                     where = f"{self._source}/{partition}/{records.offs[r]}"
                     raise JobFailedError(f"{where}: {error}") from error
         return np.flatnonzero(keep) + lo

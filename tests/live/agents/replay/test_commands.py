@@ -78,7 +78,8 @@ def test_the_http_api(api: Api, database: Settings, worker: WorkerFactory) -> No
     assert http.post("/admin/replay", json=start, headers=some).status_code == 403
     for given, said in (
         ({"since": "9", "until": "5"}, "reversed"), ({"predicate": "a["}, "predicate"),
-        ({"source": ""}, "source"), ({"mode": "rewind"}, "republish"), ({"colour": 1}, "colour"),
+        ({"predicate": "ceil(`1e400`)"}, "infinity"), ({"source": ""}, "source"),
+        ({"mode": "rewind"}, "republish"), ({"colour": 1}, "colour"),
         ({"type": "pause", "id": None}, "which job"), ({"id": "a b"}, "id"),
     ):  # fmt: skip
         answer = http.post("/admin/replay", json=start | given, headers=admin())

@@ -106,10 +106,26 @@ def test_filters(given: dict[str, Any], taken: list[int]) -> None:
     assert step.sent == len(taken)
 
 
-def test_a_predicate_that_cant_be_asked_names_the_record() -> None:
+@pytest.mark.parametrize(
+    ("predicate", "said"),
+    [
+        ("sum(domain) > `1`", r".*sum\(\)"),
+        ("domain > `0.5`", "'>' not supported"),
+        ("ceil(sum([to_number(domain), `1e400`]))", "In function sum"),
+        ("sequence == `0` && ceil(`1e400`)", "cannot convert float infinity"),
+        ("[tenant]" + "|[@,@][]" * 25, r"it takes more than 1\d,\d\d\d steps"),
+    ],
+)
+def test_a_predicate_that_cant_be_asked_names_the_record(predicate: str, said: str) -> None:
     records = parsed([Message(3, b"a", observation("a"))])
-    with pytest.raises(JobFailedError, match=r"ns\.cog\.observations/2/3: predicate: .*sum\(\)"):
-        copied(records, predicate="sum(domain) > `1`")
+    where = r"ns\.cog\.observations/2/3: predicate: "
+    with pytest.raises(JobFailedError, match=where + said):
+        copied(records, predicate=predicate)
+
+
+def test_a_predicate_that_only_a_version_before_took_ends_its_job() -> None:
+    with pytest.raises(JobFailedError, match="predicate: 201 words, at most 200"):
+        Copier(Command(source="cog.observations", predicate="!" * 200 + "a"), PLAN)
 
 
 def test_control_records_go_along_into_a_shadow_alone() -> None:
