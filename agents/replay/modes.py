@@ -15,7 +15,7 @@ from agents.replay.bounds import SHOWN
 from agents.replay.command import Command, changes_of, range_refusal
 from agents.replay.filters import filter_refusal
 from agents.tables.declared import TOPICS
-from topics.catalogue import CATALOGUE, dlq_of
+from topics.catalogue import CATALOGUE, dlq_of, source_of
 
 if TYPE_CHECKING:
     from agents.engine.builder import RawBuilder
@@ -173,6 +173,8 @@ def _of_republish(command: Command) -> str | None:
         return "give either a target, a topic of your own, or a shadow, a namespace"
     if command.target == command.source:
         return "target: a topic can't be replayed into itself"
+    if command.target == dlq_of(source_of(command.target)):
+        return f"target: {command.target} is a topic of dead letters, and takes no replays"
     if said := [name for name in NOT_OF_REPUBLISH if getattr(command, name)]:
         return f"{', '.join(said)}: not of republish"
     return filter_refusal(command)

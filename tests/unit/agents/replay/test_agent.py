@@ -88,6 +88,8 @@ def test_a_job_that_isnt_there_is_named(type_: str) -> None:
         ({"target": ""}, "give either a target"),
         ({"shadow": "try"}, "give either a target"),
         ({"target": "cog.observations"}, "into itself"),
+        ({"target": "cog.observations.dlq"}, "is a topic of dead letters, and takes no replays"),
+        ({"target": "mine.dlq"}, "target: mine.dlq is a topic of dead letters"),
         ({"apply": True}, "apply: not of republish"),
         ({"settings": ["integrator.share=0"]}, "settings: not of republish"),
         ({"since": "9", "until": "5"}, "reversed"),
