@@ -24,6 +24,7 @@ NAME = "snapshots"
 FIRST_S = 600.0  # a worker that starts has other things to do
 LOOK_S = 3600.0
 HOUR_S = 3600.0
+WRONG = (HistoryError, BrokerError, KafkaException)
 
 log = logging.getLogger(__name__)
 
@@ -47,34 +48,48 @@ class Snapshots(Service):
             wait = random.uniform(LOOK_S / 2, LOOK_S)
 
     def look(self, now: float) -> int:
-        """Take those that are due at this time (seconds since 1970); returns how many."""
-        taken, failed = 0, ""
+        """Take those that are due at this time (seconds since 1970); returns how many.
+
+        One that can't be taken keeps no other from being: each is named.
+        """
+        taken = 0
+        failed: list[str] = []
         for name, processor in processors().items():
             try:
-                taken += self._of(name, processor, now)
-            except (HistoryError, BrokerError, KafkaException) as error:
-                failed = f"no snapshot of {name}: {error}"
-                log.warning(failed)
-        self._waits = failed
+                plan = self._plan(name, processor)
+            except WRONG as error:
+                failed.append(f"{name}: {error}")
+                continue
+            for partition in range(plan.partitions):
+                if self.stopping.is_set():
+                    return taken
+                try:
+                    taken += self._of(plan, partition, now)
+                except WRONG as error:
+                    failed.append(f"{name}/{partition}: {error}")
+        for one in failed:
+            log.warning("no snapshot of %s", one)
+        self._waits = f"no snapshot of {'; '.join(failed)}" if failed else ""
         return taken
 
-    def _of(self, name: str, processor: Processor, now: float) -> int:
-        """Those of one processor. HistoryError, BrokerError, KafkaException."""
+    def _plan(self, name: str, processor: Processor) -> Plan:
+        """HistoryError, BrokerError, KafkaException."""
         if name not in self._plans:
             self._plans[name] = plan_of(self._settings, processor)
-        plan, taken = self._plans[name], 0
+        return self._plans[name]
+
+    def _of(self, plan: Plan, partition: int, now: float) -> bool:
+        """That of one partition, if it is due. HistoryError, BrokerError, KafkaException."""
         due = (now - self._settings.snapshot_every_h * HOUR_S) * 1e6
-        for partition in range(plan.partitions):
-            good = (one for one in listed(self._settings, plan, partition) if not one.wrong)
-            newest = next(good, None)
-            if self.stopping.is_set() or (newest is not None and newest.ts > due):
-                continue
-            one = take(self._settings, plan, partition, self.stopping.is_set)
-            if one is not None:
-                taken += 1
-                place = f"{name}/{partition}"
-                log.info("snapshot of %s to offset %d: %d rows", place, one.next_offset, one.rows)
-        return taken
+        good = (one for one in listed(self._settings, plan, partition) if not one.wrong)
+        newest = next(good, None)
+        if newest is not None and newest.ts > due:
+            return False
+        one = take(self._settings, plan, partition, self.stopping.is_set)
+        if one is not None:
+            place = f"{plan.processor.name}/{partition}"
+            log.info("snapshot of %s to offset %d: %d rows", place, one.next_offset, one.rows)
+        return one is not None
 
 
 def services(settings: Settings) -> list[Service]:

@@ -4,6 +4,7 @@ import time
 
 from agents.engine.plan import Plan
 from agents.engine.registry import processors
+from agents.engine.work import POSITION_KEY
 from agents.history.snapshots import listed, load
 from agents.history.stored import stored
 from agents.settings import Settings
@@ -11,6 +12,8 @@ from agents.snapshots.service import HOUR_S, Snapshots, services
 from tests.live.conftest import WorkerFactory
 from tests.live.helpers import eventually, produce
 from tests.live.test_invariants import UPDATES, set_value, updates
+
+STATE = "soma.integrator.state"
 
 
 def test_each_partition_has_one_a_day_whoever_looks(
@@ -39,6 +42,11 @@ def test_each_partition_has_one_a_day_whoever_looks(
         found = list(listed(topics, plan, partition))
         assert len(found) == 2
         assert load(topics, plan, found[0]) == stored(topics, plan, partition).rows != {}
+    for partition in (0, 2):  # whose rows can't be told from a newer version's
+        produce(topics, STATE, [(POSITION_KEY, b"\0\0\0\xff\xff")], partition)
+    third = Snapshots(topics)
+    assert third.look(now + 50 * HOUR_S) == topics.topics_partitions - 2, "the others have theirs"
+    assert all(f"integrator/{partition}: " in third.waits() for partition in (0, 2))
 
 
 def test_topics_that_arent_there_are_named_and_nothing_ends(settings: Settings) -> None:
