@@ -2,7 +2,7 @@
 
 import statistics
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import closing
 from dataclasses import asdict, dataclass, field
 from typing import Any
@@ -120,9 +120,13 @@ def beside(site: Site, workload: Workload) -> Beside:
 def _say(site: Site, statuses: Statuses, type_: str, **more: Any) -> None:
     """Say a command, and wait until it is answered. RuntimeError where that is no."""
     say(site.settings, command({"id": JOB, "type": type_} | more))
-    said = statuses.answer(JOB, type_, ANSWER_S)
+    check(type_, statuses.answer(JOB, type_, ANSWER_S))
+
+
+def check(type_: str, said: Mapping[str, Any]) -> None:
+    """RuntimeError says why a command's answer, a status, is no."""
     if said["state"] in ("refused", "failed"):
-        raise RuntimeError(f"{type_}: {said['state']}: {said['reason']}")
+        raise RuntimeError(f"{type_}: {said['state']}: {said['message']}")
 
 
 def _paused(site: Site, statuses: Statuses, target: str) -> float:

@@ -2,12 +2,15 @@
 
 import json
 
+import pytest
 from click.testing import CliRunner
 
 from agents.commands.bench import bench
+from agents.replay.jobs import Status
 from ops.bench.probe import Latencies
 from ops.bench.refold import Measured
-from ops.bench.replay import Beside, Result, Workload, as_json, report
+from ops.bench.replay import Beside, Result, Workload, as_json, check, report
+from topics import codec
 
 
 def result() -> Result:
@@ -38,6 +41,14 @@ def test_the_table_has_both_parts() -> None:
 def test_the_job_has_more_to_send_than_it_can() -> None:
     one = Workload(throttle=100, seconds=2.0)
     assert one.past > one.throttle * (one.seconds + 1.0)
+
+
+def test_a_command_that_is_refused_ends_it_with_the_reason() -> None:
+    status = Status("bench", "refused", message="shadow: a processor works there")
+    said = codec.decode(status.encoded())[1]
+    with pytest.raises(RuntimeError, match="start: refused: shadow: a processor works there"):
+        check("start", said)
+    check("start", codec.decode(Status("bench").encoded())[1])
 
 
 def test_parts_are_checked() -> None:
