@@ -35,6 +35,12 @@ def test_state_is_kept_for_ever_and_recovers_quickly() -> None:
     assert CATALOGUE["soma.epochs"].settings()["retention.ms"] == "-1"
 
 
+def test_memories_are_never_compacted_nor_forgotten() -> None:
+    wanted = CATALOGUE["memory.events"].settings()
+    assert (wanted["cleanup.policy"], wanted["retention.ms"]) == ("delete", "-1")
+    assert not [name for name in wanted if "compaction" in name]
+
+
 def test_every_processor_has_a_topic_for_snapshots_that_outlive_its_input() -> None:
     readers = [name for one in CATALOGUE.values() if one.name in SOURCES for name in one.readers]
     for processor in (*readers, "segmentation"):

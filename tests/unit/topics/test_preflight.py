@@ -9,6 +9,7 @@ from topics.preflight import Difference, compare, wanted_config
 STATE = CATALOGUE["soma.integrator.state"]
 SOURCE = CATALOGUE["cog.observations"]
 EPOCHS = CATALOGUE["soma.epochs"]
+MEMORIES = CATALOGUE["memory.events"]
 ID = "0" * 32
 
 
@@ -61,6 +62,8 @@ def test_fewer_replicas_are_refused_and_more_are_well() -> None:
         (STATE, "cleanup_policy", "compact,delete", True),
         (EPOCHS, "retention_ms", "1000", True),
         (EPOCHS, "retention_bytes", "1000", True),
+        (MEMORIES, "cleanup_policy", "compact,delete", True),
+        (MEMORIES, "retention_ms", "31536000000", True),
         (SOURCE, "retention_ms", "1000", False),
         (STATE, "segment_bytes", "1073741824", False),
         (STATE, "min_cleanable_dirty_ratio", "0.5", False),
@@ -74,8 +77,9 @@ def test_weaker_settings(topic, setting: str, have: str, refused: bool) -> None:
     assert f"{name} is {have}" in one.detail
 
 
-def test_a_compacted_topic_is_not_made_to_delete() -> None:
-    one = only(differences(SOURCE, cleanup_policy="compact"))
+@pytest.mark.parametrize("topic", [SOURCE, MEMORIES], ids=lambda topic: topic.name)
+def test_a_compacted_topic_is_not_made_to_delete(topic) -> None:  # type: ignore[no-untyped-def]
+    one = only(differences(topic, cleanup_policy="compact"))
     assert (one.refused, one.fixable) == (True, False)
     assert "old records would be deleted" in one.detail
 
