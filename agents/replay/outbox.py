@@ -16,7 +16,7 @@ from agents.replay.bounds import Bound
 from agents.replay.command import Command
 from agents.replay.modes import CantReplayError, Plan, Step, Take
 from agents.replay.republish import TENANTS_TOLD
-from agents.replay.rivals import row_of
+from agents.replay.rivals import row_of, said_by
 from agents.settings import Settings, SettingsError
 from stores.errors import StoreDown
 from stores.outbox_checks import ACTOR_MAX, IDS_MAX
@@ -43,7 +43,7 @@ class PutBack:
             raise CantReplayError(f"tenants: nothing of {', '.join(lacking)} is {status} there")
         row = await asyncio.to_thread(row_of, self._settings, self._job)
         said = {
-            "status": command.status or "failed", "top": found.top, "actor": row.actor,
+            "status": command.status or "failed", "top": found.top, "actor": said_by(row),
             "dry_run": command.dry_run, "events": found.count, "bytes": found.bytes,
             "of": dict(found.tenants.most_common(TENANTS_TOLD)), "added": _ms(found),
         }  # fmt: skip

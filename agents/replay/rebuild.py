@@ -31,7 +31,7 @@ from agents.replay.command import Command
 from agents.replay.handover import NOTHING_SENT, Handover
 from agents.replay.modes import CantReplayError, JobFailedError, Step, Take
 from agents.replay.paying import Paying
-from agents.replay.rivals import own_row
+from agents.replay.rivals import own_row, said_by
 from agents.replay.shadows import check_same, targets_of
 from agents.replay.switch import Sends, Switch
 from agents.settings import Settings
@@ -73,7 +73,7 @@ class Rebuilding:
                 spans[str(p)] = self._span(plan, p, command, missing)
             targets = self._targets(plan, command)
         said = {
-            "source": plan.source, "target": command.target, "actor": row.actor,
+            "source": plan.source, "target": command.target, "actor": said_by(row),
             "accepted": row.accepted, "ranges": spans, "missing": missing,
             "apply": command.apply, "dry_run": command.dry_run, "partitions": {},
             "shadow": command.shadow, "targets": targets, "law": plan.processor.law,

@@ -23,7 +23,7 @@ from agents.replay.command import Command
 from agents.replay.letters import Letters
 from agents.replay.modes import CantReplayError, JobFailedError, Plan, Step, Take
 from agents.replay.ranges import log_of, range_of
-from agents.replay.rivals import NOBODY, own_row
+from agents.replay.rivals import NOBODY, own_row, said_by
 from agents.settings import Settings
 from topics.broker import BrokerError, connect, look
 from topics.catalogue import dlq_of
@@ -65,7 +65,7 @@ class Redrive:
             consumer.close()
         return {
             "source": name, "source_id": log.topic_id,
-            "target": self._settings.topic(command.source), "actor": row.actor,
+            "target": self._settings.topic(command.source), "actor": said_by(row),
             "ranges": {str(p): list(span) for p, span in spans.items()},
             "missing": missing, "dry_run": command.dry_run,
         }  # fmt: skip

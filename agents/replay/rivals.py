@@ -23,6 +23,15 @@ SAME = {  # the field that names what two of one mode would both do, and what th
 }  # fmt: skip
 
 
+def said_by(row: Wanted) -> str:
+    """Who started a job, as audits and marks have it.
+
+    A command says so itself, and whoever may write its topic can say anything. Whom the HTTP API
+    let in stands in its own audit, in PostgreSQL, beside the job's id.
+    """
+    return f"said to be {row.actor}" if row.actor else "nobody named"
+
+
 def own_row(settings: Settings, job: str, command: Command) -> Wanted:
     """The row of a job that rebuilds, redrives or makes a projection anew.
 
