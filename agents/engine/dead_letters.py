@@ -32,6 +32,26 @@ class Letter:
     value: bytes | None
     headers: Headers
     why: Headers
+    log_ms: int = 0  # the record's time in the log
+
+    def said(self, name: str) -> str:
+        """What a header of `why` says."""
+        return (dict(self.why).get(name) or b"").decode()
+
+    @property
+    def reason(self) -> str:
+        """The name of what is wrong."""
+        return self.said("soma-reason")
+
+    @property
+    def detail(self) -> str:
+        """What is wrong with this one."""
+        return self.said("soma-detail")
+
+    @property
+    def origin(self) -> str:
+        """Where the record stands: TOPIC/PARTITION/OFFSET, as on the broker."""
+        return self.said("soma-origin")
 
     def frame(self, delta: int) -> bytes:
         """As a record of a batch."""
@@ -62,7 +82,8 @@ class DeadLetters:
                 blob = _span(data, ws.hpos[r], ws.hlen[r])
                 headers = list(read_headers(blob or b"", int(ws.hcnt[r])))
             detail = self.details.get(r) or reasons.detail(self._plan.processor, status)
-            self._add(int(ws.offs[r]), key, value, headers, why, detail)
+            at = int(ws.offs[r]), int(ws.ms[r])
+            self._add(at, key, value, headers, why, detail)
 
     def cut(self, end: int) -> None:
         """Leave out what doesn't stand before this offset: it comes again."""
@@ -72,17 +93,20 @@ class DeadLetters:
 
     def add_batch(self, batch: RawBatch, detail: str) -> None:
         """A whole record batch, as it came."""
-        self._add(batch.base_offset, None, batch.data, [], reasons.NAMES[reasons.BATCH], detail)
+        at = batch.base_offset, batch.max_ms
+        self._add(at, None, batch.data, [], reasons.NAMES[reasons.BATCH], detail)
 
     def _add(
         self,
-        offset: int,
+        at: tuple[int, int],
         key: bytes | None,
         value: bytes | None,
         headers: Headers,
         reason: str,
         detail: str,
     ) -> None:
+        """`at`: its offset and its time in the log."""
+        offset, log_ms = at
         origin = f"{self._plan.source}/{self._place.partition}/{offset}"
         why: Headers = [
             ("soma-reason", reason.encode()),
@@ -90,8 +114,13 @@ class DeadLetters:
             ("soma-origin", origin.encode()),
             ("soma-processor", self._plan.processor.name.encode()),
         ]
-        self._letters.append(Letter(offset, key, value, headers, why))
+        self._letters.append(Letter(offset, key, value, headers, why, log_ms))
         self.reasons[reason] += 1
+
+    @property
+    def letters(self) -> Sequence[Letter]:
+        """Those there are."""
+        return self._letters
 
     def builders(self) -> Iterator[RawBuilder]:
         """The letters as record batches."""

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from agents.engine import reasons
+from agents.engine.answering import Answering, answers_of
 from agents.engine.batches import BadBatch, RawBatch, unpack
 from agents.engine.builder import RawBuilder
 from agents.engine.checks import admit, classify
@@ -63,6 +64,7 @@ class Worker:
         self._asking = fold if isinstance(fold, Asking) else None
         self._counting = fold if isinstance(fold, Counting) else None
         self._telling = fold if isinstance(fold, Telling) else None
+        self._answering = fold if isinstance(fold, Answering) else None
 
     def run(
         self, ws: Workspace, batches: list[RawBatch], first: int, position: PositionMaker,
@@ -326,6 +328,8 @@ class Worker:
         letters.add_rows(ws, np.flatnonzero(~gone))
         for builder in letters.builders():
             outcome.sends.append((self.plan.dlq, self.place.partition, builder))
+        if self._answering is not None and letters.letters:
+            outcome.sends += answers_of(self.plan, self.place, self._answering, letters.letters)
         outcome.dead = letters.reasons
         outcome.results["dead"] = sum(letters.reasons.values())
 

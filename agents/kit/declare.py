@@ -18,7 +18,7 @@ from typing import Any
 
 from agents.engine.processor import Processor, Reads, Tally
 from agents.kit.emit import layout_of, scratch_fields
-from agents.kit.fold import KIT_FIELDS, Key, Law, OnTime, RowFold, Spec
+from agents.kit.fold import KIT_FIELDS, Key, Law, OnTime, RowFold, Spec, Unread
 from agents.kit.schema import RowMismatch, differences, row_schema
 from agents.kit.setting import Setting
 from agents.kit.table import FORGET
@@ -46,6 +46,7 @@ def RowProcessor(  # noqa: N802 - reads as a declaration
     reasons: Mapping[str, str] | None = None,
     counts: Mapping[str, str] | None = None,
     reads: Reads | Mapping[str, Reads] | None = None,
+    unread: Unread | None = None,
     law: int = 1,
 ) -> Processor:
     """A processor whose law is `fold`, or one per schema of the source (`folds`).
@@ -55,8 +56,9 @@ def RowProcessor(  # noqa: N802 - reads as a declaration
     clock, no random numbers and no I/O. `on_time(row, now, out)` is called when the row's field
     `due` (wall time, microseconds, or None) has come. `settings` come in band, `reasons` are those
     of `Refuse` -> what each says of a record, `counts` are metrics -> their help, `reads` says
-    which fields of the source are checked (one for all schemas, or by schema), and `law` goes up
-    whenever other bytes would come out.
+    which fields of the source are checked (one for all schemas, or by schema), `unread(letter)` may
+    answer on a sink who wrote what became a dead letter, and `law` goes up whenever other bytes
+    would come out.
 
     ValueError names what of it can't be.
     """
@@ -78,6 +80,7 @@ def RowProcessor(  # noqa: N802 - reads as a declaration
         name, source, state, sinks, row, laws, tenants,
         attrgetter(key) if isinstance(key, str) else key,
         on_time, declared | {FORGET: FORGET_SETTING}, tuple(said), tuple(counts or {}),
+        unread,
     )  # fmt: skip
     main, *others = laws
     return Processor(

@@ -10,11 +10,12 @@ from dataclasses import dataclass
 from itertools import repeat
 from operator import itemgetter
 from time import monotonic
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from agents.engine.answer import Answer
 from agents.engine.errors import LawFailed
 from agents.engine.processor import (
     OWN_REASONS,
@@ -35,11 +36,15 @@ from topics.columns import Columns
 from topics.layout import Layout
 from topics.schemas import schemas
 
+if TYPE_CHECKING:  # a processor is declared without the engine that runs it
+    from agents.engine.dead_letters import Letter
+
 CHUNK = 1024  # records made into objects at a time: they stay in the cache until they are folded
 
 Law = Callable[[Any, Any, Emit], None]  # row, record, out
 OnTime = Callable[[Any, int, Emit], None]  # row, now (wall time, us), out
 Key = Callable[[Any], str]  # record -> its entity within the tenant
+Unread = Callable[["Letter"], Answer | None]  # of what can't be folded, what is said on a sink
 
 KIT_FIELDS = ("offset", "log_ms", "source_id")  # of every record, beside its schema's
 
@@ -60,6 +65,7 @@ class Spec:
     settings: Mapping[str, Setting]
     reasons: tuple[str, ...]
     counts: tuple[str, ...]
+    unread: Unread | None = None
 
 
 class Records:
@@ -119,6 +125,11 @@ class RowFold:
             if at < end:
                 return at
         return None
+
+    def answers(self, letters: "Sequence[Letter]") -> list[Answer]:
+        """What is said of records that can't be folded."""
+        said = map(self._spec.unread, letters) if self._spec.unread is not None else ()
+        return [one for one in said if one is not None]
 
     def _flush(self, outputs: tuple[Output, ...]) -> None:
         for sink, output in zip(self._sinks, outputs, strict=True):

@@ -122,8 +122,18 @@ class Run:
         return [sent for sent in self.sent if sent.topic == topic and sent.key != POSITION_KEY]
 
     def outputs(self) -> list[Sent]:
-        """What was sent to the sinks."""
-        return [sent for sink in self.plan.sinks for sent in self.of(sink.topic)]
+        """What the fold sent to the sinks."""
+        return [
+            one for sink in self.plan.sinks for one in self.of(sink.topic) if not self._told(one)
+        ]
+
+    def answers(self) -> list[Sent]:
+        """What was sent to the sinks of dead letters."""
+        return [one for sink in self.plan.sinks for one in self.of(sink.topic) if self._told(one)]
+
+    def _told(self, one: Sent) -> bool:
+        """Whether it is an answer: their keys are the places of records."""
+        return (one.key or b"").startswith(f"{self.plan.source}/".encode())
 
     def rows(self) -> dict[bytes, bytes]:
         """The state topic after compaction."""

@@ -6,11 +6,16 @@ that this processor keeps, in soma.replay.state.
 """
 
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from agents.engine.answer import Answer
+from agents.engine.reasons import CONTROL_REFUSED, NAMES
 from agents.kit import Emit, Reads, RowProcessor
 from agents.replay.command import TYPES, Command
 from agents.replay.modes import refusal_of
+
+if TYPE_CHECKING:
+    from agents.engine.dead_letters import Letter
 
 COMMANDS = "soma.admin.replay"
 STATUS = "soma.admin.replay.status"
@@ -18,6 +23,7 @@ JOBS = "soma.replay.jobs"
 AUDIT = "soma.audit"
 STATUS_SCHEMA = "replay_status"
 
+ID_BYTES = 128  # of a key, in an answer to what is no command
 RUN, PAUSE, STOP = "run", "pause", "stop"
 WANTED = {"start": RUN, "resume": RUN, "pause": PAUSE, "stop": STOP}
 
@@ -76,8 +82,25 @@ def _tell(record: Any, state: str, message: str, out: Emit) -> None:
     })  # fmt: skip
 
 
+def unread(letter: "Letter") -> Answer | None:
+    """Answer what is no command: refused, with the reason that its dead letter has.
+
+    Its key is taken for the job's id. The answer has another key, the record's place: a job's own
+    status is kept by its id, and isn't to be compacted away by what was refused beside it.
+    """
+    if letter.reason == NAMES[CONTROL_REFUSED]:
+        return None  # a setting
+    now = letter.log_ms * 1000
+    key = (letter.key or b"")[:ID_BYTES].decode("utf-8", "backslashreplace")
+    shown = "".join(one if one.isprintable() else ascii(one)[1:-1] for one in key)
+    return Answer(STATUS, letter.origin.encode(), {
+        "id": shown or letter.origin, "state": "refused", "ts": now, "mode": "",
+        "message": f"{letter.reason}: {letter.detail}", "finished": now,
+    })  # fmt: skip
+
+
 PROCESSOR = RowProcessor(
-    "replay", source=COMMANDS, sinks=(STATUS,), row=Job, fold=obey,
+    "replay", source=COMMANDS, sinks=(STATUS,), row=Job, fold=obey, unread=unread,
     reads=Reads(
         tenant="id", domain=None, ts=None, strings={"since": 10_000, "until": 10_000},
     ),

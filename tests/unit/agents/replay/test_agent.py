@@ -191,8 +191,25 @@ def test_json_by_any_client_does_and_junk_stops_nothing() -> None:
         (b"a", b'{"id": "a", "type": "start", "colour": 1}'), (b"a", b'{"id": "a b"}'),
         (b"a", codec.encode("replay_command", command(type_="status"))),
     ])  # fmt: skip
-    assert answers(driver) == [("a", "accepted", "")]
-    assert len(driver.dead_letters) == 6 and driver.rows["a"]["asked"] == 1
+    accepted, *refused = answers(driver)
+    assert accepted == ("a", "accepted", "")
+    letters = driver.dead_letters
+    assert len(letters) == 6 and driver.rows["a"]["asked"] == 1
+    assert refused == [("a", "refused", f"{one.reason}: {one.detail}") for one in letters]
+    assert refused[0][2].startswith("bad_json: ") and "colour" in refused[4][2]
+
+
+def test_what_is_no_command_is_refused_by_its_key_whatever_that_is() -> None:
+    driver = Driver(PROCESSOR)
+    driver.send_bytes([(b"caf\xc3\xa9\xff\n\x00", b"1"), (None, b"2"), (b"k" * 300, b"3")])
+    first, second, third = answers(driver)
+    assert first[0] == "caf\u00e9\\xff\\n\\x00" and third[0] == "k" * 128
+    assert second[0].endswith("soma.admin.replay/0/1")
+    assert {state for _, state, _ in (first, second, third)} == {"refused"}
+    driver.send(command())
+    driver.send_bytes([(b"a", b"junk")])
+    keys = [one.key for one in driver.take()]
+    assert keys[0] == "a" and keys[1].endswith("/4"), "a job's last status isn't compacted away"
 
 
 def test_ten_thousand_commands_at_once() -> None:
