@@ -30,7 +30,7 @@ class Compared:
 
 
 class Beside:
-    """One partition. Not for two threads at a time; `told` is called while a fold goes on."""
+    """One partition. Not for two threads at a time; `told` is called while it folds or compares."""
 
     def __init__(
         self, settings: Settings, plan: Plan, partition: int, tenants: Collection[str],
@@ -41,7 +41,12 @@ class Beside:
         self._tenants = frozenset(tenants)
         alone = next(iter(self._tenants)) if len(self._tenants) == 1 else ""
         self.stored = stored(settings, plan, partition)  # first: the log is longer then
-        self.past = Past(settings, plan, partition, alone, told=lambda: told(self.past))
+
+        def on() -> None:
+            told(self.past)
+
+        self._told = on
+        self.past = Past(settings, plan, partition, alone, told=on)
         self.of = ""  # what the fold began with
         self.why = ""  # the name of what stopped the partition, if rows or records are lost
         self.until = 0  # up to where it is folded
@@ -127,12 +132,15 @@ class Beside:
         """Both sides. HistoryError where this version can't read the live one."""
         here = self._chosen(self.stored.rows)
         anew = here if self.why == "records_gone" else self._chosen(self.past.rows())
+        self._told()
         live = here if here == anew else self._chosen(self._written_anew())
+        self._told()
         gone: list[tuple[bytes, bytes | None]] = [(key, None) for key in here if key not in anew]
         self.changes = gone + [(key, new) for key, new in anew.items() if here.get(key) != new]
         met = {tenant_of(key) for key in (*live, *anew)}
         lacking = sorted(self._tenants - met)
-        return Compared(Digest(live), Digest(anew), differing(live, anew), lacking)
+        digests = Digest(live, self._told), Digest(anew, self._told)
+        return Compared(*digests, differing(live, anew, told=self._told), lacking)
 
     def new_position(self) -> Position:
         """The position that goes with the rows made anew."""

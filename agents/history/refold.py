@@ -114,6 +114,13 @@ def overruled_rows(processor: Processor, rows: Rows, changes: Changes) -> Rows:
     return found
 
 
+def _passed(batch: RawBatch, at: int) -> int:
+    """How many of a batch's records lie before an offset; where some are gone, about so many."""
+    if at >= batch.next_offset:
+        return batch.count
+    return min(batch.count, max(0, at - batch.base_offset))
+
+
 def _no_position(_: int) -> bytes:
     return b""
 
@@ -143,6 +150,7 @@ class Refolding:
         self.at = -1  # all before this offset is folded
         self.number = 0  # of the epoch that the fold was made with
         self.records = 0  # read so far
+        self.most = 0  # offsets before `told` is called again; 0: as many as a workspace takes
         self.values: Mapping[str, str] = {}  # that the fold was made with
         self._plan, self._place, self._skips, self._tenant = plan, place, skips, tenant
         self._told, self._changes = told, changes or {}
@@ -204,7 +212,8 @@ class Refolding:
                 self.enter(stretch.epoch, self.all())
             while self.at < until:
                 if self._inbox.batches:
-                    self._fold(self._inbox, until)
+                    first = max(self.at, self._inbox.batches[0].base_offset)
+                    self._fold(self._inbox, min(until, first + self.most) if self.most else until)
                 elif self._inbox.seen >= until:
                     self.at = until
                 else:
@@ -233,7 +242,8 @@ class Refolding:
         assert self._worker is not None
         self._space = self._space or Workspace(self._plan)
         self._worker.end, self._worker.look = end, self._look
-        batches = inbox.take(self._plan.batch_max)
+        most = self._plan.batch_max
+        batches = inbox.take(min(most, self.most) if self.most else most)
         before = self.at
         try:
             self.at = self._worker.fold_batches(self._space, batches, before)
@@ -246,7 +256,7 @@ class Refolding:
         if self.at <= before:
             raise RuntimeError(f"{self.where} doesn't get beyond {before}")
         self.last = self._worker.last
-        self.records += sum(one.count for one in batches if one.next_offset <= self.at)
+        self.records += sum(_passed(one, self.at) - _passed(one, before) for one in batches)
         inbox.put_back(batches, self.at)
 
     def all(self) -> Rows:

@@ -1,7 +1,7 @@
 """State rows side by side: digests that don't depend on an order, and what differs."""
 
 import hashlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Self
 
@@ -12,6 +12,11 @@ from topics import codec
 MODULUS = 1 << 256
 
 Rows = dict[bytes, bytes]  # key -> value on the wire
+LOOK_ROWS = 1_000  # between two looks whether it is still wanted: some milliseconds
+
+
+def _nothing() -> None:
+    """Nobody is told."""
 
 
 class Digest:
@@ -21,9 +26,14 @@ class Digest:
     2003); it tells errors apart, not forgers who may choose many rows.
     """
 
-    def __init__(self, rows: Mapping[bytes, bytes] | None = None) -> None:
+    def __init__(
+        self, rows: Mapping[bytes, bytes] | None = None, told: Callable[[], None] = _nothing
+    ) -> None:
+        """`told` is called now and then while it goes on."""
         self.rows = self._sum = 0
         for key, value in (rows or {}).items():
+            if self.rows % LOOK_ROWS == 0:
+                told()
             self.add(key, value)
 
     @classmethod
@@ -108,10 +118,17 @@ class Differing:
         return [f"{self.key}:", *each]
 
 
-def differing(here: Rows, there: Rows) -> list[Differing]:
-    """The rows that differ, by key."""
+def differing(
+    here: Rows, there: Rows, *, told: Callable[[], None] = _nothing
+) -> list[Differing]:  # fmt: skip
+    """The rows that differ, by key. `told` is called now and then while it goes on."""
     keys = sorted(key for key in here.keys() | there.keys() if here.get(key) != there.get(key))
-    return [_differing(key, here.get(key), there.get(key)) for key in keys]
+    found: list[Differing] = []
+    for key in keys:
+        if len(found) % LOOK_ROWS == 0:
+            told()
+        found.append(_differing(key, here.get(key), there.get(key)))
+    return found
 
 
 def _differing(key: bytes, here: bytes | None, there: bytes | None) -> Differing:

@@ -7,6 +7,11 @@ from collections.abc import Callable
 SLICE_S = 0.2  # of the budget, at a time: how coarse it is, and how long a turn lasts
 
 
+def slice_of(*rates: int) -> int:
+    """What may be read at a time under all these rates; 0: as much as comes."""
+    return min((max(1, int(rate * SLICE_S)) for rate in rates if rate), default=0)
+
+
 class Budget:
     """A token bucket that holds one slice. For one event loop."""
 
@@ -14,7 +19,7 @@ class Budget:
         """`rate`: records a second; 0: as many as come."""
         self.rate = rate
         self._clock = clock
-        self._slice = max(1, int(rate * SLICE_S))
+        self._slice = slice_of(rate)
         self._tokens, self._at = 0.0, clock()
         self._turn = asyncio.Lock()  # those who wait get it in the order in which they came
 

@@ -27,6 +27,7 @@ from agents.history.states import Lost, Past
 from agents.history.stored import stored
 from agents.replay import modes
 from agents.replay.bounds import EVERY
+from agents.replay.budget import slice_of
 from agents.replay.command import Command
 from agents.replay.handover import NOTHING_SENT, Handover
 from agents.replay.modes import CantReplayError, JobFailedError, Step, Take
@@ -39,7 +40,7 @@ from topics.connection import heard
 from topics.partition import partition_of
 
 TELL_S = 0.4  # between two steps of a fold
-STOP_S = 2.0  # for a fold to hear that it is to end; then it ends by itself
+STOP_S = 0.5  # for a fold to hear that it is to end; then it ends by itself, and sends nothing
 ATTEMPTS = 4  # to put rows in their place, while owners change
 CATCH_UPS = 10
 NEAR = 2_000  # offsets that are left for when the partition's owner waits
@@ -203,6 +204,7 @@ class Partition:
         self._at, self._end = span
         self._read = 0
         self._stop = threading.Event()
+        self._slice = slice_of(settings.replay_rate, command.rate_limit)
         self._beside: Beside | None = None
         self._compared = Compared(Digest(), Digest(), [])
         self.sent: Counter[str] | None = None  # outputs of the whole job, where they are sent
@@ -262,6 +264,7 @@ class Partition:
             paying(past)
 
         beside = Beside(self._settings, self._plan, self._partition, self._command.tenants, told)
+        beside.past.folding.most = self._slice
         if beside.begin(self._accepted):
             self._beside = beside
             if self._handover is not None:
@@ -277,7 +280,7 @@ class Partition:
             with _failing():
                 await self._do(lambda: _catch_up(beside))
                 yield Step({}, sends=self._switch.announcement(beside, attempt))
-                paying.free = True  # the partition's owner waits
+                paying.free, beside.past.folding.most = True, 0  # the partition's owner waits
                 try:
                     await self._put(beside)
                 except Fenced as error:
@@ -285,7 +288,7 @@ class Partition:
                 else:
                     return
                 finally:
-                    paying.free = False
+                    paying.free, beside.past.folding.most = False, self._slice
                     await self._switch.close()
             await asyncio.sleep(attempt + 1.0)
         raise JobFailedError(

@@ -15,7 +15,7 @@ from agents.engine.transport import Fetched
 from agents.history.epochs import Epoch, Stretch
 from agents.history.errors import HistoryError
 from agents.history.refold import Refolding, fold_of
-from agents.history.rows import Rows, differing, only
+from agents.history.rows import Digest, Rows, differing, only
 from tests.contract.harness import (
     LOG_MS,
     PROCESSORS,
@@ -103,6 +103,31 @@ def test_folded_anew_in_other_cuts_the_rows_are_the_live_ones(
     fold = anew(processor, cut(found, places), at_a_time)
     assert differing(live(processor, found), fold.rows()) == []
     assert (fold.at, fold.records) == (N, N)
+
+
+@pytest.mark.parametrize("most", [1, 7, 100])
+def test_no_more_is_folded_at_a_time_than_may_be_read(most: int) -> None:
+    processor = PROCESSORS[0]
+    found, seen = log(processor), [0]
+    fold = Refolding(
+        plan_of(processor), Run(plan_of(processor)).place, {}, "", lambda: seen.append(fold.records)
+    )
+    (first, second), fold.at, fold.most = epochs(processor), 0, most
+    fold.enter(first, {})
+    stretches = [Stretch(first, 0, CHANGED), Stretch(second, CHANGED, N)]
+    fold.go_through(stretches, iter([Fetched(0, cut(found, [50, 51, 90]), N, N)]))
+    assert max(b - a for a, b in pairwise(seen)) <= most and seen[-1] == N
+    assert differing(live(processor, found), fold.rows()) == []
+
+
+def test_a_comparison_that_nobody_wants_ends() -> None:
+    def told() -> None:
+        raise InterruptedError
+
+    rows = {b"%d" % k: b"" for k in range(3)}
+    for compare in (lambda: Digest(rows, told), lambda: differing(rows, {}, told=told)):
+        with pytest.raises(InterruptedError):
+            compare()
 
 
 @each
