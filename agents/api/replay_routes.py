@@ -80,7 +80,10 @@ class CommandIn(BodyModel):
     )
     rate_limit: Annotated[int, Field(ge=0, le=10**9)] = Field(0, description="records a second")
     settings: Annotated[list[Setting], at_most(TRIED)] = Field(
-        [], max_length=TRIED, description="of a what-if: PROCESSOR.NAME=VALUE"
+        [],
+        max_length=TRIED,
+        description="of a what-if: PROCESSOR.NAME=VALUE; "
+        "of a redrive, FIELD=VALUE: a field to be changed first",
     )
     status: Literal["", "failed", "skipped", "sent"] = Field(
         "", description="of the outbox: which events; by default those that failed"

@@ -17,10 +17,10 @@ from agents.commands.dlq_options import (
     told,
     when,
 )
-from agents.dlq.letters import LEFT, MOST, DlqError
+from agents.dlq.changes import changed_fields
+from agents.dlq.letters import LEFT, MOST, BadChoiceError, DlqError
 from agents.settings import load
 from agents.tools.output import counted, plain
-from topics import strictjson
 
 if TYPE_CHECKING:
     from agents.dlq.reading import Choice
@@ -173,18 +173,10 @@ def _some(choice: "Choice", every: bool) -> "Choice":
 
 def _changes(given: tuple[str, ...]) -> dict[str, Any]:
     """FIELD=VALUE of each; a VALUE that isn't JSON is text. BadParameter."""
-    found: dict[str, Any] = {}
-    for one in given:
-        name, equals, text = one.partition("=")
-        if not name or not equals:
-            raise click.BadParameter(f"{one[:200]!r} isn't FIELD=VALUE", param_hint="--set")
-        if name in found:
-            raise click.BadParameter(f"{name} is given twice", param_hint="--set")
-        try:
-            found[name] = strictjson.parse(text)
-        except strictjson.NotJsonError:
-            found[name] = text
-    return found
+    try:
+        return changed_fields(given)
+    except BadChoiceError as error:
+        raise click.BadParameter(str(error), param_hint="--set") from error
 
 
 def _tell(tally: "Tally", verb: str, as_json: bool, more: dict[str, Any] | None = None) -> None:

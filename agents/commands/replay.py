@@ -104,7 +104,8 @@ def start(source: str, job: str, no_wait: bool, as_json: bool, **given: Any) -> 
     what the fold computes to the topics of a namespace of its own, each output once.
 
     `redrive` sends dead letters' records back to the topic where they failed, as `soma dlq redrive`
-    does, each once for each failure; --from and --until are times when letters were written.
+    does, each once for each failure; --from and --until are times when letters were written. --set
+    FIELD=VALUE mends them first: VALUE is JSON, or else text.
 
     `outbox` puts events that failed (or --status) back into the outbox' queue, as `soma outbox
     replay` does; --from and --until are times when they were added, --topic may end with `*`.
@@ -126,6 +127,7 @@ def start(source: str, job: str, no_wait: bool, as_json: bool, **given: Any) -> 
       soma replay start cog.observations --shadow try --dry-run
       soma replay start redrive --topic cog.observations --reason law_failed
       soma replay start cog.predictor.updates --shadow try --where 'error_metric > `0.5`'
+      soma replay start redrive --topic cog.observations --set 'vector=[1, 2, 3]' --dry-run
       soma replay start rebuild --processor integrator --apply
       soma replay start rebuild --processor predictors --shadow try --dry-run
       soma replay start outbox --tenant orders --dry-run

@@ -9,7 +9,7 @@ from agents.tools.output import counted, plain
 from topics.catalogue import source_of
 
 MODE = "redrive"
-TAKES = ("tenants", "since", "until", "partial", "dry_run", "rate_limit", "actor")
+TAKES = ("tenants", "since", "until", "partial", "dry_run", "rate_limit", "actor", "settings")
 F = TypeVar("F", bound=Callable[..., Any])
 
 OPTIONS = (
@@ -42,7 +42,7 @@ def record_of(source: str, given: dict[str, Any]) -> dict[str, Any] | None:
         raise click.ClickException("give --topic: where the records failed")
     if any(value for name, value in given.items() if name not in TAKES):
         raise click.ClickException(
-            "a redrive takes --topic, --reason, --tenant, --from, --until, --max-attempts, "
+            "a redrive takes --topic, --reason, --tenant, --from, --until, --max-attempts, --set, "
             "--partial, --dry-run, --rate, --id"
         )
     own |= {"max_attempts": own["max_attempts"] or 0, "source": source_of(own.pop("topic"))}
@@ -51,6 +51,8 @@ def record_of(source: str, given: dict[str, Any]) -> dict[str, Any] | None:
 
 def lines_of(plan: dict[str, Any]) -> Iterator[str]:
     """What became of letters that weren't sent."""
+    if plan.get("mended"):
+        yield f"  {counted(plan['mended'], 'letter')} mended"
     if plan.get("parked"):
         yield f"  {counted(plan['parked'], 'letter')} parked"
     for why, count in sorted(plan.get("refused", {}).items()):

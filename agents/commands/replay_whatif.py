@@ -18,8 +18,9 @@ ENDS = ("shadow", "target", "until")
 
 
 option = click.option(
-    "--set", "settings", multiple=True, metavar="PROCESSOR.NAME=VALUE",
-    help="Of what-if: a setting to try; of one processor, each of its settings once.",
+    "--set", "settings", multiple=True, metavar="[PROCESSOR.]NAME=VALUE",
+    help="Of what-if: a setting to try, PROCESSOR.NAME=VALUE; of one processor, each of its "
+    "settings once. Of redrive: FIELD=VALUE, a record's field to be changed first.",
 )  # fmt: skip
 
 

@@ -11,6 +11,8 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
+from agents.dlq.changes import changed_fields
+from agents.dlq.letters import BadChoiceError
 from agents.replay.bounds import SHOWN
 from agents.replay.command import Command, changes_of, range_refusal
 from agents.replay.filters import filter_refusal
@@ -28,7 +30,7 @@ NOT_OF_REBUILD = (
     "source", "domains", "predicate", "reasons", "max_attempts", "settings", "status",
 )  # fmt: skip
 NOT_WITH_SHADOW = ("apply", "partial", "since", "until")  # of a rebuild
-NOT_OF_REDRIVE = ("target", "shadow", "domains", "predicate", "apply", "settings", "status")
+NOT_OF_REDRIVE = ("target", "shadow", "domains", "predicate", "apply", "status")
 NOT_OF_OUTBOX = (
     "target", "shadow", "domains", "predicate", "partial", "apply", "reasons", "max_attempts",
     "settings",
@@ -43,6 +45,7 @@ NOT_OF_PROJECTION = (
     "max_attempts", "settings", "status",
 )  # fmt: skip
 ATTEMPTS_MAX = 1_000
+CHANGES_MAX = 100_000  # characters of what a redrive sets: each part of it is audited with them
 TRIED_MAX = 20  # tenants of a what-if: each is shown
 
 
@@ -130,6 +133,12 @@ def _of_redrive(command: Command) -> str | None:
         return "since and until: of dead letters they are times"
     if not 0 <= command.max_attempts <= ATTEMPTS_MAX:
         return f"max_attempts: 1 to {ATTEMPTS_MAX:,}"
+    try:
+        changed_fields(command.settings)
+    except BadChoiceError as error:
+        return f"settings: {error}"
+    if (size := sum(map(len, command.settings))) > CHANGES_MAX:
+        return f"settings: {size:,} characters, at most {CHANGES_MAX:,}"
     return filter_refusal(command)
 
 

@@ -13,6 +13,7 @@ from collections.abc import AsyncGenerator, Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from typing import Any
 
+from agents.dlq.changes import changed_fields
 from agents.dlq.choosing import choice
 from agents.dlq.law import whose
 from agents.dlq.letters import LEFT, MOST, BadChoiceError, BusyError, DlqError, Letter
@@ -109,7 +110,9 @@ class Work:
         self.stopping = False
         self._actor = f"{plan['actor']}, replay job {job}"
         most = command.max_attempts or MOST
-        terms = Terms(self._actor, most, dry=command.dry_run, waits_s=WAITS_S)
+        changes = changed_fields(command.settings)
+        terms = Terms(self._actor, most, changes, dry=command.dry_run, waits_s=WAITS_S)
+        self._changes = changes
         self._letters, self._lock = letters, threading.Lock()
         self._choice = choice(
             [command.source], command.reasons, command.tenants, statuses=LEFT
@@ -120,6 +123,7 @@ class Work:
         self._redriver: Redriver | None = None
         self._refused = Counter[str](plan.get("refused", {}))
         self._parked: int = plan.get("parked", 0)
+        self._mended: int = plan.get("mended", 0)
         self._named: list[Mapping[str, str]] = list(plan.get("named", []))
 
     def step(self, most: int) -> Step:
@@ -147,6 +151,7 @@ class Work:
             return
         if mark.what == "redriven":  # by this job, whose worker died before it noted that
             redriver.tally.sent += 1
+            redriver.tally.mended += bool(self._changes)
             size = len(letter.key or b"") + len(letter.value or b"")
             redriver.tally.took(letter, whose(letter), size)
         else:
@@ -155,6 +160,7 @@ class Work:
     def _told(self, tally: Tally, read: int, done: int) -> Step:
         self._refused.update(tally.refused)
         self._parked += tally.parked
+        self._mended += tally.mended
         self._named += tally.named[: NAMED_MAX - len(self._named)]
         times = tally.first_ms, tally.last_ms
         return Step(
@@ -162,7 +168,8 @@ class Work:
             times=(times[0], times[1]) if times[0] is not None and times[1] is not None else None,
             tenants=tally.tenants,
             said={
-                "refused": dict(self._refused), "parked": self._parked, "named": self._named
+                "refused": dict(self._refused), "parked": self._parked, "named": self._named,
+                "mended": self._mended,
             },
         )  # fmt: skip
 

@@ -76,6 +76,18 @@ def test_a_job_sends_letters_once_through_a_pause(topics: Settings, worker: Work
     assert json.loads(outbox.stdout)["state"] == "done", outbox.stderr  # another mode of the worker
     shown = soma("replay", "status", "rest", env=environment(topics)).stdout
     assert "1 refused: still_bad" in shown and "vector" in shown
+    mended(topics)
+
+
+def mended(settings: Settings) -> None:
+    """A job mends a letter, if what it sets makes a record of it."""
+    env = environment(settings)
+    words = ("replay", "start", "redrive", "--topic", TOPIC, "--reason", "bad_json", "--set")
+    wrong = soma(*words, 'vector="no"', env=env)
+    assert "1 refused: bad_mend" in wrong.stdout and "0 sent" in wrong.stdout, wrong.stderr
+    done = soma(*words, f"vector=[{2 * LETTERS}, 1]", "--tenant", "a", env=env)
+    assert "1 letter mended" in done.stdout and "1 sent" in done.stdout, done.stderr
+    assert [one.key() for one in read(settings, TOPIC) if number(one) == 2 * LETTERS] == [b"a"]
 
 
 def refusals(settings: Settings) -> dict[str, str]:
