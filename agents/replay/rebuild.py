@@ -29,6 +29,7 @@ from agents.replay import modes
 from agents.replay.bounds import EVERY
 from agents.replay.budget import slice_of
 from agents.replay.command import Command
+from agents.replay.compiling import compiled_first
 from agents.replay.handover import NOTHING_SENT, Handover
 from agents.replay.modes import CantReplayError, JobFailedError, Step, Take
 from agents.replay.paying import Paying
@@ -114,6 +115,9 @@ class Rebuilding:
             return
         with _failing():
             of = await asyncio.to_thread(_plan_named, self._settings, command.target)
+        async with aclosing(compiled_first(command.target)) as words:
+            async for word in words:
+                yield Step({}, said={"told": word or "; ".join(plan["missing"])})
         if command.shadow:
             await asyncio.to_thread(self._check_targets, of, plan)
         results, sent = dict(plan["partitions"]), Counter[str](plan.get("sent", {}))

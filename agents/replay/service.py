@@ -11,6 +11,7 @@ from confluent_kafka import KafkaException
 from prometheus_client import REGISTRY, CollectorRegistry
 
 from agents.engine.errors import UnknownVersion
+from agents.history import pick
 from agents.replay import jobs, republish
 from agents.replay.agent import COMMANDS, JOBS, PROCESSOR, STATUS
 from agents.replay.budget import Budget
@@ -43,6 +44,7 @@ class ReplayService(Service):
 
     def warm(self) -> None:
         republish.warm()
+        pick.warm()
 
     def stopped(self) -> dict[str, str]:
         return self._stopped

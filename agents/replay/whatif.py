@@ -22,6 +22,7 @@ from agents.history.reading import Fetching, RangeReader
 from agents.history.trial import Trial, checked
 from agents.replay.bounds import refusal
 from agents.replay.command import Command, changes_of
+from agents.replay.compiling import compiled_first
 from agents.replay.ids import located
 from agents.replay.modes import CantReplayError, JobFailedError, Plan, Step, Take
 from agents.replay.places import check_still
@@ -124,6 +125,9 @@ class WhatIf:
         if plan["dry_run"]:
             return
         await asyncio.to_thread(check_still, self._settings, {**plan, "dry_run": True})
+        async with aclosing(compiled_first(plan["processor"])) as words:
+            async for word in words:
+                yield Step({}, said={"told": word or "; ".join(plan["missing"])})
         processor = processors([plan["processor"]])[plan["processor"]]
         folds = await _done(plan_of, self._settings, processor)
         results: list[Mapping[str, Any]] = []
