@@ -115,10 +115,11 @@ def start(source: str, job: str, no_wait: bool, as_json: bool, **given: Any) -> 
     of records that the topic no longer has: --partial lets them go. Stopped, it leaves the table as
     it is.
 
-    `what-if` folds a stretch of the past of each --tenant twice, as it was and with the settings of
-    --set, and shows what differs, who leads, what it costs and where the boundaries are; --to says
-    where it ends. It writes nothing, and folds the one processor of --set: what comes behind that
-    would see other records, and isn't folded. A what-if that is paused begins anew.
+    `what-if` folds a stretch of the past of each --tenant twice (without: of all tenants together),
+    as it was and with the settings of --set, and shows what differs, who leads, what it costs and
+    where the boundaries are; --to says where it ends. It writes nothing, and folds the one
+    processor of --set: what comes behind that would see other records, and isn't folded. A what-if
+    that is paused begins anew.
 
     Shows how far the job is until it is done; Ctrl-C leaves it running.
 
@@ -126,13 +127,14 @@ def start(source: str, job: str, no_wait: bool, as_json: bool, **given: Any) -> 
     Example:
       soma replay start cog.observations --shadow try --dry-run
       soma replay start redrive --topic cog.observations --reason law_failed
-      soma replay start cog.predictor.updates --shadow try --where 'error_metric > `0.5`'
       soma replay start redrive --topic cog.observations --set 'vector=[1, 2, 3]' --dry-run
+      soma replay start cog.predictor.updates --shadow try --where 'error_metric > `0.5`'
       soma replay start rebuild --processor integrator --apply
       soma replay start rebuild --processor predictors --shadow try --dry-run
       soma replay start outbox --tenant orders --dry-run
       soma replay start projection --target segments --dry-run
       soma replay start what-if --set integrator.fusion=hedge --tenant cpu
+      soma replay start what-if --set integrator.share=0.01 --dry-run
     """
     end(started(_record(source, given), job, no_wait), as_json)
 

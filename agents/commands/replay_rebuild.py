@@ -83,7 +83,8 @@ def lines_of(plan: Mapping[str, Any]) -> Iterator[str]:
             yield f"    {plain(_row(row))}"
     sent = plan.get("sent", {})
     for name, one in plan.get("targets", {}).items():
-        yield f"  {counted(sent.get(name, 0), 'output')} of {name} to {one['topic']}"
+        outputs = "outputs" if plan.get("dry_run") else counted(sent.get(name, 0), "output")
+        yield f"  {outputs} of {name} to {one['topic']}"
 
 
 def unlike(status: Mapping[str, Any]) -> bool:

@@ -8,6 +8,7 @@ import click
 from agents.tools.output import counted, plain
 
 MODE = "what-if"
+EVERYONE = "*"  # as a result's tenant: all of them
 UNNAMED = "\0"  # --shadow without a name
 BARS = "▁▂▃▄▅▆▇█"
 LETTERS = "abcdefghijklmnop"  # of leaders, in a plot
@@ -54,8 +55,9 @@ def lines_of(plan: Mapping[str, Any]) -> Iterator[str]:
     for one in plan["stretches"]:
         before = one["from"] - one["begin"]
         folded = f", {counted(before, 'offset')} before it folded first" if before else ""
+        whose = plain(one["tenant"]) or "all tenants"
         yield (
-            f"  {plain(one['tenant'])}: offsets {one['from']} to {one['to']} of {plan['source']}/"
+            f"  {whose}: offsets {one['from']} to {one['to']} of {plan['source']}/"
             f"{one['partition']}{folded}"
         )
     for result in plan.get("result", []):
@@ -64,7 +66,10 @@ def lines_of(plan: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _result(result: Mapping[str, Any]) -> Iterator[str]:
-    yield f"  {plain(result['tenant'])}, {counted(result['records'], 'record')}"
+    whose = plain(result["tenant"])
+    if result["tenant"] == EVERYONE:
+        whose = f"all {counted(result['tenants'], 'tenant')} together"
+    yield f"  {whose}, {counted(result['records'], 'record')}"
     for note in result["notes"]:
         yield f"    note: {plain(note)}"
     for name, one in result["outputs"].items():
@@ -76,7 +81,8 @@ def _result(result: Mapping[str, Any]) -> Iterator[str]:
         was, would = one["was"], one["would"]
         rows += _rows(was, would)
         plots += _plots(was, would)
-        more += _boundaries(one["boundaries"]) if "boundaries" in one else []
+        if "boundaries" in one:
+            more += _boundaries(one["boundaries"], result["tenant"] == EVERYONE)
     if rows:
         width = max(len(name) for name, _, _ in rows)
         yield f"    {'':{width}}  {'was':>12}  {'would':>12}"
@@ -84,6 +90,21 @@ def _result(result: Mapping[str, Any]) -> Iterator[str]:
             yield f"    {plain(name):{width}}  {a:>12}  {b:>12}"
     yield from more
     yield from plots
+    if result.get("most"):
+        yield "    tenants that differ most"
+    for one in result.get("most", []):
+        said = [f"{plain(one['tenant'])}: {counted(one['unlike'], 'output')}"]
+        yield "      " + "; ".join([*said, *_numbers(one["figures"])])
+
+
+def _numbers(figures: Mapping[str, Any]) -> Iterator[str]:
+    """A tenant's numbers that aren't the same on both sides."""
+    for one in figures.values():
+        was, would = one["was"], one["would"]
+        for name in dict.fromkeys([*was, *would]):
+            a, b = _shown(was.get(name, 0)), _shown(would.get(name, 0))
+            if a != b:
+                yield f"{name.replace('_', ' ')} {a} → {b}"
 
 
 def _output(name: str, one: Mapping[str, Any]) -> Iterator[str]:
@@ -94,11 +115,13 @@ def _output(name: str, one: Mapping[str, Any]) -> Iterator[str]:
         f"    {name}: {one['equal']:,} of {one['was']:,} equal, {', '.join(unlike)}"
         f"{f' ({plain(fields)})' if fields else ''}"
     )
-    if one["published"] == one["was"]:
-        yield f"      as it was, all {one['was']:,} are as published"
+    looked = one.get("looked_for", one["was"])  # of all tenants: a sample, where they are many
+    of = "" if looked == one["was"] else f" of a sample of {one['was']:,}"
+    if one["published"] == looked:
+        yield f"      as it was, all {looked:,}{of} are as published"
     else:
         yield (
-            f"      as it was, only {one['published']:,} of {one['was']:,} are as published: the "
+            f"      as it was, only {one['published']:,} of {looked:,}{of} are as published: the "
             "law, the policy or the schemas are others now, or not all of it is there"
         )
 
@@ -137,14 +160,15 @@ def _shown(value: Any) -> str:
     return f"{value:,}" if isinstance(value, int) else plain(str(value or "-"))
 
 
-def _boundaries(found: Mapping[str, Any]) -> Iterator[str]:
+def _boundaries(found: Mapping[str, Any], several: bool) -> Iterator[str]:
     yield (
         f"    boundaries: {found['both']:,} in both (within {found['near']} frames), "
         f"{found['only_was']:,} only was, {found['only_would']:,} only would"
     )
     for side in ("was", "would"):
         for one in found[f"listed_{side}"][:LISTED]:
-            at = f"{plain(one['domain'])} by {one['evidence']} at {one['boundary_ts']}"
+            whose = f"{one['tenant']}/{one['domain']}" if several else one["domain"]
+            at = f"{plain(whose)} by {one['evidence']} at {one['boundary_ts']}"
             yield f"      only {side}: {at}"
         if found[f"only_{side}"] > LISTED:
             yield f"      and {found[f'only_{side}'] - LISTED:,} more only {side}; --json has more"

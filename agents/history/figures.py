@@ -1,11 +1,12 @@
 """What outputs come to, in numbers: one class for each schema that says something of how good a
-setting is. Each sees a tenant's records of one side, in their order, and where in the stretch they
-lie (0 to 1), and gives JSON data.
+setting is. Each sees the records of one side, a tenant's in their order, and where in the stretch
+they lie (0 to 1), and gives JSON data.
 """
 
 import math
 from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Protocol
 
@@ -13,6 +14,9 @@ BINS = 60  # of a plot
 LISTED = 16  # leaders, domains: those with most; the integrator has no more at a time
 NEAR = 10  # frames of its domain that a boundary may lie off another, and be the same
 SHOWN = 50  # boundaries of one side only
+SAID_MAX = 10_000  # boundaries of a side that are kept to be shown
+DOMAINS_MAX = 1_000  # of many tenants; what comes later is summed up under OTHERS
+OTHERS = "(others)"
 LEADER_CHANGE = "leader_change"
 
 Record = Mapping[str, Any]
@@ -26,6 +30,12 @@ class Figures(Protocol):
 
     def data(self) -> dict[str, Any]:
         """The numbers so far."""
+
+    def of(self, tenant: str) -> dict[str, int | float]:
+        """A few numbers of one tenant, if it was met since `forget`."""
+
+    def forget(self) -> None:
+        """Tenants met so far come no more: keep what they come to, and nothing of each."""
 
 
 class Series:
@@ -50,95 +60,158 @@ def bin_of(place: float) -> int:
     return max(0, min(int(place * BINS), BINS - 1))
 
 
+@dataclass(slots=True)
+class Course:
+    """How one tenant's frames have gone on."""
+
+    frames: int = 0
+    changes: int = 0
+    loss: float = 0.0
+    weights: Mapping[str, float] = field(default_factory=dict)  # of the last frame
+    # Of each domain of the last round: its loss so far.
+    total: dict[str, float] = field(default_factory=dict)
+    leader: str | None = None
+    ts: int = 0
+
+    def mixed(self, losses: Mapping[str, float]) -> float:
+        """What following the last frame costs now: over those that had weight, else the mean."""
+        known = {d: w for d in losses if (w := self.weights.get(d, 0.0)) > 0.0}
+        if not known:
+            return sum(losses.values()) / len(losses) if losses else 0.0
+        return sum(w * losses[d] for d, w in known.items()) / sum(known.values())
+
+    def enter(self, losses: Mapping[str, float]) -> None:
+        """Add a round's losses to those of the domains that take part."""
+        least = min((self.total[d] for d in losses if d in self.total), default=None)
+        if least is None:  # nobody is left: all begin as the best of those before
+            least = min(self.total.values(), default=0.0)
+        self.total = {d: self.total.get(d, least) + loss for d, loss in losses.items()}
+
+    @property
+    def best(self) -> str:
+        """The domain that would have cost least."""
+        return min(self.total, key=lambda d: self.total[d], default="")
+
+    @property
+    def regret(self) -> float:
+        """What following the weights cost above that."""
+        return self.loss - self.total.get(self.best, 0.0)
+
+
 class Frames:
     """Frames: who leads, and what following the weights costs.
 
     Loss is 1 - exp(-alpha * error), by one alpha on both sides, or they couldn't be compared. A
     round's loss is that of the weights of the frame before it; regret is the sum of these above the
     loss of the best domain in hindsight, one that is followed throughout (domains enter with the
-    least loss of those that took part, as in the integrator's law).
+    least loss of those that took part, as in the integrator's law). Of several tenants: the sum of
+    their regrets, each above its own best domain; the one that is best for most is named.
     """
 
     def __init__(self, alpha: float) -> None:
         self._alpha = alpha
         self._n = self._changes = 0
         self._entropy = self._loss = 0.0
-        self._weights: Mapping[str, float] = {}  # of the last frame
-        self._total: dict[str, float] = {}  # of each domain of the last round: its loss so far
-        self._leader: str | None = None
-        self._ts = 0
+        self._of: dict[str, Course] = {}
+        self._regret, self._best = 0.0, Counter[str]()  # of those that are forgotten
         self._frames, self._led_us = Counter[str](), Counter[str]()
         self._losses = Series()
         self._leaders: list[Counter[str]] = [Counter() for _ in range(BINS)]
 
     def add(self, record: Record, place: float) -> None:
         losses = {d: -math.expm1(-self._alpha * e) for d, e in record["errors"].items()}
-        loss = self._mixed(losses)
-        self._enter(losses)
+        course = self._of.setdefault(record["tenant"], Course())
+        loss = course.mixed(losses)
+        course.enter(losses)
         self._n += 1
         self._loss += loss
         self._entropy += record["entropy"]
-        self._weights = record["weights"]
         leader, ts = record["leader"], record["ts"]
-        if self._leader is not None:
-            self._changes += leader != self._leader
-            self._led_us[self._leader] += max(0, ts - self._ts)
-        self._leader, self._ts = leader, ts
+        if course.leader is not None:
+            changed = leader != course.leader
+            self._changes += changed
+            course.changes += changed
+            self._led_us[course.leader] += max(0, ts - course.ts)
+        course.frames += 1
+        course.loss += loss
+        course.weights, course.leader, course.ts = record["weights"], leader, ts
         self._frames[leader] += 1
         self._losses.add(place, loss)
         self._leaders[bin_of(place)][leader] += 1
 
-    def _mixed(self, losses: Mapping[str, float]) -> float:
-        """What following the last frame costs now: over those that had weight, else the mean."""
-        known = {d: w for d in losses if (w := self._weights.get(d, 0.0)) > 0.0}
-        if not known:
-            return sum(losses.values()) / len(losses) if losses else 0.0
-        return sum(w * losses[d] for d, w in known.items()) / sum(known.values())
+    def of(self, tenant: str) -> dict[str, int | float]:
+        if (one := self._of.get(tenant)) is None:
+            return {}
+        return {
+            "frames": one.frames, "leader_changes": one.changes,
+            "mean_loss": one.loss / one.frames, "regret": one.regret,
+        }  # fmt: skip
 
-    def _enter(self, losses: Mapping[str, float]) -> None:
-        least = min((self._total[d] for d in losses if d in self._total), default=None)
-        if least is None:  # nobody is left: all begin as the best of those before
-            least = min(self._total.values(), default=0.0)
-        self._total = {d: self._total.get(d, least) + loss for d, loss in losses.items()}
+    def forget(self) -> None:
+        self._regret += sum(one.regret for one in self._of.values())
+        self._best.update(one.best for one in self._of.values())
+        self._of = {}
 
     def data(self) -> dict[str, Any]:
         n = max(1, self._n)
-        best = min(self._total, key=lambda d: self._total[d], default="")
-        regret = self._loss - self._total.get(best, 0.0)
+        regret = self._regret + sum(one.regret for one in self._of.values())
+        best = self._best + Counter(one.best for one in self._of.values())
         return {
             "frames": self._n, "alpha": self._alpha, "leader_changes": self._changes,
             "led": {
                 name: {"frames": count, "ms": self._led_us[name] // 1000}
                 for name, count in self._frames.most_common(LISTED)
             },
-            "mean_loss": self._loss / n, "best_domain": best, "regret": regret,
+            "mean_loss": self._loss / n, "best_domain": _first(best), "regret": regret,
             "mean_regret": regret / n, "mean_entropy": self._entropy / n,
             "losses": self._losses.data(),
-            "leaders": [one.most_common(1)[0][0] if one else "" for one in self._leaders],
+            "leaders": [_first(one) for one in self._leaders],
         }  # fmt: skip
+
+
+def _first(counts: Counter[str]) -> str:
+    return counts.most_common(1)[0][0] if counts else ""
+
+
+Chain = tuple[str, str, bool]  # tenant, domain, whether it is of its leaders
+Said = dict[str, Any]
 
 
 class Boundaries:
     """Boundaries, each by its place: how many frames of its domain lie before it."""
 
     def __init__(self) -> None:
-        self._frames = Counter[tuple[str, bool]]()
-        self.places: dict[tuple[str, bool], list[int]] = defaultdict(list)
-        self.said: dict[tuple[str, bool], list[dict[str, Any]]] = defaultdict(list)
+        self._frames = Counter[Chain]()
+        self.places: dict[Chain, list[int]] = defaultdict(list)
+        self.said: dict[Chain, list[Said | None]] = defaultdict(list)  # None: too many
+        self._kept = 0
+        self._of = Counter[str]()  # by tenant
         self._evidence, self._bins = Counter[str](), Counter[int]()
 
     def add(self, record: Record, place: float) -> None:
-        whose = record["domain"], record["evidence"] == LEADER_CHANGE
+        tenant, domain, evidence = record["tenant"], record["domain"], record["evidence"]
         # Leaders take turns: what counts is the tenant's chain of segments, not the domain's.
-        chain = ("", True) if whose[1] else whose
+        leads = evidence == LEADER_CHANGE
+        chain = (tenant, "" if leads else domain, leads)
         self._frames[chain] += record["frames"]
         self.places[chain].append(self._frames[chain])
-        times = {name: _time(record[name]) for name in ("boundary_ts", "detected_ts")}
-        self.said[chain].append(
-            {"domain": record["domain"], "evidence": record["evidence"], **times}
-        )
-        self._evidence[record["evidence"]] += 1
+        said: Said | None = None
+        if self._kept < SAID_MAX:
+            self._kept += 1
+            times = {name: _time(record[name]) for name in ("boundary_ts", "detected_ts")}
+            said = {"tenant": tenant, "domain": domain, "evidence": evidence, **times}
+        self.said[chain].append(said)
+        self._of[tenant] += 1
+        self._evidence[evidence] += 1
         self._bins[bin_of(place)] += 1
+
+    def of(self, tenant: str) -> dict[str, int | float]:
+        return {"boundaries": self._of[tenant]} if tenant in self._of else {}
+
+    def forget(self) -> None:
+        self._kept = 0
+        for one in (self._frames, self.places, self.said, self._of):
+            one.clear()
 
     def data(self) -> dict[str, Any]:
         return {
@@ -154,7 +227,7 @@ def _time(micros: int) -> str:
 def in_both(here: Boundaries, there: Boundaries) -> dict[str, Any]:
     """How many boundaries are the same, within NEAR frames of their domain; and the others."""
     both = 0
-    only: tuple[list[dict[str, Any]], list[dict[str, Any]]] = [], []
+    only: tuple[list[Said | None], list[Said | None]] = [], []
     for chain in sorted(here.places.keys() | there.places.keys()):
         sides = here.places.get(chain, []), there.places.get(chain, [])
         paired = pairs(*sides, NEAR)
@@ -162,10 +235,18 @@ def in_both(here: Boundaries, there: Boundaries) -> dict[str, Any]:
         for side, one in enumerate((here, there)):
             taken = {pair[side] for pair in paired}
             only[side].extend(b for k, b in enumerate(one.said.get(chain, [])) if k not in taken)
+    listed = [[one for one in some if one is not None][:SHOWN] for some in only]
     return {
         "both": both, "near": NEAR, "only_was": len(only[0]), "only_would": len(only[1]),
-        "listed_was": only[0][:SHOWN], "listed_would": only[1][:SHOWN],
+        "listed_was": listed[0], "listed_would": listed[1],
     }  # fmt: skip
+
+
+def of_all(before: Mapping[str, Any], more: Mapping[str, Any]) -> dict[str, Any]:
+    """Boundaries in both, as `in_both` gives them, of some tenants and of others."""
+    found = {name: before[name] + more[name] for name in more}
+    listed = {name: found[name][:SHOWN] for name in ("listed_was", "listed_would")}
+    return found | listed | {"near": NEAR}
 
 
 def pairs(a: list[int], b: list[int], near: int) -> list[tuple[int, int]]:
@@ -187,19 +268,34 @@ class Predictions:
     """Predictor updates: how wrong they were, and how sure, by domain."""
 
     def __init__(self) -> None:
-        self._of: dict[str, list[float]] = defaultdict(lambda: [0.0, 0.0, 0.0])
+        self._domains: dict[str, list[float]] = defaultdict(lambda: [0.0, 0.0, 0.0])
+        self._of: dict[str, list[float]] = defaultdict(lambda: [0.0, 0.0])  # by tenant
         self._errors = Series()
 
     def add(self, record: Record, place: float) -> None:
-        one = self._of[record["domain"]]
+        domain, error = record["domain"], record["error_metric"]
+        if domain not in self._domains and len(self._domains) >= DOMAINS_MAX:
+            domain = OTHERS
+        one = self._domains[domain]
         one[0] += 1
-        one[1] += record["error_metric"]
+        one[1] += error
         one[2] += record["confidence"]
-        self._errors.add(place, record["error_metric"])
+        mine = self._of[record["tenant"]]
+        mine[0] += 1
+        mine[1] += error
+        self._errors.add(place, error)
+
+    def of(self, tenant: str) -> dict[str, int | float]:
+        if (one := self._of.get(tenant)) is None:
+            return {}
+        return {"updates": int(one[0]), "mean_error": one[1] / one[0]}
+
+    def forget(self) -> None:
+        self._of.clear()
 
     def data(self) -> dict[str, Any]:
-        most = sorted(self._of.items(), key=lambda item: (-item[1][0], item[0]))
-        total = [sum(one[k] for one in self._of.values()) for k in range(3)]
+        most = sorted(self._domains.items(), key=lambda item: (-item[1][0], item[0]))
+        total = [sum(one[k] for one in self._domains.values()) for k in range(3)]
         return {
             "updates": int(total[0]), "mean_error": total[1] / max(1.0, total[0]),
             "mean_confidence": total[2] / max(1.0, total[0]),
@@ -223,6 +319,12 @@ class Calibrations:
         self._samples += n
         for name in self._sums:
             self._sums[name] += n * record[name]
+
+    def of(self, tenant: str) -> dict[str, int | float]:
+        return {}
+
+    def forget(self) -> None:
+        """Nothing is kept of a tenant."""
 
     def data(self) -> dict[str, Any]:
         n = max(1, self._samples)

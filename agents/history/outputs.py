@@ -2,7 +2,7 @@
 
 from array import array
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -88,13 +88,13 @@ class Compared:
         """Outputs without a partner here."""
         return self.there - self.equal - self.differing
 
-    def add(self, here: Sequence[Written], there: Sequence[Written], records: Records) -> None:
-        """Those of one cause."""
+    def add(self, here: Sequence[Written], there: Sequence[Written], records: Records) -> int:
+        """Those of one cause; how many of them aren't equal."""
         self.here += len(here)
         self.there += len(there)
         if len(here) == len(there) == 1 and _said(here[0]) == _said(there[0]):
             self.equal += 1  # as most are
-            return
+            return 0
         left = Counter(_said(one) for one in there)
         mine: list[Written] = []
         for one in here:
@@ -111,6 +111,7 @@ class Compared:
         for a, b in zip(mine, reversed(theirs), strict=False):
             self.differing += 1
             self.fields.update(_fields(a, b, records))
+        return max(len(mine), len(theirs))
 
 
 class Comparison:
@@ -120,9 +121,12 @@ class Comparison:
         self.sinks = tuple(Compared() for _ in range(sinks))
 
     def add(
-        self, here: Iterable[Written], there: Iterable[Written], records: Records | None = None
-    ) -> None:
-        """What both have written of the same records: all that comes of each of these."""
+        self, here: Iterable[Written], there: Iterable[Written], records: Records | None = None,
+        unlike: Callable[[Written, int], None] | None = None,
+    ) -> None:  # fmt: skip
+        """What both have written of the same records: all that comes of each of these. `unlike`
+        hears of one of each cause, if some of that aren't equal, and of how many.
+        """
         read = Records() if records is None else records
         sides: dict[tuple[int, int], tuple[list[Written], list[Written]]]
         sides = defaultdict(lambda: ([], []))
@@ -130,7 +134,9 @@ class Comparison:
             for one in some:
                 sides[one.sink, one.cause][side].append(one)
         for (sink, _), (mine, theirs) in sides.items():
-            self.sinks[sink].add(mine, theirs, read)
+            count = self.sinks[sink].add(mine, theirs, read)
+            if count and unlike is not None:
+                unlike((mine or theirs)[0], count)
 
 
 def _said(one: Written) -> tuple[int, bytes, bytes | None]:
@@ -150,11 +156,13 @@ def _fields(a: Written, b: Written, records: Records) -> list[str]:
 class Expected:
     """Outputs of one sink and partition as a fold has them, looked for among what was published.
 
-    Kept as 64 bits each: two of a million that differ are taken for equal once in 10^7 times.
+    Kept as 64 bits each: two of a million that differ are taken for equal once in 10^7 times. With
+    a `most`, a sample: those whose bits end with zeros, one more each time that there are too many.
     """
 
-    def __init__(self) -> None:
-        self.keys: set[bytes] = set()
+    def __init__(self, most: int | None = None) -> None:
+        self.keys: set[bytes] = set()  # without `most`: others need not be looked at
+        self._most, self._mask = most, 0
         self._mine, self._found = array("q"), array("q")
         self._sorted: NDArray[np.int64] | None = None
 
@@ -163,14 +171,23 @@ class Expected:
 
     def add(self, key: bytes, value: bytes | None) -> None:
         """One that should be there; all come before any is looked for."""
-        self.keys.add(key)
-        self._mine.append(hash((key, value)))
+        one = hash((key, value))
+        if self._most is None:
+            self.keys.add(key)
+        elif one & self._mask:
+            return
+        self._mine.append(one)
+        while self._most is not None and len(self._mine) > self._most:
+            self._mask = 2 * self._mask + 1
+            self._mine = array("q", [one for one in self._mine if not one & self._mask])
 
     def look(self, some: Iterable[tuple[bytes, bytes | None]]) -> None:
         """Take in records that were published."""
         if self._sorted is None:
             self._sorted = np.sort(np.array(self._mine))
-        seen = np.array([hash(one) for one in some if one[0] in self.keys], np.int64)
+        every = self._most is not None
+        seen = np.array([hash(one) for one in some if every or one[0] in self.keys], np.int64)
+        seen = seen[(seen & self._mask) == 0]
         self._found.extend(seen[np.isin(seen, self._sorted)].tolist())
 
     @property
@@ -181,20 +198,26 @@ class Expected:
     @property
     def found(self) -> int:
         """How many are there, each as often as it should be at most."""
-        return (Counter(self._mine) & Counter(self._found)).total()
+        mine, wanted = np.unique(np.array(self._mine), return_counts=True)
+        seen, there = np.unique(np.array(self._found), return_counts=True)
+        _, a, b = np.intersect1d(mine, seen, assume_unique=True, return_indices=True)
+        return int(np.minimum(wanted[a], there[b]).sum())
 
 
 class Gathered:
     """What a fold gives, by topic and partition, to be looked for among what was published."""
 
-    def __init__(self, plan: Plan) -> None:
-        self._plan = plan
+    def __init__(self, plan: Plan, most: int | None = None) -> None:
+        """`most`: of each topic and partition a sample of so many at most."""
+        self._plan, self._most = plan, most
         self._of: dict[tuple[int, int], Expected] = {}
 
     def add(self, some: Iterable[Written]) -> None:
         """More of it."""
         for one in some:
-            self._of.setdefault((one.sink, one.to), Expected()).add(one.key, one.value)
+            if (at := (one.sink, one.to)) not in self._of:
+                self._of[at] = Expected(self._most)
+            self._of[at].add(one.key, one.value)
 
     @property
     def places(self) -> list[tuple[tuple[str, int], Expected]]:
@@ -202,7 +225,7 @@ class Gathered:
         return [((self._plan.sinks[k].topic, to), one) for (k, to), one in self._of.items()]
 
     def counts(self) -> dict[str, tuple[int, int]]:
-        """Topic, without namespace -> how many outputs there should be, and how many were found."""
+        """Topic, without namespace -> how many outputs were looked for, and how many found."""
         found: dict[str, tuple[int, int]] = {}
         for (sink, _), one in sorted(self._of.items()):
             name = self._plan.processor.sinks[sink]

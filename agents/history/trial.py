@@ -1,4 +1,4 @@
-"""A stretch of a tenant's past folded twice: as it was, and under other settings.
+"""A stretch of a tenant's past, or everybody's, folded twice: as it was, and under other settings.
 
 Nothing is sent. Both folds begin with the same rows and take in the same records; a setting that is
 changed keeps its changed value throughout, whoever has set another. Only this processor is folded:
@@ -20,6 +20,7 @@ from agents.history.view import views
 from agents.kit.setting import AT, EVERYONE, find, parse
 from agents.settings import Settings
 
+NOTES_MAX = 20  # of all partitions together
 ALPHA, ALPHA_ELSE = "alpha", 2.0  # of a loss; where the processor has no such setting
 
 
@@ -34,22 +35,26 @@ def checked(plan: Plan, changes: Mapping[str, str]) -> dict[str, str]:
 
 
 class Trial:
-    """One tenant's. Begin it, take in what lies before the stretch, split it, take in the stretch.
+    """One tenant's, or that of all tenants of a partition. Begin it, take in what lies before the
+    stretch, split it, take in the stretch.
 
     Not for two threads at a time.
     """
 
     def __init__(
         self, settings: Settings, plan: Plan, partition: int, tenant: str,
-        changes: Mapping[str, str],
+        changes: Mapping[str, str], sides: Sides | None = None,
     ) -> None:  # fmt: skip
-        """`changes`: as `checked` gives them. KafkaException, BrokerError, HistoryError."""
+        """`tenant`: empty for all. `changes`: as `checked` gives them. `sides`: of partitions
+        before this one, where there are some. KafkaException, BrokerError, HistoryError.
+        """
         self._settings, self._plan, self._changes = settings, plan, changes
         self._tenant = tenant
         self._past = Past(settings, plan, partition, tenant)
         self._folds: list[Refolding] = [self._past.folding]
         self._todo: list[Stretch] = []
-        self._sides: Sides | None = None
+        self._given = sides
+        self._sides: Sides | None = None  # from the stretch on
         self._first = self._before = 0
         self._since_ms = -1  # log time of the stretch's first batch
         self._notes: list[str] = []
@@ -79,7 +84,12 @@ class Trial:
         """All before the stretch is folded: from here to `end` there are two. HistoryError."""
         self._todo = self._past.todo(end)
         self._folds.append(self._past.twin(self._changes))
-        self._sides = Sides(self._plan, self._alpha(), self._first, end)
+        if self._given is not None:
+            self._sides = self._given
+            self._sides.begin(self._first, end)
+        else:
+            several = not self._tenant
+            self._sides = Sides(self._plan, self._alpha(), self._first, end, several=several)
         self._before = self._past.folding.folded
         for fold in self._folds:
             fold.heard()  # from now on
@@ -94,11 +104,17 @@ class Trial:
             return ALPHA_ELSE
         rows = views(self._plan.processor, self._past.folding.all())
         own = {one.tenant: one.settings for one in rows if ALPHA in one.settings}
-        for tenant in (self._tenant, EVERYONE):
-            if tenant in own:
-                return float(own[tenant][ALPHA])
         values = self._past.folding.values
-        return float(values.get(ALPHA, find(declared, ALPHA)[0].default))
+        alpha = float(values.get(ALPHA, find(declared, ALPHA)[0].default))
+        mine = next((one for one in (self._tenant, EVERYONE) if one in own), None)
+        if mine is not None:
+            alpha = float(own[mine][ALPHA])
+        if not self._tenant and (others := own.keys() - {EVERYONE}):
+            self._notes.append(
+                f"losses are by alpha {alpha:g} on both sides, though {len(others):,} tenants of "
+                f"{self._past.where} have one of their own"
+            )
+        return alpha
 
     def take_in(self, fetched: Fetched) -> None:
         """Records from where it is on."""
@@ -124,14 +140,51 @@ class Trial:
         for place, expected in self._sides.published.places:
             yield from looked_for(self._settings, place, self._since_ms, expected)
 
-    def data(self) -> dict[str, Any]:
-        """The result, as JSON data."""
+    @property
+    def records(self) -> int:
+        """Of the stretch, folded so far."""
+        return self._past.folding.folded - self._before
+
+    def notes(self) -> list[str]:
+        """What is to be known beside the numbers."""
         assert self._sides is not None
-        found = self._sides.data()
-        lacking = any(one["published"] < one["was"] for one in found["outputs"].values())
-        notes = [*self._notes, *self._past.notes, *(self._past.asides if lacking else ())]
-        records = self._past.folding.folded - self._before
+        counts = self._sides.published.counts().values()
+        lacking = any(found < looked for looked, found in counts)
+        return [*self._notes, *self._past.notes, *(self._past.asides if lacking else ())]
+
+    def data(self) -> dict[str, Any]:
+        """The result of one tenant, as JSON data."""
+        assert self._sides is not None
         return {
-            "tenant": self._tenant, "from": self._first, "to": self.at, "records": records,
-            "notes": notes, **found,
+            "tenant": self._tenant, "from": self._first, "to": self.at, "records": self.records,
+            "notes": self.notes(), **self._sides.data(),
         }  # fmt: skip
+
+    def end(self) -> Sides:
+        """All is taken in: its numbers, for who goes on with another partition."""
+        assert self._sides is not None
+        self._sides.end()
+        return self._sides
+
+
+class Together:
+    """What the trials of one partition after the other come to."""
+
+    def __init__(self) -> None:
+        self.sides: Sides | None = None
+        self._records = 0
+        self._notes: dict[str, None] = {}
+
+    def add(self, trial: Trial) -> None:
+        """One that has taken in all."""
+        self._records += trial.records
+        self._notes |= dict.fromkeys(trial.notes())
+        self.sides = trial.end()
+
+    def data(self) -> dict[str, Any]:
+        """The result, as JSON data; of nothing, where there were no trials."""
+        found = self.sides.data() if self.sides is not None else {}
+        notes = [*self._notes, *found.get("notes", ())]
+        if len(notes) > NOTES_MAX:
+            notes = [*notes[:NOTES_MAX], f"and {len(notes) - NOTES_MAX:,} more of the kind"]
+        return {**found, "tenant": EVERYONE, "records": self._records, "notes": notes}

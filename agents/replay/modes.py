@@ -46,7 +46,7 @@ NOT_OF_PROJECTION = (
 )  # fmt: skip
 ATTEMPTS_MAX = 1_000
 CHANGES_MAX = 100_000  # characters of what a redrive sets: each part of it is audited with them
-TRIED_MAX = 20  # tenants of a what-if: each is shown
+TRIED_MAX = 20  # tenants of a what-if that are named: each is shown whole
 
 
 class CantReplayError(Exception):
@@ -161,8 +161,8 @@ def _of_what_if(command: Command) -> str | None:
         return f"settings: {error}"
     if said := [name for name in NOT_OF_WHAT_IF if getattr(command, name)]:
         return f"{', '.join(said)}: not of a what-if, which writes nothing and folds all domains"
-    if not 0 < len(command.tenants) <= TRIED_MAX:
-        return f"tenants: 1 to {TRIED_MAX} of them, not {len(command.tenants)}"
+    if len(command.tenants) > TRIED_MAX:
+        return f"tenants: at most {TRIED_MAX}, not {len(command.tenants)}; none for all together"
     return filter_refusal(command)
 
 

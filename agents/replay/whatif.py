@@ -1,8 +1,8 @@
 """The mode `what-if`: a stretch of tenants' past under other settings, beside how it was.
 
 It writes nothing but its result, which is in the job's last status: one entry a tenant, as
-`agents/history/trial.py` gives it. What it has folded is in memory alone, so a job that was paused,
-or whose worker died, begins anew.
+`agents/history/trial.py` gives it, or one for all tenants, folded partition by partition. What it
+has folded is in memory alone, so a job that was paused, or whose worker died, begins anew.
 """
 
 import asyncio
@@ -16,10 +16,11 @@ from confluent_kafka import Consumer
 from agents.engine.plan import Plan as ProcessorPlan
 from agents.engine.registry import processor_names, processors
 from agents.engine.transport import Fetched
-from agents.history.errors import HistoryError
+from agents.history.errors import Gone, HistoryError
 from agents.history.plans import plan_of
 from agents.history.reading import Fetching, RangeReader
-from agents.history.trial import Trial, checked
+from agents.history.states import Past
+from agents.history.trial import Together, Trial, checked
 from agents.replay.bounds import refusal
 from agents.replay.command import Command, changes_of
 from agents.replay.compiling import compiled_first
@@ -66,7 +67,7 @@ class WhatIf:
             stretches = [
                 self._stretch(command, plan, changes, tenant, spans)
                 for tenant in dict.fromkeys(command.tenants)
-            ]
+            ] or self._whole(command, plan, spans)
         except HistoryError as error:
             raise CantReplayError(str(error)) from error
         except ValueError as error:
@@ -115,6 +116,28 @@ class WhatIf:
         trial.begin(first, command.partial)
         return {"tenant": tenant, "partition": home, "begin": trial.at, "from": first, "to": end}
 
+    def _whole(
+        self, command: Command, plan: ProcessorPlan, spans: Mapping[int, tuple[int, int]]
+    ) -> list[dict[str, Any]]:
+        """Everybody's, by partition. CantReplayError, HistoryError."""
+        found: list[dict[str, Any]] = []
+        for partition, (first, end) in spans.items():
+            if first >= end:
+                continue
+            past = Past(self._settings, plan, partition)
+            try:
+                begin = past.outlook(first, newest=True)
+            except Gone:
+                if not command.partial:
+                    raise
+                begin = first
+            found.append(
+                {"tenant": "", "partition": partition, "begin": begin, "from": first, "to": end}
+            )
+        if not found:
+            raise CantReplayError("nothing lies in the range")
+        return found
+
     async def steps(
         self, command: Command, plan: Mapping[str, Any], position: Mapping[int, int], take: Take
     ) -> AsyncGenerator[Step, None]:
@@ -127,13 +150,15 @@ class WhatIf:
         await asyncio.to_thread(check_still, self._settings, {**plan, "dry_run": True})
         async with aclosing(compiled_first(plan["processor"])) as words:
             async for word in words:
-                yield Step({}, said={"told": word or "; ".join(plan["missing"])})
+                yield Step({}, said={"told": word or missing})
         processor = processors([plan["processor"]])[plan["processor"]]
         folds = await _done(plan_of, self._settings, processor)
         results: list[Mapping[str, Any]] = []
+        together = Together()
         for k, one in enumerate(stretches):
             home, tenant = one["partition"], one["tenant"]
-            trial = await _done(Trial, self._settings, folds, home, tenant, plan["settings"])
+            given = self._settings, folds, home, tenant, plan["settings"], together.sides
+            trial = await _done(Trial, *given)
             await _done(trial.begin, one["from"], command.partial)
             at = one["begin"]
             async with aclosing(self._through(trial, folds.source, one, take)) as turns:
@@ -142,9 +167,15 @@ class WhatIf:
                     step = Step({k: trial.at}, done=trial.at - at, read=read, said={"told": told})
                     at = trial.at
                     yield step
-            results.append(await asyncio.to_thread(trial.data))
-            if not results[-1]["records"]:
+            if not tenant:
+                await asyncio.to_thread(together.add, trial)
+            elif not trial.records:
                 raise JobFailedError(f"tenants: nothing of {tenant} lies in the range")
+            else:
+                results.append(await asyncio.to_thread(trial.data))
+            del trial  # before the next: a partition is kept in memory twice, not four times
+        if not command.tenants:
+            results.append(await asyncio.to_thread(together.data))
         yield Step({}, said={"result": results, "told": missing})
 
     async def _through(

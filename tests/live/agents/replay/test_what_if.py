@@ -122,6 +122,7 @@ def test_it_says_what_a_worker_under_that_setting_does(
     assert f"{outputs['differing']} differ" in shown
     refusals(topics, env, place)
     paused(topics)
+    everybody(topics, env)
     gone(topics, partition, first)
 
 
@@ -158,6 +159,34 @@ def paused(topics: Settings) -> None:
     assert done["done"] == done["total"] > N and done["read"] > done["total"]
     (found,) = json.loads(done["plan"])["result"]
     assert found["records"] == found["outputs"][FRAMES]["published"] == N
+
+
+def everybody(topics: Settings, env: dict[str, str]) -> None:
+    """Of all tenants it is what each comes to, together."""
+    say(topics, "each", **(BASE | {"tenants": ["t", "u"]}))
+    done = soma("replay", "start", "what-if", "--set", SET, "--id", "all", "--json", env=env)
+    assert done.returncode == 0, done.stderr
+    (found,) = json.loads(done.stdout)["plan"]["result"]
+    each = json.loads(await_state(topics, "each", "done")["plan"])["result"]
+    assert (found["tenant"], found["tenants"], found["records"]) == ("*", 2, 2 * N)
+    for name in ("was", "would", "equal", "differing", "published"):
+        parts = [one["outputs"][FRAMES][name] for one in each]
+        assert found["outputs"][FRAMES][name] == sum(parts), name
+    assert found["outputs"][FRAMES]["published"] == 2 * N and not found["notes"]
+    for side in ("was", "would"):
+        for name in ("frames", "leader_changes", "regret"):
+            parts = [one["figures"][FRAMES][side][name] for one in each]
+            assert found["figures"][FRAMES][side][name] == pytest.approx(sum(parts), abs=1e-6)
+    counts = ("differing", "only_was", "only_would")
+    unlike = {
+        one["tenant"]: sum(of[name] for of in one["outputs"].values() for name in counts)
+        for one in each
+    }
+    most = [(one["tenant"], one["unlike"]) for one in found["most"]]
+    assert most == sorted(unlike.items(), key=lambda one: -one[1]) and len(most) == 2
+    shown = soma("replay", "status", "all", env=env).stdout
+    assert "all 2 tenants together, 1,200 records" in shown
+    assert f"tenants that differ most\n      {most[0][0]}: {most[0][1]:,} outputs; " in shown
 
 
 def gone(topics: Settings, partition: int, first: int) -> None:

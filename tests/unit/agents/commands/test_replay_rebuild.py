@@ -64,6 +64,8 @@ def test_what_a_job_found_is_told_in_lines() -> None:
     assert list(lines_of({"targets": there, "sent": {"updates": 1_700}})) == [
         "  1,700 outputs of updates to try.updates", "  0 outputs of next to try.next",
     ]  # fmt: skip
+    dry = list(lines_of({"targets": there, "dry_run": True}))
+    assert dry[0] == "  outputs of updates to try.updates"
     status = {"mode": "rebuild", "plan": '{"differ": 2, "apply": false}'}
     assert unlike(status) and not unlike(status | {"plan": '{"differ": 2, "apply": true}'})
     assert not unlike(status | {"mode": "republish"})

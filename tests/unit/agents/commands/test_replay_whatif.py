@@ -46,14 +46,15 @@ def result() -> dict[str, Any]:
         for side, leader in zip(sides, ("a", "b" if k > 50 else "a"), strict=True):
             weights = {"a": 0.4, "b": 0.6} if leader == "b" else {"a": 0.7, "b": 0.3}
             side.add(
-                {"errors": {"a": 0.1 * (k > 80), "b": 0.0}, "weights": weights, "leader": leader,
-                 "ts": k, "entropy": 0.1}, k / 100,
+                {"tenant": "t", "errors": {"a": 0.1 * (k > 80), "b": 0.0}, "weights": weights,
+                 "leader": leader, "ts": k, "entropy": 0.1}, k / 100,
             )  # fmt: skip
     was, would = Boundaries(), Boundaries()
     for _ in range(9):
         was.add(
-            {"domain": "a", "evidence": "cpd", "frames": 50, "boundary_ts": 0, "detected_ts": 0}, 0
-        )
+            {"tenant": "t", "domain": "a", "evidence": "cpd", "frames": 50, "boundary_ts": 0,
+             "detected_ts": 0}, 0,
+        )  # fmt: skip
     output = {
         "was": 100, "would": 100, "equal": 51, "differing": 49, "only_was": 0, "only_would": 0,
         "fields": {"leader": 49}, "published": 99,
@@ -88,6 +89,29 @@ def test_the_result_is_a_table_and_a_plot() -> None:
     plots = [line for line in lines if line.startswith("    leaders ")]
     assert [line[-BINS:] for line in plots] == ["a" * BINS, "a" * 31 + "b" * 29]
     assert list(replay_whatif.lines_of({})) == []
+
+
+def test_of_all_tenants_those_that_differ_most_are_named() -> None:
+    sides = {"was": {"regret": 1.5, "frames": 9}, "would": {"regret": 0.5, "frames": 9}}
+    most = [
+        {"tenant": "t1", "unlike": 7, "figures": {"f": sides}},
+        {"tenant": "t2", "unlike": 1, "figures": {}},
+    ]  # fmt: skip
+    found = result() | {"tenant": "*", "tenants": 3, "most": most}
+    found["outputs"]["f"] |= {"looked_for": 50, "published": 50}
+    stretch = {"tenant": "", "partition": 2, "begin": 0, "from": 0, "to": 110}
+    plan = {
+        "processor": "integrator", "settings": {"fusion": "hedge"}, "source": "u",
+        "stretches": [stretch], "result": [found],
+    }  # fmt: skip
+    text = "\n".join(replay_whatif.lines_of(plan))
+    for said in (
+        "  all tenants: offsets 0 to 110 of u/2\n", "  all 3 tenants together, 100 records",
+        "all 50 of a sample of 100 are as published", "only was: t/a by cpd",
+        "    tenants that differ most\n      t1: 7 outputs; regret 1.5000 → 0.5000\n"
+        "      t2: 1 output",
+    ):  # fmt: skip
+        assert said in text, text
 
 
 def test_bars_are_on_one_scale() -> None:

@@ -12,12 +12,14 @@ from hypothesis import strategies as st
 from agents.engine.plan import defaults_of
 from agents.history.figures import (
     BINS,
+    SHOWN,
     Boundaries,
     Calibrations,
     Frames,
     Predictions,
     figures_of,
     in_both,
+    of_all,
     pairs,
 )
 from agents.history.refold import fold_of
@@ -45,9 +47,14 @@ def test_as_many_places_are_paired_as_can_be(a: list[int], b: list[int], near: i
     assert len(found) == best
 
 
-def frame(errors: dict[str, float], weights: dict[str, float], ts: int) -> dict[str, Any]:
+def frame(
+    errors: dict[str, float], weights: dict[str, float], ts: int, tenant: str = "t"
+) -> dict[str, Any]:
     leader = max(weights, key=lambda d: weights[d])
-    return {"errors": errors, "weights": weights, "leader": leader, "ts": ts, "entropy": 0.5}
+    return {
+        "tenant": tenant, "errors": errors, "weights": weights, "leader": leader, "ts": ts,
+        "entropy": 0.5,
+    }  # fmt: skip
 
 
 def test_regret_is_the_loss_of_the_weights_above_that_of_the_best_in_hindsight() -> None:
@@ -90,9 +97,49 @@ def test_regret_is_the_one_that_the_integrator_keeps(fusion: str) -> None:
     assert found == pytest.approx(kept, abs=1e-6)
 
 
+def test_of_many_tenants_it_is_what_each_comes_to_together() -> None:
+    rng = np.random.default_rng(4)
+    together, alone = Frames(2.0), {name: Frames(2.0) for name in ("t", "u", "v")}
+    for names in (("t", "u"), ("v",)):  # two partitions
+        for k in range(80):
+            tenant = names[k % len(names)]
+            errors = dict(zip("abc", rng.gamma(1.0, 0.5, 3), strict=True))
+            weights = dict(zip("abc", rng.dirichlet(np.ones(3)), strict=True))
+            for one in (together, alone[tenant]):
+                one.add(frame(errors, weights, 1000 * k, tenant), k / 80)
+        for name in names:
+            of, data = together.of(name), alone[name].data()
+            assert of == pytest.approx({key: data[key] for key in of}) and len(of) == 4
+        together.forget()
+        assert together.of(names[0]) == {}
+    each, found = [one.data() for one in alone.values()], together.data()
+    for name in ("frames", "leader_changes", "regret"):
+        assert math.isclose(found[name], sum(one[name] for one in each)), name
+    assert math.isclose(found["mean_loss"] * 160, sum(o["mean_loss"] * o["frames"] for o in each))
+    best = [one["best_domain"] for one in each]
+    assert best.count(found["best_domain"]) == max(map(best.count, best))
+
+
+def test_boundaries_of_tenants_are_apart_and_their_lists_stay_short() -> None:
+    found: dict[str, Any] = {}
+    for part in range(3):
+        was, would = Boundaries(), Boundaries()
+        for k in range(40):
+            one = boundary("a", "cpd", 50) | {"tenant": f"t{part}-{k}"}
+            was.add(one, 0.5)
+            would.add(one | {"tenant": f"t{part}-{k + 30}"}, 0.5)
+        now = in_both(was, would)
+        found = of_all(found, now) if found else now
+        assert was.of(f"t{part}-0") == {"boundaries": 1} and would.of(f"t{part}-0") == {}
+        was.forget()
+        assert not (was.said or was.places or was.of(f"t{part}-0")) and was.data()["boundaries"]
+    assert (found["both"], found["only_was"], found["only_would"]) == (30, 90, 90)
+    assert len(found["listed_was"]) == len(found["listed_would"]) == SHOWN
+
+
 def boundary(domain: str, evidence: str, frames: int) -> dict[str, Any]:
     return {
-        "domain": domain, "evidence": evidence, "frames": frames,
+        "tenant": "t", "domain": domain, "evidence": evidence, "frames": frames,
         "boundary_ts": 1_000_000, "detected_ts": 2_000_000,
     }  # fmt: skip
 
@@ -116,10 +163,12 @@ def test_boundaries_are_the_same_by_their_place_in_their_domains_frames() -> Non
 def test_updates_and_calibrations_are_means() -> None:
     one = Predictions()
     for domain, error in (("a", 1.0), ("a", 3.0), ("b", 2.0)):
-        one.add({"domain": domain, "error_metric": error, "confidence": 0.5}, 0.0)
+        record = {"tenant": "t", "domain": domain, "error_metric": error, "confidence": 0.5}
+        one.add(record, 0.0)
     data = one.data()
     assert (data["updates"], data["mean_error"], data["mean_confidence"]) == (3, 2.0, 0.5)
     assert data["domains"]["a"]["mean_error"] == data["errors"][0] == 2.0
+    assert one.of("t") == {"updates": 3, "mean_error": 2.0} and one.of("u") == {}
     two = Calibrations()
     for n, ece in ((100, 0.1), (300, 0.3)):
         figures = {"ece_post": ece, "brier_post": 0.2, "nll_post": 0.4}

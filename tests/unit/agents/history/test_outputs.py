@@ -73,3 +73,14 @@ def test_what_is_expected_is_found_as_often_as_it_should_be(
     assert expected.found == (Counter(mine) & Counter(log)).total()
     if set(Counter(log).values()) <= {1}:
         assert expected.complete == (len(mine) == 0 or expected.found == len(mine))
+
+
+def test_of_very_many_a_sample_is_looked_for() -> None:
+    expected, every = Expected(100), [(b"%d" % (k % 7), b"v%d" % k) for k in range(5_000)]
+    for one in every:
+        expected.add(*one)
+    assert 20 < len(expected) <= 100
+    expected.look(every[:2_500])
+    half = expected.found
+    expected.look([(b"9", b"nobody's"), *every[2_500:]])
+    assert 0 < half < expected.found == len(expected) and expected.complete

@@ -1,24 +1,29 @@
 """Folded under changed settings is as if they had always been so; as it was is as was published."""
 
+import json
+
 import pytest
 
 from agents.engine.plan import Plan, defaults_of
 from agents.engine.processor import Processor
 from agents.engine.transport import Fetched
+from agents.history import sides as sides_module
 from agents.history.epochs import Stretch
 from agents.history.outputs import Written
 from agents.history.refold import Refolding, fold_of
-from agents.history.sides import Sides
+from agents.history.sides import SHOWN, Sides
 from agents.history.trial import checked
 from tests.contract.harness import PROCESSORS, SETTINGS, Message, Run, plan_of, setting
 from tests.unit.agents.history.test_refold import N, cut, each, epochs, log
 from topics import codec
+from topics.catalogue import MESSAGE_BYTES_MAX
 
 TRIED = {
     "integrator": ("fusion", "softmax"), "predictors": ("alpha", "0.9"),
     "segmentation": ("cpd", "bocpd"),
 }  # fmt: skip
 SPLIT = 100
+STATUS_MAX = MESSAGE_BYTES_MAX // 10  # of a result: a job's status is a record
 
 
 def tried(processor: Processor) -> tuple[str, str]:
@@ -123,6 +128,91 @@ def test_rows_keep_what_is_tried_and_the_log_has_what_was() -> None:
     assert 0 < frames["fields"]["weights"] <= frames["differing"] == frames["was"] - frames["equal"]
     assert data["figures"]["cog.global.frame"]["was"]["frames"] == frames["was"]
     assert "config_version" not in frames["fields"]
+
+
+@each
+def test_of_all_tenants_it_is_what_each_comes_to_together(processor: Processor) -> None:
+    plan, (name, value) = plan_of(processor), tried(processor)
+    folds = [folding(plan, changes, {}, 0) for changes in ({}, {name: value})]
+    heard: list[list[Written]] = []
+    for one in folds:
+        one.heard()
+        one.take_in(Fetched(0, cut(log(processor), [90]), N, N))
+        assert one.go_on([Stretch(epochs(processor)[0], 0, N)], N)
+        heard.append(one.heard())
+    names = sorted({tenant_of_key(one.key) for some in heard for one in some})
+    together, apart = Sides(plan, 2.0, 0, N, several=True), Sides(plan, 2.0, 0, N)
+    unlike: dict[str, int] = {}
+    for k, mine in enumerate((names[::2], names[1::2])):  # as two partitions
+        if k:
+            together.begin(0, N)
+        for tenant in mine:
+            some = [[o for o in side if tenant_of_key(o.key) == tenant] for side in heard]
+            together.add(*some)
+            apart.add(*some)
+            alone = Sides(plan, 2.0, 0, N)
+            alone.add(*some)
+            outputs = alone.data()["outputs"].values()
+            unlike[tenant] = sum(
+                one[name] for one in outputs for name in ("differing", "only_was", "only_would")
+            )
+        together.end()
+    found, wanted = together.data(), apart.data()
+    for sink, output in found["outputs"].items():
+        same = {key: one for key, one in output.items() if key != "looked_for"}
+        assert same == {key: wanted["outputs"][sink][key] for key in same}
+        assert output["looked_for"] == output["was"]
+    for sink, figures in found["figures"].items():
+        for key in ("frames", "updates", "boundaries", "samples", "leader_changes", "regret"):
+            if key in figures["was"]:
+                assert figures["would"][key] == pytest.approx(wanted["figures"][sink]["would"][key])
+    most = {one["tenant"]: one["unlike"] for one in found["most"]}
+    assert len(most) <= SHOWN and sorted(most.values(), reverse=True) == list(most.values())
+    for tenant, count in most.items():
+        assert count == unlike[tenant]
+    assert max(most.values(), default=0) == max(unlike.values(), default=0)
+    assert found["tenants"] <= len(names) and not found["notes"]
+
+
+def tenant_of_key(key: bytes) -> str:
+    return key.decode().split("\x1f")[0]
+
+
+@pytest.mark.kernel
+def test_what_is_kept_of_all_tenants_is_bounded_and_what_is_left_out_is_told(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(sides_module, "TENANTS_MAX", 50)
+    monkeypatch.setattr(sides_module, "SAMPLE_MAX", 64)
+    processor = next(p for p in PROCESSORS if p.name == "integrator")
+    plan, together = plan_of(processor), None
+    frame = {
+        "frame_id": "", "ts": 0, "domain": "d", "leader": "d" * 128, "confidence": 0.5,
+        "weights": {f"{k}" * 128: 0.1 for k in range(10)}, "entropy": 0.0, "regret_bound": 0.0,
+        "errors": {f"{k}" * 128: 0.1 for k in range(10)}, "dwell_ms": 0, "veto": "none",
+        "rationale": "",
+    }  # fmt: skip
+    for _ in range(3):
+        together = together or Sides(plan, 2.0, 0, N, several=True)
+        together.begin(0, N)
+        for k in range(120):
+            tenant = f"{k:0128}"
+            was, would = (
+                [Written(0, 0, tenant.encode(), codec.encode("global_frame", one), k)]
+                for one in (frame | {"tenant": tenant}, frame | {"tenant": tenant, "ts": k % 60})
+            )
+            together.add(was, would)
+        assert len(together.published.places[0][1]) <= 64
+        together.end()
+    assert together is not None
+    data = together.data()
+    assert data["tenants"] == 150 and len(data["most"]) == SHOWN
+    assert data["notes"] == [
+        "figures are of the first 50 tenants of each partition, without 420 outputs of others"
+    ]
+    (output,) = data["outputs"].values()
+    assert output["was"] == 360 and 0 < output["looked_for"] <= 192 and output["published"] == 0
+    assert len(json.dumps(data)) < STATUS_MAX
 
 
 def test_settings_are_checked_by_their_declaration() -> None:
