@@ -32,6 +32,11 @@ LINES = {
     for one in (replay_rebuild, replay_whatif, replay_outbox, replay_projection)
 }  # fmt: skip
 VERBS = ("sent", "would be sent")  # of its records, and in a dry run
+FOLDED = ("sent", "would be folded")
+OWN_VERBS = {
+    replay_projection.MODE: replay_projection.VERBS, replay_rebuild.MODE: FOLDED,
+    replay_whatif.MODE: FOLDED,
+}  # fmt: skip
 F = TypeVar("F", bound=Callable[..., Any])
 
 _json = click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
@@ -63,7 +68,7 @@ OPTIONS = (
     click.option("--from", "since", default="", help="Where it begins. [default: the beginning]"),
     click.option("--until", default="", help="Before which it ends. [default: the end as it is]"),
     click.option("--partial", is_flag=True, help="What is gone from the log may be missing."),
-    click.option("--dry-run", is_flag=True, help="Count what would be sent, and send nothing."),
+    click.option("--dry-run", is_flag=True, help="Count what would be sent or folded, no more."),
     click.option(
         "--rate", "rate_limit", type=click.IntRange(0), default=0,
         help="Records a second at most. [default: as SOMA_REPLAY_RATE allows]",
@@ -331,12 +336,13 @@ def _show(status: dict[str, Any], as_json: bool) -> None:
         click.echo(json.dumps(data))
         return
     click.echo(_line(status))
-    plan = data["plan"] or {}
+    plan, size = data["plan"] or {}, f"{status['sent_bytes']:,} bytes"
     if status["mode"] in LINES:
         for line in LINES[status["mode"]](plan):
             click.echo(line)
+        if plan.get("dry_run") and status["sent"]:
+            click.echo(f"  {size}")
     elif "ranges" in plan:
-        size = f"{status['sent_bytes']:,} bytes"
         click.echo(f"  {plan['source']} to {plan['target']}: {size}")
         for partition, (first, end) in plan["ranges"].items():
             click.echo(f"  partition {partition}: offsets {first} to {end}")
@@ -355,7 +361,7 @@ def _line(status: dict[str, Any]) -> str:
     """A job in a line."""
     done = f"{100 * status['done'] / status['total']:.0f} %" if status["total"] else ""
     words = [plain(status["id"]), status["state"], done]
-    done_to = replay_projection.VERBS if status["mode"] == replay_projection.MODE else VERBS
+    done_to = OWN_VERBS.get(status["mode"], VERBS)
     sent = done_to['"dry_run":true' in status["plan"]]
     words.append(f"{counted(status['read'], 'record')} read, {status['sent']:,} {sent}")
     if status["state"] == "running" and status["left_s"] is not None:

@@ -69,7 +69,12 @@ def _missing(losses: tuple[str, ...]) -> dict[str, Any]:
 
 
 def lines_of(plan: Mapping[str, Any]) -> Iterator[str]:
-    """What a rebuild found, for people."""
+    """What a rebuild found, or of a dry run what it would fold, for people."""
+    for partition, (first, end) in plan.get("ranges", {}).items() if plan.get("dry_run") else ():
+        yield (
+            f"  partition {partition}: offsets {first} to {end} of {plan['source']}, from "
+            f"{plan['begins'][partition]}"
+        )
     for partition, one in plan.get("partitions", {}).items():
         unlike = one["differ"]
         said = f"{counted(unlike, 'row differs', 'rows differ')}" if unlike else "equal"

@@ -36,6 +36,7 @@ from topics.schemas import schemas
 
 Reading = Iterator[Fetched]
 Found = TypeVar("Found")
+WHOLE = "the whole log"
 
 
 class State(NamedTuple):
@@ -198,7 +199,7 @@ class Past:
         if start is None and self.whole:
             first = self.epochs[0]
             begin = min(int(first["from_offset"]), until)
-            start = Start(begin, 1, {}, "the whole log")
+            start = Start(begin, 1, {}, WHOLE)
         if start is None:
             start = self._without(until, accepted, refused)
         self.notes += refused
@@ -208,19 +209,23 @@ class Past:
         self._folding.enter(epoch, start.rows)
         return start.of
 
-    def outlook(self, until: int, newest: bool) -> int:
-        """At which offset `start` would begin, as far as is known without reading rows. As it."""
+    def outlook(self, until: int, newest: bool) -> tuple[int, str]:
+        """At which offset `start` would begin, and with what, as far as is known without reading
+        rows. As it.
+        """
         self.check(until)
         refused: list[str] = []
         if self.whole and not newest:
-            return min(int(self.epochs[0]["from_offset"]), until)
+            return min(int(self.epochs[0]["from_offset"]), until), WHOLE
         found = [
             one.next_offset for one in snapshots.listed(self._settings, self._plan, self._partition)
             if self._usable(one, until, refused)
         ]  # fmt: skip
-        if found or self.whole:
-            first = min(int(self.epochs[0]["from_offset"]), until)
-            return first if not found else found[0] if newest else found[-1]
+        if found:
+            at = found[0] if newest else found[-1]
+            return at, f"the snapshot at {at}"
+        if self.whole:
+            return min(int(self.epochs[0]["from_offset"]), until), WHOLE
         raise Gone(self._missing(refused))
 
     def _snapshot(

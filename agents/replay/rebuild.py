@@ -33,6 +33,7 @@ from agents.replay.compiling import compiled_first
 from agents.replay.handover import NOTHING_SENT, Handover
 from agents.replay.modes import CantReplayError, JobFailedError, Step, Take
 from agents.replay.paying import Paying
+from agents.replay.republish import counted, spans_of
 from agents.replay.rivals import own_row, said_by
 from agents.replay.shadows import check_same, targets_of
 from agents.replay.switch import Sends, Switch
@@ -71,12 +72,13 @@ class Rebuilding:
             _check_losses(command, chosen)
             spans: dict[str, list[int]] = {}
             missing: list[str] = []
+            begins: dict[str, str] = {}  # with what
             for p in chosen:
-                spans[str(p)] = self._span(plan, p, command, missing)
+                spans[str(p)], begins[str(p)] = self._span(plan, p, command, missing)
             targets = self._targets(plan, command)
         said = {
             "source": plan.source, "target": command.target, "actor": said_by(row),
-            "accepted": row.accepted, "ranges": spans, "missing": missing,
+            "accepted": row.accepted, "ranges": spans, "begins": begins, "missing": missing,
             "apply": command.apply, "dry_run": command.dry_run, "partitions": {},
             "shadow": command.shadow, "targets": targets, "law": plan.processor.law,
         }  # fmt: skip
@@ -89,29 +91,42 @@ class Rebuilding:
             return {}
         return targets_of(self._settings, command.shadow, plan, command.dry_run)
 
-    def _span(self, plan: Plan, partition: int, command: Command, missing: list[str]) -> list[int]:
-        """From where to where a partition is folded. HistoryError, but for a dry run."""
+    def _span(
+        self, plan: Plan, partition: int, command: Command, missing: list[str]
+    ) -> tuple[list[int], str]:
+        """From where to where a partition is folded, and with what it begins. HistoryError, but
+        for a dry run.
+        """
         at = stored(self._settings, plan, partition).position
         past = Past(self._settings, plan, partition)
         low, high = past.source.low, past.source.high
         if at is None and not past.epochs:
-            return [0, 0]
+            return [0, 0], "nothing, for nothing is folded yet"
         end = at.next_offset if at is not None else high
+        gone = at is None or lost(at, past.source)
         try:
-            return [past.outlook(end, newest=at is None), end]
+            begin, of = past.outlook(end, newest=gone)
+            return [begin, end], of
         except HistoryError as error:
-            whole = at is not None and not lost(at, past.source) and low <= at.seen
+            whole = at is not None and not gone and low <= at.seen
             if command.dry_run:
                 missing.append(str(error))
             elif whole or end > high:
                 raise
-            return [max(low, end), max(low, end)]  # what may be missing is looked at with the rows
+            begin = max(low, end)
+            return [begin, begin], "what there is"  # what is missing is looked at with the rows
 
     async def steps(
         self, command: Command, plan: Mapping[str, Any], position: Mapping[int, int], take: Take
     ) -> AsyncGenerator[Step, None]:
         """Fold, compare, and where it is wanted put what differs in its place."""
         if command.dry_run:
+            left, tenants = spans_of(plan, position), command.tenants
+            async with aclosing(
+                counted(self._settings, plan["source"], left, tenants, take)
+            ) as counts:
+                async for step in counts:
+                    yield step
             return
         with _failing():
             of = await asyncio.to_thread(_plan_named, self._settings, command.target)

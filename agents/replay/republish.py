@@ -10,6 +10,7 @@ places.
 import asyncio
 from collections import Counter
 from collections.abc import AsyncGenerator, Mapping, Sequence
+from contextlib import aclosing
 from typing import Any
 
 import numpy as np
@@ -19,7 +20,7 @@ from agents.engine.batches import raw_batch
 from agents.engine.builder import RawBuilder
 from agents.engine.names import Names
 from agents.engine.records import frame_copies, frame_one, framed
-from agents.history.reading import RangeReader
+from agents.history.reading import RangeReader, Span
 from agents.kit.setting import EVERYONE
 from agents.replay.command import Command
 from agents.replay.filters import ContentFilter
@@ -64,32 +65,56 @@ class Republish:
     ) -> AsyncGenerator[Step, None]:
         """Read, choose, and write again."""
         await asyncio.to_thread(check_still, self._settings, plan)
-        copier = Copier(command, plan)
-        spans = {
-            int(p): (position.get(int(p), first), end) for p, (first, end) in plan["ranges"].items()
-        }
-        at = {p: first for p, (first, _) in spans.items()}
-        reader = RangeReader(self._settings, plan["source"], spans)
-        try:
-            while (got := await reader.read()) is not None:
-                partition, batches, seen = got[0], got[1], min(got[2], spans[got[0]][1])
-                for part in parts_of(batches):
-                    where = f"{plan['source']}/{partition}"
-                    span, most = (at[partition], seen), self._settings.batch_unpacked_bytes_max
-                    records = await asyncio.to_thread(records_of, part, span, where, most)
-                    lo = 0
-                    while lo < records.n:
-                        hi = lo + await take(records.n - lo)
-                        step = await asyncio.to_thread(copier.copy, records, lo, hi, partition)
-                        lo, end = hi, int(records.offs[hi - 1]) + 1
-                        step.position, step.done = {partition: end}, end - at[partition]
-                        at[partition] = end
-                        yield step
-                if seen > at[partition]:  # markers of transactions, or what compaction left
-                    yield Step({partition: seen}, seen - at[partition])
-                    at[partition] = seen
-        finally:
-            reader.close()
+        spans = spans_of(plan, position)
+        async with aclosing(_through(self._settings, spans, Copier(command, plan), take)) as steps:
+            async for step in steps:
+                yield step
+
+
+def spans_of(plan: Mapping[str, Any], position: Mapping[int, int]) -> dict[int, Span]:
+    """What is left of a job's ranges."""
+    ranges = {int(p): span for p, span in plan["ranges"].items()}
+    return {p: (position.get(p, first), end) for p, (first, end) in ranges.items()}
+
+
+async def counted(
+    settings: Settings, source: str, spans: Mapping[int, Span], tenants: Sequence[str], take: Take
+) -> AsyncGenerator[Step, None]:
+    """Count what a fold of these tenants (none: of all) takes in: theirs, and what is for
+    everybody. Sends nothing.
+    """
+    command = Command(shadow="none", tenants=tuple(tenants), dry_run=True)
+    plan = {"source": source, "target": source, "target_partitions": 1}
+    async with aclosing(_through(settings, spans, Copier(command, plan), take)) as steps:
+        async for step in steps:
+            yield step
+
+
+async def _through(
+    settings: Settings, spans: Mapping[int, Span], copier: "Copier", take: Take
+) -> AsyncGenerator[Step, None]:
+    at = {p: first for p, (first, _) in spans.items()}
+    reader = RangeReader(settings, copier.source, spans)
+    try:
+        while (got := await reader.read()) is not None:
+            partition, batches, seen = got[0], got[1], min(got[2], spans[got[0]][1])
+            for part in parts_of(batches):
+                where = f"{copier.source}/{partition}"
+                span, most = (at[partition], seen), settings.batch_unpacked_bytes_max
+                records = await asyncio.to_thread(records_of, part, span, where, most)
+                lo = 0
+                while lo < records.n:
+                    hi = lo + await take(records.n - lo)
+                    step = await asyncio.to_thread(copier.copy, records, lo, hi, partition)
+                    lo, end = hi, int(records.offs[hi - 1]) + 1
+                    step.position, step.done = {partition: end}, end - at[partition]
+                    at[partition] = end
+                    yield step
+            if seen > at[partition]:  # markers of transactions, or what compaction left
+                yield Step({partition: seen}, seen - at[partition])
+                at[partition] = seen
+    finally:
+        reader.close()
 
 
 class Copier:
@@ -104,7 +129,7 @@ class Copier:
             )
         except PredicateError as error:
             raise JobFailedError(f"predicate: {error}") from error
-        self._source, self._target = str(plan["source"]), str(plan["target"])
+        self.source, self._target = str(plan["source"]), str(plan["target"])
         self._partitions = int(plan["target_partitions"])
         self._dry, self._shadow = command.dry_run, bool(command.shadow)
         self._tenants = _names(command.tenants) if command.tenants else None
@@ -143,7 +168,7 @@ class Copier:
                 try:
                     keep[r - lo] = self._content.takes(records.value(int(r)))
                 except PredicateError as error:
-                    where = f"{self._source}/{partition}/{records.offs[r]}"
+                    where = f"{self.source}/{partition}/{records.offs[r]}"
                     raise JobFailedError(f"{where}: {error}") from error
         return np.flatnonzero(keep) + lo
 
@@ -173,7 +198,7 @@ class Copier:
     def _frame_rows(
         self, records: Records, rows: NDArray[np.int64], origin: int, to: int, step: Step
     ) -> None:
-        place = np.frombuffer(f"{self._source}/{origin}/".encode(), np.uint8)
+        place = np.frombuffer(f"{self.source}/{origin}/".encode(), np.uint8)
         lo, count = 0, rows.shape[0]
         while lo < count:
             hi, end = frame_copies(

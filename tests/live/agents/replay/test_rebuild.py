@@ -112,8 +112,31 @@ def equal(settings: Settings, sent: int) -> None:
     assert said.startswith("all ") and said.endswith(" rows are equal")
 
 
+def rehearsed(topics: Settings) -> None:
+    """A dry run says what would be folded, and with what it would begin."""
+    done = rebuild(topics, "dry", dry_run=True)
+    records = [one for one in read(topics, SOURCE) if one.partition() is not None]
+    size = sum(len(one.key() or b"") + len(one.value() or b"") for one in records)
+    assert (done["read"], done["sent"], done["sent_bytes"]) == (700, 700, size)
+    assert (done["done"], done["total"], done["message"]) == (700, 700, "")
+    plan, times = plan_of(done), [one.timestamp()[1] for one in records]
+    assert plan["times"] == [min(times), max(times)] and plan["partitions"] == {}
+    assert plan["tenants"] == {f"t{k}": 70 for k in range(10)}
+    home = str(partition_of("t1", topics.topics_partitions))
+    assert set(plan["begins"].values()) == {"the whole log"} == {plan["begins"][home]}
+    told = soma(
+        "replay", "start", "rebuild", "--processor", "predictors", "--tenant", "t1", "--dry-run",
+        env=environment(topics),
+    ).stdout  # fmt: skip
+    first, last = plan["ranges"][home]
+    assert f"{last - first} records read, 70 would be folded" in told.splitlines()[0]
+    assert f"  partition {home}: offsets 0 to {last} of " in told and "the whole log" in told
+    assert "  t1: 70 records" in told and " bytes\n" in told and "  written " in told
+
+
 def looked_at(topics: Settings, one: Worker) -> None:
     """It is made anew beside the live one, and rows that differ are named."""
+    rehearsed(topics)
     done = rebuild(topics, "same", apply=True)
     assert done["digest_before"] == done["digest_after"]
     assert done["message"] == "all 20 rows are equal; 0 are written"

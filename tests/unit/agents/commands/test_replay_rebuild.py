@@ -66,6 +66,13 @@ def test_what_a_job_found_is_told_in_lines() -> None:
     ]  # fmt: skip
     dry = list(lines_of({"targets": there, "dry_run": True}))
     assert dry[0] == "  outputs of updates to try.updates"
+    rehearsed = {
+        "partitions": {}, "dry_run": True, "source": "s", "ranges": {"3": [5, 9]},
+        "begins": {"3": "the snapshot at 5"},
+    }  # fmt: skip
+    assert list(lines_of(rehearsed)) == [
+        "  partition 3: offsets 5 to 9 of s, from the snapshot at 5",
+    ]
     status = {"mode": "rebuild", "plan": '{"differ": 2, "apply": false}'}
     assert unlike(status) and not unlike(status | {"plan": '{"differ": 2, "apply": true}'})
     assert not unlike(status | {"mode": "republish"})
