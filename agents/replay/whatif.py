@@ -126,7 +126,7 @@ class WhatIf:
                 continue
             past = Past(self._settings, plan, partition)
             try:
-                begin = past.outlook(first, newest=True)
+                begin, _ = past.outlook(first, newest=True)
             except Gone:
                 if not command.partial:
                     raise
