@@ -149,7 +149,10 @@ class Filling:
         for message in messages:
             self._waiting.add(message)
         records = self._waiting.records()
-        upto = {**self._waiting.take(), **{p: at for p, at in ends.items() if at > self._at[p]}}
+        # Also where a log begins behind the position, and nothing more may come.
+        upto = {p: self._at[p] for p, one in self._held.items() if one.next_offset < self._at[p]}
+        upto |= self._waiting.take()
+        upto |= {p: at for p, at in ends.items() if at > self._at[p]}
         made = make(self._settings, self._what, records, self._topic, self._plan["source_id"])
         for name, count in made.counts.items():
             self._leave_out(name, count)
@@ -194,14 +197,17 @@ class Filling:
 
     def _rest(self, live: Mapping[int, Position]) -> Step | None:
         """Fill in up to where the live projection is; None: there is too much of it."""
+        assert self._consumer is not None
         until = time.monotonic() + HOLD_S
-        self._look()  # its log can't end before: if it does, Kafka went back, and its end is meant
-        ends = {
-            p: min(position.next_offset, self._ends[p])
-            for p, position in live.items()
-            if position.topic_id == self._plan["source_id"] and p in self._ends
-        }
-        ends = {p: end for p, end in ends.items() if end > self._at[p]}
+        if any(position.topic_id != self._plan["source_id"] for position in live.values()):
+            self._look()  # of the former topic, or of one made anew since?
+        ends: dict[int, int] = {}
+        for p, position in live.items():
+            mine = self._at.get(p, 0)
+            if position.topic_id == self._plan["source_id"] and position.next_offset > mine:
+                # The log can't end before that; if it does, Kafka went back, and its end is meant.
+                end = span_of(self._consumer, (self._topic, p), ANSWER_S)[1]
+                ends[p] = max(mine, min(position.next_offset, end))
         found: list[Message] = []
         for message in self._reading(ends, HOLD_S):
             found.append(message)

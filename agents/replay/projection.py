@@ -111,7 +111,7 @@ class Remaking:
                         step = await _done(thread, partial(filling.step, granted))
                 except Locked as error:
                     pause.failed()
-                    step = Step({}, said={"told": f"it waits for who reads the table: {error}"})
+                    step = Step({}, said={"told": f"it waits for who uses the table: {error}"})
                 yield step
                 await asyncio.sleep(pause.left)
         finally:

@@ -3,21 +3,28 @@
 import asyncio
 import json
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+from contextlib import aclosing, contextmanager
+from dataclasses import replace
 from itertools import count, pairwise
+from typing import Any
 
 import pytest
+from confluent_kafka import OFFSET_END, TopicPartition
 
+from agents.replay.command import Command
+from agents.replay.modes import CantReplayError, JobFailedError
+from agents.replay.projection import Remaking, leave
 from agents.settings import ProjectionSettings, Settings
 from stores import projection_admin
 from stores.names import quoted, schema_of
 from stores.postgres import connected
-from tests.live.agents.projections.compare import migrated, sql
+from tests.live.agents.projections.compare import migrated, records, rows, same, sql
 from tests.live.agents.projections.test_postgres import TOPIC, Running, all_there, frames
 from tests.live.agents.replay.helpers import await_state, say, statuses
 from tests.live.conftest import WorkerFactory
 from tests.live.helpers import environment, eventually, produce, soma
+from topics.broker import connect
 
 FIRST = 300  # frames of each of 20 tenants, before anything is made anew
 RATE = 1_000  # records a second of the jobs: the rebuild takes some seconds
@@ -156,12 +163,83 @@ def test_readers_see_the_old_rows_until_all_of_the_new_are_there(
         assert job["done"] == job["total"] and job["read"] >= FIRST * 20
     assert "is in place" in days["message"] and dry["sent"] == dry["read"]
 
-    rows, wrong, last = zip(*reader.seen, strict=True)
-    assert all(after >= before for before, after in pairwise(rows)), "no reader misses a row"
+    counts, wrong, last = zip(*reader.seen, strict=True)
+    assert all(after >= before for before, after in pairwise(counts)), "no reader misses a row"
     assert set(wrong) == {2 * FIRST, 0}, "all of the old, or all of the new"
     assert set(last) == {20}
-    assert len(set(rows)) > 10, "while traffic went on"
+    assert len(set(counts)) > 10, "while traffic went on"
     check_refused(ready)
+
+
+def test_rows_without_records_a_reader_in_the_way_and_a_topic_made_anew(
+    ready: Settings, run: Running
+) -> None:
+    """The steps of a job, without a worker; of partition 0 all records are gone from the log."""
+    produce(ready, TOPIC, frames(range(20)))
+    for one in run(ready, "frames", "frame_history"):
+        eventually(all_there(ready), 60.0)
+        one.stop()
+    topic = ready.topic(TOPIC)
+    held = sql(ready, "SELECT count(*) FROM SCHEMA.frame_history WHERE kafka_partition = 0")[0][0]
+    assert held
+    gone = [TopicPartition(topic, 0, OFFSET_END)]
+    low = connect(ready.librdkafka()).delete_records(gone)[gone[0]].result(30.0).low_watermark
+    job, command = Remaking(ready, "one"), Command(mode="projection", target="frame_history")
+    with pytest.raises(CantReplayError, match=f"no longer has: {held}. They can't be made anew"):
+        asyncio.run(job.plan(command, few))
+    partial = replace(command, partial=True)
+    plan = asyncio.run(job.plan(partial, few))
+    assert plan.warning == f"partition 0: what was before offset {low} is gone from the log"
+    other = {**plan.said, "source_id": "another"}
+    with pytest.raises(JobFailedError, match="was made anew meanwhile"):
+        asyncio.run(told(ready, partial, other))
+    assert tables(ready)
+    asyncio.run(leave(ready, other))
+    assert tables(ready) == 0
+
+    async def beside_a_reader() -> list[str]:
+        async with connected(ready.postgres(), "test reader") as connection:
+            reading = connection.transaction()
+            await reading.start()
+            schema = quoted(schema_of(ready.namespace))
+            await connection.fetchval(f"SELECT count(*) FROM {schema}.frame_history")
+
+            async def waits(said: str) -> None:
+                if "it waits for who uses" in said and connection.is_in_transaction():
+                    await reading.rollback()
+
+            return await told(ready, partial, plan.said, waits)
+
+    found = asyncio.run(beside_a_reader())
+    assert any("it waits for who uses the table: canceling" in one for one in found)
+    assert found[-1] == "frame_history is in place, all of its days"
+    kept = [record for record, _ in records(ready, TOPIC)]
+    assert len(kept) == 400 - held and same(rows(ready, "frame_history"), kept)
+    at = sql(ready, "SELECT next_offset FROM SCHEMA.projection_positions "
+                    "WHERE projection = 'frame_history' AND kafka_partition = 0")  # fmt: skip
+    assert at[0][0] == low, "nothing of what is gone will be looked for"
+    again = asyncio.run(told(ready, partial, plan.said))
+    assert again == ["it is in place: a worker put it there that is gone"]
+
+
+async def told(
+    settings: Settings,
+    command: Command,
+    plan: Mapping[str, Any],
+    hears: Callable[[str], Awaitable[None]] | None = None,
+) -> list[str]:
+    """Do a job's steps to its end; what was told of them."""
+    found: list[str] = []
+    async with aclosing(Remaking(settings, "one").steps(command, plan, {}, few)) as steps:
+        async for step in steps:
+            found.append(step.said.get("told", ""))
+            if hears is not None:
+                await hears(found[-1])
+    return found
+
+
+async def few(wanted: int) -> int:
+    return min(wanted, 100)
 
 
 def check_refused(ready: Settings) -> None:
