@@ -3,11 +3,12 @@
 import asyncio
 import logging
 import time
+from collections.abc import Sequence
 
 from agents.engine.errors import Fenced, LawFailed, Rebuilding, RecordsGone, StateLost, Stopped
 from agents.engine.host import Host
 from agents.engine.plan import Plan
-from agents.engine.rebuilds import BEGINS, DONE, Rebuild
+from agents.engine.rebuilds import BEGINS, DONE, ENDED, Rebuild
 
 log = logging.getLogger(__name__)
 
@@ -33,9 +34,8 @@ class Mending:
             said = await self._said()
             if not said:
                 return error  # by another worker, who has the partition now
-            if said[-1].state != DONE:
+            if not self._over(said):  # else it was quicker than this partition's next commit
                 return Rebuilding(said[-1].job, said[-1].hold_s)
-            self._tell(said[-1])  # it was quicker than this partition's next commit
             return None
         if isinstance(error, Rebuilding):
             await self._held(error)
@@ -50,19 +50,25 @@ class Mending:
         until = time.monotonic() + error.hold_s
         while time.monotonic() < until:
             said = await self._said()
-            if said and said[-1].state == DONE:
-                self._tell(said[-1])
+            if self._over(said):
                 return
             if said and said[-1].state == BEGINS:  # once more: somebody fenced it in between
                 until = time.monotonic() + said[-1].hold_s
             await asyncio.sleep(HELD_LOOK_S)
         log.warning("%s didn't end within %.0f s: taken anew as it is", error.job, error.hold_s)
 
-    def _tell(self, done: Rebuild) -> None:
-        log.info(
-            "the state of %s/%d was made anew by %s: %d rows differed", self._plan.source,
-            self._partition, done.job, done.rows,
-        )  # fmt: skip
+    def _over(self, said: Sequence[Rebuild]) -> bool:
+        """Whether the last of what was said is that a job is over; tells of it."""
+        if not said or said[-1].state not in (DONE, ENDED):
+            return False
+        where = f"{self._plan.source}/{self._partition}"
+        done = [one for one in said if one.state == DONE]
+        for one in done:
+            log.info("the state of %s was made anew by %s: %d rows differed", where, one.job,
+                     one.rows)  # fmt: skip
+        if not done:
+            log.info("%s ended, and left the state of %s as it was", said[-1].job, where)
+        return True
 
     async def _said(self) -> list[Rebuild]:
         if await self._host.epochs_end(self._plan, self._partition) <= self._since:

@@ -2,7 +2,8 @@
 
 The job that does it says so first, and then fences the owner by the partition's own transactional
 id. Whoever is fenced and finds that word waits for the end of it, and takes the partition anew; so
-does one that stopped because its state or its records were lost.
+does one that stopped because its state or its records were lost. A job that ends without rows says
+that too, so that nobody waits for it.
 """
 
 import time
@@ -18,7 +19,7 @@ from agents.settings import Settings
 from topics import codec
 from topics.reading import ends_of, read_to
 
-BEGINS, DONE = "begins", "done"
+BEGINS, DONE, ENDED = "begins", "done", "ended"
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +31,7 @@ class Rebuild:
     topic_id: str  # 32 hex digits, of the source
     job: str
     actor: str
-    state: str  # begins or done
+    state: str  # begins; then done, or ended without rows
     next_offset: int = -1
     rows: int = 0  # written
     digest_before: str = ""

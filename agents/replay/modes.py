@@ -80,6 +80,7 @@ class Step:
     sends: list[tuple[str, int, "RawBuilder"]] = field(default_factory=list)
     said: Mapping[str, Any] = field(default_factory=dict)  # what is new in the plan's
     digests: tuple[str, str] | None = None  # of the rows as they were, and of those made anew
+    settles: bool = False  # the next step begins only when this one is committed
 
 
 class Mode(Protocol):

@@ -28,6 +28,7 @@ from agents.replay.jobs import Jobs, Status, load, sends_of, tombstones
 from agents.replay.metrics import ReplayMetrics
 from agents.replay.modes import CantReplayError, JobFailedError, Step
 from agents.replay.run import LEAVES, Run
+from agents.replay.unsaid import unsaid
 from agents.replay.words import line_of
 from agents.services.backoff import Backoff
 from agents.settings import Settings
@@ -203,7 +204,7 @@ class Owner:
             status.became("failed", why)
         elif row.wanted == STOP:
             await self._end(name)
-            status.became("stopped")
+            status.became("stopped", await self._unsaid(status))
         elif row.wanted == PAUSE:
             await self._end(name)
             status.became("paused")
@@ -215,6 +216,11 @@ class Owner:
             self._starts.pop(name, None)
         status.mode = status.mode or _mode(row.body)
         return asked or status.state != before or (fresh and status.state != "accepted")
+
+    async def _unsaid(self, status: Status) -> str:
+        """What a job has done that none of its steps could say any more."""
+        said = status.said()
+        return await asyncio.to_thread(unsaid, self._settings, status.id, said) if said else ""
 
     def _begin(self) -> None:
         """Give turns to the jobs that wait, the oldest first."""
@@ -265,7 +271,8 @@ class Owner:
             else:
                 run.apply(event)
                 step = event if isinstance(event, Step) else None
-                run.next()
+                if step is None or not step.settles:
+                    run.next()
         except CantReplayError as error:
             status.became("refused", str(error))
         except (JobFailedError, Gone) as error:
@@ -279,6 +286,8 @@ class Owner:
             log.exception("replay job %s met a defect", status.id)
             status.became("failed", f"a defect: {type(error).__name__}: {line_of(error)}")
         await self._commit_run(run, step)
+        if step is not None and step.settles:
+            run.next()
 
     async def _commit_run(self, run: Run, step: Step | None) -> None:
         status, now = run.status, time.monotonic()

@@ -298,17 +298,23 @@ class Partition:
         for attempt in range(ATTEMPTS):
             with _failing():
                 await self._do(lambda: _catch_up(beside))
-                yield Step({}, sends=self._switch.announcement(beside, attempt))
-                paying.free, beside.past.folding.most = True, 0  # the partition's owner waits
+                owned = False  # by another owner, who came and needn't wait
                 try:
+                    announcement = self._switch.announcement(beside, attempt)
+                    yield Step({}, sends=announcement, settles=True)
+                    await self._do(self._switch.announced)
+                    # The partition's owner waits.
+                    paying.free, beside.past.folding.most = True, 0
                     await self._put(beside)
-                except Fenced as error:
-                    log.warning("%s: another owner came: %s", beside.past.where, error)
-                else:
                     return
+                except Fenced as error:
+                    owned = True
+                    log.warning("%s: another owner came: %s", beside.past.where, error)
                 finally:
                     paying.free, beside.past.folding.most = False, self._slice
                     await self._switch.close()
+                    if not owned:
+                        await self._switch.withdraw()
             await asyncio.sleep(attempt + 1.0)
         raise JobFailedError(
             f"{beside.past.where}: others took the partition {ATTEMPTS} times while its rows were "
