@@ -14,6 +14,7 @@ from agents.replay import handover
 from agents.replay.handover import NOTHING_SENT, Handover
 from agents.replay.modes import Step
 from tests.contract.harness import PROCESSORS, plan_of
+from tests.live.helpers import eventually
 from tests.unit.agents.history.test_framed import (
     by_place,
     folded,
@@ -84,9 +85,11 @@ def test_a_fold_that_runs_ahead_waits_until_it_is_taken_or_ends(
     steps: list[Step] = []
     if stops:
         stop.set()
+    else:
+        eventually(lambda: one._full, what="the fold to run ahead")
+        assert thread.is_alive(), "it waits"
     while thread.is_alive():
         thread.join(0.05)
-        assert stops or not thread.is_alive() or one._full or steps
         steps += [] if stops else [one.step(0, Counter())]
     steps.append(one.step(0, Counter()))
     assert sent(steps) == live(PLAN, log(PREDICTORS))
