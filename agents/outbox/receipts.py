@@ -1,11 +1,11 @@
 """Receipts: which rows a shard's last transaction sent, written in that transaction itself."""
 
 import asyncio
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from confluent_kafka import Consumer, TopicPartition
+from confluent_kafka import Consumer, KafkaException, TopicPartition
 
 from agents.engine.builder import RawBuilder
 from agents.engine.records import frame_one
@@ -18,10 +18,14 @@ from topics.reading import TopicAndPartition, ends_of, read_to
 
 SCHEMA = "outbox_receipt"
 ANSWER_S = 30.0
+SILENCE_S = 30.0  # without a step forward: the broker is gone, or a transaction stays open
 
 
 class ReceiptsLost(Exception):
-    """A receipt can't be read: without it nobody knows what was sent. Names the offset."""
+    """A receipt can't be read: without it nobody knows what was sent. Names the offset.
+
+    Nobody knows it either while a transaction is open before the receipts' end.
+    """
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,13 +94,32 @@ class Receipts:
         consumer = self._consumer("read_committed")
         try:
             consumer.assign([TopicPartition(*place, 0) for place in ends])
-            for messages in read_to(consumer, ends, silence_s=ANSWER_S):
+            for messages in read_to(consumer, ends, silence_s=SILENCE_S):
                 for message in messages:
                     if (shard := wanted.get(message.key() or b"")) is not None:
                         last[shard] = message.value() or b""
+        except KafkaException as error:
+            if said := self._open(ends):
+                raise ReceiptsLost(said) from error
+            raise
         finally:
             consumer.close()
         return {shard: _receipt(value) for shard, value in last.items()}
+
+    def _open(self, ends: Mapping[TopicAndPartition, int]) -> str:
+        """Which transaction keeps us from these ends, in words; empty: none does."""
+        consumer = self._consumer("read_committed")
+        try:
+            stable = ends_of(consumer, ends, ANSWER_S)
+        finally:
+            consumer.close()
+        where = [f"{p[0]}/{p[1]} from offset {at}" for p, at in stable.items() if at < ends[p]]
+        if not where:
+            return ""
+        return (
+            f"a transaction is open in {', '.join(where)} on, and what was sent stands behind it: "
+            "`soma doctor --hanging` says whose"
+        )
 
     def _ends(self, partitions: Iterable[int]) -> dict[TopicAndPartition, int]:
         """The end of each partition's log, open transactions included."""

@@ -34,7 +34,9 @@ class RelayService(Service):
         return {f"{NAME}/{number}": name for number, name in self._relay.stopped().items()}
 
     def waits(self) -> str:
-        return self._relay.waits
+        shards = list(self._relay.shards.values())
+        each = (f"shard {one.number}: {one.waits}" for one in shards if one.waits)
+        return self._relay.waits or "; ".join(each)
 
     def work(self) -> None:
         uvloop.run(self._main())

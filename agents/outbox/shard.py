@@ -78,6 +78,7 @@ class Shard:
         self._backoff = Backoff()
         self._suspect: tuple[int, str] | None = None  # what the broker refused, alone
         self._batch = 0  # the last one, in Kafka and in PostgreSQL
+        self.waits = ""  # for what it needs to be taken, in words
         self.out_of_step: OutOfStepError | None = None  # why it ended by itself
 
     @property
@@ -105,6 +106,7 @@ class Shard:
                 try:
                     await self._take()
                     self._backoff.answered()
+                    self.waits = ""
                     while not self.stopping:
                         await self._go_on()
                 except PASSING as error:
@@ -119,6 +121,7 @@ class Shard:
 
     async def _failed(self, error: Exception) -> None:
         self.running = False
+        self.waits = str(error) if isinstance(error, ReceiptsLost) else ""
         self._resources.metrics.retaken.inc()
         await self._drop()
         first = self._backoff.failed()
