@@ -24,6 +24,10 @@ UNSETTLED = (
     KafkaError.UNKNOWN_LEADER_EPOCH,
 )
 AWAY = (KafkaError._ALL_BROKERS_DOWN, KafkaError._TRANSPORT, KafkaError._RESOLVE)
+# The client looks for the coordinator of the group that it has to be given, though who is assigned
+# partitions by hand never joins it: where ACLs keep it from there, it reads on all the same.
+NO_GROUP = KafkaError.GROUP_AUTHORIZATION_FAILED
+PASSED = (KafkaError._PARTITION_EOF, NO_GROUP)  # what such a reader is told, and is no error
 
 
 def ends_of(
@@ -121,7 +125,7 @@ def _consumed(
             found.append(message)
         elif error.code() == KafkaError._PARTITION_EOF:
             ended[message.topic() or "", message.partition() or 0] = message.offset() or 0
-        elif not error.retriable() and error.code() not in AWAY:
+        elif not error.retriable() and error.code() not in (*AWAY, NO_GROUP):
             raise KafkaException(error)
     return found, ended
 

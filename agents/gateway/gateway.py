@@ -69,7 +69,7 @@ class Gateway(Service):
     def waits(self) -> str:
         if self.circuits.down:
             return "the remote memory service is away"
-        return self._running.strangers if self._running is not None else ""
+        return self._running.troubles if self._running is not None else ""
 
     def work(self) -> None:
         try:
@@ -127,9 +127,9 @@ class Running:
         self.stopped: dict[str, str] = {}  # replaced whole, never changed
 
     @property
-    def strangers(self) -> str:
-        """Who takes partitions from us, in words."""
-        return self._stream.strangers
+    def troubles(self) -> str:
+        """Why it doesn't have its partitions, in words."""
+        return self._stream.troubles
 
     @property
     def held_up(self) -> dict[str, dict[str, Any]]:

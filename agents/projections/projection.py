@@ -46,7 +46,7 @@ class Projection(Service):
         self._held_up: dict[str, dict[str, Any]] = {}  # the same
         self._look_at = 0.0
         self._why: type[StoreDown] | None = None
-        self._waits = self._strangers = ""
+        self._waits = self._troubles = ""
 
     @abstractmethod
     def offsets(self) -> dict[int, int]:
@@ -95,7 +95,7 @@ class Projection(Service):
         return self._held_up
 
     def waits(self) -> str:
-        return self._waits or self._strangers
+        return self._waits or self._troubles
 
     def count(self, counts: dict[str, int]) -> None:
         """Records that are done with, by what became of them."""
@@ -113,7 +113,7 @@ class Projection(Service):
                     if self.backoff.due or (self.full(stream) and not self.down):
                         self._turn(stream)
                     self._note_lag(stream)
-                    self._stopped, self._strangers = stream.stopped, stream.strangers
+                    self._stopped, self._troubles = stream.stopped, stream.troubles
                     self._held_up = stream.held_up
                 if not self.down:
                     self._turn(stream)

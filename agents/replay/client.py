@@ -14,7 +14,7 @@ from agents.settings import Settings
 from topics import codec
 from topics.catalogue import CATALOGUE
 from topics.partition import partition_of
-from topics.reading import ends_of, read_to
+from topics.reading import PASSED, ends_of, read_to
 
 ANSWER_S = 10.0
 POLL_S = 0.2
@@ -127,7 +127,7 @@ class Statuses:
             if message is None:
                 yield None
             elif (error := message.error()) is not None:
-                if error.code() != KafkaError._PARTITION_EOF and not error.retriable():
+                if error.code() not in PASSED and not error.retriable():
                     raise NobodyAnswersError(f"Kafka: {error.str()}")
             elif (said := _said(message.value())) is not None and said["id"] == job:
                 heard = time.monotonic()

@@ -140,7 +140,7 @@ class Running:
     def waits(self) -> str:
         """Why jobs don't get on just now."""
         found = next((one.waits for one in self._owners.values() if one.waits), "")
-        return found or self._stream.strangers
+        return found or self._stream.troubles
 
     async def close(self) -> None:
         """Let the partitions go."""

@@ -96,6 +96,7 @@ class Stream:
         self._named_at = 0.0
         self._admin = Admin(settings.librdkafka())
         self.strangers = ""  # members of the group that aren't ours, in words
+        self._refused = ""  # why the broker doesn't let us into the group, in words
         self._described: Future[Any] | None = None
         self._missed = Missed(settings.librdkafka(), settings.stalled_after_s, open_too=True)
         self._held = HeldUp()
@@ -242,6 +243,11 @@ class Stream:
         """Partitions with records that haven't come for long: what `/ready` says of them."""
         return {f"{self._of[1]} {p[0]}/{p[1]}": "stalled" for p in self._missed.stalled}
 
+    @property
+    def troubles(self) -> str:
+        """Why it doesn't have its partitions, in words; mostly empty."""
+        return self._refused or self.strangers
+
     def close(self) -> None:
         """Leave the group."""
         self._show({})
@@ -305,6 +311,11 @@ class Stream:
 
     def _heard(self, message: Message) -> None:
         error, partition = message.error(), message.partition()
+        if error is not None and error.code() == KafkaError.GROUP_AUTHORIZATION_FAILED:
+            group = group_of(*self._of)
+            self._refused = f"the broker refuses the group {group}: its ACLs lack Read of it"
+            logger.error("%s: %s", self._of[1], self._refused)
+            return
         if error is None or partition is None:
             return
         if error.code() == KafkaError._PARTITION_EOF:
@@ -318,6 +329,7 @@ class Stream:
     def _assigned(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
         if consumer is not self._consumer:
             return  # it is being let go
+        self._refused = ""
         self._name_topic()
         for tp in partitions:
             tp.offset = 0  # never read from: paused until it is placed

@@ -21,7 +21,7 @@ from topics.catalogue import CATALOGUE, dlq_of
 from topics.messages import headers_of
 from topics.missed import Missed, let_go
 from topics.partition import partition_of
-from topics.reading import TopicAndPartition, ends_of, read_to, span_of
+from topics.reading import PASSED, TopicAndPartition, ends_of, read_to, span_of
 
 if TYPE_CHECKING:
     from agents.settings import Settings
@@ -169,7 +169,7 @@ class TopicReader:
             if error is None:
                 if offset >= self.first:
                     good.append(message)
-            elif error.code() != KafkaError._PARTITION_EOF and not error.retriable():
+            elif error.code() not in PASSED and not error.retriable():
                 raise self._failed(error)
         return good
 
