@@ -68,8 +68,7 @@ def live(plan: Plan, found: Sequence[Message], tenants: Collection[str] = ()) ->
     sinks = {sink.topic: f"try.{sink.topic}" for sink in plan.sinks}
     mine = [
         Sent(sinks[one.topic], one.partition, one.key, one.value, one.headers)
-        for one in run.sent if one.topic in sinks
-        if not tenants or tenant_of(one.key or b"") in tenants
+        for one in run.outputs() if not tenants or tenant_of(one.key or b"") in tenants
     ]  # fmt: skip
     return by_place(mine)
 

@@ -64,8 +64,7 @@ def said(some: list[Written], plan: Plan) -> list[tuple[str, bytes, bytes | None
 
 
 def by_sink(run: Run) -> list[tuple[str, bytes | None, bytes | None]]:
-    sinks = [sink.topic for sink in run.plan.sinks]
-    return [(one.topic, one.key, one.value) for one in run.sent if one.topic in sinks]
+    return [(one.topic, one.key, one.value) for one in run.outputs()]
 
 
 @each
