@@ -64,13 +64,6 @@ class Admin:
             )
         return asked
 
-    def group(self, name: str, answer_s: float) -> Future[Any]:
-        """Asks who is in a group; the answer comes later."""
-        with self.client() as client:
-            asked = client.describe_consumer_groups([name], request_timeout=answer_s)
-        one: Future[Any] = asked[name]
-        return one
-
     def renew(self) -> None:
         """Ask by a new client from now on."""
         self._client = None

@@ -38,7 +38,6 @@ POSTGRES = """
 BEHIND = {
     "topics": (("kafka",), ", since no broker answers"),
     "open": (("kafka",), ", since no broker answers"),
-    "groups": (("kafka",), ", since no broker answers"),
     "schema": (("postgres",), ", since no PostgreSQL answers"),
     "outbox": (("topics", "schema"), " without topics and schema"),
 }
@@ -86,7 +85,6 @@ def examine(settings: "Settings") -> list[Finding]:
         ("kafka", lambda: _kafka(settings)),
         ("topics", lambda: _topics(settings)),
         ("open", lambda: _open(settings)),
-        ("groups", lambda: _groups(settings)),
         ("redis", lambda: _redis(settings)),
         ("postgres", lambda: _postgres(settings)),
         ("schema", lambda: _schema(settings)),
@@ -127,29 +125,6 @@ def _kafka(settings: "Settings") -> str:
     except KafkaException as error:
         raise _silent("Kafka", settings.bootstrap(), error.args[0].str()) from error
     return f"{settings.bootstrap()}, {counted(len(found.brokers), 'broker')}"
-
-
-def _groups(settings: "Settings") -> str:
-    """Who is in the groups of services: they let anybody in who knows their names."""
-    from agents.services.stream import client_of, group_of
-    from topics.strangers import strangers
-
-    admin, before = AdminClient(settings.librdkafka()), group_of(settings, "")
-    try:
-        listed = admin.list_consumer_groups(request_timeout=ANSWER_S).result(2 * ANSWER_S)
-        names = [one.group_id for one in listed.valid if one.group_id.startswith(before)]
-        asked = admin.describe_consumer_groups(names, request_timeout=ANSWER_S) if names else {}
-        found = [
-            strangers(one.result(2 * ANSWER_S), client_of(settings, name.removeprefix(before)))
-            for name, one in asked.items()
-        ]
-    except KafkaException as error:
-        raise SettingsError(f"can't be looked at: {error.args[0].str()}") from error
-    except TimeoutError as error:
-        raise SettingsError("can't be looked at: Kafka doesn't say who is in them") from error
-    if said := [text for text in found if text]:
-        raise SettingsError("; ".join(said))
-    return "nobody else is in the groups of services"
 
 
 def _topics(settings: "Settings") -> str:

@@ -8,7 +8,6 @@ for lag tools and never read.
 import logging
 import time
 from collections.abc import Iterable, Mapping
-from concurrent.futures import Future
 from typing import TYPE_CHECKING, Any, Protocol
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
@@ -20,7 +19,6 @@ from stores.errors import StoreDown
 from topics.broker import BrokerError, topic_ids
 from topics.missed import Admin, Missed, let_go
 from topics.reading import TopicAndPartition, committed_of, offsets_at
-from topics.strangers import strangers
 
 if TYPE_CHECKING:
     from agents.settings import Settings
@@ -57,17 +55,11 @@ def group_of(settings: "Settings", name: str) -> str:
     return settings.prefix(f"projection.{name}")
 
 
-def client_of(settings: "Settings", name: str) -> str:
-    """What its members call themselves: others are strangers (topics/strangers.py)."""
-    return settings.prefix(f"soma-{name}")
-
-
 def consumer_of(settings: "Settings", name: str) -> Consumer:
     """A consumer of the group `projection.<name>`; its owner stores offsets when they are done."""
     return Consumer(
         settings.librdkafka(
             group_id=group_of(settings, name),
-            client_id=client_of(settings, name),
             isolation_level="read_committed",
             auto_offset_reset="earliest",
             enable_auto_offset_store=False,  # the client commits each second what is stored
@@ -95,9 +87,7 @@ class Stream:
         self._paused = False
         self._named_at = 0.0
         self._admin = Admin(settings.librdkafka())
-        self.strangers = ""  # members of the group that aren't ours, in words
         self._refused = ""  # why the broker doesn't let us into the group, in words
-        self._described: Future[Any] | None = None
         self._missed = Missed(settings.librdkafka(), settings.stalled_after_s, open_too=True)
         self._held = HeldUp()
         self._unreadable: Mapping[TP, int] = {}  # records behind a transaction that stays open
@@ -114,7 +104,6 @@ class Stream:
             self._name_topic()
         if self._missed.due:
             self._look()
-            self._look_around()
         for message in self._consumer.consume(most, seconds):
             if message.error() is not None:
                 self._heard(message)
@@ -246,7 +235,7 @@ class Stream:
     @property
     def troubles(self) -> str:
         """Why it doesn't have its partitions, in words; mostly empty."""
-        return self._refused or self.strangers
+        return self._refused
 
     def close(self) -> None:
         """Leave the group."""
@@ -276,16 +265,6 @@ class Stream:
         self.unplaced = set()
         let_go(old)
         self._join()
-
-    def _look_around(self) -> None:
-        """Name those who took partitions of ours: what they read nobody does."""
-        settings, name = self._of
-        one, before = self._described, self.strangers
-        if one is not None and one.done() and one.exception() is None:
-            self.strangers = strangers(one.result(0), client_of(settings, name))
-            if self.strangers and self.strangers != before:
-                logger.error("%s: %s", name, self.strangers)
-        self._described = self._admin.group(group_of(settings, name), ANSWER_S)
 
     def _watch_held(self, partitions: Iterable[int]) -> None:
         """Show what nobody can read: behind a transaction that stays open."""

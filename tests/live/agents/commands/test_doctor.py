@@ -16,9 +16,7 @@ def found(settings: Settings, status: int, **env: str) -> dict[str, bool]:
     return {one["what"]: one["well"] for one in json.loads(told.stdout)}
 
 
-WELL = dict.fromkeys(
-    ("kafka", "topics", "open", "groups", "redis", "postgres", "schema", "outbox"), True
-)
+WELL = dict.fromkeys(("kafka", "topics", "open", "redis", "postgres", "schema", "outbox"), True)
 
 
 def test_all_is_well(topics: Settings) -> None:

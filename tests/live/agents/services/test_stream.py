@@ -3,14 +3,13 @@
 import logging
 
 import pytest
-from confluent_kafka import Consumer, ConsumerGroupTopicPartitions, Producer, TopicPartition
+from confluent_kafka import ConsumerGroupTopicPartitions, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, OffsetSpec  # type: ignore[attr-defined]
 from prometheus_client import REGISTRY
 
-from agents.commands import doctor
 from agents.services.read_ahead import ReadAhead
-from agents.services.stream import Stream, group_of
-from agents.settings import Settings, SettingsError
+from agents.services.stream import Stream
+from agents.settings import Settings
 from ops.prove import proxy
 from ops.prove.proxy import Proxy, Rule
 from tests.live.helpers import eventually, produce
@@ -70,32 +69,6 @@ def test_what_was_deleted_while_it_paused_is_named(
         assert "the store is at offset 10, the log has 15 to 20: going on at 15" in caplog.text
         assert offsets(stream, read_ahead, 5) == [*range(15, 20)]
     finally:
-        stream.close()
-
-
-def test_others_in_the_group_are_named_until_they_leave(topics: Settings) -> None:
-    """The broker deals partitions out to anybody who names the group."""
-    stream, group = Stream(topics, "test", TOPIC, ReadAhead()), group_of(topics, "test")
-    foreign = Consumer(topics.librdkafka(group_id=group, client_id="reporting"))
-
-    def said() -> str:
-        stream.read(100, 0.05)
-        foreign.poll(0.05)
-        return stream.strangers
-
-    try:
-        eventually(lambda: said() == "" and stream.unplaced, 30.0, "it is in the group")
-        foreign.subscribe([topics.topic(TOPIC)])
-        eventually(lambda: "'reporting' of " in said(), 60.0, "it is named")
-        eventually(lambda: "has the partitions" in said(), 60.0, "and what it has")
-        with pytest.raises(SettingsError, match=r"'reporting' of .* has the partitions"):
-            doctor._groups(topics)
-        assert stream.strangers.startswith(f"others are in the group {group}, and what is read")
-        foreign.unsubscribe()
-        eventually(lambda: not said(), 60.0, "it has left")
-        assert doctor._groups(topics).startswith("nobody else")
-    finally:
-        foreign.close()
         stream.close()
 
 
