@@ -6,13 +6,14 @@ from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Any
 
-from confluent_kafka import KafkaError, KafkaException, TopicCollection
+from confluent_kafka import KafkaError, KafkaException, TopicCollection, TopicPartition
 from confluent_kafka.admin import (  # type: ignore[attr-defined]
     AdminClient,
     AlterConfigOpType,
     ConfigEntry,
     ConfigResource,
     NewTopic,
+    OffsetSpec,
 )
 
 TIMEOUT_S = 15.0
@@ -144,13 +145,37 @@ def alter(admin: AdminClient, name: str, config: Mapping[str, str]) -> None:
 
 
 def wait_for(admin: AdminClient, names: Iterable[str]) -> None:
-    """Return once the broker shows all these topics: creation is acknowledged before that."""
+    """Return once the broker shows all these topics, and leads each of their partitions.
+
+    Creation is acknowledged before that, and topics are shown before their logs are made.
+    """
     deadline = time.monotonic() + TIMEOUT_S
     wanted = set(names)
-    while missing := wanted - set(_describe(admin, sorted(wanted))):
-        if time.monotonic() > deadline:
-            raise BrokerError(f"created, but not to be seen: {', '.join(sorted(missing))}")
-        time.sleep(0.05)
+    while missing := wanted - (shown := _describe(admin, sorted(wanted))).keys():
+        _wait(deadline, f"not to be seen: {', '.join(sorted(missing))}")
+    places = [TopicPartition(name, p.id) for name, topic in shown.items() for p in topic.partitions]
+    while why := _not_led(admin, places):
+        _wait(deadline, why)
+
+
+def _wait(deadline: float, what: str) -> None:
+    if time.monotonic() > deadline:
+        raise BrokerError(f"created, but {what}")
+    time.sleep(0.05)
+
+
+def _not_led(admin: AdminClient, places: list[TopicPartition]) -> str:
+    """Of which partition nobody tells the end yet, and why; empty: all are led."""
+    if not places:
+        return ""
+    latest = OffsetSpec.latest()  # type: ignore[no-untyped-call]
+    asked = admin.list_offsets(dict.fromkeys(places, latest), request_timeout=TIMEOUT_S)
+    for at, future in asked.items():
+        try:
+            future.result(TIMEOUT_S + 5)
+        except (KafkaException, TimeoutError) as error:
+            return f"{at.topic}/{at.partition} is led by nobody: {error}"
+    return ""
 
 
 def _describe(admin: AdminClient, names: list[str], timeout_s: float = TIMEOUT_S) -> dict[str, Any]:
