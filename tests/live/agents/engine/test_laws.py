@@ -27,7 +27,7 @@ from tests.live.helpers import REPO, Worker, environment, eventually, produce, s
 from tests.live.laws import OUT, PLUGIN, SCHEMAS
 from tests.unit.agents.engine.echo import event
 from topics import codec
-from topics.broker import connect
+from topics.broker import connect, wait_for
 from topics.partition import partition_of
 
 SOURCE, STATE, DLQ = "memory.events", "soma.sick.state", "memory.events.dlq"
@@ -46,6 +46,7 @@ def sick(topics: Settings) -> Settings:
     ]
     for future in admin.create_topics(new).values():
         future.result(20)
+    wait_for(admin, [topics.topic(one.name) for one in PLUGIN.topics])
     return topics
 
 
