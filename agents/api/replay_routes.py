@@ -88,6 +88,11 @@ class CommandIn(BodyModel):
     status: Literal["", "failed", "skipped", "sent"] = Field(
         "", description="of the outbox: which events; by default those that failed"
     )
+    folded_to: Text = Field(
+        "",
+        description="of a rebuild: PARTITION:OFFSET,…, before which all was folded, where outputs "
+        "don't tell",
+    )
 
 
 class SaidOut(BaseModel):

@@ -21,6 +21,10 @@ OPTIONS = (
         "--accept-loss", "losses", multiple=True, metavar="[PARTITION:]FROM..TO",
         help="Of rebuild: these offsets, and no others, may be missing. Audited.",
     ),
+    click.option(
+        "--folded-to", "folded", multiple=True, metavar="PARTITION:OFFSET",
+        help="Of rebuild: all before was folded, where outputs don't tell. Audited.",
+    ),
 )  # fmt: skip
 
 
@@ -33,21 +37,22 @@ def options(command: F) -> F:
 
 def record_of(source: str, given: dict[str, Any]) -> dict[str, Any]:
     """The command's record, but for its id: a rebuild's, or that of a topic. ClickException."""
-    own = {name: given.pop(name) for name in ("processor", "apply", "losses")}
+    own = {name: given.pop(name) for name in ("processor", "apply", "losses", "folded")}
     if source != MODE:
         if any(own.values()):
-            raise click.ClickException("--processor, --apply and --accept-loss are of rebuild")
+            raise click.ClickException(
+                "--processor, --apply, --accept-loss and --folded-to are of rebuild"
+            )
         return {"mode": "republish", "source": source, **given}
     if not own["processor"]:
         raise click.ClickException("give --processor: whose state is to be made anew")
     if any(given[name] for name in NOT_OF_IT):
         raise click.ClickException(
-            "a rebuild takes --processor, --tenant, --apply, --accept-loss, --shadow, --dry-run, "
-            "--rate, --id"
+            "a rebuild takes --processor, --tenant, --apply, --accept-loss, --folded-to, --shadow, "
+            "--dry-run, --rate, --id"
         )
-    return {"mode": MODE, **given, "target": own["processor"], "apply": own["apply"]} | _missing(
-        own["losses"]
-    )
+    record = {"mode": MODE, **given, "target": own["processor"], "apply": own["apply"]}
+    return record | _missing(own["losses"]) | {"folded_to": ",".join(own["folded"])}
 
 
 def _missing(losses: tuple[str, ...]) -> dict[str, Any]:

@@ -34,9 +34,12 @@ class Beside:
 
     def __init__(
         self, settings: Settings, plan: Plan, partition: int, tenants: Collection[str],
-        told: Callable[[Past], None],
+        told: Callable[[Past], None], said: int | None = None,
     ) -> None:  # fmt: skip
-        """KafkaException, BrokerError, HistoryError."""
+        """`said`: before which offset all was folded, where nothing else tells. KafkaException,
+        BrokerError, HistoryError.
+        """
+        self.said = said
         self._settings, self._plan, self._partition = settings, plan, partition
         self._tenants = frozenset(tenants)
         alone = next(iter(self._tenants)) if len(self._tenants) == 1 else ""
@@ -78,6 +81,8 @@ class Beside:
         else:
             self.until = at.next_offset
             self.of = past.start(self.until, newest=False)  # what is to be proven is in no snapshot
+        if self.said is not None and (at is not None or not self.why):
+            raise HistoryError(f"{past.where}: its position is known, and isn't to be said")
         if accepted != NOTHING and past.lost is None:
             raise HistoryError(f"{past.where}: nothing is missing, yet {accepted} may be")
         return True
@@ -91,6 +96,8 @@ class Beside:
             )
         self.until = self._lost_until()
         self.of = past.start(self.until, newest=True, accepted=accepted)
+        if self.said is not None:
+            past.notes.append(f"somebody says that all before offset {self.said} was folded")
 
     def _lost_until(self) -> int:
         """Up to where a lost state was folded; for good, once its owner is fenced."""
@@ -98,7 +105,8 @@ class Beside:
         if at is not None:
             return max(at.next_offset, source.low)
         span = source.low, source.high
-        return folded_to(self._settings, self._plan, self._partition, span, self.past.epochs)
+        plan, epochs = self._plan, self.past.epochs
+        return folded_to(self._settings, plan, self._partition, span, epochs, self.said)
 
     def _begin_behind(self, gone: Lost, accepted: Lost) -> None:
         """The state is there: it goes on behind what was deleted."""

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from typing import Any, Self
 
-from agents.replay.bounds import SHOWN, Bound, bound, refusal
+from agents.replay.bounds import EVERY, SHOWN, Bound, bound, refusal
 
 TYPES = ("start", "pause", "resume", "stop", "status")
 TENANTS_MAX = 1_000
@@ -34,6 +34,7 @@ class Command:
     rate_limit: int = 0
     settings: tuple[str, ...] = ()  # PROCESSOR.NAME=VALUE
     status: str = ""
+    folded_to: str = ""  # PARTITION:OFFSET,…
 
     @classmethod
     def of(cls, record: Any) -> Self:
@@ -68,6 +69,17 @@ class Command:
             except ValueError as error:
                 raise ValueError(f"{name}: {error}") from None
         return found[0], found[1]
+
+
+def said_of(folded_to: str) -> dict[int, int]:
+    """Before which offset all of a partition was folded, as somebody says. ValueError."""
+    try:
+        found = bound(folded_to) or Bound()
+    except ValueError as error:
+        raise ValueError(f"folded_to: {error}") from None
+    if found.kind != "offsets" or EVERY in found.offsets:
+        raise ValueError(f"folded_to: {folded_to[:SHOWN]!r}: PARTITION:OFFSET, such as 3:1200")
+    return dict(found.offsets)
 
 
 def changes_of(settings: Sequence[str]) -> tuple[str, dict[str, str]]:

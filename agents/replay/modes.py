@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from agents.dlq.changes import changed_fields
 from agents.dlq.letters import BadChoiceError
 from agents.replay.bounds import SHOWN
-from agents.replay.command import Command, changes_of, range_refusal
+from agents.replay.command import Command, changes_of, range_refusal, said_of
 from agents.replay.filters import filter_refusal
 from agents.tables.declared import TOPICS
 from topics.catalogue import CATALOGUE, dlq_of, source_of
@@ -25,24 +25,24 @@ if TYPE_CHECKING:
 Take = Callable[[int], Awaitable[int]]  # records wanted -> how many may be read now, 1 at least
 WHAT_IF, PROJECTION = "what-if", "projection"
 MODES = ("republish", "rebuild", "redrive", "outbox", WHAT_IF, PROJECTION)
-NOT_OF_REPUBLISH = ("apply", "reasons", "max_attempts", "settings", "status")
+NOT_OF_REPUBLISH = ("apply", "reasons", "max_attempts", "settings", "status", "folded_to")
 NOT_OF_REBUILD = (
     "source", "domains", "predicate", "reasons", "max_attempts", "settings", "status",
 )  # fmt: skip
-NOT_WITH_SHADOW = ("apply", "partial", "since", "until")  # of a rebuild
-NOT_OF_REDRIVE = ("target", "shadow", "domains", "predicate", "apply", "status")
+NOT_WITH_SHADOW = ("apply", "partial", "since", "until", "folded_to")  # of a rebuild
+NOT_OF_REDRIVE = ("target", "shadow", "domains", "predicate", "apply", "status", "folded_to")
 NOT_OF_OUTBOX = (
     "target", "shadow", "domains", "predicate", "partial", "apply", "reasons", "max_attempts",
-    "settings",
+    "settings", "folded_to",
 )  # fmt: skip
 PUT_BACK = ("failed", "skipped", "sent")  # statuses of events that can be
 NOT_OF_WHAT_IF = (
     "apply", "source", "target", "shadow", "domains", "predicate", "reasons", "max_attempts",
-    "status",
+    "status", "folded_to",
 )  # fmt: skip
 NOT_OF_PROJECTION = (
     "source", "shadow", "tenants", "domains", "predicate", "since", "until", "apply", "reasons",
-    "max_attempts", "settings", "status",
+    "max_attempts", "settings", "status", "folded_to",
 )  # fmt: skip
 ATTEMPTS_MAX = 1_000
 CHANGES_MAX = 100_000  # characters of what a redrive sets: each part of it is audited with them
@@ -121,6 +121,10 @@ def _of_rebuild(command: Command) -> str | None:
         return "since and until: of a rebuild they say what may be missing, both, and with partial"
     if any(one is not None and one.kind != "offsets" for one in command.bounds):
         return "since and until: what may be missing from a rebuild is said in offsets"
+    try:
+        said_of(command.folded_to)
+    except ValueError as error:
+        return str(error)
     return filter_refusal(command)
 
 

@@ -28,7 +28,7 @@ from agents.history.stored import stored
 from agents.replay import modes
 from agents.replay.bounds import EVERY
 from agents.replay.budget import slice_of
-from agents.replay.command import Command
+from agents.replay.command import Command, said_of
 from agents.replay.compiling import compiled_first
 from agents.replay.handover import NOTHING_SENT, Handover
 from agents.replay.modes import CantReplayError, JobFailedError, Step, Take
@@ -167,7 +167,7 @@ class Rebuilding:
 
 
 def _check_losses(command: Command, chosen: Collection[int]) -> None:
-    """CantReplayError: what may be missing is said of no partition, or of another."""
+    """CantReplayError: what may be missing, or was folded, is said of no partition, or another."""
     for one in command.bounds:
         if one is None:
             continue
@@ -175,6 +175,8 @@ def _check_losses(command: Command, chosen: Collection[int]) -> None:
             raise CantReplayError("what may be missing: say of which partition, PARTITION:FROM..TO")
         if others := sorted(one.partitions.difference(chosen)):
             raise CantReplayError(f"what may be missing: partition {others[0]} isn't rebuilt")
+    if others := sorted(said_of(command.folded_to).keys() - set(chosen)):
+        raise CantReplayError(f"folded_to: partition {others[0]} isn't rebuilt")
 
 
 def _accepted(command: Command, partition: int) -> Lost:
@@ -218,6 +220,7 @@ class Partition:
         self._settings, self._plan, self._partition = settings, plan, partition
         self._command, self._switch = command, switch
         self._accepted = _accepted(command, partition)
+        self._said = said_of(command.folded_to).get(partition)
         self._word: Rebuild | None = None  # of what is being committed
         self._applied: Rebuild | None = None  # and of what is
         self._at, self._end = span
@@ -282,7 +285,8 @@ class Partition:
                 self._handover.hear(past)
             paying(past)
 
-        beside = Beside(self._settings, self._plan, self._partition, self._command.tenants, told)
+        tenants, said = self._command.tenants, self._said
+        beside = Beside(self._settings, self._plan, self._partition, tenants, told, said)
         beside.past.folding.most = self._slice
         if beside.begin(self._accepted):
             self._beside = beside

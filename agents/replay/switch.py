@@ -139,10 +139,10 @@ class Switch:
         return word, [
             *((plan.state, self._partition, one) for one in record_batches(rows)),
             _one(plan.epochs, self._partition, *word.record()),
-            self._audit(word),
+            self._audit(word, beside.said),
         ]
 
-    def _audit(self, word: Rebuild) -> tuple[str, int, RawBuilder]:
+    def _audit(self, word: Rebuild, said: int | None) -> tuple[str, int, RawBuilder]:
         topic = self._settings.topic(AUDIT)
         found = look(connect(self._settings.librdkafka()), [topic])
         if topic not in found:
@@ -153,6 +153,8 @@ class Switch:
             "digest_before": word.digest_before, "digest_after": word.digest_after,
             "lost": word.lost,
         }  # fmt: skip
+        if said is not None:  # by the actor: nothing else told
+            detail["folded_to"] = said
         value = codec.encode(AUDIT_SCHEMA, {
             "ts": now_us(), "actor": word.actor, "action": ACTION, "subject": subject,
             "detail": json.dumps(detail),

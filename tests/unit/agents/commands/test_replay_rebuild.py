@@ -10,7 +10,7 @@ from agents.commands.replay_rebuild import lines_of, record_of, unlike
 GIVEN: dict[str, Any] = {
     "target": "", "shadow": "", "tenants": (), "domains": (), "predicate": "", "since": "",
     "until": "", "partial": False, "dry_run": False, "rate_limit": 0, "actor": "eva",
-    "processor": "integrator", "apply": True, "losses": (),
+    "processor": "integrator", "apply": True, "losses": (), "folded": (),
 }  # fmt: skip
 
 
@@ -23,6 +23,7 @@ def test_what_may_be_missing_is_a_range_whose_last_offset_is_lost_too() -> None:
     assert (said["since"], said["until"], said["partial"]) == ("3:120,0:0", "3:150,0:1", True)
     assert (said["mode"], said["target"], said["apply"]) == ("rebuild", "integrator", True)
     assert record(losses=("7..9",))["since"] == "7"
+    assert record(folded=("3:7", "0:9"))["folded_to"] == "3:7,0:9" and not record()["folded_to"]
     assert not record()["partial"] and record()["since"] == ""
     assert record(apply=False, shadow="try")["shadow"] == "try"
 
