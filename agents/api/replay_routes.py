@@ -88,6 +88,11 @@ class CommandIn(BodyModel):
     status: Literal["", "failed", "skipped", "sent"] = Field(
         "", description="of the outbox: which events; by default those that failed"
     )
+    begin: Literal["", "log", "snapshot"] = Field(
+        "",
+        description="of a rebuild: as early as the log allows, or with the newest snapshot; by "
+        "default the latter where rows are lost, and the former where not",
+    )
     folded_to: Text = Field(
         "",
         description="of a rebuild: PARTITION:OFFSET,…, before which all was folded, where outputs "

@@ -106,7 +106,9 @@ def start(source: str, job: str, no_wait: bool, as_json: bool, **given: Any) -> 
     settings, policies and skips as they were, and compares every row with the live one; the status
     is 1 where rows differ. --apply puts them in the live one's place, in one transaction, while
     traffic goes on; so comes back what stands still with state_lost or records_gone. --shadow sends
-    what the fold computes to the topics of a namespace of its own, each output once.
+    what the fold computes to the topics of a namespace of its own, each output once. It begins as
+    early as the log allows, or where rows are lost with the newest snapshot, unless --from log or
+    --from snapshot says so.
 
     `redrive` sends dead letters' records back to the topic where they failed, as `soma dlq redrive`
     does, each once for each failure; --from and --until are times when letters were written. --set

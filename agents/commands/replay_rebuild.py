@@ -12,6 +12,7 @@ from agents.tools.output import counted, plain
 MODE = "rebuild"
 LOSS = re.compile(r"(?:(\d{1,9}):)?(\d{1,18})\.\.(\d{1,18})")
 F = TypeVar("F", bound=Callable[..., Any])
+BEGINS = ("log", "snapshot")
 NOT_OF_IT = ("target", "domains", "predicate", "since", "until", "partial")
 
 OPTIONS = (
@@ -46,13 +47,15 @@ def record_of(source: str, given: dict[str, Any]) -> dict[str, Any]:
         return {"mode": "republish", "source": source, **given}
     if not own["processor"]:
         raise click.ClickException("give --processor: whose state is to be made anew")
-    if any(given[name] for name in NOT_OF_IT):
+    begin = given["since"] if given["since"] in BEGINS else ""
+    if any(given[name] for name in NOT_OF_IT if not (begin and name == "since")):
         raise click.ClickException(
             "a rebuild takes --processor, --tenant, --apply, --accept-loss, --folded-to, --shadow, "
-            "--dry-run, --rate, --id"
+            "--dry-run, --rate, --id, and --from log or snapshot"
         )
     record = {"mode": MODE, **given, "target": own["processor"], "apply": own["apply"]}
-    return record | _missing(own["losses"]) | {"folded_to": ",".join(own["folded"])}
+    record |= {"since": "", "begin": begin, "folded_to": ",".join(own["folded"])}
+    return record | _missing(own["losses"])
 
 
 def _missing(losses: tuple[str, ...]) -> dict[str, Any]:

@@ -34,12 +34,13 @@ class Beside:
 
     def __init__(
         self, settings: Settings, plan: Plan, partition: int, tenants: Collection[str],
-        told: Callable[[Past], None], said: int | None = None,
+        told: Callable[[Past], None], said: int | None = None, newest: bool | None = None,
     ) -> None:  # fmt: skip
-        """`said`: before which offset all was folded, where nothing else tells. KafkaException,
-        BrokerError, HistoryError.
+        """`said`: before which offset all was folded, where nothing else tells. `newest`: whether
+        to begin with the newest snapshot, though the log is whole; None: where rows are lost.
+        KafkaException, BrokerError, HistoryError.
         """
-        self.said = said
+        self.said, self._newest = said, newest
         self._settings, self._plan, self._partition = settings, plan, partition
         self._tenants = frozenset(tenants)
         alone = next(iter(self._tenants)) if len(self._tenants) == 1 else ""
@@ -80,7 +81,8 @@ class Beside:
             self._begin_behind(Lost(at.seen, past.source.low), accepted)
         else:
             self.until = at.next_offset
-            self.of = past.start(self.until, newest=False)  # what is to be proven is in no snapshot
+            # What is to be proven is in no snapshot, unless one is asked for.
+            self.of = past.start(self.until, newest=bool(self._newest))
         if self.said is not None and (at is not None or not self.why):
             raise HistoryError(f"{past.where}: its position is known, and isn't to be said")
         if accepted != NOTHING and past.lost is None:
@@ -95,7 +97,7 @@ class Beside:
                 f"{past.where}: state_lost: it can be made anew for all tenants only"
             )
         self.until = self._lost_until()
-        self.of = past.start(self.until, newest=True, accepted=accepted)
+        self.of = past.start(self.until, newest=self._newest is not False, accepted=accepted)
         if self.said is not None:
             past.notes.append(f"somebody says that all before offset {self.said} was folded")
 

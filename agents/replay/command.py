@@ -35,6 +35,7 @@ class Command:
     settings: tuple[str, ...] = ()  # PROCESSOR.NAME=VALUE
     status: str = ""
     folded_to: str = ""  # PARTITION:OFFSET,…
+    begin: str = ""
 
     @classmethod
     def of(cls, record: Any) -> Self:

@@ -25,25 +25,28 @@ if TYPE_CHECKING:
 Take = Callable[[int], Awaitable[int]]  # records wanted -> how many may be read now, 1 at least
 WHAT_IF, PROJECTION = "what-if", "projection"
 MODES = ("republish", "rebuild", "redrive", "outbox", WHAT_IF, PROJECTION)
-NOT_OF_REPUBLISH = ("apply", "reasons", "max_attempts", "settings", "status", "folded_to")
+NOT_OF_REPUBLISH = ("apply", "reasons", "max_attempts", "settings", "status", "folded_to", "begin")
 NOT_OF_REBUILD = (
     "source", "domains", "predicate", "reasons", "max_attempts", "settings", "status",
 )  # fmt: skip
-NOT_WITH_SHADOW = ("apply", "partial", "since", "until", "folded_to")  # of a rebuild
-NOT_OF_REDRIVE = ("target", "shadow", "domains", "predicate", "apply", "status", "folded_to")
+NOT_WITH_SHADOW = ("apply", "partial", "since", "until", "folded_to", "begin")  # of a rebuild
+NOT_OF_REDRIVE = (
+    "target", "shadow", "domains", "predicate", "apply", "status", "folded_to", "begin",
+)  # fmt: skip
 NOT_OF_OUTBOX = (
     "target", "shadow", "domains", "predicate", "partial", "apply", "reasons", "max_attempts",
-    "settings", "folded_to",
+    "settings", "folded_to", "begin",
 )  # fmt: skip
 PUT_BACK = ("failed", "skipped", "sent")  # statuses of events that can be
 NOT_OF_WHAT_IF = (
     "apply", "source", "target", "shadow", "domains", "predicate", "reasons", "max_attempts",
-    "status", "folded_to",
+    "status", "folded_to", "begin",
 )  # fmt: skip
 NOT_OF_PROJECTION = (
     "source", "shadow", "tenants", "domains", "predicate", "since", "until", "apply", "reasons",
-    "max_attempts", "settings", "status", "folded_to",
+    "max_attempts", "settings", "status", "folded_to", "begin",
 )  # fmt: skip
+BEGINS = ("", "log", "snapshot")  # of a rebuild
 ATTEMPTS_MAX = 1_000
 CHANGES_MAX = 100_000  # characters of what a redrive sets: each part of it is audited with them
 TRIED_MAX = 20  # tenants of a what-if that are named: each is shown whole
@@ -121,6 +124,8 @@ def _of_rebuild(command: Command) -> str | None:
         return "since and until: of a rebuild they say what may be missing, both, and with partial"
     if any(one is not None and one.kind != "offsets" for one in command.bounds):
         return "since and until: what may be missing from a rebuild is said in offsets"
+    if command.begin not in BEGINS:
+        return f"begin: {command.begin!r} is neither log nor snapshot"
     try:
         said_of(command.folded_to)
     except ValueError as error:

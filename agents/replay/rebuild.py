@@ -49,6 +49,7 @@ NEAR = 2_000  # offsets that are left for when the partition's owner waits
 NAMED_MAX = 20  # rows that differ, in what is said of a job
 NAMED_BYTES_MAX = 2_000  # of one of them; one that is larger is named without its fields
 LIVE, ANEW = "live", "anew"
+SNAPSHOT = "snapshot"  # as what a fold may begin with
 
 log = logging.getLogger(__name__)
 
@@ -105,7 +106,8 @@ class Rebuilding:
         end = at.next_offset if at is not None else high
         gone = at is None or lost(at, past.source)
         try:
-            begin, of = past.outlook(end, newest=gone)
+            newest = _newest(command)
+            begin, of = past.outlook(end, newest=gone if newest is None else newest)
             return [begin, end], of
         except HistoryError as error:
             whole = at is not None and not gone and low <= at.seen
@@ -177,6 +179,11 @@ def _check_losses(command: Command, chosen: Collection[int]) -> None:
             raise CantReplayError(f"what may be missing: partition {others[0]} isn't rebuilt")
     if others := sorted(said_of(command.folded_to).keys() - set(chosen)):
         raise CantReplayError(f"folded_to: partition {others[0]} isn't rebuilt")
+
+
+def _newest(command: Command) -> bool | None:
+    """Whether it is to begin with the newest snapshot; None: as is best."""
+    return command.begin == SNAPSHOT if command.begin else None
 
 
 def _accepted(command: Command, partition: int) -> Lost:
@@ -286,7 +293,8 @@ class Partition:
             paying(past)
 
         tenants, said = self._command.tenants, self._said
-        beside = Beside(self._settings, self._plan, self._partition, tenants, told, said)
+        newest = _newest(self._command)
+        beside = Beside(self._settings, self._plan, self._partition, tenants, told, said, newest)
         beside.past.folding.most = self._slice
         if beside.begin(self._accepted):
             self._beside = beside

@@ -23,6 +23,7 @@ from agents.engine.registry import processors
 from agents.engine.security import security
 from agents.history import plans, snapshots
 from agents.history.rows import Digest
+from agents.history.states import WHOLE
 from agents.history.stored import stored
 from agents.replay.command import Command
 from agents.replay.jobs import now_us
@@ -337,6 +338,16 @@ def brought_back(topics: Settings, one: Worker, sent: int) -> None:
     equal(topics, sent + 70)
 
 
+def begun_late(topics: Settings) -> None:
+    """Where it is said, a fold begins with the newest snapshot, though the log is whole."""
+    of, home = processor_of(topics), partition_of("t7", topics.topics_partitions)
+    newest = snapshots.take(topics, of, home)
+    assert newest is not None
+    for begin, wanted in (("snapshot", f"the snapshot at {newest.next_offset}"), ("log", WHOLE)):
+        plan = plan_of(rebuild(topics, f"from-{begin}", tenants=["t7"], begin=begin))
+        assert plan["partitions"][str(home)]["from"] == wanted == plan["begins"][str(home)]
+
+
 def gone_on(topics: Settings, worker: WorkerFactory) -> None:
     """Records are deleted before they were read; who goes on knows other schemas."""
     home = partition_of("t1", 4)
@@ -415,6 +426,7 @@ def test_states_are_made_anew_take_the_live_ones_place_and_bring_back_what_was_l
     sent = stopped(topics, one)
     stopped_too_late(topics)
     brought_back(topics, one, put_in_place(topics, one, sent))
+    begun_late(topics)
     assert one.stop() == 0
     write_letters(topics, [(name, value(1, name), 1) for name in ("t0", "t2")])
     gone_on(topics, worker)

@@ -24,6 +24,8 @@ def test_what_may_be_missing_is_a_range_whose_last_offset_is_lost_too() -> None:
     assert (said["mode"], said["target"], said["apply"]) == ("rebuild", "integrator", True)
     assert record(losses=("7..9",))["since"] == "7"
     assert record(folded=("3:7", "0:9"))["folded_to"] == "3:7,0:9" and not record()["folded_to"]
+    early = record(since="snapshot")
+    assert (early["begin"], early["since"], record()["begin"]) == ("snapshot", "", "")
     assert not record()["partial"] and record()["since"] == ""
     assert record(apply=False, shadow="try")["shadow"] == "try"
 
@@ -33,6 +35,7 @@ def test_what_may_be_missing_is_a_range_whose_last_offset_is_lost_too() -> None:
     [
         ({"processor": ""}, "give --processor"),
         ({"losses": ("9..7",)}, "--accept-loss 9..7: "),
+        ({"since": "5"}, "a rebuild takes --processor, --tenant, "),
         ({"losses": ("all",)}, "--accept-loss all: "),
         ({"losses": ("1..2", "3:4..5")}, "with several each says its partition"),
         ({"predicate": "a"}, "a rebuild takes --processor, --tenant, "),

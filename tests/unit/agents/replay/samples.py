@@ -8,7 +8,7 @@ BLANK: dict[str, Any] = {
     "mode": "", "source": "", "target": "", "shadow": "", "tenants": [], "domains": [],
     "predicate": "", "since": "", "until": "", "partial": False, "dry_run": False, "apply": False,
     "reasons": [], "max_attempts": 0, "rate_limit": 0, "actor": "test", "settings": [],
-    "status": "", "folded_to": "",
+    "status": "", "folded_to": "", "begin": "",
 }  # fmt: skip
 TYPES = ("start", "start", "start", "pause", "resume", "stop", "status", "jump")
 RANGES = (("", ""), ("5", "90"), ("0:1,3:9", ""), ("2020-01-01T00:00:00Z", ""), ("9", "5"))
