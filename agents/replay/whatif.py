@@ -28,6 +28,7 @@ from agents.replay.ids import located
 from agents.replay.modes import CantReplayError, JobFailedError, Plan, Step, Take
 from agents.replay.places import check_still
 from agents.replay.ranges import log_of, range_of
+from agents.replay.republish import counted
 from agents.settings import Settings
 from topics.broker import connect, topic_ids
 from topics.partition import partition_of
@@ -53,7 +54,7 @@ class WhatIf:
         """Which stretches there are. CantReplayError; those of clients and BrokerError pass."""
         said = await asyncio.to_thread(self._found, command)
         total = sum(one["to"] - one["begin"] for one in said["stretches"])
-        return Plan(0 if command.dry_run else total, said, "; ".join(said["missing"]))
+        return Plan(total, said, "; ".join(said["missing"]))
 
     def _found(self, command: Command) -> dict[str, Any]:
         name, changes = changes_of(command.settings)
@@ -143,10 +144,13 @@ class WhatIf:
     ) -> AsyncGenerator[Step, None]:
         """Fold one tenant's stretch after the other. `position` is by their number."""
         stretches, missing = plan["stretches"], "; ".join(plan["missing"])
+        if plan["dry_run"]:
+            async with aclosing(self._counted(plan, position, take)) as counts:
+                async for step in counts:
+                    yield step
+            return
         if done := sum(at - stretches[k]["begin"] for k, at in position.items()):
             yield Step({k: stretches[k]["begin"] for k in position}, done=-done)
-        if plan["dry_run"]:
-            return
         await asyncio.to_thread(check_still, self._settings, {**plan, "dry_run": True})
         async with aclosing(compiled_first(plan["processor"])) as words:
             async for word in words:
@@ -177,6 +181,20 @@ class WhatIf:
         if not command.tenants:
             results.append(await asyncio.to_thread(together.data))
         yield Step({}, said={"result": results, "told": missing})
+
+    async def _counted(
+        self, plan: Mapping[str, Any], position: Mapping[int, int], take: Take
+    ) -> AsyncGenerator[Step, None]:
+        """What would be folded, one stretch after the other; a pause loses none of it."""
+        for k, one in enumerate(plan["stretches"]):
+            home, at = one["partition"], position.get(k, one["begin"])
+            spans, whose = {home: (at, one["to"])}, [one["tenant"]] if one["tenant"] else []
+            async with aclosing(
+                counted(self._settings, plan["source"], spans, whose, take)
+            ) as counts:
+                async for step in counts:
+                    step.position = {k: step.position[home]}
+                    yield step
 
     async def _through(
         self, trial: Trial, source: str, one: Mapping[str, Any], take: Take

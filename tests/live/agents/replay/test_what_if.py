@@ -121,9 +121,26 @@ def test_it_says_what_a_worker_under_that_setting_does(
     assert "as it was, all 360 are as published" in shown and "would" in shown
     assert f"{outputs['differing']} differ" in shown
     refusals(topics, env, place)
+    rehearsed(topics, place)
     paused(topics)
     everybody(topics, env)
     gone(topics, partition, first)
+
+
+def rehearsed(topics: Settings, place: str) -> None:
+    """A dry run counts what would be folded: records, settings, from the beginning on."""
+    say(topics, "dry", **BASE, since=place, dry_run=True)
+    say(topics, "dry-all", **(BASE | {"tenants": []}), dry_run=True)
+    records, own = read(topics, UPDATES), {"t": N + 2, "u": N + 2}
+    for id_, whose in (("dry", ("t",)), ("dry-all", ("t", "u"))):
+        done, mine = await_state(topics, id_, "done"), [name.encode() for name in whose]
+        some = [one for one in records if one.key() in mine]
+        size = sum(len(one.key() or b"") + len(one.value() or b"") for one in some)
+        assert (done["sent"], done["sent_bytes"]) == (len(some), size) and done["read"] > 0
+        assert done["done"] == done["total"] > 0 and not done["message"]
+        plan, times = json.loads(done["plan"]), [one.timestamp()[1] for one in some]
+        assert plan["tenants"] == {name: own[name] for name in whose} and "result" not in plan
+        assert plan["times"] == [min(times), max(times)]
 
 
 def refusals(topics: Settings, env: dict[str, str], place: str) -> None:
