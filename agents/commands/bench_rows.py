@@ -74,7 +74,7 @@ def laws(parts: str, rate: int, seconds: float, runs: int, as_json: bool) -> Non
 
 
 @click.command()
-@click.option("--parts", default="", help="Some of rebuild,beside.")
+@click.option("--parts", default="", help="Some of rebuild,beside,rebuilding.")
 @click.option(
     "--events", type=click.IntRange(1000), default=2_000_000, show_default=True,
     help="Updates that are folded live, and anew.",
@@ -94,7 +94,8 @@ def laws(parts: str, rate: int, seconds: float, runs: int, as_json: bool) -> Non
 def replay(as_json: bool, parts: str, **given: Any) -> None:
     """How quickly a state is folded anew, and what live traffic feels of a replay job.
 
-    Beside the job: the latency of live records, and how soon a pause is in force.
+    Beside the job, and beside a rebuild at SOMA_REPLAY_RATE: the latency of live records, and how
+    soon a pause is in force.
 
     \b
     Example:

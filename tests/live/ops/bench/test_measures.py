@@ -105,12 +105,15 @@ def test_live_records_are_measured_beside_a_replay_job_and_the_past_folded_anew(
     settings: Settings,
 ) -> None:
     workload = replay.Workload(20_000, 50, runs=1, rate=200, throttle=500, seconds=2.0, warm_s=1.0)
-    found = replay.run(settings, print, workload)
+    slow = settings.model_copy(update={"replay_rate": 2_000})
+    found = replay.run(slow, print, workload)
     assert found.rebuild is not None and found.rebuild.equal
     assert min(found.rebuild.live, *found.rebuild.anew, *found.rebuild.alone) > 0
     (one,) = found.beside
     assert len(one.alone.ms) == len(one.beside.ms) == 400, "each got its answer"
     assert one.sent > 0 and one.pause_s >= 0
+    (one,) = found.rebuilding
+    assert len(one.alone.ms) == len(one.beside.ms) == 400 and one.sent > 0 < one.pause_s
 
 
 def test_the_outbox_is_measured_beside_its_peers(settings: Settings) -> None:
