@@ -69,9 +69,8 @@ def register(app: faust.App, engine: Engine, services: Sequence[Service] = ()) -
             "partitions": partitions,
         }
         held = {place: told for one in services for place, told in one.held_up().items()}
-        if (
-            held := held | engine.held_up.shown()
-        ):  # ready all the same: another's transaction is open
+        held |= engine.held_up.shown()
+        if held:  # ready all the same: another's transaction is open
             answer["held_up"] = held
         if told := troubles(engine, services):
             answer["troubles"] = told

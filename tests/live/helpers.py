@@ -8,17 +8,28 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Self, TypeVar
 
 from confluent_kafka import Consumer, KafkaError, Message, Producer, TopicPartition
 
+from agents.services.base import Service
 from agents.settings import Settings
 
 T = TypeVar("T")
 POLL_S = 0.05
 REPO = Path(__file__).parents[2]
+
+
+@contextmanager
+def ended(services: Sequence[Service]) -> Iterator[None]:
+    """Services that a test starts, more of them as it goes on, end with it, and not by an error."""
+    yield
+    for one in services:
+        one.stop()
+        assert one.error is None
 
 
 def eventually(condition: Callable[[], T], timeout: float = 30.0, what: str = "") -> T:

@@ -10,6 +10,7 @@ from prometheus_client import CollectorRegistry
 from agents.gateway.gateway import Gateway
 from agents.settings import GatewaySettings, Settings
 from tests.live.agents.gateway.remote import Remote
+from tests.live.helpers import ended
 from topics import codec
 
 
@@ -77,10 +78,8 @@ class Running:
 @pytest.fixture
 def run(topics: Settings, remote: Remote) -> Iterator[Running]:
     running = Running(topics, remote.endpoint)
-    yield running
-    for one in running.all:
-        one.stop()
-        assert one.error is None
+    with ended(running.all):
+        yield running
 
 
 Run = Callable[..., Gateway]

@@ -12,7 +12,7 @@ from agents.settings import Settings
 from tests.live.agents.api.helpers import ApiProcess, bearer, events_of
 from tests.live.agents.gateway.conftest import Running, event
 from tests.live.agents.projections.compare import migrated
-from tests.live.helpers import eventually, produce
+from tests.live.helpers import ended, eventually, produce
 
 TENANTS = [f"t{k}" for k in range(6)]
 EACH = 60
@@ -35,10 +35,8 @@ def api(elsewhere: Settings, tmp_path: Path) -> Iterator[ApiProcess]:
 def run(topics: Settings, api: ApiProcess) -> Iterator[Running]:
     token = bearer("*", ("write",))["authorization"].removeprefix("Bearer ")
     running = Running(topics.model_copy(update={"memory_http_token": SecretStr(token)}), api.base)
-    yield running
-    for one in running.all:
-        one.stop()
-        assert one.error is None
+    with ended(running.all):
+        yield running
 
 
 def kind_of(number: int) -> str:

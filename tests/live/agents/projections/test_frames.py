@@ -15,7 +15,7 @@ from agents.projections.frames import FramesToRedis
 from agents.settings import Settings
 from ops.stack import Stack
 from stores.frame_cache import FrameCache
-from tests.live.helpers import eventually, produce
+from tests.live.helpers import ended, eventually, produce
 from topics import codec
 
 TOPIC = "cog.global.frame"
@@ -74,10 +74,8 @@ class Running:
 @pytest.fixture
 def run() -> Iterator[Running]:
     running = Running()
-    yield running
-    for one in running.all:
-        one.stop()
-        assert one.error is None
+    with ended(running.all):
+        yield running
 
 
 @pytest.fixture

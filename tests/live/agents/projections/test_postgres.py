@@ -30,7 +30,7 @@ from tests.live.agents.projections.compare import (
     sampled,
     sql,
 )
-from tests.live.helpers import Record, environment, eventually, produce, soma
+from tests.live.helpers import Record, ended, environment, eventually, produce, soma
 from topics import codec, preflight
 
 TOPIC = "cog.global.frame"
@@ -99,10 +99,8 @@ class Running:
 @pytest.fixture
 def run() -> Iterator[Running]:
     running = Running()
-    yield running
-    for one in running.all:
-        one.stop()
-        assert one.error is None
+    with ended(running.all):
+        yield running
 
 
 @pytest.fixture

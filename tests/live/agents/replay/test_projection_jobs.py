@@ -23,7 +23,7 @@ from tests.live.agents.projections.compare import migrated, records, rows, same,
 from tests.live.agents.projections.test_postgres import TOPIC, Running, all_there, frames
 from tests.live.agents.replay.helpers import await_state, say, statuses
 from tests.live.conftest import WorkerFactory
-from tests.live.helpers import environment, eventually, produce, soma
+from tests.live.helpers import ended, environment, eventually, produce, soma
 from topics.broker import connect
 
 FIRST = 300  # frames of each of 20 tenants, before anything is made anew
@@ -44,10 +44,8 @@ def ready(topics: Settings) -> Settings:
 @pytest.fixture
 def run() -> Iterator[Running]:
     running = Running()
-    yield running
-    for one in running.all:
-        one.stop()
-        assert one.error is None
+    with ended(running.all):
+        yield running
 
 
 class Reader:
