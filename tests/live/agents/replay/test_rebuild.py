@@ -27,7 +27,7 @@ from agents.history.states import WHOLE
 from agents.history.stored import stored
 from agents.replay.command import Command
 from agents.replay.jobs import now_us
-from agents.replay.rebuild import Partition
+from agents.replay.partition import Partition
 from agents.replay.switch import Sends, Switch
 from agents.settings import Settings
 from tests.live.agents.dlq.written import value, write_letters
