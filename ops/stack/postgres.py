@@ -20,7 +20,7 @@ from pathlib import Path
 import psutil
 
 from ops.stack import ports as net
-from ops.stack.files import write_whole
+from ops.stack.files import locked, write_whole
 from ops.stack.processes import StackError, environment, spawn
 from ops.stack.server import Say, StackServer
 
@@ -53,8 +53,10 @@ class Postgres(StackServer):
 
     def prepare(self, ports: Mapping[str, int]) -> None:
         if self.user:
-            _ensure_user(self.user)
             SYSTEM_ROOT.mkdir(mode=0o755, parents=True, exist_ok=True)
+            # Two stacks that start at once on a new machine: useradd refuses the second.
+            with locked(SYSTEM_ROOT / "user.lock", lambda: self.say("waiting for another stack")):
+                _ensure_user(self.user)
         self.folder.mkdir(mode=0o755, parents=True, exist_ok=True)
         if not self.data.exists():
             self._initdb()
