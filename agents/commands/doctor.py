@@ -38,6 +38,7 @@ POSTGRES = """
 BEHIND = {
     "topics": (("kafka",), ", since no broker answers"),
     "open": (("kafka",), ", since no broker answers"),
+    "groups": (("kafka",), ", since no broker answers"),
     "schema": (("postgres",), ", since no PostgreSQL answers"),
     "outbox": (("topics", "schema"), " without topics and schema"),
 }
@@ -85,6 +86,7 @@ def examine(settings: "Settings") -> list[Finding]:
         ("kafka", lambda: _kafka(settings)),
         ("topics", lambda: _topics(settings)),
         ("open", lambda: _open(settings)),
+        ("groups", lambda: _groups(settings)),
         ("redis", lambda: _redis(settings)),
         ("postgres", lambda: _postgres(settings)),
         ("schema", lambda: _schema(settings)),
@@ -143,6 +145,22 @@ def _open(settings: "Settings") -> str:
             f"`soma topics abort-transaction` ends one:\n{lines}"
         )
     return "no transaction stays open"
+
+
+def _groups(settings: "Settings") -> str:
+    """Who is in the groups of services: they let anybody in who knows their names."""
+    from aiokafka.errors import KafkaError
+
+    from agents.services.strangers import strangers  # clients: when they are used
+
+    try:
+        found = asyncio.run(strangers(settings, ANSWER_S))
+    except (KafkaError, OSError, ValueError) as error:  # the time's end too
+        why = "no answer in time" if isinstance(error, TimeoutError) else error
+        raise SettingsError(f"can't be looked at: {why}") from error
+    if found:
+        raise SettingsError("\n      ".join(found))
+    return "nobody else is in the groups of services"
 
 
 def _list_hanging(settings: "Settings", json_: bool) -> None:

@@ -55,11 +55,17 @@ def group_of(settings: "Settings", name: str) -> str:
     return settings.prefix(f"projection.{name}")
 
 
+def client_of(settings: "Settings", name: str) -> str:
+    """What its members call themselves: others are strangers (`strangers.py`)."""
+    return settings.prefix(f"soma-{name}")
+
+
 def consumer_of(settings: "Settings", name: str) -> Consumer:
     """A consumer of the group `projection.<name>`; its owner stores offsets when they are done."""
     return Consumer(
         settings.librdkafka(
             group_id=group_of(settings, name),
+            client_id=client_of(settings, name),
             isolation_level="read_committed",
             auto_offset_reset="earliest",
             enable_auto_offset_store=False,  # the client commits each second what is stored

@@ -3,10 +3,13 @@
 import json
 from pathlib import Path
 
+from confluent_kafka import Consumer
+
 from agents.policy import rego
+from agents.services.stream import group_of
 from agents.settings import Settings
 from tests.live.agents.projections.compare import migrated, sql
-from tests.live.helpers import REPO, environment, soma
+from tests.live.helpers import REPO, environment, eventually, soma
 from tests.opa import PolicyServer
 
 
@@ -16,7 +19,9 @@ def found(settings: Settings, status: int, **env: str) -> dict[str, bool]:
     return {one["what"]: one["well"] for one in json.loads(told.stdout)}
 
 
-WELL = dict.fromkeys(("kafka", "topics", "open", "redis", "postgres", "schema", "outbox"), True)
+WELL = dict.fromkeys(
+    ("kafka", "topics", "open", "groups", "redis", "postgres", "schema", "outbox"), True
+)
 
 
 def test_all_is_well(topics: Settings) -> None:
@@ -36,6 +41,23 @@ def test_an_outbox_out_of_step_is_named(topics: Settings) -> None:
     told = soma("doctor", env=environment(topics))
     assert told.returncode == 1 and "kafka_went_back" in told.stdout
     assert "soma outbox reconcile --since" in told.stdout
+
+
+def test_others_in_a_services_group_are_named_with_what_they_took(topics: Settings) -> None:
+    """The broker deals partitions out to anybody who names the group."""
+    migrated(topics)
+    group = group_of(topics, "frames")
+    foreign = Consumer(topics.librdkafka(group_id=group, client_id="reporting"))
+    try:
+        foreign.subscribe([topics.topic("cog.global.frame")])
+        eventually(lambda: foreign.poll(0.1) or foreign.assignment(), what="it has partitions")
+        told = soma("doctor", env=environment(topics))
+    finally:
+        foreign.close()
+    assert told.returncode == 1
+    assert f"others are in {group}, and what they read isn't done: 'reporting' of " in told.stdout
+    assert "has the partitions 0, 1, 2, 3" in told.stdout
+    assert found(topics, 0) == WELL, "it has left"
 
 
 def test_a_policy_that_can_not_be_used_is_named(topics: Settings, tmp_path: Path) -> None:
