@@ -29,7 +29,7 @@ demo: setup ## Watch this machine become predictions and fused frames (Ctrl-C en
 test: setup ## All checks and tests, on real servers
 	@$(MAKE) --no-print-directory -j 3 check jars kernels
 	$(BOUNDS) $(BIN)/pytest tests/unit/topics tests/unit/agents -m "not plain" -p no:cacheprovider $(SHARED) 2
-	$(BIN)/pytest $(SHARED) $(PROCESSES)
+	$(BIN)/pytest --bounds-ran $(SHARED) $(PROCESSES)
 
 check: setup ## Style, types, schemas
 	$(BIN)/ruff check .

@@ -46,6 +46,20 @@ def length_of(file: str, noted: Mapping[str, float]) -> float:
     return noted[file] if file in noted else median(noted.values())
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--bounds-ran",
+        action="store_true",
+        help="leave out the unit tests that `make test` has run with bounds checks just before",
+    )
+
+
+def ran_with_bounds(item: pytest.Item, tests: Path) -> bool:
+    """Whether `make test` has this one in its part with bounds checks: see the Makefile."""
+    inside = any(item.path.is_relative_to(tests / "unit" / part) for part in ("topics", "agents"))
+    return inside and item.get_closest_marker("plain") is None
+
+
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """What is quick comes first, and compiles the kernels that live tests then find compiled.
 
@@ -54,6 +68,10 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     """
     tests = config.rootpath / "tests"
     noted = lengths()
+    if config.getoption("--bounds-ran"):
+        left_out = [item for item in items if ran_with_bounds(item, tests)]
+        config.hook.pytest_deselected(items=left_out)
+        items[:] = [item for item in items if not ran_with_bounds(item, tests)]
 
     def place(item: pytest.Item) -> tuple[int, float]:
         kind = item.path.relative_to(tests).parts[0] if item.path.is_relative_to(tests) else ""
