@@ -17,6 +17,7 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined]
 )
 
 TIMEOUT_S = 15.0
+LED_S = 90.0  # until new topics are led: hundreds of logs to make, on a machine that may be busy
 CONNECT_S = 10.0
 PARTITIONS_MAX = 1_000  # made by one request: the controller takes 10,000 changes at once
 _MASK = (1 << 64) - 1
@@ -149,7 +150,7 @@ def wait_for(admin: AdminClient, names: Iterable[str]) -> None:
 
     Creation is acknowledged before that, and topics are shown before their logs are made.
     """
-    deadline = time.monotonic() + TIMEOUT_S
+    deadline = time.monotonic() + LED_S
     wanted = set(names)
     while missing := wanted - (shown := _describe(admin, sorted(wanted))).keys():
         _wait(deadline, f"not to be seen: {', '.join(sorted(missing))}")

