@@ -110,6 +110,7 @@ class Engine:
         self.held_up = HeldUp()
         self._changing = asyncio.Lock()  # of who owns what
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._watching: asyncio.Task[None] | None = None
         self._watchdog = Watchdog(settings, lambda: list(self.partitions.values()), self._stands)
 
     # --- assignment -----------------------------------------------------------------------
@@ -158,6 +159,8 @@ class Engine:
     async def close(self) -> None:
         """Let everything go."""
         self._watchdog.stop()
+        if self._watching is not None:
+            self._watching.cancel()  # it asks by threads that end here
         await self.revoke([part.tp for part in self.partitions])
         for consumer in self._others.values():
             await consumer.close()
@@ -294,7 +297,17 @@ class Engine:
                 reader.renew(f"{part.topic}/{part.partition}: {why}, though taken anew")
 
     async def watch(self) -> None:
-        """Once a second: were topics recreated, did a log move under us? And hint our offsets."""
+        """Look around once a second until the engine is closed. A defect there is raised here."""
+        self._watching = asyncio.create_task(self._watch())
+        try:
+            await asyncio.wait({self._watching})
+        finally:
+            self._watching.cancel()
+        if not self._watching.cancelled():
+            self._watching.result()
+
+    async def _watch(self) -> None:
+        """Were topics recreated, did a log move under us? And hint our offsets."""
         hinted = 0.0
         while True:
             await asyncio.sleep(WATCH_S)
