@@ -232,16 +232,20 @@ class BatchThread(driver.AIOKafkaConsumerThread):
 
     async def _look_after(self) -> None:
         """Once a second: does the client still work, and what keeps it out of the group?"""
-        while not self.should_stop:
+        while not self._ending():
             await asyncio.sleep(LOOK_S)
             self.wanted = self.wanted or self._look()
-            if not self.wanted or self.should_stop:
+            if not self.wanted or self._ending():
                 continue
             try:
                 await asyncio.wait_for(self._renew(self.wanted), RENEW_S)
                 self.wanted = ""
             except (KafkaError, TimeoutError, OSError) as error:
                 log.error("the group's new consumer isn't there yet, trying again: %r", error)
+
+    def _ending(self) -> bool:
+        """Whether the worker stops: the client then ends before this thread does."""
+        return bool(self.should_stop or self.consumer.app.should_stop)
 
     def _look(self) -> str:
         """Why this consumer can't go on, if so."""

@@ -67,6 +67,8 @@ class Service(ABC):
         self.wake()
         if self._thread.ident is not None:
             self._thread.join(seconds)
+            if self._thread.is_alive():
+                logger.warning("the service %s hasn't ended within %.1f s", self.name, seconds)
 
     def _run(self) -> None:
         try:
