@@ -10,9 +10,10 @@
 -- As in 0002: temporary tables last.
 SELECT set_config('search_path', quote_ident(current_schema()) || ', pg_temp', true);
 
+-- No foreign keys to projections: to add one is to wait for each transaction that writes there, and to hold up others.
 -- The last rebuild of each projection. Its generation is never given again: who still fills an earlier one notices.
 CREATE TABLE projection_rebuilds (
-    projection text PRIMARY KEY REFERENCES projections (name),
+    projection text PRIMARY KEY,
     generation bigint GENERATED ALWAYS AS IDENTITY,
     job        text NOT NULL,
     began_at   timestamptz NOT NULL DEFAULT now(),
@@ -21,7 +22,7 @@ CREATE TABLE projection_rebuilds (
 
 -- Up to where it holds a partition; as projection_positions.
 CREATE TABLE projection_rebuild_positions (
-    projection      text NOT NULL REFERENCES projections (name),
+    projection      text NOT NULL,
     kafka_partition integer NOT NULL CHECK (kafka_partition >= 0),
     generation      bigint NOT NULL,
     topic_id        text NOT NULL,

@@ -313,7 +313,7 @@ def test_the_migration_waits_for_no_writer_and_holds_up_none(settings: Settings)
             connected(settings.postgres(), "test") as writer,
         ):
             await migrations.up(host, schema, wanted, 1)
-            await writer.execute(f"SET search_path TO {quoted(schema)}; SET lock_timeout = '20s'")
+            await writer.execute(f"SET search_path TO {quoted(schema)}; SET lock_timeout = '5s'")
             async with writer.transaction():
                 await writer.execute("UPDATE projections SET generation = generation")
                 await writer.execute("SELECT frame_history_day(DATE '2026-01-01')")
