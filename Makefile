@@ -46,8 +46,9 @@ bench: setup .venv-bench/.done ## Measure this engine beside its peers; writes o
 	$(BIN)/soma bench segmentation
 	$(BIN)/soma bench outbox
 
-prove: setup jars ## Kill workers, verify records, rows, replays and rebuilds: make prove KILLS=20 SEED=7
+prove: setup jars ## Kill workers and keep answers back; verify records, rows, replays, rebuilds: make prove KILLS=20 SEED=7
 	$(BIN)/python -m ops.prove.driver --kills $(KILLS) --seed $(SEED)
+	$(BIN)/python -m ops.prove.answers --seed $(SEED)
 	$(BIN)/python -m ops.prove.rows --kills $(KILLS) --seed $(SEED)
 	$(BIN)/python -m ops.prove.replay --kills $(KILLS) --seed $(SEED)
 	$(BIN)/python -m ops.prove.rebuild --kills $(KILLS) --seed $(SEED) --alive 4

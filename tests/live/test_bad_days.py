@@ -14,7 +14,7 @@ from confluent_kafka import TopicPartition
 from confluent_kafka.admin import AdminClient, NewTopic  # type: ignore[attr-defined]
 
 from agents.settings import LOCAL_PARTITIONS, Settings
-from ops.prove.driver import SESSION_TIMEOUT_S, Options, run
+from ops.prove.driver import Options, run
 from tests.live.conftest import Broker, WorkerFactory
 from tests.live.evidence import (
     OBSERVATIONS,
@@ -255,20 +255,6 @@ def test_a_broker_stopped_for_20_s_and_killed(broker: Broker, tmp_path: Path) ->
     report = run(options, broker.settings.kafka_bootstrap, broker, tmp_path)
     assert proved(report)
     assert not [text for text in report.exits if "worker-" in text], report.exits
-
-
-@pytest.mark.timeout(600)
-def test_workers_come_and_go_and_one_is_stopped_beyond_its_session(
-    topics: Settings, tmp_path: Path
-) -> None:
-    """SIGSTOP until the group has given its partitions away, then SIGCONT: fenced, not doubled."""
-    options = Options(
-        kills=0, seed=22, rate=600.0, events_min=5_000, workers=2, pause=(1.0, 3.0),
-        script=("guest", "stop", "guest", "leave"),
-    )  # fmt: skip
-    report = run(options, topics.kafka_bootstrap, None, tmp_path)
-    assert proved(report) and report.blows["stop"] == 1
-    assert report.seconds > SESSION_TIMEOUT_S
 
 
 def test_sigterm_without_a_broker_ends_within_five_seconds(
