@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from agents.settings import Settings
 
 ANSWER_S = 5.0
+NO_TOPIC = "there is no topic %s: `soma topics apply` makes it"
+GROUP, TOPIC, RECORDS = "group", "topic", "records"  # what the broker may refuse
 NAMED_EVERY_S = 10.0  # how soon a topic that was made anew is noticed where offsets don't tell
 
 logger = logging.getLogger(__name__)
@@ -93,7 +95,7 @@ class Stream:
         self._paused = False
         self._named_at = 0.0
         self._admin = Admin(settings.librdkafka())
-        self._refused = ""  # why the broker doesn't let us into the group, in words
+        self._lacks: dict[str, str] = {}  # what we don't have (GROUP and so on) -> why, in words
         self._missed = Missed(settings.librdkafka(), settings.stalled_after_s, open_too=True)
         self._held = HeldUp()
         self._unreadable: Mapping[TP, int] = {}  # records behind a transaction that stays open
@@ -123,6 +125,7 @@ class Stream:
                 continue
             self._next[partition] = offset + 1
             self.ends.pop(partition, None)
+            self._lacks.pop(RECORDS, None)
             self.waiting.add(message)
 
     def place(self, partition: int, offset: int, clamp: bool = False) -> int | None:
@@ -240,8 +243,8 @@ class Stream:
 
     @property
     def troubles(self) -> str:
-        """Why it doesn't have its partitions, in words; mostly empty."""
-        return self._refused
+        """Why it doesn't have its partitions, or nothing of them, in words; mostly empty."""
+        return "; ".join(self._lacks.values())
 
     def close(self) -> None:
         """Leave the group."""
@@ -295,26 +298,45 @@ class Stream:
         self._shown = set(waits)
 
     def _heard(self, message: Message) -> None:
+        """What came instead of a record. KafkaException where the client is good for nothing more.
+
+        An error of the group has no topic, and one of the topic as a whole no partition: until it
+        is over nothing comes, and nothing else says why.
+        """
         error, partition = message.error(), message.partition()
-        if error is not None and error.code() == KafkaError.GROUP_AUTHORIZATION_FAILED:
-            group = group_of(*self._of)
-            self._refused = f"the broker refuses the group {group}: its ACLs lack Read of it"
-            logger.error("%s: %s", self._of[1], self._refused)
-            return
-        if error is None or partition is None:
-            return
+        assert error is not None
         if error.code() == KafkaError._PARTITION_EOF:
+            self._lacks.pop(RECORDS, None)
             if partition in self._next:
-                self.ends[partition] = message.offset() or 0
+                self.ends[partition or 0] = message.offset() or 0
         elif error.fatal():
             raise KafkaException(error)
+        elif error.code() == KafkaError.TOPIC_AUTHORIZATION_FAILED:
+            what = TOPIC if partition is None else RECORDS
+            self._lack(what, f"the broker refuses the topic {self.topic}: its ACLs lack Read of it")
+        elif error.code() < 0 or (message.topic() is not None and partition is not None):
+            logger.warning("%s: %s", self.topic, error.str())  # below 0: our client's own
+        elif message.topic() is None:
+            said, group = error.str(), group_of(*self._of)
+            if error.code() == KafkaError.GROUP_AUTHORIZATION_FAILED:
+                said = "its ACLs lack Read of it"
+            self._lack(GROUP, f"the broker refuses the group {group}: {said}")
+        elif error.code() == KafkaError.UNKNOWN_TOPIC_OR_PART:
+            self._lack(TOPIC, NO_TOPIC % self.topic)
         else:
-            logger.warning("%s: %s", self.topic, error.str())
+            self._lack(TOPIC, f"the broker doesn't give the topic {self.topic}: {error.str()}")
+
+    def _lack(self, what: str, why: str) -> None:
+        """Note why it doesn't have something; the client may say the same each second."""
+        if self._lacks.get(what) != why:
+            logger.error("%s: %s", self._of[1], why)
+        self._lacks[what] = why
 
     def _assigned(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
         if consumer is not self._consumer:
             return  # it is being let go
-        self._refused = ""
+        for what in (GROUP, RECORDS, *((TOPIC,) if partitions else ())):
+            self._lacks.pop(what, None)
         self._name_topic()
         for tp in partitions:
             tp.offset = 0  # never read from: paused until it is placed
@@ -348,8 +370,10 @@ class Stream:
         except BrokerError as error:
             logger.warning("%s: its id isn't known yet: %s", self.topic, error)
             return False
-        if not found:
-            logger.warning("%s isn't there: `soma topics apply` makes it", self.topic)
+        if found:
+            self._lacks.pop(TOPIC, None)
+        else:
+            self._lack(TOPIC, NO_TOPIC % self.topic)
         before, self.topic_id = self.topic_id, found
         if before and before != found:
             logger.warning("%s was made anew: reading it from its beginning", self.topic)

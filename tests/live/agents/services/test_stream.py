@@ -3,7 +3,7 @@
 import logging
 
 import pytest
-from confluent_kafka import ConsumerGroupTopicPartitions, Producer, TopicPartition
+from confluent_kafka import Consumer, ConsumerGroupTopicPartitions, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, OffsetSpec  # type: ignore[attr-defined]
 from prometheus_client import REGISTRY
 
@@ -12,6 +12,7 @@ from agents.services.stream import Stream
 from agents.settings import Settings
 from ops.prove import proxy
 from ops.prove.proxy import Proxy, Rule
+from tests.live.agents.replay.helpers import make_topic
 from tests.live.helpers import eventually, produce
 
 TOPIC = "memory.events"
@@ -101,6 +102,33 @@ def test_the_group_is_told_of_markers_too(topics: Settings) -> None:
         eventually(told, 30.0, "the group's offset is the log's end")
     finally:
         stream.close()
+
+
+def test_what_refuses_the_group_or_the_topic_as_a_whole_is_named(
+    topics: Settings, caplog: pytest.LogCaptureFixture
+) -> None:
+    """No partition is to blame, and none comes; once it is over, nothing is said any more."""
+    group = topics.prefix("projection.test")
+    how = {"group_id": group, "partition_assignment_strategy": "cooperative-sticky"}
+    other = Consumer(topics.librdkafka(**how))
+    other.subscribe([topics.topic(TOPIC)])
+    eventually(lambda: other.poll(0.1) or other.assignment(), 30.0, "the other has the partitions")
+    one, lacks = (Stream(topics, "test", name, ReadAhead()) for name in (TOPIC, "not.made"))
+    try:
+        said = f"the broker refuses the group {group}: "
+        eventually(lambda: one.read(1, 0.05) or one.troubles.startswith(said), 30.0, said)
+        assert "nconsistent" in one.troubles
+        other.close()
+        assert placed(one, 0, 0) == 0 and one.troubles == ""
+        said = f"there is no topic {topics.topic('not.made')}: `soma topics apply` makes it"
+        eventually(lambda: lacks.read(1, 0.05) or lacks.troubles == said, 30.0, said)
+        assert [one.getMessage() for one in caplog.records].count(f"test: {said}") == 1
+        make_topic(topics, "not.made")
+        eventually(lambda: lacks.read(1, 0.05) or not lacks.troubles, 60.0, "it is there")
+    finally:
+        other.close()
+        one.close()
+        lacks.close()
 
 
 @pytest.mark.parametrize(
