@@ -75,7 +75,7 @@ _TOPICS = (
     ),
     Topic(
         "soma.epochs", "epoch", "processor and partition", "as the processor's source",
-        ("predictors", "integrator", "segmentation", "replay"), ("rebuild", "audit"),
+        ("predictors", "integrator", "segmentation", "replay", "sleep"), ("rebuild", "audit"),
     ),
     Topic(
         "soma.outbox.receipts", "outbox_receipt", "shard", "murmur2 of the key", ("relay",),
@@ -99,10 +99,21 @@ _TOPICS = (
         "soma.replay.jobs", "replay_status", "the job's id", "its key", ("replay",), ("replay",),
         cleanup="compact", config=COMPACTED,
     ),
+    Topic(
+        # Not the outbox's: whose sleep it is may be told by the house and by operators alone.
+        "brain.sleep.requests", "sleep_request", "the tenant", "tenant",
+        (USERS, "api", "operators"), ("sleep",), retention_ms=30 * DAY_MS,
+    ),
+    Topic(
+        "brain.sleep.states", "sleep_state", "tenant", "tenant", ("sleep",),
+        ("api", "operators"), cleanup="compact", config=COMPACTED,
+    ),
+    state("sleep", "tenant", "sleep_row"),  # a sleep_state is what is told of it
     state("predictors", "tenant 0x1f domain"),
     state("integrator", "tenant"),
     state("segmentation", "tenant, or tenant 0x1f domain"),
     *map(snapshots, ("predictors", "integrator", "segmentation", "replay")),
+    snapshots("sleep", "sleep_row"),
     Topic(
         "soma.gateway.state", "gateway_state", "the word gateway", "as memory.events",
         ("gateway",), ("gateway",), cleanup="compact", config=COMPACTED,
@@ -115,11 +126,12 @@ _TOPICS = (
     ),
     Topic(
         "soma.audit", "audit_event", "the event's subject", "murmur2 of the key",
-        ("dlq", "replay"),
+        ("dlq", "replay", "sleep"),
         ("operators",), retention_ms=90 * DAY_MS,
     ),
     dlq("memory.events", "gateway"),
     dlq("soma.admin.replay", "replay"),
+    dlq("brain.sleep.requests", "sleep"),
     dlq("cog.observations", "predictors"),
     dlq("cog.predictor.updates", "integrator"),
     dlq("cog.global.frame", "segmentation"),

@@ -82,11 +82,14 @@ def dlq(source: str, writer: str) -> Topic:
     )  # fmt: skip
 
 
-def state(processor: str, key: str) -> Topic:
-    """The state topic of a processor's rows: its changelog."""
+def state(processor: str, key: str, schema: str = "") -> Topic:
+    """The state topic of a processor's rows: its changelog. `schema`: of its rows, where it has
+    another name than usual.
+    """
     name = f"soma.{processor}.state"
     return Topic(
-        name, f"{processor}_state", key, "as the processor's source", (processor,), (processor,),
+        name, schema or f"{processor}_state", key, "as the processor's source",
+        (processor,), (processor,),
         cleanup="compact", config=COMPACTED,
     )  # fmt: skip
 
@@ -96,12 +99,12 @@ def snapshots_of(processor: str) -> str:
     return f"soma.{processor}.snapshots"
 
 
-def snapshots(processor: str) -> Topic:
+def snapshots(processor: str, schema: str = "") -> Topic:
     """The snapshots of a processor: rows as its state topic had them, each time with a closing
     record (schema `snapshot`) behind them, in one transaction. Kept longer than its input.
     """
     return Topic(
-        snapshots_of(processor), f"{processor}_state", "as in the state topic",
+        snapshots_of(processor), schema or f"{processor}_state", "as in the state topic",
         "as the processor's source", ("snapshot",), ("rebuild",),
         retention_ms=SNAPSHOT_DAYS * DAY_MS,
     )  # fmt: skip

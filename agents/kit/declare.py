@@ -137,10 +137,10 @@ def _tenant_of(name: str, schema: str, field: str) -> str:
 
 def _state(name: str, row: type[Any]) -> str:
     """The schema of the processor's rows, compared with their dataclass."""
-    wanted = row_schema(name, row)
     topic = f"soma.{name}.state"
     if topic not in CATALOGUE or (state := CATALOGUE[topic].schema) is None:
         raise ValueError(f"{name}: the catalogue has no topic {topic} with a schema")
+    wanted = row_schema(name, row) | {"name": state}
     settle = f"`soma schema row {name}` writes it"
     if state not in schemas().names():
         raise RowMismatch(f"{name}: there is no schema {state}; {settle}", wanted)

@@ -30,7 +30,7 @@ def write(processor: str) -> Path | None:
         wanted = error.wanted
     else:
         return None
-    name, known = f"{processor}_state", schemas()
+    name, known = str(wanted["name"]), schemas()
     versions = known.versions(name)
     for version in versions:
         if problems := unreadable(wanted, known.raw(name, version)):

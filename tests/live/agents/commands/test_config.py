@@ -59,7 +59,7 @@ def test_what_was_set_is_shown_once_the_worker_has_taken_it(
     def got() -> dict[str, object]:
         text = soma("config", "get", "cpu", "--json", env=env).stdout
         values: dict[str, dict[str, object]] = json.loads(text)["processors"]
-        assert list(values) == ["integrator", "predictors", "replay", "segmentation"]
+        assert list(values) == ["integrator", "predictors", "replay", "segmentation", "sleep"]
         assert not values["predictors"] and not values["replay"]
         return values["integrator"] | values["segmentation"]
 

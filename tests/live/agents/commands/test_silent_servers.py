@@ -63,6 +63,8 @@ ENDS = {
     "gateway status": ADMIN,
     "doctor": "PostgreSQL (SOMA_POSTGRES_DSN) doesn't answer: no answer in time",
     "doctor --hanging": ADMIN,
+    "sleep set acme deep": CLIENT,
+    "sleep status": CLIENT,
     "skip cog.observations/0/0 --processor predictors --reason x": CLIENT,
     "digest integrator --rebuild": ADMIN,
     "state show integrator --tenant acme": ADMIN,

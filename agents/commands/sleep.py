@@ -1,0 +1,146 @@
+"""`soma sleep`: let a tenant sleep, wake it, show who sleeps how deep."""
+
+import json
+import secrets
+import time
+from datetime import UTC, datetime
+from typing import Any
+
+import click
+
+from agents.commands.actor import actor
+from agents.kit.asleep import ACTIVE, STATES
+from agents.settings import load
+from agents.tools.mapping import NAME
+from agents.tools.output import plain
+from agents.tools.publisher import Publisher
+from agents.tools.reader import TopicReader, seen
+from topics import codec
+
+# As agents/sleep has them; without the engine that it brings.
+REQUESTS, STATUS, AUDIT = "brain.sleep.requests", "brain.sleep.states", "soma.audit"
+TTL_S_MAX = 3600
+ANSWER_S = 30.0
+SECOND = 1_000_000
+
+_json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+
+
+@click.group()
+def sleep() -> None:
+    """Let a tenant sleep, wake it, and show who sleeps.
+
+    Deeper sleep costs less: light, deep, freeze. A request for a deeper state walks over those
+    between; from freeze one may go back to light, and from each be awake (active).
+    """
+
+
+@sleep.command("set")
+@click.argument("tenant")
+@click.argument("state", type=click.Choice(STATES, case_sensitive=False))
+@click.option(
+    "--ttl", "ttl_seconds", type=click.IntRange(1, TTL_S_MAX), metavar="SECONDS",
+    help=f"Wake by itself after so long, at most {TTL_S_MAX}. [default: when asked to]",
+)  # fmt: skip
+@actor
+@_json
+def set_(tenant: str, state: str, ttl_seconds: int | None, actor: str, as_json: bool) -> None:
+    """Let TENANT be in STATE from now on, and wait for the answer.
+
+    \b
+    Examples:
+      soma sleep set acme deep --ttl 600
+      soma sleep set acme active
+    """
+    if not NAME.fullmatch(tenant):
+        raise click.ClickException(f"{tenant[:40]!r} can't be a tenant: 1-128 of A-Z a-z 0-9 . _ -")
+    if state == STATES[ACTIVE] and ttl_seconds is not None:
+        raise click.ClickException("--ttl is of a sleep: active has no end")
+    record = {
+        "request_id": f"cli-{secrets.token_hex(8)}", "tenant": tenant, "target": state,
+        "kind": "operator", "ttl_seconds": ttl_seconds, "wake_on_traffic": False, "version": 0,
+        "trace_id": None, "actor": actor, "ts": time.time_ns() // 1000,
+    }  # fmt: skip
+    answer = _asked(record)
+    if as_json:
+        click.echo(json.dumps(answer))
+    if answer["outcome"] == "refused":
+        raise click.ClickException(f"{tenant} stays {answer['state']}: {plain(answer['why'])}")
+    if not as_json:
+        until = _at(answer["wake_at"])
+        click.echo(f"{tenant}: {answer['state']}{until}, as version {answer['version']}")
+
+
+@sleep.command()
+@click.argument("tenant", default="")
+@_json
+def status(tenant: str, as_json: bool) -> None:
+    """Show how deep TENANT sleeps, or who sleeps at all.
+
+    \b
+    Examples:
+      soma sleep status
+      soma sleep status acme --json
+    """
+    found = [one for one in _states(tenant) if tenant or one["state"] != STATES[ACTIVE]]
+    if as_json:
+        click.echo(json.dumps({"tenants": found}))
+        return
+    for one in found:
+        whose = f", the {one['cause']}'s sleep" if one["cause"] else ""
+        since = datetime.fromtimestamp(one["since"] / SECOND, UTC).isoformat(timespec="seconds")
+        click.echo(f"{one['tenant']}: {one['state']} since {since}{_at(one['wake_at'])}{whose}")
+    if not found:
+        click.echo(f"{tenant} was never asleep." if tenant else "Nobody sleeps.", err=True)
+
+
+def _at(wake_at: int | None) -> str:
+    if wake_at is None:
+        return ""
+    return f", until {datetime.fromtimestamp(wake_at / SECOND, UTC).isoformat(timespec='seconds')}"
+
+
+def _asked(record: dict[str, Any]) -> dict[str, Any]:
+    """Write a request, and wait for its answer. ClickException."""
+    settings, failures = load(), list[str]()
+    tenant = record["tenant"]
+    answers = TopicReader(settings, AUDIT, "end", of=tenant)  # from before it is asked
+    try:
+        with Publisher(settings, REQUESTS, lambda _, why: failures.append(why)) as publisher:
+            publisher.send(tenant.encode(), codec.encode("sleep_request", record))
+            if publisher.close() or failures:
+                raise click.ClickException(f"not asked: {(failures or ['no answer in time'])[0]}")
+        until = time.monotonic() + ANSWER_S
+        while time.monotonic() < until:
+            for message in answers.read():
+                detail = _detail(seen(message, AUDIT, "audit_event").record)
+                if detail.get("request_id") == record["request_id"]:
+                    return {"tenant": tenant} | detail
+    finally:
+        answers.close()
+    raise click.ClickException(
+        f"nobody has answered within {ANSWER_S:g} s: is there a worker that runs `sleep`? The "
+        "request is written, and obeyed when one does"
+    )
+
+
+def _detail(record: dict[str, Any] | None) -> dict[str, Any]:
+    if record is None or record["action"] != "sleep":
+        return {}
+    found: dict[str, Any] = json.loads(record["detail"])
+    return found
+
+
+def _states(tenant: str) -> list[dict[str, Any]]:
+    """The last state of each tenant, or of one, by name."""
+    reader = TopicReader(load(), STATUS, "beginning", of=tenant or None)
+    found: dict[str, dict[str, Any]] = {}
+    try:
+        for message in reader.records(follow=False):
+            value = message.value()
+            name, record = codec.decode(value) if isinstance(value, bytes) else ("", {})
+            if name == "sleep_state" and tenant in ("", record["tenant"]):
+                found[record["tenant"]] = record
+    finally:
+        reader.close()
+    return [found[name] for name in sorted(found)]

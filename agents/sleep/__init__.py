@@ -1,0 +1,1 @@
+"""Who sleeps how deep: `law.py` is the state machine, `agent.py` the processor over it."""

@@ -1,0 +1,134 @@
+"""What the processor sleep says of requests, ticks and what is none."""
+
+import json
+from typing import Any
+
+from agents.kit import Driver
+from agents.sleep.agent import AUDIT, PROCESSOR, STATUS
+from tests.unit.agents.sleep.samples import BLANK
+from topics import codec
+
+SECOND = 1_000_000
+
+
+def request(target: str = "deep", **more: Any) -> dict[str, Any]:
+    return BLANK | {"tenant": "a", "target": target} | more
+
+
+def told(driver: Driver) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """The states entered since the last call, and what the audit says of requests."""
+    found = [(one.topic, one.record) for one in driver.take()]
+    states = [one for topic, one in found if topic == STATUS and one is not None]
+    audit = [one for topic, one in found if topic == AUDIT and one is not None]
+    assert all(one["subject"] == one["tenant"] == "a" for one in audit)
+    return states, [json.loads(one["detail"]) | {"actor": one["actor"]} for one in audit]
+
+
+def test_a_deeper_sleep_enters_each_state_on_the_way_and_is_answered_once() -> None:
+    driver = Driver(PROCESSOR)
+    driver.send(request("FREEZE", ttl_seconds=60, actor="eva"))
+    states, (said,) = told(driver)
+    assert [(one["state"], one["version"]) for one in states] == [
+        ("light", 1), ("deep", 2), ("freeze", 3),
+    ]  # fmt: skip
+    assert {one["wake_at"] for one in states} == {driver.time + 60 * SECOND}
+    assert [one["k"] for one in states] == [60, 20, 1] and states[2]["b"] == 5.5
+    assert (said["outcome"], said["from"], said["state"]) == ("changed", "active", "freeze")
+    assert (said["request_id"], said["actor"], said["version"]) == ("one", "eva", 3)
+
+
+def test_a_sleep_ends_at_its_time_and_not_before() -> None:
+    driver = Driver(PROCESSOR)
+    driver.send(request(ttl_seconds=60))
+    ends = driver.time + 60 * SECOND
+    driver.restart()
+    told(driver)
+    driver.tick(ends - 1)
+    assert told(driver) == ([], []) and driver.rows["a"]["state"] == "deep"
+    driver.tick(ends)
+    driver.send_all([])
+    (state,), (said,) = told(driver)
+    assert (state["state"], state["reason"], state["since"]) == ("active", "expiry", ends)
+    assert (said["outcome"], said["from"], said["kind"]) == ("changed", "deep", "expiry")
+
+
+def test_a_sleep_without_an_end_is_never_forgotten() -> None:
+    driver = Driver(PROCESSOR)
+    driver.setting("forget_after_s", 60)
+    driver.send(request())
+    for day in range(1, 5):
+        driver.tick(driver.time + day * 86_400 * SECOND)
+    assert driver.rows["a"]["state"] == "deep"
+    driver.send(request("active"))
+    driver.tick(driver.time + 86_400 * SECOND)
+    assert "a" not in driver.rows
+
+
+def test_the_same_again_changes_nothing_and_another_end_prolongs() -> None:
+    driver = Driver(PROCESSOR)
+    driver.send_all([request(), request(), request(ttl_seconds=9), request(ttl_seconds=9)])
+    states, audit = told(driver)
+    assert [one["outcome"] for one in audit] == ["changed", "unchanged", "prolonged", "prolonged"]
+    assert [one["version"] for one in states] == [1, 2, 3, 4]
+
+
+def test_an_edge_that_isn_t_there_is_refused_with_the_reason() -> None:
+    driver = Driver(PROCESSOR)
+    driver.send_all([request(), request("light")])
+    states, audit = told(driver)
+    assert [one["state"] for one in states] == ["light", "deep"]
+    assert (audit[1]["outcome"], audit[1]["state"]) == ("refused", "deep")
+    assert audit[1]["why"] == "no way leads from deep to light: wake it first"
+    assert not driver.dead_letters
+
+
+def test_whoever_stands_lower_changes_nothing() -> None:
+    driver = Driver(PROCESSOR)
+    driver.send(request("light"))
+    for kind in ("policy", "circuit"):
+        driver.send(request("freeze", kind=kind))
+        driver.send(request("active", kind=kind))
+    driver.send(request("active", kind="traffic"))
+    _, audit = told(driver)
+    assert [one["outcome"] for one in audit[1:]] == ["refused"] * 5
+    assert driver.rows["a"]["state"] == "light"
+
+
+def test_what_is_no_request_is_a_dead_letter_and_answered() -> None:
+    driver = Driver(PROCESSOR)
+    bad = [request(ttl_seconds=0), request(ttl_seconds=10**6), request("coma")]
+    driver.send_all(bad)
+    text = json.dumps({"request_id": "j", "tenant": "a", "target": "deep", "kind": 5})
+    driver.send_bytes([(b"a", text.encode()), (b"a", b"\xff\xff"), (b"a", None)])
+    states, audit = told(driver)
+    assert not states and "a" not in driver.rows
+    assert [one.reason for one in driver.dead_letters][:3] == ["malformed"] * 3
+    assert len(driver.dead_letters) == 6 == len(audit)
+    assert audit[0]["why"] == "malformed: ttl_seconds: from 1 to 3600, not 0"
+    assert [one["request_id"] for one in audit[:3]] == ["one"] * 3
+
+
+def test_a_flood_of_requests_takes_what_a_tenant_may_have() -> None:
+    driver = Driver(PROCESSOR)
+    many = [request(("deep", "active")[k % 2], request_id=f"r{k}") for k in range(2000)]
+    driver.send_all([*many, request("light", tenant="b")])
+    assert len(driver.dead_letters) == 1900
+    assert {one.reason for one in driver.dead_letters} == {"too_many"}
+    assert driver.rows["a"]["version"] == 150 and driver.rows["b"]["state"] == "light"
+    driver.time += 2 * SECOND
+    driver.send(request())
+    assert driver.rows["a"]["state"] == "deep"
+
+
+def test_a_request_of_people_as_json_is_taken() -> None:
+    driver = Driver(PROCESSOR)
+    text = {"request_id": "j", "tenant": "a", "target": "light", "ts": "2026-01-31T12:00:00Z"}
+    driver.send_bytes([(b"a", json.dumps(text).encode())])
+    assert driver.rows["a"]["state"] == "light"
+
+
+def test_what_is_told_is_read_by_its_schema() -> None:
+    driver = Driver(PROCESSOR)
+    driver.send(request())
+    ((state, *_), _) = told(driver)
+    assert codec.decode(codec.encode("sleep_state", state))[1] == state
