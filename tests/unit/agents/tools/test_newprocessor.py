@@ -119,7 +119,7 @@ def test_a_row_that_grew_gets_the_next_version_of_its_schema(tree: Path) -> None
         ("kit", "cog.observations", "there is agents/kit already"),
         ("segments", "cog.observations", "there is a topic cog.segments already"),
         ("next", "cog.observations", "there is a schema next_event already"),
-        ("pulse", "cog.obs", "there is no topic 'cog.obs'; there are cog"),
+        ("pulse", "cog.obs", "there is no topic 'cog.obs'; there are brain"),
         ("pulse", "cog.observations.dlq", "cog.observations.dlq has no records with a tenant"),
         ("pulse", "soma.imports", "soma.imports has no records with a tenant"),
     ],
