@@ -48,6 +48,10 @@ ADVICE: Mapping[str, str] = {
     "conflict": "The memory service has this event, or this dedupe key, with another content: drop "
     "the letter, or give it another event_id and dedupe_key.",
     "bad_payload": "The payload must be a JSON object, as text: `--set payload='{\"a\": 1}'`.",
+    "malformed": "No request for sleep can be so: the detail names the field. Ask anew (`soma "
+    "sleep set`), and drop the letter: redriven, it would act later than it was meant.",
+    "too_many": "The tenant had more requests for sleep than it may have: drop the letter, and see "
+    "who asks so often.",
     "refused": "The processor's own law refused it: the detail says why. Mend it by `--set "
     "FIELD=VALUE`, or change the law, then redrive it.",
 }
