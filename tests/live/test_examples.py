@@ -26,7 +26,8 @@ pytestmark = pytest.mark.timeout(1500)
 
 LIMIT_S = 120.0  # of one example
 AT_A_TIME = 2
-DEMO_SPEED = "8"  # a stream that never pauses, and leaves most of the machine to the examples
+# A stream that never pauses, and leaves most of the machine to the examples.
+QUIETLY = ("--interval", "1", "--speed", "4")
 PAGES = sorted((REPO / "docs").glob("*.md"))
 
 # What runs until Ctrl-C, and must end on it quickly and well; with what shows that it works.
