@@ -3,9 +3,12 @@
 The posterior over run lengths (points since the last change) is followed exactly up to RUNS, and
 those beyond are one; each has a Normal-inverse-gamma posterior, whose predictive density is
 Student's t. Points count from the mean of the first 10, in units of their median step, so that the
-prior (mean 0, κ = 1, α = 3, β = 1) has the series' scale, and hears nothing of what comes. A
-change is declared when run lengths that began after the last change, at least 5 points ago, hold
-more than 0.9 of the probability; it lies where the likeliest began.
+prior (mean 0, κ = 1, α = 3, β = 1) has the series' scale, and hears nothing of what comes until
+most of the ring lies elsewhere, or is much calmer: each run would begin by learning how far off it
+is, and be deaf to changes that are small beside that. Then points count from the ring's median, in
+units of their median distance from it (`scale.astray`). A change is declared when run lengths that
+began after the last change, at least 5 points ago, hold more than 0.9 of the probability; it lies
+where the likeliest began.
 
 Source: R. P. Adams and D. J. C. MacKay, "Bayesian Online Changepoint Detection", arXiv:0710.3742
 (2007); K. P. Murphy, "Conjugate Bayesian analysis of the Gaussian distribution" (2007), section 3.
@@ -14,7 +17,7 @@ Source: R. P. Adams and D. J. C. MacKay, "Bayesian Online Changepoint Detection"
 import math
 
 from agents.segmentation.rule import RING, RUNS, Bank, Work
-from agents.segmentation.scale import first_of, scale_of
+from agents.segmentation.scale import astray, first_of, scale_of
 from agents.segmentation.state import S
 from topics.compiled import kernel
 
@@ -49,13 +52,36 @@ def begin(b: Bank, r: int, w: Work) -> bool:
         return False
     b.floats[r, S.b_mean], _ = first_of(b, r, count - FIRST, FIRST, w.spare[0])
     b.floats[r, S.b_scale] = scale
-    b.ints[r, S.b_start] = count - FIRST
+    clear(b, r, count - FIRST)
+    return True
+
+
+@kernel
+def clear(b: Bank, r: int, first: int) -> None:
+    """Let the first run length begin at a point."""
+    b.ints[r, S.b_start] = first
     b.ints[r, S.b_used] = 1
     row = b.ints[r, S.at]
     b.runs[row, 0, 0] = 1.0
     b.runs[row, 1, 0] = 0.0
     b.runs[row, 2, 0] = BETA
-    return True
+
+
+@kernel
+def begin_again(b: Bank, r: int, w: Work) -> int:
+    """Where the series isn't what it was measured by: measure it anew, and take the points of the
+    open segment that are in the ring anew. Returns the first point to take.
+    """
+    strange, level, deviation = astray(
+        b, r, b.floats[r, S.b_mean], b.floats[r, S.b_scale], w.spare[0]
+    )
+    if not strange:
+        return int(b.ints[r, S.seen] - 1)
+    b.floats[r, S.b_mean] = level
+    b.floats[r, S.b_scale] = deviation
+    first = max(b.ints[r, S.b_start], b.ints[r, S.seen] - RING)
+    clear(b, r, first)
+    return int(first)
 
 
 @kernel
@@ -109,11 +135,12 @@ def bocpd(b: Bank, r: int, w: Work, hazard: float) -> tuple[int, float]:
     `hazard`: points that a segment lasts on average.
     """
     count, row = b.ints[r, S.seen], b.ints[r, S.at]
-    first = count - 1
     if b.ints[r, S.b_used] == 0:
         if count < FIRST or not begin(b, r, w):
             return -1, 0.0
         first = count - FIRST
+    else:
+        first = begin_again(b, r, w)
     used = b.ints[r, S.b_used]
     for p in range(first, count):
         x = math.ldexp(b.value[r, p % RING], -int(b.ints[r, S.unit])) - b.floats[r, S.b_mean]

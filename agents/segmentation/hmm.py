@@ -10,6 +10,11 @@ probability above `up`, off from one below `down`. The change lies where the sum
 favour of the other state began to rise for good (its last reset to 0, as in Page's test): so states
 may be very sticky, which spares false changes, and the place is right all the same.
 
+Where most of the ring lies far from STABLE, or is much calmer (`scale.astray`), that is what is
+usual now: STABLE begins anew there, without a boundary. Else VOLATILE would be on for good, or
+nothing ever wide enough for it. While it is off VOLATILE keeps no more of a wild time than
+MOST_WIDE.
+
 Source: L. R. Rabiner, "A Tutorial on Hidden Markov Models", Proceedings of the IEEE 77 (1989),
 section III (forward variable); E. S. Page, "Continuous Inspection Schemes", Biometrika 41 (1954),
 for the place. The online estimates are running means weighted by the filter.
@@ -20,16 +25,17 @@ import math
 from agents.segmentation.points import FAR as MOST
 from agents.segmentation.points import within
 from agents.segmentation.rule import RING, Bank, Work
-from agents.segmentation.scale import first_of, scale_of
+from agents.segmentation.scale import astray, first_of, scale_of
 from agents.segmentation.state import S
 from topics.compiled import kernel
 
 FIRST = 15  # points that STABLE learns from before the filter begins
 RATE = 0.003  # of a state's running mean and variance
 WIDE = 9.0  # VOLATILE's variance, at first, in those of STABLE
-LEAST = 4.0  # and ever
+LEAST = 4.0  # and ever, at least
 CLIP = 4.0  # of one point's log-likelihood ratio
 NEAR, FAR = 3.0, 5.0  # standard deviations that STABLE, and VOLATILE, hear of
+MOST_WIDE = 1000.0  # VOLATILE's variance while it is off, in those of STABLE, at most
 STILL = 1e-12  # of the squared spread: no state's variance is less
 
 
@@ -47,15 +53,16 @@ def learn(b: Bank, r: int, x: float, p: float) -> None:
     b.floats[r, S.h_high] += gain * d
     own += gain * (d * d - own)
     b.floats[r, S.h_wide] = max(own, LEAST * b.floats[r, S.h_variance])
+    if b.ints[r, S.h_on] == 0:
+        most = MOST_WIDE * b.floats[r, S.h_variance]
+        b.floats[r, S.h_wide] = min(b.floats[r, S.h_wide], most)
+        d = within(b.floats[r, S.h_high] - b.floats[r, S.h_level], math.sqrt(most))
+        b.floats[r, S.h_high] = b.floats[r, S.h_level] + d
 
 
 @kernel
-def begin(b: Bank, r: int, w: Work) -> None:
-    """Let STABLE learn from the points before the last one, and VOLATILE begin there, and wider.
-
-    So the filter is the same whether it is on from the start, after a warm-up or by a setting.
-    """
-    level, variance = first_of(b, r, b.ints[r, S.seen] - 1 - FIRST, FIRST, w.spare[0])
+def begin(b: Bank, r: int, level: float, variance: float) -> None:
+    """Let STABLE be so, and on, and VOLATILE begin there, and wider."""
     b.floats[r, S.h_level] = level
     b.floats[r, S.h_variance] = variance
     b.floats[r, S.h_high] = level
@@ -63,6 +70,22 @@ def begin(b: Bank, r: int, w: Work) -> None:
     b.floats[r, S.h_p] = 0.0
     b.floats[r, S.h_sum] = 0.0
     b.ints[r, S.h_on] = 0
+
+
+@kernel
+def settle(b: Bank, r: int, w: Work) -> None:
+    """Begin, STABLE with what the points before the last one tell, or anew where it is astray.
+
+    So the filter is the same whether it is on from the start, after a warm-up or by a setting.
+    """
+    if b.ints[r, S.h_since] < 0:
+        level, variance = first_of(b, r, b.ints[r, S.seen] - 1 - FIRST, FIRST, w.spare[0])
+        begin(b, r, level, variance)
+        return
+    own = math.sqrt(b.floats[r, S.h_variance])
+    strange, level, deviation = astray(b, r, b.floats[r, S.h_level], own, w.spare[0])
+    if strange:
+        begin(b, r, level, deviation * deviation)
 
 
 @kernel
@@ -77,8 +100,7 @@ def hmm(b: Bank, r: int, w: Work, stay: float, up: float, down: float) -> tuple[
     count = b.ints[r, S.seen]
     if count <= FIRST:
         return -1, 0.0
-    if b.ints[r, S.h_since] < 0:
-        begin(b, r, w)
+    settle(b, r, w)
     x = within(math.ldexp(b.value[r, (count - 1) % RING], -int(b.ints[r, S.unit])), MOST)
     _, spread = scale_of(b, r)
     b.floats[r, S.h_variance] = max(b.floats[r, S.h_variance], STILL * spread * spread)

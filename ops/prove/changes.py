@@ -18,11 +18,15 @@ SIDE = 5  # points on each side of a split, at least
 SPLITS = 100  # how far back a change may lie
 STEPS = 103  # differences whose median is the scale
 SPREAD = 1000  # points that the running mean and spread remember
-NORMAL = 0.674489750196082 * math.sqrt(2.0)  # median |step| of unit white noise
+UPPER = 0.674489750196082  # median distance from the middle of unit white noise
+NORMAL = UPPER * math.sqrt(2.0)  # median |step| of unit white noise
 WIDE = 1e3  # steps that the spread counts at most
 WILD = 30.0  # median steps (of a series that stands still: spreads) from most points around
 YET = 10.0  # times that: wild also where a change may lie yet
 AROUND = 2  # points on each side that one is compared with
+RECENT = 104  # points that tell what a series is now
+AWAY = 30.0  # deviations from where a law takes the points to be
+TIMES = 4.0  # as wide as they are: what a law takes them for
 NEAR = 1e-9  # decisions nearer to their threshold than this are ties
 
 
@@ -99,6 +103,22 @@ class Points:
         """
         noise, spread = self.step() / NORMAL, self.spread
         return (noise, min(spread, WIDE * noise)) if noise > 0.0 else (spread / WIDE, spread)
+
+    def astray(self, level: float, deviation: float) -> tuple[float, float] | None:
+        """What the last points are, median and deviation, where that is nothing like what they are
+        taken for: all but a quarter lie 30 deviations away, or they are 4 times as calm.
+        """
+        noise = self.step() / NORMAL
+        away = abs(self.values[-1] - level) > AWAY * deviation
+        calm = 0.0 < TIMES * noise < deviation
+        if not (away or calm):
+            return None
+        last = np.sort(self.values[-RECENT:])
+        middle = float(np.median(last))
+        own = float(np.median(np.abs(last - middle))) / UPPER
+        off, quarter = AWAY * max(own, deviation), len(last) // 4
+        far = last[quarter] > level + off or last[-1 - quarter] < level - off
+        return (middle, own) if own > 0.0 and (far or (calm and TIMES * own < deviation)) else None
 
     def tamed(self, values: list[float]) -> Floats:
         """Those of some points within 8 deviations of the noise from their median, or else all.

@@ -19,6 +19,7 @@ Floats = NDArray[np.float64]
 RING = 104  # points that a change may lie back, at most
 STABLE_FIRST = 15  # points before the filter, which the stable state learns from
 RATE = 0.003
+MOST_WIDE = 1000.0  # times the stable state's variance, where the volatile one is off
 RUNS = 200  # run lengths that are told apart
 RUNS_FIRST = 10  # points before the first run length
 SIDE = 5
@@ -50,6 +51,8 @@ class Hmm:
             return None
         if self.since < 0:
             self._begin(points)
+        elif (now := points.astray(self.level, math.sqrt(self.variance))) is not None:
+            self._settle(now[0], now[1] * now[1])
         spread = points.scales()[1]
         self.variance = max(self.variance, 1e-12 * spread * spread)
         if not self.variance > 0.0:
@@ -73,8 +76,12 @@ class Hmm:
     def _begin(self, points: Points) -> None:
         """The stable state learns from the points before the filter's first."""
         before = points.tamed(points.values[-STABLE_FIRST - 1 : -1])
-        self.level, self.variance = float(np.mean(before)), float(np.var(before))
-        self.high, self.wide = self.level, 9.0 * self.variance
+        self._settle(float(np.mean(before)), float(np.var(before)))
+
+    def _settle(self, level: float, variance: float) -> None:
+        """The stable state is so, and on; the volatile one begins there."""
+        self.level, self.variance = level, variance
+        self.high, self.wide = level, 9.0 * variance
         self.p, self.gained, self.on = 0.0, 0.0, False
 
     def _crossed(self, limit: float, declared: int | None) -> bool:
@@ -107,6 +114,10 @@ class Hmm:
         self.high += wild * distance
         wide = self.wide + wild * (distance * distance - self.wide)
         self.wide = max(wide, 4.0 * self.variance)
+        if not self.on:
+            self.wide = min(self.wide, MOST_WIDE * self.variance)
+            most = reach(math.sqrt(MOST_WIDE), self.variance)
+            self.high = self.level + float(np.clip(self.high - self.level, *most))
 
 
 def reach(deviations: float, variance: float) -> tuple[float, float]:
@@ -141,6 +152,10 @@ class Bocpd:
             if count < RUNS_FIRST or not self._begin(points):
                 return None
             known = RUNS_FIRST
+        elif (now := points.astray(self.mean, self.scale)) is not None:
+            known = min(count - self.start, RING)
+            self.mean, self.scale = now
+            self._clear(count - known)
         for value in points.values[-known:]:
             x = (value - self.mean) / max(self.scale, 1e-300)
             self._grow(min(FAR, max(-FAR, x)), 1.0 / hazard)
@@ -166,9 +181,13 @@ class Bocpd:
         if not scale > 0.0:
             return False
         self.mean, self.scale = float(np.mean(points.tamed(points.values[-RUNS_FIRST:]))), scale
-        self.start = len(points.values) - RUNS_FIRST
-        self.p, self.means, self.betas = np.ones(1), np.zeros(1), np.full(1, BETA)
+        self._clear(len(points.values) - RUNS_FIRST)
         return True
+
+    def _clear(self, first: int) -> None:
+        """The first run length begins at a point."""
+        self.start = first
+        self.p, self.means, self.betas = np.ones(1), np.zeros(1), np.full(1, BETA)
 
     def _grow(self, x: float, hazard: float) -> None:
         """One more point: each run goes on or ends; the predictive density is Student's t."""

@@ -72,6 +72,36 @@ def test_it_agrees_with_the_processor_where_points_are_wild(seed: int, size: flo
     assert [(one.index, one.at) for one in changes] == found
 
 
+@pytest.mark.kernel
+@settings(max_examples=15, deadline=None)
+@given(
+    st.sampled_from(["bocpd", "hmm"]), st.integers(0, 2**32 - 1),
+    st.sampled_from([1e2, 1e4, 1e6]), st.booleans(),
+)  # fmt: skip
+def test_bocpd_and_hmm_agree_where_they_measure_anew(
+    law: str, seed: int, size: float, calm: bool
+) -> None:
+    """A level far off, or a noise so much less, glitches, and a step."""
+    rng = np.random.default_rng(seed)
+    values = rng.normal(0, 1, 500)
+    values[200:] *= 1.0 / size if calm else 1.0
+    values[200:] += 0.0 if calm else size
+    values[rng.integers(0, 500, 3)] = 1e5
+    values[400:] += 6.0 * (1.0 / size if calm else 1.0)
+    points, found = Points(), []
+    bocpd, hmm = Bocpd(), Hmm()
+    for at, value in enumerate(values):
+        points.push(float(value))
+        if law == "bocpd":
+            change = bocpd.step(points, 250.0, None)
+        else:
+            change = hmm.step(points, 0.99999, 0.6, 0.4, None)
+        if change and (not found or change.point >= found[-1][0] + 5):
+            found.append((change.point, at))
+    own = {"cpd": "bocpd"} if law == "bocpd" else {"cpd": "off", "hmm": "on"}
+    assert [(one.index, one.at) for one in Series(own).extend(values)] == found
+
+
 def test_a_constant_series_never_changes() -> None:
     points, glr, hmm, bocpd = Points(), Glr(), Hmm(), Bocpd()
     for at in range(200):
