@@ -56,13 +56,7 @@ def connect(config: Mapping[str, Any]) -> AdminClient:
 def look(admin: AdminClient, names: Iterable[str]) -> dict[str, Found]:
     """The topics that exist among these, by their names on the broker."""
     described = _describe(admin, list(names))
-    resources = [ConfigResource(ConfigResource.Type.TOPIC, name) for name in described]
-    asked = admin.describe_configs(resources, request_timeout=TIMEOUT_S) if resources else {}
-    configs = {
-        resource.name: {key: str(entry.value) for key, entry in answer.items()}
-        for resource, future in asked.items()
-        if (answer := _answer(future, f"the settings of {resource.name}")) is not None
-    }
+    configs = _configs(admin, described)
     return {
         name: Found(
             hex_id(topic.topic_id),
@@ -72,6 +66,37 @@ def look(admin: AdminClient, names: Iterable[str]) -> dict[str, Found]:
         )
         for name, topic in described.items()
         if name in configs
+    }
+
+
+def not_taking(admin: AdminClient, names: Iterable[str]) -> str:
+    """Which of these topics takes no records just now, and why; empty: all that exist do.
+
+    A producer hears nothing of it: it asks again, until its time is over.
+    """
+    described = _describe(admin, list(names))
+    configs = _configs(admin, described)
+    for name, topic in described.items():
+        wanted = int(configs.get(name, {}).get("min.insync.replicas", 1))
+        for one in topic.partitions:
+            if one.leader is None or one.leader.id < 0:
+                why = "no broker leads it: one is away, or its disk is full or broken"
+            elif (there := len(one.isr)) < wanted:
+                why = f"{there} of the {wanted} replicas that min.insync.replicas wants are in sync"
+            else:
+                continue
+            return f"{name}/{one.id} takes no records: {why}"
+    return ""
+
+
+def _configs(admin: AdminClient, names: Iterable[str]) -> dict[str, dict[str, str]]:
+    """The settings of topics; those that are gone lack."""
+    resources = [ConfigResource(ConfigResource.Type.TOPIC, name) for name in names]
+    asked = admin.describe_configs(resources, request_timeout=TIMEOUT_S) if resources else {}
+    return {
+        resource.name: {key: str(entry.value) for key, entry in answer.items()}
+        for resource, future in asked.items()
+        if (answer := _answer(future, f"the settings of {resource.name}")) is not None
     }
 
 

@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Any
 from confluent_kafka import Consumer, KafkaException, Message
 
 from agents.dlq.law import Epoch, Known, Mark, Verdict
-from agents.dlq.letters import BusyError, DlqError, LateError, Letter
+from agents.dlq.letters import BusyError, DlqError, LateError, Letter, TargetError
 from agents.dlq.reading import ANSWER_S, said
-from agents.tools.marks import WAIT_S, FencedError, LedgerError, committed
+from agents.tools.marks import WAIT_S, FencedError, LedgerError, RefusedError, committed
 from agents.tools.transacting import PATIENCE_S, TRANSACTION_S, Transactions
 from topics import codec
 from topics.catalogue import dlq_of
@@ -166,6 +166,10 @@ class LedgerWriter:
             call()
         except FencedError as error:
             raise BusyError(f"Kafka was asked {error}") from error
+        except RefusedError as error:
+            raise TargetError(
+                f"{self._settings.topic(self._topic)}: Kafka was asked {error}"
+            ) from error
         except LedgerError as error:
             raise DlqError(f"Kafka was asked {error}") from error
 

@@ -46,6 +46,10 @@ class BusyError(DlqError):
     """Somebody else is at the letters of this topic."""
 
 
+class TargetError(DlqError):
+    """A topic that is to be written doesn't take what it is sent, nor will it."""
+
+
 class Place(NamedTuple):
     """Where a record stands; the topic is the catalogue's name."""
 

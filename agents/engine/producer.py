@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import time
-from collections.abc import Coroutine, Iterable
+from collections.abc import Coroutine, Iterable, Mapping
 from typing import Any
 
 from aiokafka import AIOKafkaProducer
@@ -31,6 +31,14 @@ _FINAL = (
     kafka.InvalidTopicError,
 )
 _FENCED = (kafka.ProducerFenced, kafka.InvalidProducerEpoch)
+WORDS = {  # for what a topic refuses: aiokafka's own tell what the error is, not what is to be done
+    kafka.MessageSizeTooLargeError: "records larger than it takes (max.message.bytes)",
+    kafka.RecordListTooLargeError: "records larger than a segment of it (segment.bytes)",
+    kafka.TopicAuthorizationFailedError: "its ACLs lack Write",
+    kafka.TransactionalIdAuthorizationFailed: "the ACLs of that id lack Write",
+}
+
+Sent = Mapping["asyncio.Future[Any]", str]  # a delivery -> its topic and partition
 
 
 class Transactions:
@@ -53,7 +61,9 @@ class Transactions:
         self._commit_s = commit_s
         self._committed = -MARKERS_S
         self._doing = ""
+        self._sent: Sent = {}  # what is to be acknowledged
         self._failed = False
+        self.place = ""  # topic and partition that failed last, where one did
         self._producer = AIOKafkaProducer(
             bootstrap_servers=bootstrap,
             client_id=transactional_id,
@@ -83,27 +93,33 @@ class Transactions:
         return max(0.0, self._committed + MARKERS_S - time.monotonic())
 
     async def _commit(self, sends: Iterable[tuple[str, int, RawBuilder]]) -> None:
-        self._doing = "a producer id"
+        self._doing, self.place = "a producer id", ""
         await self._producer.begin_transaction()
-        sent: list[asyncio.Future[Any]] = []
+        sent: dict[asyncio.Future[Any], str] = {}
+        self._sent = {}
         try:
             for topic, partition, builder in sends:
-                self._doing = f"room to send to {topic}/{partition}"
-                sent.append(await self._producer.send_batch(builder, topic, partition=partition))
-                sent[-1].add_done_callback(heard)  # where several fail, the first is raised
+                place = f"{topic}/{partition}"
+                self._doing = f"room to send to {place}"
+                one = await self._producer.send_batch(builder, topic, partition=partition)
+                one.add_done_callback(heard)  # where several fail, the first is raised
+                sent[one] = place
         except kafka.IllegalOperation:
             # The transaction has failed meanwhile, and with it what was sent: that says why.
             await self._delivered(sent)
             raise
-        self._doing = f"the acknowledgement of {len(sent)} record batches"
+        self._doing, self._sent = f"the acknowledgement of {len(sent)} record batches", sent
         await self._delivered(sent)
-        self._doing = "the end of the transaction"
+        self._doing, self._sent = "the end of the transaction", {}
         await self._producer.commit_transaction()
 
-    @staticmethod
-    async def _delivered(sent: list[asyncio.Future[Any]]) -> None:
-        for delivery in asyncio.as_completed(sent):
-            await delivery
+    async def _delivered(self, sent: Sent) -> None:
+        if sent:
+            await asyncio.wait(sent, return_when=asyncio.FIRST_EXCEPTION)
+        for one, place in sent.items():
+            if one.done() and (error := one.exception()) is not None:
+                self.place = place
+                raise error
 
     async def _guard(self, work: Coroutine[Any, Any, None]) -> None:
         try:
@@ -111,9 +127,17 @@ class Transactions:
         except _FENCED as error:
             raise Fenced(f"{self.transactional_id}: another owner took over") from error
         except _FINAL as error:
-            raise Refused(
-                f"{self.transactional_id}: the broker refuses for good: {error!r}"
-            ) from error
+            await self._abort()
+            why = f"the broker refuses for good: {refused(error, self.place)}"
+            raise Refused(f"{self.transactional_id}: {why}") from error
+
+    async def _abort(self) -> None:
+        """Undo what was sent: nobody may take this id for long, and readers would wait for it."""
+        try:
+            async with asyncio.timeout(_STOP_S):
+                await self._producer.abort_transaction()
+        except Exception as error:  # also where there is none: its rights lack already
+            log.debug("%s: nothing is aborted: %r", self.transactional_id, error)
 
     async def _within(self, work: Coroutine[Any, Any, None]) -> None:
         """Until it is done, the time is over, or nobody works on it any more."""
@@ -134,11 +158,17 @@ class Transactions:
             if not task.done():
                 raise kafka.KafkaTimeoutError(
                     f"{self.transactional_id}: not within {self._commit_s:g} s: {self._doing}"
+                    f"{self._waited_for()}"
                 )
         finally:
             task.cancel()
         task.result()
         self._failed = False
+
+    def _waited_for(self) -> str:
+        """What of a transaction isn't acknowledged, in words."""
+        left = [place for one, place in self._sent.items() if not one.done()]
+        return f", one for {left[0]} among them" if left else ""
 
     async def stop(self) -> None:
         """Close the connections. An open transaction is left to be fenced by the next owner.
@@ -154,3 +184,13 @@ class Transactions:
             self._failed = True
         if self._failed:
             abandon(self._producer)
+
+
+def refused(error: BaseException, place: str) -> str:
+    """What a broker refuses, in words: which topic, and why. `place`: empty where none is known."""
+    said = WORDS.get(type(error), "")
+    if not place and error.args:  # rights are asked for before anything is sent
+        (what,) = error.args[:1]
+        place = ", ".join(sorted(map(str, what))) if isinstance(what, set | list) else str(what)
+    parts = (place, said, type(error).__name__ if said else str(error))
+    return ": ".join(one for one in parts if one)

@@ -23,6 +23,7 @@ from agents.history.rows import Digest, Rows, counts_for
 from agents.history.stored import stored
 from agents.settings import Settings
 from topics import codec
+from topics.broker import connect, not_taking
 from topics.missed import Admin
 from topics.reading import TopicAndPartition, ends_of, read_to, span_of
 from topics.topic import snapshots_of
@@ -73,7 +74,7 @@ def take(
     """Write a snapshot of what the state topic holds; None where nothing has been folded yet.
 
     `ended`: whether to give it up. HistoryError where it isn't written, or nobody knows;
-    KafkaException.
+    BrokerError, KafkaException.
     """
     found = stored(settings, plan, partition)
     rows, position = found.rows, found.position
@@ -98,7 +99,9 @@ def _written(
     settings: Settings, place: TopicAndPartition, rows: Rows, record: dict[str, Any],
     ended: Callable[[], bool] = lambda: False,
 ) -> Snapshot:  # fmt: skip
-    """Write rows and the closing record in one transaction. HistoryError."""
+    """Write rows and the closing record in one transaction. HistoryError, BrokerError."""
+    if why := not_taking(connect(settings.librdkafka()), [place[0]]):
+        raise HistoryError(f"no snapshot: {why}")
     told: list[int] = []
     deadline = time.monotonic() + TRANSACTION_S
     name = f"soma-snapshot-{record['processor']}-{place[1]}"
@@ -121,6 +124,8 @@ def _written(
         closing = codec.encode("snapshot", record)
         _produce(producer, place, CLOSING, closing, deadline, told)
         while producer.flush(CALL_S):
+            if ended():
+                raise HistoryError(f"no snapshot in {place[0]}/{place[1]}: we end")
             if time.monotonic() > deadline:
                 raise HistoryError(f"no snapshot in {place[0]}/{place[1]}: no answer in time")
         _insist(producer.commit_transaction, deadline)

@@ -18,7 +18,7 @@ from confluent_kafka import KafkaException, Message
 
 from agents.engine.builder import RawBuilder
 from agents.engine.errors import Fenced, Refused, Stopped
-from agents.engine.producer import Transactions
+from agents.engine.producer import Transactions, refused
 from agents.engine.security import security
 from agents.history.errors import Gone
 from agents.replay.agent import PAUSE, STOP
@@ -29,7 +29,7 @@ from agents.replay.metrics import ReplayMetrics
 from agents.replay.modes import CantReplayError, JobFailedError, Step
 from agents.replay.run import LEAVES, Run
 from agents.replay.unsaid import unsaid
-from agents.replay.words import line_of
+from agents.replay.words import line_of, printable
 from agents.services.backoff import Backoff
 from agents.settings import Settings
 from topics.broker import BrokerError
@@ -298,9 +298,9 @@ class Owner:
                 sends + sends_of(self._settings, self.partition, [status], [status] if tell else [])
             )
         except (Refused, *REFUSING) as error:
-            self._failed[status.id] = (
-                f"what it writes is refused: {line_of(error.__cause__ or error)}"
-            )
+            place = self._transactions.place if self._transactions is not None else ""
+            why = " ".join(refused(error.__cause__ or error, place).split())
+            self._failed[status.id] = f"what it writes is refused: {printable(why)}"
             raise KafkaError(f"what replay job {status.id} writes is refused: {error}") from error
         run.told_at = now if tell else run.told_at
         self._count(run, step)

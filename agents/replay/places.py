@@ -134,11 +134,12 @@ def _of_tenants(command: Command, spans: Mapping[int, Span], partitions: int) ->
 
 
 def check_still(settings: Settings, plan: Mapping[str, Any]) -> None:
-    """JobFailedError where a topic of the job's is gone, or another now. BrokerError."""
+    """JobFailedError where a topic of the job's is gone, or another now. BrokerError: also where
+    the target takes nothing just now.
+    """
     wanted = {plan["source"]: plan["source_id"]}
-    if not plan["dry_run"]:
-        wanted[plan["target"]] = plan["target_id"]
-    check_same(settings, wanted)
+    writes = {} if plan["dry_run"] else {plan["target"]: plan["target_id"]}
+    check_same(settings, wanted | writes, writes)
 
 
 async def missing_tenants(settings: Settings, command: Command, found: Found, take: Take) -> None:

@@ -138,10 +138,11 @@ class Rebuilding:
             yield _finished(results, {partition: end}, work)
 
     def _check_targets(self, of: Plan, plan: Mapping[str, Any]) -> None:
-        """JobFailedError where what was sent is gone, or what is to come would be other bytes."""
-        check_same(
-            self._settings, {one["topic"]: one["topic_id"] for one in plan["targets"].values()}
-        )
+        """JobFailedError where what was sent is gone, or what is to come would be other bytes;
+        BrokerError where it isn't taken just now.
+        """
+        writes = {one["topic"]: one["topic_id"] for one in plan["targets"].values()}
+        check_same(self._settings, writes, writes)
         if plan["law"] != of.processor.law:
             raise JobFailedError(
                 f"it began with law {plan['law']} of {of.processor.name}, which is "

@@ -16,7 +16,15 @@ from typing import Any
 from agents.dlq.changes import changed_fields
 from agents.dlq.choosing import choice
 from agents.dlq.law import whose
-from agents.dlq.letters import LEFT, MOST, BadChoiceError, BusyError, DlqError, Letter
+from agents.dlq.letters import (
+    LEFT,
+    MOST,
+    BadChoiceError,
+    BusyError,
+    DlqError,
+    Letter,
+    TargetError,
+)
 from agents.dlq.redrive import PART, Redriver, Tally, Terms
 from agents.engine.recovery import reader
 from agents.history.errors import HistoryError
@@ -25,6 +33,7 @@ from agents.replay.letters import Letters
 from agents.replay.modes import CantReplayError, JobFailedError, Plan, Step, Take
 from agents.replay.ranges import log_of, range_of
 from agents.replay.rivals import NOBODY, own_row, said_by
+from agents.replay.shadows import check_same
 from agents.settings import Settings
 from topics.broker import BrokerError, connect, look
 from topics.catalogue import dlq_of
@@ -87,6 +96,8 @@ class Redrive:
         self, command: Command, plan: Mapping[str, Any], position: Mapping[int, int], take: Take
     ) -> AsyncGenerator[Step, None]:
         """Judge the letters, part by part, and send what may go."""
+        if not command.dry_run:
+            await asyncio.to_thread(check_same, self._settings, {}, [plan["target"]])
         letters = Letters(self._settings, command, plan, position)
         work = Work(self._settings, command, plan, letters, self._job)
         try:
@@ -196,5 +207,7 @@ def _told() -> Iterator[None]:
         raise CantReplayError(str(error)) from error
     except BusyError as error:
         raise JobFailedError(f"{error}; what was sent is marked: start another job") from error
+    except TargetError as error:
+        raise JobFailedError(f"what it writes is refused: {error}") from error
     except DlqError as error:
         raise BrokerError(str(error)) from error

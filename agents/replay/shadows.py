@@ -13,8 +13,8 @@ from agents.replay.bounds import SHOWN
 from agents.replay.modes import CantReplayError, JobFailedError
 from agents.replay.ranges import ANSWER_S
 from agents.settings import Settings
+from topics.broker import BrokerError, connect, create, look, not_taking, topic_ids, wait_for
 from topics.broker import Found as Topic
-from topics.broker import connect, create, look, topic_ids, wait_for
 from topics.catalogue import CATALOGUE
 from topics.reading import ends_of
 
@@ -106,11 +106,16 @@ def targets_of(settings: Settings, shadow: str, plan: Plan, dry: bool) -> dict[s
     return targets
 
 
-def check_same(settings: Settings, wanted: Mapping[str, str]) -> None:
-    """JobFailedError where a topic (name -> id) is gone, or another now. BrokerError."""
-    found = topic_ids(connect(settings.librdkafka()), wanted)
+def check_same(settings: Settings, wanted: Mapping[str, str], writes: Iterable[str] = ()) -> None:
+    """JobFailedError where a topic (name -> id) is gone, or another now. BrokerError: also where
+    one that is to be written takes nothing just now.
+    """
+    admin = connect(settings.librdkafka())
+    found = topic_ids(admin, wanted)
     for name, topic_id in wanted.items():
         if name not in found:
             raise JobFailedError(f"the topic {name} is gone")
         if found[name] != topic_id:
             raise JobFailedError(f"the topic {name} was made anew meanwhile")
+    if why := not_taking(admin, writes):
+        raise BrokerError(why)

@@ -34,6 +34,10 @@ class FencedError(LedgerError):
     """Somebody else has begun the same after us."""
 
 
+class RefusedError(LedgerError):
+    """A topic doesn't take what it was sent, nor will it: the record's size, or our rights."""
+
+
 def last_mark(settings: "Settings", partition: int, key: bytes) -> Mapping[str, Any] | None:
     """The last committed mark under a key, None if there is none; `LedgerError` if unreadable."""
     found: bytes | None = None

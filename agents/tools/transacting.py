@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from confluent_kafka import KafkaError, KafkaException, Producer
 
-from agents.tools.marks import FencedError, LedgerError
+from agents.tools.marks import FencedError, LedgerError, RefusedError
 
 if TYPE_CHECKING:
     from agents.settings import Settings
@@ -25,6 +25,11 @@ WAITING_MAX = 50_000  # records under way at once: bounds the memory
 _SILENT = logging.Logger("transacting", logging.CRITICAL + 1)
 _PASSING = (KafkaError._TIMED_OUT, KafkaError._TRANSPORT, KafkaError._ALL_BROKERS_DOWN)
 _FENCED = (KafkaError._FENCED, KafkaError.PRODUCER_FENCED, KafkaError.INVALID_PRODUCER_EPOCH)
+_REFUSED = (
+    KafkaError.MSG_SIZE_TOO_LARGE, KafkaError.RECORD_LIST_TOO_LARGE, KafkaError.INVALID_RECORD,
+    KafkaError.TOPIC_AUTHORIZATION_FAILED, KafkaError.TRANSACTIONAL_ID_AUTHORIZATION_FAILED,
+    KafkaError.POLICY_VIOLATION,
+)  # fmt: skip
 
 Headers = list[tuple[str, str | bytes | None]]
 T = TypeVar("T")
@@ -117,4 +122,6 @@ class Transactions:
     def _failed(self, what: str, error: KafkaError) -> LedgerError:
         if error.code() in _FENCED:
             return FencedError(f"to {what}: {self._fenced}")
+        if error.code() in _REFUSED:
+            return RefusedError(f"to {what}: {error.str()}")
         return LedgerError(f"to {what}: {error.str()}")

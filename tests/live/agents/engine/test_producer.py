@@ -8,10 +8,12 @@ import pytest
 from confluent_kafka.admin import AdminClient, NewTopic
 
 from agents.engine.builder import RawBuilder
-from agents.engine.errors import Fenced
+from agents.engine.errors import Fenced, Refused
 from agents.engine.producer import Transactions
 from agents.engine.records import frame_one
 from agents.settings import Settings
+from tests.live.helpers import produce, read
+from topics.broker import alter
 
 
 def test_an_owner_that_is_fenced_between_two_batches_says_so(topics: Settings) -> None:
@@ -82,3 +84,26 @@ def test_a_transaction_begins_when_the_last_ones_markers_are_written(topics: Set
             await one.stop()
 
     asyncio.run(twice())
+
+
+def test_what_is_refused_is_named_and_holds_up_no_reader(topics: Settings) -> None:
+    """Both batches are in one transaction; nobody takes the id again that would end it."""
+    first, second = topics.topic("cog.segments"), topics.topic("cog.next.events")
+    alter(AdminClient(topics.librdkafka()), second, {"max.message.bytes": "200"})
+
+    async def commit() -> None:
+        one = Transactions(topics.bootstrap(), topics.prefix("refused"), {})
+        try:
+            await one.start()
+            sends = [(first, b"small"), (second, bytes(range(256)))]
+            with pytest.raises(Refused, match=rf"{second}/0: records larger than it takes"):
+                await one.commit([
+                    (topic, 0, RawBuilder(frame_one(0, b"k", value, []), 1))
+                    for topic, value in sends
+                ])  # fmt: skip
+        finally:
+            await one.stop()
+
+    asyncio.run(commit())
+    produce(topics, "cog.segments", [(b"k", b"later")], partition=0)
+    assert [found.value() for found in read(topics, "cog.segments")] == [b"later"]
