@@ -1,16 +1,31 @@
-"""A topic that takes nothing, by a limit of its own: the job that writes it fails and names it,
-live traffic goes on, and nothing is lost.
+"""What takes nothing (a topic with limits of its own, one whose replicas are away, a disk that is
+full): each job names it, waits or fails as it is, live traffic goes on, and nothing is lost.
 """
 
+import json
 from collections import Counter
+from collections.abc import Iterator
+from typing import Any
 
+import pytest
 from confluent_kafka.admin import AdminClient
 
 from agents.history.stored import stored
 from agents.settings import Settings
-from tests.live.agents.replay.helpers import observations
+from tests.live.agents.projections.compare import last, migrated, records, rows, same, sql
+from tests.live.agents.projections.test_postgres import TOPIC as FRAMES
+from tests.live.agents.projections.test_postgres import Running, frames
+from tests.live.agents.replay.helpers import (
+    await_state,
+    compare,
+    make_topic,
+    observations,
+    say,
+    statuses,
+)
 from tests.live.agents.replay.test_rebuild import (
     OUT,
+    SNAPSHOTS,
     SOURCE,
     STATE,
     causes,
@@ -20,11 +35,40 @@ from tests.live.agents.replay.test_rebuild import (
     tamper,
 )
 from tests.live.conftest import WorkerFactory
-from tests.live.helpers import eventually, produce, read
+from tests.live.helpers import ended, environment, eventually, produce, read, soma
 from topics.broker import alter, create, wait_for
 from topics.partition import partition_of
 
 SMALL, LARGE = {"max.message.bytes": "500"}, {"max.message.bytes": "1048588"}
+FEW = {"min.insync.replicas": "2"}  # there is one broker
+HAS_ROOM = (
+    "CREATE TABLE SCHEMA.full_disk (since timestamptz)",
+    "INSERT INTO SCHEMA.full_disk VALUES (now())",
+    # As the server says it. It stands for a tablespace of what is made anew, which is full.
+    """CREATE FUNCTION SCHEMA.has_room() RETURNS boolean LANGUAGE plpgsql AS $$ BEGIN
+        IF current_query() LIKE '%frames_anew%' AND EXISTS (SELECT FROM SCHEMA.full_disk) THEN
+            RAISE 'could not extend file "base/5/1": No space left' USING ERRCODE = '53100';
+        END IF;
+        RETURN true;
+    END $$""",
+    "ALTER TABLE SCHEMA.frames ADD CHECK (SCHEMA.has_room())",
+)
+
+
+@pytest.fixture
+def run() -> Iterator[Running]:
+    running = Running()
+    with ended(running.all):
+        yield running
+
+
+def waits(settings: Settings, job: str, why: str) -> None:
+    """A job says that it waits, and for what."""
+    eventually(lambda: statuses(settings)[job][-1:], what=f"{job} to begin")
+    try:
+        eventually(lambda: why in statuses(settings)[job][-1]["message"], 60.0, why)
+    except AssertionError as error:
+        raise AssertionError(f"{error}; last: {statuses(settings)[job][-1]}") from error
 
 
 def goes_on(settings: Settings, sent: int) -> int:
@@ -63,16 +107,72 @@ def rows_are_refused(topics: Settings, admin: AdminClient) -> None:
     assert done.endswith(f"; {count} are written"), done
 
 
+def replicas_are_away(topics: Settings, admin: AdminClient) -> None:
+    """A topic that takes nothing any more holds up the job that writes it, and no other."""
+    few = topics.topic(make_topic(topics, "to.few"))
+    say(topics, "few", target="to.few", rate_limit=100)
+    eventually(lambda: statuses(topics)["few"][-1:] and statuses(topics)["few"][-1]["sent"])
+    say(topics, "few", "pause")
+    assert 0 < await_state(topics, "few", "paused")["sent"] < 700
+    alter(admin, few, FEW)
+    say(topics, "few", "resume")
+    waits(topics, "few", "takes no records: 1 of the 2 replicas that min.insync.replicas wants")
+    say(topics, "beside", target=make_topic(topics, "to.beside"))
+    await_state(topics, "beside", "done")
+    alter(admin, few, {"min.insync.replicas": "1"})
+    ranges = json.loads(await_state(topics, "few", "done")["plan"])["ranges"]
+    source = [one for one in read(topics, SOURCE) if within(one, ranges)]
+    compare(topics, read(topics, "to.few"), source)
+
+
+def within(one: Any, ranges: dict[str, list[int]]) -> bool:
+    return bool(one.offset() < ranges[str(one.partition())][1])
+
+
+def snapshots_are_refused(topics: Settings, admin: AdminClient) -> None:
+    """Their topic takes too little, or nothing at all."""
+    take = ("snapshot", "take", "predictors")
+    for config, said in (
+        (SMALL, "essage size too large"),
+        (FEW | LARGE, "1 of the 2 replicas that min.insync.replicas"),
+    ):
+        alter(admin, topics.topic(SNAPSHOTS), config)
+        refused = soma(*take, env=environment(topics))
+        assert refused.returncode == 1 and said in refused.stderr, refused.stderr
+        assert topics.topic(SNAPSHOTS) in refused.stderr and refused.stderr.count("\n") == 1
+    alter(admin, topics.topic(SNAPSHOTS), {"min.insync.replicas": "1"})
+    assert soma(*take, env=environment(topics)).returncode == 0
+    good = soma("snapshot", "verify", "predictors", env=environment(topics))
+    assert good.returncode == 0 and good.stdout.count(", good") == 4, good.stdout
+
+
+def no_room_for_a_table(topics: Settings) -> None:
+    """PostgreSQL has no room for what is made anew: the job waits, and the live one goes on."""
+    for statement in HAS_ROOM:
+        sql(topics, statement)
+    say(topics, "table", mode="projection", source="", target="frames")
+    waits(topics, "table", "it waits: could not extend file")
+    produce(topics, FRAMES, frames(range(20, 25)))
+    held = lambda: same(rows(topics, "frames"), last(records(topics, FRAMES)))  # noqa: E731
+    eventually(held, 60.0, "the live table to go on")
+    sql(topics, "DELETE FROM SCHEMA.full_disk")
+    assert "is in place" in await_state(topics, "table", "done")["message"]
+    assert held()
+
+
 def test_what_takes_nothing_is_named_while_the_live_side_goes_on(
-    topics: Settings, worker: WorkerFactory
+    topics: Settings, worker: WorkerFactory, run: Running
 ) -> None:
-    produce(topics, SOURCE, observations(700))
-    worker(SOMA_AGENTS="predictors,replay")
+    produce(migrated(topics), SOURCE, observations(700))
+    produce(topics, FRAMES, frames(range(20)))
+    worker(SOMA_AGENTS="predictors,replay", SOMA_COMMIT_TIMEOUT_S="6")
+    run(topics, "frames")
     admin = AdminClient(topics.librdkafka())
     eventually(lambda: folded(topics) == 700, what="all to be folded")
     sent = 700
-    for full in (outputs_are_refused, rows_are_refused):
+    for full in (outputs_are_refused, rows_are_refused, replicas_are_away, snapshots_are_refused):
         full(topics, admin)
         sent = goes_on(topics, sent)
+    no_room_for_a_table(topics)
     found = causes(topics)
     assert len(found) == len(set(found)) == sent
