@@ -29,7 +29,7 @@ demo: setup ## Watch this machine become predictions and fused frames (Ctrl-C en
 test: setup ## All checks and tests, on real servers
 	@$(MAKE) --no-print-directory -j 3 check jars kernels
 	$(BOUNDS) $(BIN)/pytest tests/unit/topics tests/unit/agents -m "not plain" -p no:cacheprovider $(SHARED) 2
-	$(BIN)/pytest --bounds-ran $(SHARED) $(PROCESSES)
+	$(BIN)/pytest --bounds-ran -m "not proof" $(SHARED) $(PROCESSES)
 
 check: setup ## Style, types, schemas
 	$(BIN)/ruff check .
@@ -46,7 +46,8 @@ bench: setup .venv-bench/.done ## Measure this engine beside its peers; writes o
 	$(BIN)/soma bench segmentation
 	$(BIN)/soma bench outbox
 
-prove: setup jars ## Kill workers and keep answers back; verify records, rows, replays, rebuilds: make prove KILLS=20 SEED=7
+prove: setup jars kernels ## Kill workers and keep answers back; verify records, rows, replays, rebuilds: make prove KILLS=20 SEED=7
+	$(BIN)/pytest -m proof $(SHARED) 2
 	$(BIN)/python -m ops.prove.driver --kills $(KILLS) --seed $(SEED)
 	$(BIN)/python -m ops.prove.answers --seed $(SEED)
 	$(BIN)/python -m ops.prove.rows --kills $(KILLS) --seed $(SEED)

@@ -99,6 +99,7 @@ def feed(
     return one
 
 
+@pytest.mark.proof
 @pytest.mark.timeout(420)
 def test_states_folded_anew_are_those_of_workers_that_were_killed(
     settings: Settings, env: dict[str, str], worker: WorkerFactory

@@ -32,6 +32,7 @@ def test_nothing_of_a_benchmark_stays_on_the_broker(settings: Settings) -> None:
     assert not any(namespace in name for name in site.broker.names())
 
 
+@pytest.mark.proof
 def test_tenants_are_measured_while_they_come_and_when_they_are_there(settings: Settings) -> None:
     run = scaling_tenants.Tenants(tenants=40_000, runs=1, seed=1)
     with opened(settings, print) as site:
@@ -45,6 +46,7 @@ def test_tenants_are_measured_while_they_come_and_when_they_are_there(settings: 
     assert found.recoveries[0].rows >= 40_000
 
 
+@pytest.mark.proof
 def test_workers_share_partitions_and_the_rate_is_of_all(settings: Settings) -> None:
     workload = scaling_workers.Workload(
         (2,), 200_000, runs=1, rate=200, seconds=2.0, partitions=4, warm_s=1.0
@@ -54,6 +56,7 @@ def test_workers_share_partitions_and_the_rate_is_of_all(settings: Settings) -> 
     assert 300 <= len(found.latency.ms) <= 400
 
 
+@pytest.mark.proof
 def test_records_of_a_size_are_measured_by_both_programs(settings: Settings) -> None:
     install()
     (found,) = scaling_sizes.run(settings, print, (1000,), runs=1, seed=1, volume=40_000_000)
@@ -88,6 +91,7 @@ def test_a_row_processor_answers_every_observation(settings: Settings) -> None:
     assert 300 <= len(found.ms) <= 400 and min(found.ms) > 0
 
 
+@pytest.mark.proof
 def test_a_slow_row_processor_commits_early_and_holds_up_nobody_else(settings: Settings) -> None:
     install()
     with opened(settings, print) as site:
@@ -101,6 +105,7 @@ def test_a_slow_row_processor_commits_early_and_holds_up_nobody_else(settings: S
         assert 1500 <= len(others.ms) <= 2000, "each got its answer"
 
 
+@pytest.mark.proof
 def test_live_records_are_measured_beside_a_replay_job_and_the_past_folded_anew(
     settings: Settings,
 ) -> None:
@@ -116,6 +121,7 @@ def test_live_records_are_measured_beside_a_replay_job_and_the_past_folded_anew(
     assert len(one.alone.ms) == len(one.beside.ms) == 400 and one.sent > 0 < one.pause_s
 
 
+@pytest.mark.proof
 def test_the_outbox_is_measured_beside_its_peers(settings: Settings) -> None:
     workload = outbox.Workload(rows=20_000, runs=1, parts=("drain", "peers"))
     with opened(settings, print) as site:

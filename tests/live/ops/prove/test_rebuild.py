@@ -2,10 +2,13 @@
 
 from pathlib import Path
 
+import pytest
+
 from agents.settings import Settings
 from ops.prove.rebuild import Options, compare, run
 
 
+@pytest.mark.proof
 def test_kills_while_rows_are_put_in_place_lose_and_double_nothing(
     topics: Settings, tmp_path: Path
 ) -> None:
