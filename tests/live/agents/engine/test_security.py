@@ -26,10 +26,11 @@ from agents.engine.recovery import reader
 from agents.settings import Settings
 from ops.stack import Stack, kafka
 from ops.stack.jars import SHARED
-from tests.live.agents.replay.test_rebuild import SOURCE, tamper
+from tests.live.agents.replay.test_rebuild import SOURCE, STATE, tamper
 from tests.live.conftest import WorkerFactory, settings_of, with_topics
 from tests.live.helpers import Worker, environment, eventually, free_port, produce, read, soma
-from topics import codec
+from tests.live.test_bad_days import delete_topics
+from topics import codec, preflight
 from topics.broker import connect
 from topics.reading import read_to
 
@@ -143,6 +144,7 @@ def test_what_the_page_says_of_acls_is_enough_to_work_and_to_ask(
     assert eventually(lambda: shown(as_user(guarded, "serves")), 20.0, "the ACLs to be known")
     tamper(guarded, "t")
     with_them(guarded, explain)
+    lost(guarded)
     assert one.stop() == 0, one.tail()
 
 
@@ -172,6 +174,19 @@ def with_them(guarded: Settings, explain: tuple[str, ...]) -> None:
         pytest.raises(KafkaException, match="nothing came for 3 s"),
     ):
         list(read_to(reads, {place: 1000}, silence_s=3.0))
+
+
+def lost(guarded: Settings) -> None:
+    """A position that is lost takes no more rights: the worker may ask for its group's offset."""
+    delete_topics(guarded, STATE)
+    preflight.apply(guarded)
+    orders, looks = (environment(guarded, **says(user(name))) for name in ("orders", "looks"))
+    found = soma("digest", "predictors", "--rebuild", env=looks)
+    assert found.returncode == 1 and "state_lost" in found.stderr, found
+    anew = soma("replay", "start", "rebuild", "--processor", "predictors", "--apply", env=orders)
+    assert "1 are written" in anew.stdout, anew
+    again = soma("digest", "predictors", "--rebuild", env=looks)
+    assert "all equal" in again.stdout, again
 
 
 def ready(one: Worker) -> str:
