@@ -53,6 +53,7 @@ prove: setup jars kernels ## Kill workers and keep answers back; verify records,
 	$(BIN)/python -m ops.prove.rows --kills $(KILLS) --seed $(SEED)
 	$(BIN)/python -m ops.prove.replay --kills $(KILLS) --seed $(SEED)
 	$(BIN)/python -m ops.prove.rebuild --kills $(KILLS) --seed $(SEED) --alive 4
+	$(BIN)/python -m ops.prove.copies --kills $(KILLS) --seed $(SEED)
 
 lock: setup ## Pin the newest versions that pyproject.toml allows
 	$(LOCK) --upgrade --extra stack --extra dev --extra quality -o requirements.txt pyproject.toml

@@ -20,31 +20,29 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from confluent_kafka import KafkaException, Producer
+from confluent_kafka import Producer
 
 from agents.engine.registry import processors
 from agents.history.audit import audit
 from agents.history.plans import plan_of
-from agents.replay import client
 from agents.settings import Settings
 from ops.bench.site import Say
 from ops.bench.worker import Worker
 from ops.prove.beside import beside
 from ops.prove.command import command
 from ops.prove.crew import Crew
+from ops.prove.jobs import AWAY, DONE_S, LOOK_S, run_job
 from ops.prove.replay import ENVIRONMENT, LIVE_S, PARTITIONS, SOURCE, on_own_kafka
 from ops.prove.replay import read as read_topic
 from ops.prove.servers import Server
 from topics import codec, preflight
-from topics.broker import BrokerError, connect, look
+from topics.broker import connect, look
 from topics.messages import as_bytes
 from topics.partition import partition_of
 
 PROCESSOR, OUT, STATE = "predictors", "cog.predictor.updates", "soma.predictors.state"
 TENANTS, SILENT, WORKERS = 20, 20, 2  # of the silent ones nothing comes after the beginning
-DONE_S, LOOK_S = 300.0, 0.3
 FLUSH_S = 60.0
-AWAY = (client.NobodyAnswersError, KafkaException, BrokerError)
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,26 +153,11 @@ class Rebuilds:
         """One job, from its beginning to its end. RuntimeError where none comes."""
         self._started += 1
         name = f"rebuild-{self._started}"
-        given = {"id": name, "type": "start", "mode": "rebuild", "target": PROCESSOR, "apply": True}
-        deadline = time.monotonic() + DONE_S
-        while True:  # the same command may come twice: it is one job
-            try:
-                client.say(self._settings, client.command(given))
-                break
-            except client.NobodyAnswersError:
-                if time.monotonic() > deadline:
-                    raise
-        while time.monotonic() < deadline:
-            time.sleep(LOOK_S)
-            try:
-                with client.Statuses(self._settings, name, past=True) as statuses:
-                    found = statuses.last().get(name)
-            except AWAY:
-                continue
-            if found is not None and found["state"] in client.OVER:
-                self._note(found)
-                return found
-        raise RuntimeError(f"{name} wasn't over within {DONE_S:g} s")
+        found = run_job(
+            self._settings, {"id": name, "mode": "rebuild", "target": PROCESSOR, "apply": True}
+        )
+        self._note(found)
+        return found
 
     def _note(self, found: dict[str, Any]) -> None:
         if found["state"] != "done":

@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from confluent_kafka import Consumer, Message, Producer, TopicPartition
+from pydantic import SecretStr
 
 from agents.replay import client
 from agents.settings import Settings
@@ -248,17 +249,22 @@ def read(settings: Settings, topic: str) -> Iterator[Message]:
         consumer.close()
 
 
-def on_own_kafka(settings: Settings, say: Say, work: Callable[[Settings, Server, Path], T]) -> T:
+def on_own_kafka(
+    settings: Settings, say: Say, work: Callable[[Settings, Server, Path], T],
+    without: tuple[str, ...] = ("postgres", "valkey"),
+) -> T:  # fmt: skip
     """Do something with a Kafka of its own, and with a folder that goes with it."""
     with tempfile.TemporaryDirectory(prefix="soma-prove-replay-") as name:
         home = Path(name) / "stack"
         home.mkdir()
         cache = settings.home / "jars"
-        stack = Stack(home, ephemeral=True, cache=cache, without=("postgres", "valkey"), say=say)
+        stack = Stack(home, ephemeral=True, cache=cache, without=without, say=say)
         try:
+            ends = stack.up()
             own = settings.model_copy(update={
-                "kafka_bootstrap": stack.up().kafka_bootstrap, "namespace": "prove",
+                "kafka_bootstrap": ends.kafka_bootstrap, "namespace": "prove",
                 "topics_partitions": PARTITIONS, "topics_replication": 1,
+                "postgres_dsn": SecretStr(ends.postgres_dsn),
             })  # fmt: skip
             return work(own, StackPart(stack), Path(name))
         finally:

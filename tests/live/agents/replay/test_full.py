@@ -3,6 +3,8 @@ full): each job names it, waits or fails as it is, live traffic goes on, and not
 """
 
 import json
+import struct
+import time
 from collections import Counter
 from collections.abc import Iterator
 from typing import Any
@@ -12,6 +14,7 @@ from confluent_kafka.admin import AdminClient
 
 from agents.history.stored import stored
 from agents.settings import Settings
+from tests.live.agents.dlq.written import value, write_letters
 from tests.live.agents.projections.compare import last, migrated, records, rows, same, sql
 from tests.live.agents.projections.test_postgres import TOPIC as FRAMES
 from tests.live.agents.projections.test_postgres import Running, frames
@@ -36,6 +39,7 @@ from tests.live.agents.replay.test_rebuild import (
 )
 from tests.live.conftest import WorkerFactory
 from tests.live.helpers import ended, environment, eventually, produce, read, soma
+from topics import codec
 from topics.broker import alter, create, wait_for
 from topics.partition import partition_of
 
@@ -129,6 +133,21 @@ def within(one: Any, ranges: dict[str, list[int]]) -> bool:
     return bool(one.offset() < ranges[str(one.partition())][1])
 
 
+def letters_are_refused(topics: Settings, admin: AdminClient) -> None:
+    """The topic where they failed takes smaller records by now."""
+    record = {"tenant": "t1", "domain": "state", "ts": time.time_ns() // 1000, "sequence": 1}
+    large = codec.encode("observation", record | {"vector": struct.pack("<640f", *range(640))})
+    write_letters(topics, [("t1", value(1, "t1"), 0), ("t1", large, 1)])
+    alter(admin, topics.topic(SOURCE), SMALL)
+    say(topics, "redrive", mode="redrive", source=SOURCE)
+    said = await_state(topics, "redrive", "failed")["message"]
+    assert said.startswith(f"what it writes is refused: {topics.topic(SOURCE)}: "), said
+    assert "essage size too large" in said
+    alter(admin, topics.topic(SOURCE), LARGE)
+    say(topics, "redrive-again", mode="redrive", source=SOURCE)
+    assert await_state(topics, "redrive-again", "done")["sent"] == 2
+
+
 def snapshots_are_refused(topics: Settings, admin: AdminClient) -> None:
     """Their topic takes too little, or nothing at all."""
     take = ("snapshot", "take", "predictors")
@@ -176,3 +195,4 @@ def test_what_takes_nothing_is_named_while_the_live_side_goes_on(
     no_room_for_a_table(topics)
     found = causes(topics)
     assert len(found) == len(set(found)) == sent
+    letters_are_refused(topics, admin)
