@@ -18,7 +18,7 @@ def test_make_prove_runs_every_proof_with_options_that_it_has() -> None:
         timeout=60, check=True,
     ).stdout  # fmt: skip
     found = dict(PROOF.findall(said))
-    names = ("driver", "answers", "rows", "replay", "rebuild")
+    names = ("driver", "answers", "rows", "replay", "rebuild", "copies")
     assert list(found) == [f"ops.prove.{name}" for name in names]
     assert answers.parse(found.pop("ops.prove.answers").split()).seed == 5
     for name, words in found.items():
