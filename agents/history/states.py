@@ -174,6 +174,15 @@ class Past:
             return False
         return self._begins(int(first["from_offset"]))
 
+    @property
+    def other_law(self) -> bool:
+        """Whether some of what it folds from where it began was folded by another law than ours."""
+        law, ends = self._plan.processor.law, [one["from_offset"] for one in self.epochs[1:]]
+        return any(
+            one["law"] != law and (end is None or end > self.begun)
+            for one, end in zip(self.epochs, [*ends, None], strict=True)
+        )
+
     def _begins(self, offset: int) -> bool:
         return self.source.low <= offset
 

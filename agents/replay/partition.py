@@ -14,6 +14,8 @@ from agents.engine.plan import Plan
 from agents.engine.rebuilds import Rebuild, rebuilds_since
 from agents.history.beside import NOTHING, Beside, Compared
 from agents.history.errors import HistoryError
+from agents.history.outputs import Gathered
+from agents.history.published import looked_for
 from agents.history.rows import Differing, Digest
 from agents.history.states import Lost, Past
 from agents.replay.bounds import EVERY
@@ -74,6 +76,8 @@ class Partition:
         self._compared = Compared(Digest(), Digest(), [])
         self.sent: Counter[str] | None = None  # outputs of the whole job, where they are sent
         self._handover: Handover | None = None
+        self._gathered: Gathered | None = None  # outputs, where the law was another
+        self._published: dict[str, tuple[int, int]] = {}  # topic -> how many, how many found
 
     def send(
         self, targets: Mapping[str, Mapping[str, Any]], sent_to: int, sent: Counter[str]
@@ -126,6 +130,8 @@ class Partition:
         def told(past: Past) -> None:
             if self._handover is not None:
                 self._handover.hear(past)
+            if self._gathered is not None:
+                self._gathered.add(past.folding.heard())
             paying(past)
 
         tenants, said = self._command.tenants, self._said
@@ -136,10 +142,25 @@ class Partition:
             self._beside = beside
             if self._handover is not None:
                 self._handover.begin(beside)
+            if beside.past.other_law:
+                beside.past.folding.heard()  # from now on
+                self._gathered = Gathered(self._plan)
             beside.fold()
             self._compared = beside.compare()
+            self._look_for_outputs(beside.past, paying)
         else:
             self._compared = Compared(Digest(), Digest(), [], sorted(self._command.tenants))
+
+    def _look_for_outputs(self, past: Past, paying: Paying) -> None:
+        """How many outputs would be others under the law of today. In a thread."""
+        gathered, self._gathered = self._gathered, None
+        if gathered is None:
+            return
+        gathered.add(past.folding.heard())
+        for place, expected in gathered.places:
+            for _ in looked_for(self._settings, place, 0, expected):
+                paying(past)
+        self._published = gathered.counts()
 
     async def _apply(self, beside: Beside, paying: Paying) -> AsyncGenerator[Step, None]:
         """Put the rows in the place of the live ones. JobFailedError; those of clients pass."""
@@ -241,7 +262,7 @@ class Partition:
         return _result(beside.of, beside.until, len(unlike), named, notes) | {
             "rows": found.live.rows, "digest": found.live.hex,
             "rows_anew": found.anew.rows, "digest_anew": found.anew.hex, "applied": applied,
-            "begun": past.begun,
+            "begun": past.begun, "outputs": self._published,
         }  # fmt: skip
 
 
@@ -252,6 +273,7 @@ def _result(
     return {
         "from": of, "to": to, "rows": 0, "digest": none, "rows_anew": 0, "digest_anew": none,
         "differ": differ, "differing": named, "notes": notes, "applied": None, "begun": None,
+        "outputs": {},
     }  # fmt: skip
 
 

@@ -177,12 +177,29 @@ def _finished(results: dict[str, Any], position: Mapping[int, int], work: Partit
     told = said if unlike else f"all {live.rows:,} rows are equal"
     if work.applying:
         told += f"; {written:,} are written"
+    told += _otherwise(results)
     if work.sent is not None:
         told += f"; {work.sent.total():,} outputs are sent"
     return Step(
         position, work.left, said={"partitions": dict(results), "differ": unlike, "told": told},
         digests=(live.hex, anew.hex),
     )  # fmt: skip
+
+
+def _otherwise(results: Mapping[str, Any]) -> str:
+    """How many outputs would be others, where the law was another."""
+    found = Counter[str]()
+    for one in results.values():
+        for topic, (wanted, there) in one.get("outputs", {}).items():
+            found[topic] += wanted - there
+            found[""] += wanted
+    wanted = found.pop("", 0)
+    topics = ", ".join(f"{n:,} of {topic}" for topic, n in sorted(found.items()) if n)
+    if not wanted:
+        return ""
+    return f"; under the law of today {found.total():,} of {wanted:,} outputs differ" + (
+        f" ({topics})" if topics else ""
+    )
 
 
 def _plan_named(settings: Settings, name: str) -> Plan:

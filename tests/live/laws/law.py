@@ -1,6 +1,7 @@
 """The law of both: raise, sleep, write what can't be written, keep what can't be kept."""
 
 import json
+import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -10,6 +11,7 @@ from agents.engine.processor import Processor
 from agents.kit import Emit, Reads, RowProcessor
 from tests.live.laws import OUT
 
+LAW = int(os.environ.get("LAWS_LAW", "1"))
 FLOOD = 100_000  # outputs of one record
 LARGE = 2_000_000  # bytes of a row
 
@@ -43,6 +45,9 @@ def law_of(name: str) -> Callable[[Any, Any, Emit], None]:
             out.to(OUT, {"tenant": record.tenant, "n": "many"})
         for k in range(FLOOD if told.get("flood") == name else 0):
             out.to(OUT, {"tenant": record.tenant, "n": k})
+        if "emit" in told:  # the second law doubles what is odd
+            n, odd = told["emit"], told["emit"] % 2
+            out.to(OUT, {"tenant": record.tenant, "n": n * (1 + odd * (LAW - 1))})
         if told.get("large") == name:
             row.text = "x" * LARGE
         row.total += 1
@@ -52,4 +57,5 @@ def law_of(name: str) -> Callable[[Any, Any, Emit], None]:
 
 def processor(name: str, row: type[Any] = Row) -> Processor:
     """The processor of this name."""
-    return RowProcessor(name, "memory.events", (OUT,), row, law_of(name), reads=Reads(domain=None))
+    reads = Reads(domain=None)
+    return RowProcessor(name, "memory.events", (OUT,), row, law_of(name), reads=reads, law=LAW)

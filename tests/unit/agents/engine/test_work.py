@@ -218,6 +218,9 @@ def test_the_dead_letter_of_json_is_the_text_as_it_was_written(
     text = json.dumps(codec.to_json(plan.schema, record) | change, indent=1).encode()
     key = record[processor.reads.tenant].encode()
     run = Run(plan).feed([[Message(0, key, text, [("h", b"v")])]])
+    if "ts" in change and "ts" in record and processor.reads.ts is None:
+        assert not run.of(plan.dlq), "it looks at no clock but the log's"
+        return
     (letter,) = run.of(plan.dlq)
     assert letter.value == text and letter.headers[0] == ("h", b"v")
     assert not run.outputs()
