@@ -15,13 +15,10 @@ import json
 import random
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
-
-from confluent_kafka import Producer
 
 from agents.settings import Settings
 from ops.bench.site import Say
@@ -30,9 +27,10 @@ from ops.prove.beside import beside
 from ops.prove.command import command
 from ops.prove.crew import Crew
 from ops.prove.jobs import AWAY, DONE_S, LOOK_S, run_job
-from ops.prove.rebuild import PROCESSOR, TENANTS, Traffic, await_updates
-from ops.prove.replay import ENVIRONMENT, LIVE_S, SOURCE, on_own_kafka, read
+from ops.prove.rebuild import PROCESSOR, await_updates, observations
+from ops.prove.replay import ENVIRONMENT, SOURCE, on_own_kafka, read
 from ops.prove.servers import Server
+from ops.prove.traffic import TENANTS, Traffic
 from stores import migrations
 from stores.names import quoted, schema_of
 from stores.postgres import connected
@@ -42,7 +40,6 @@ SINKS = ("cog.predictor.updates", "cog.predictor.calibration", "cog.next.events"
 FRAMES, TABLES = "cog.global.frame", ("frames", "frame_history")
 WORKERS, SILENT = 2, 20
 NAMED = 3  # of what differs
-FLUSH_S = 60.0
 DAMAGE = {  # of the silent tenants: the next frame of another would mend it
     "frames": "UPDATE {}.frames SET rationale = 'damaged' WHERE tenant LIKE 'silent%'",
     "frame_history": "DELETE FROM {}.frame_history WHERE tenant LIKE 'silent%' AND seq % 7 = 0",
@@ -77,45 +74,13 @@ class Report:
     problems: list[str] = field(default_factory=list)
 
 
-class Frames:
-    """Frames of this proof, which no integrator made."""
-
-    def __init__(self, settings: Settings) -> None:
-        self._topic = settings.topic(FRAMES)
-        self._producer = Producer(
-            settings.librdkafka(partitioner="murmur2_random", enable_idempotence=True)
-        )
-        self.sent = 0
-
-    def send(self, tenant: str) -> None:
-        """One of a tenant."""
-        record = codec.from_json("global_frame", {
-            "frame_id": f"00000000-0-{self.sent}", "tenant": tenant, "ts": time.time_ns() // 1000,
-            "domain": "a", "leader": "a", "weights": {"a": 1.0}, "errors": {"a": 0.1},
-            "confidence": 0.5, "entropy": 0.0, "regret_bound": 0.0, "dwell_ms": self.sent,
-        })  # fmt: skip
-        self._producer.produce(self._topic, codec.encode("global_frame", record), tenant)
-        self._producer.poll(0)
-        self.sent += 1
-
-    def flush(self) -> None:
-        """Until all are there. RuntimeError."""
-        if left := self._producer.flush(FLUSH_S):
-            raise RuntimeError(f"{left} frames weren't taken within {FLUSH_S:g} s")
-
-    @contextmanager
-    def going_on(self) -> Iterator[None]:
-        """One after the other, while the block runs."""
-
-        def write(stop: threading.Event) -> None:
-            while not stop.wait(LIVE_S):
-                self.send(f"live{self.sent % TENANTS}")
-
-        try:
-            with beside("frames", write):
-                yield
-        finally:
-            self.flush()
+def frame(tenant: str, number: int) -> dict[str, Any]:
+    """A frame of this proof, which no integrator made."""
+    return codec.from_json("global_frame", {
+        "frame_id": f"00000000-0-{number}", "tenant": tenant, "ts": time.time_ns() // 1000,
+        "domain": "a", "leader": "a", "weights": {"a": 1.0}, "errors": {"a": 0.1},
+        "confidence": 0.5, "entropy": 0.0, "regret_bound": 0.0, "dwell_ms": number,
+    })  # fmt: skip
 
 
 class Jobs:
@@ -184,7 +149,8 @@ def run(
     report, rng = Report(), random.Random(options.seed)
     preflight.apply(settings)
     asyncio.run(_migrate(settings))
-    traffic, frames, jobs = Traffic(settings), Frames(settings), Jobs(settings, report)
+    traffic, jobs = observations(settings), Jobs(settings, report)
+    frames = Traffic(settings, FRAMES, "global_frame", frame)
     for send, count in ((traffic.send, options.records), (frames.send, options.frames)):
         for k in range(count):
             send(f"silent{k % SILENT}" if k % 2 else f"live{k % TENANTS}")

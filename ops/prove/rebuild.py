@@ -14,8 +14,6 @@ import random
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -32,17 +30,17 @@ from ops.prove.beside import beside
 from ops.prove.command import command
 from ops.prove.crew import Crew
 from ops.prove.jobs import AWAY, DONE_S, LOOK_S, run_job
-from ops.prove.replay import ENVIRONMENT, LIVE_S, PARTITIONS, SOURCE, on_own_kafka
+from ops.prove.replay import ENVIRONMENT, PARTITIONS, SOURCE, on_own_kafka
 from ops.prove.replay import read as read_topic
 from ops.prove.servers import Server
+from ops.prove.traffic import FLUSH_S, TENANTS, Traffic
 from topics import codec, preflight
 from topics.broker import connect, look
 from topics.messages import as_bytes
 from topics.partition import partition_of
 
 PROCESSOR, OUT, STATE = "predictors", "cog.predictor.updates", "soma.predictors.state"
-TENANTS, SILENT, WORKERS = 20, 20, 2  # of the silent ones nothing comes after the beginning
-FLUSH_S = 60.0
+SILENT, WORKERS = 20, 2  # of the silent ones nothing comes after the beginning
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,45 +70,16 @@ class Report:
     problems: list[str] = field(default_factory=list)
 
 
-class Traffic:
+def observations(settings: Settings) -> Traffic:
     """Observations of this proof."""
+    return Traffic(settings, SOURCE, "observation", _observation)
 
-    def __init__(self, settings: Settings) -> None:
-        self._settings = settings
-        self._producer = Producer(
-            settings.librdkafka(partitioner="murmur2_random", enable_idempotence=True)
-        )
-        self.sent = 0
 
-    def send(self, tenant: str) -> None:
-        """One of a tenant."""
-        value = {
-            "tenant": tenant, "domain": "state", "ts": time.time_ns() // 1000,
-            "vector": bytes([self.sent % 7, 0, 128, 63]), "sequence": self.sent,
-        }  # fmt: skip
-        topic = self._settings.topic(SOURCE)
-        self._producer.produce(topic, codec.encode("observation", value), tenant)
-        self._producer.poll(0)
-        self.sent += 1
-
-    def flush(self) -> None:
-        """Until all are there. RuntimeError."""
-        if left := self._producer.flush(FLUSH_S):
-            raise RuntimeError(f"{left} observations weren't taken within {FLUSH_S:g} s")
-
-    @contextmanager
-    def going_on(self) -> Iterator[None]:
-        """One after the other, while the block runs."""
-
-        def write(stop: threading.Event) -> None:
-            while not stop.wait(LIVE_S):
-                self.send(f"live{self.sent % TENANTS}")
-
-        try:
-            with beside("traffic", write):
-                yield
-        finally:
-            self.flush()
+def _observation(tenant: str, number: int) -> dict[str, Any]:
+    return {
+        "tenant": tenant, "domain": "state", "ts": time.time_ns() // 1000,
+        "vector": bytes([number % 7, 0, 128, 63]), "sequence": number,
+    }  # fmt: skip
 
 
 class Rebuilds:
@@ -174,7 +143,7 @@ def run(
     """Feed, damage, rebuild, kill, and compare. `broker` is that of the settings, if it may die."""
     report, rng = Report(), random.Random(options.seed)
     preflight.apply(settings)
-    traffic, rebuilds = Traffic(settings), Rebuilds(settings, report, options.seed)
+    traffic, rebuilds = observations(settings), Rebuilds(settings, report, options.seed)
     for k in range(options.records):
         traffic.send(f"silent{k % SILENT}" if k % 2 else f"live{k % TENANTS}")
     traffic.flush()
