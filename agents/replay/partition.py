@@ -27,6 +27,7 @@ from agents.replay.paying import Paying
 from agents.replay.switch import Sends, Switch
 from agents.settings import Settings
 from topics.connection import heard
+from topics.partition import partition_of
 
 TELL_S = 0.4  # between two steps of a fold
 STOP_S = 0.5  # for a fold to hear that it is to end; then it ends by itself, and sends nothing
@@ -64,6 +65,9 @@ class Partition:
     ) -> None:  # fmt: skip
         self._settings, self._plan, self._partition = settings, plan, partition
         self._command, self._switch = command, switch
+        self._tenants = [
+            one for one in command.tenants if partition_of(one, plan.partitions) == partition
+        ]
         self._accepted = _accepted(command, partition)
         self._said = said_of(command.folded_to).get(partition)
         self._word: Rebuild | None = None  # of what is being committed
@@ -83,9 +87,8 @@ class Partition:
         self, targets: Mapping[str, Mapping[str, Any]], sent_to: int, sent: Counter[str]
     ) -> None:
         """Send what the fold gives there, behind an offset; `sent` goes on counting."""
-        tenants = self._command.tenants
         self.sent = sent
-        self._handover = Handover(self._plan, targets, tenants, sent_to, self._stop)
+        self._handover = Handover(self._plan, targets, self._tenants, sent_to, self._stop)
 
     @property
     def left(self) -> int:
@@ -134,9 +137,10 @@ class Partition:
                 self._gathered.add(past.folding.heard())
             paying(past)
 
-        tenants, said = self._command.tenants, self._said
-        newest = newest_of(self._command)
-        beside = Beside(self._settings, self._plan, self._partition, tenants, told, said, newest)
+        beside = Beside(
+            self._settings, self._plan, self._partition, self._tenants, told, self._said,
+            newest_of(self._command),
+        )  # fmt: skip
         beside.past.folding.most = self._slice
         if beside.begin(self._accepted):
             self._beside = beside
@@ -149,7 +153,7 @@ class Partition:
             self._compared = beside.compare()
             self._look_for_outputs(beside.past, paying)
         else:
-            self._compared = Compared(Digest(), Digest(), [], sorted(self._command.tenants))
+            self._compared = Compared(Digest(), Digest(), [], sorted(self._tenants))
 
     def _look_for_outputs(self, past: Past, paying: Paying) -> None:
         """How many outputs would be others under the law of today. In a thread."""

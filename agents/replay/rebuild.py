@@ -131,9 +131,10 @@ class Rebuilding:
             work = Partition(self._settings, of, partition, (min(at, end), end), command, switch)
             if command.shadow:
                 work.send(plan["targets"], position.get(partition, NOTHING_SENT), sent)
-            async with aclosing(work.steps(take)) as steps:
-                async for step in steps:
-                    yield step
+            with _placed_before(results):
+                async with aclosing(work.steps(take)) as steps:
+                    async for step in steps:
+                        yield step
             results[text] = work.result
             yield _finished(results, {partition: end}, work)
 
@@ -200,6 +201,21 @@ def _otherwise(results: Mapping[str, Any]) -> str:
     return f"; under the law of today {found.total():,} of {wanted:,} outputs differ" + (
         f" ({topics})" if topics else ""
     )
+
+
+@contextmanager
+def _placed_before(results: Mapping[str, Mapping[str, Any]]) -> Iterator[None]:
+    """Where a partition fails: which of those before it have their rows in place, and keep them."""
+    try:
+        yield
+    except JobFailedError as error:
+        placed = [text for text, one in results.items() if one["applied"]]
+        if not placed:
+            raise
+        raise JobFailedError(
+            f"{error}; what was put in place before stays: partition{'s' * (len(placed) > 1)} "
+            f"{', '.join(placed)}"
+        ) from error
 
 
 def _plan_named(settings: Settings, name: str) -> Plan:

@@ -389,7 +389,10 @@ def with_bad_snapshots(topics: Settings) -> None:
     produce(topics, SNAPSHOTS, [(key, row), *closing], home)
     tamper(topics, "t1")
     before = stored(topics, of, home)
-    said = rebuild(topics, "bad-snapshots", "failed", tenants=["t1"], apply=True)["message"]
+    tamper(topics, "t6")  # of a partition before that one
+    said = rebuild(topics, "bad-snapshots", "failed", tenants=["t1", "t6"], apply=True)["message"]
+    placed = partition_of("t6", topics.topics_partitions)
+    assert said.endswith(f"; what was put in place before stays: partition {placed}")
     assert "are no longer in the log, which begins at " in said
     assert "is damaged: 1 rows with the digest" in said and "is of a newer version" in said
     after = stored(topics, of, home)
