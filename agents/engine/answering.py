@@ -15,7 +15,6 @@ from agents.engine.plan import Plan
 from agents.engine.processor import Place
 from agents.engine.records import frame_one
 from topics import codec
-from topics.catalogue import CATALOGUE
 
 
 @runtime_checkable
@@ -35,15 +34,16 @@ def answers_of(
     for one in fold.answers(letters):
         each[one.sink].append(one)
     for sink, some in each.items():
-        topic = plan.sinks[plan.processor.sinks.index(sink)].topic
-        schema = CATALOGUE[sink].schema or ""
+        target = plan.sinks[plan.processor.sinks.index(sink)]
         framed: list[bytes] = []
         size = 0
         for k, one in enumerate(some):
-            value = codec.encode(schema, dict(one.record))
+            value = codec.encode(target.schema, dict(one.record))
             framed.append(frame_one(len(framed), one.key, value, []))
             size += len(framed[-1])
             if k + 1 == len(some) or size > BATCH_BYTES:
-                found.append((topic, place.partition, RawBuilder(b"".join(framed), len(framed))))
+                found.append(
+                    (target.topic, place.partition, RawBuilder(b"".join(framed), len(framed)))
+                )
                 framed, size = [], 0
     return found

@@ -12,6 +12,8 @@ STRING_MAX = 1024  # bytes of any other string, unless its source says otherwise
 TS_MIN = 946_684_800_000_000  # 2000-01-01, microseconds
 TS_AHEAD = 3_600_000_000  # one hour
 JSON_START = 123  # '{'
+EVERYONE = 42  # '*'
+SEPARATOR = 31  # 0x1f: in a key, between a tenant and what is its own
 HEADER = 5  # bytes before the Avro: 0, and the schema's id, big-endian
 
 _OK = reasons.OK
@@ -104,7 +106,7 @@ def _same(b: U8, p: Num, q: Num, n: Num) -> Num:
 def admit(
     b: U8, n: Num, pos: I64, size: I64, strings: I64, limits: I64,
     tenant: Num, domain: Num, ts: I64, ms: I64,
-    kpos: I64, klen: I64, partition: Num, partitions: Num, status: U8, dest: I64,
+    kpos: I64, klen: I64, partition: Num, partitions: Num, of_settings: Num, status: U8, dest: I64,
 ) -> tuple[Num, Num]:  # fmt: skip
     """Checks strings and event time of the records with status 0, and that they belong here.
 
@@ -112,8 +114,9 @@ def admit(
     `limits` are the most bytes of each. `domain` is -1 where there is none, `ts` then empty.
 
     A record whose key isn't its tenant, or whose tenant lives in another partition, becomes
-    MISROUTED with its place in `dest`. Spans lie in b (the reader has checked them). Returns
-    (records still 0, misrouted).
+    MISROUTED with its place in `dest`. With `of_settings` the tenant may be '*', and its key may go
+    on behind it with 0x1f. Spans lie in b (the reader has checked them). Returns (records still 0,
+    misrouted).
     """
     good = 0
     astray = 0
@@ -122,7 +125,7 @@ def admit(
             continue
         p = pos[tenant, i]
         m = size[tenant, i]
-        if not _name_ok(b, p, m):
+        if not (_name_ok(b, p, m) or (of_settings != 0 and m == 1 and b[p] == EVERYONE)):
             status[i] = _TENANT
             continue
         if domain >= 0 and not _name_ok(b, pos[domain, i], size[domain, i]):
@@ -137,7 +140,8 @@ def admit(
             status[i] = _TS
             continue
         home = murmur2_kernel(b, p, m) % partitions
-        if home == partition and klen[i] == m and _same(b, p, kpos[i], m):
+        whole = klen[i] == m or (of_settings != 0 and klen[i] > m and b[kpos[i] + m] == SEPARATOR)
+        if home == partition and whole and _same(b, p, kpos[i], m):
             good += 1
         else:
             status[i] = _MISROUTED

@@ -51,7 +51,8 @@ def read_control(value: bytes, plan: Plan, place: Place, offset: int, log_ms: in
     if name == "control_answer":
         return _answer(record, place, offset, log_ms)
     setting, text = str(record["setting"]), str(record["value"])
-    return Control("setting", tenant, setting, text, ts, offset, log_ms), None
+    version = int(record.get("version", 0))
+    return Control("setting", tenant, setting, text, ts, offset, log_ms, version), None
 
 
 def _refusal(tenant: str, partitions: int, partition: int) -> str | None:

@@ -23,6 +23,7 @@ class Sink:
     """Where outputs go: the topic as the broker knows it, and how a record is encoded."""
 
     topic: str
+    schema: str  # of the processor's records there: others may write further ones
     layout: Layout
     writer: Writer
 
@@ -109,11 +110,11 @@ class Plan:
 
     def _sink(self, name: str, settings: Settings) -> Sink:
         known = schemas()
-        schema = CATALOGUE[name].schema
+        schema = self.processor.sink_schemas.get(name, CATALOGUE[name].schema)
         if schema is None:
             raise ValueError(f"{self.processor.name}: sink {name} has no schema")
         layout = Layout(known.newest(schema), self.processor.sink_src.get(name, {}))
-        return Sink(settings.topic(name), layout, Writer(layout, known.schema_id(schema)))
+        return Sink(settings.topic(name), schema, layout, Writer(layout, known.schema_id(schema)))
 
     def context(self, place: Place, defaults: Mapping[str, str]) -> Context:
         """What this processor's folds get at birth."""

@@ -124,6 +124,8 @@ class Control:
     `value` the JSON text {"id", "leader", "rationale"}. Its form and place are checked, not whether
     the question was ever asked: a fold ignores ids that it isn't waiting for (late, or doubled).
     Its `ts` is the log's time in microseconds.
+
+    `version` is what the processor control gave a setting; 0: none, it was written directly.
     """
 
     kind: str
@@ -133,6 +135,7 @@ class Control:
     ts: int
     offset: int
     log_ms: int
+    version: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,12 +143,15 @@ class Reads:
     """Which fields of a schema the engine checks, and how long its strings may be.
 
     `domain` and `ts` are None where records have none: then they have the log's time.
+    `of_settings`: the tenant may be '*', whose records live where that text belongs, and a record's
+    key may be its tenant, 0x1f, and what it sets.
     """
 
     tenant: str = "tenant"
     domain: str | None = "domain"
     ts: str | None = "ts"
     strings: Mapping[str, int] = field(default_factory=dict)  # field -> bytes at most
+    of_settings: bool = False
 
 
 class Fold(Protocol):
@@ -332,6 +338,8 @@ class Processor:
     # The processor's own reasons of dead letters -> what each says of a record.
     reasons: Mapping[str, str] = field(default_factory=dict)
     sink_src: Mapping[str, Mapping[str, int]] = field(default_factory=dict)  # sink -> Layout src
+    # Sinks that it writes other records to than the catalogue says: control records.
+    sink_schemas: Mapping[str, str] = field(default_factory=dict)
     state_src: Mapping[str, int] = field(default_factory=dict)
     policy: "Callable[[Settings], Policy | None] | None" = None  # made once per process
     tallies: tuple[Tally, ...] = ()

@@ -196,7 +196,8 @@ class Worker:
             admit(
                 ws.buf.data, n, cols.pos, cols.len, kind.strings, kind.limits,
                 kind.tenant, kind.domain, cols.i[kind.ts] if kind.ts >= 0 else _NO_TIMES, ws.ms,
-                ws.kpos, ws.klen, self.place.partition, self.plan.partitions, found, ws.dest,
+                ws.kpos, ws.klen, self.place.partition, self.plan.partitions,
+                int(kind.reads.of_settings), found, ws.dest,
             )  # fmt: skip
             if several:
                 status[mine] = found[mine]

@@ -14,7 +14,6 @@ from agents.history.figures import Boundaries, Figures, figures_of, in_both, of_
 from agents.history.most import Most
 from agents.history.outputs import Comparison, Gathered, Records, Written
 from agents.history.rows import tenant_of
-from topics.catalogue import CATALOGUE
 
 FIELDS = 12  # that differ most
 SHOWN = 10  # tenants that differ most
@@ -36,7 +35,7 @@ class Sides:
         self._plan, self._several = plan, several
         self._names = plan.processor.sinks
         self._comparison = Comparison(len(self._names))
-        kinds = [CATALOGUE[name].schema for name in self._names]
+        kinds = [one.schema for one in plan.sinks]
         self._figures: tuple[list[Figures | None], ...] = tuple(
             [figures_of(kind, alpha) for kind in kinds] for _ in (WAS, WOULD)
         )

@@ -11,14 +11,23 @@ def count(row: Count, record: Any, out: Emit) -> None:
 PROCESSOR = RowProcessor("counting", "cog.observations", ("my.counts",), Count, count)
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import fields
 from operator import attrgetter
 from typing import Any
 
 from agents.engine.processor import Processor, Reads, Tally
 from agents.kit.emit import layout_of, scratch_fields
-from agents.kit.fold import KIT_FIELDS, Key, Law, OnTime, RowFold, Spec, Unread
+from agents.kit.fold import (
+    KIT_FIELDS,
+    SETTING_SCHEMA,
+    Key,
+    Law,
+    OnTime,
+    RowFold,
+    Spec,
+    Unread,
+)
 from agents.kit.schema import RowMismatch, differences, row_schema
 from agents.kit.setting import Setting
 from agents.kit.table import FORGET
@@ -47,6 +56,7 @@ def RowProcessor(  # noqa: N802 - reads as a declaration
     counts: Mapping[str, str] | None = None,
     reads: Reads | Mapping[str, Reads] | None = None,
     unread: Unread | None = None,
+    controls: Collection[str] = (),
     law: int = 1,
 ) -> Processor:
     """A processor whose law is `fold`, or one per schema of the source (`folds`).
@@ -57,8 +67,9 @@ def RowProcessor(  # noqa: N802 - reads as a declaration
     `due` (wall time, microseconds, or None) has come. `settings` come in band, `reasons` are those
     of `Refuse` -> what each says of a record, `counts` are metrics -> their help, `reads` says
     which fields of the source are checked (one for all schemas, or by schema), `unread(letter)` may
-    answer on a sink who wrote what became a dead letter, and `law` goes up whenever other bytes
-    would come out.
+    answer on a sink who wrote what became a dead letter, `controls` are those of the sinks that get
+    settings (`control_setting`) for who reads them, and `law` goes up whenever other bytes would
+    come out.
 
     ValueError names what of it can't be.
     """
@@ -80,15 +91,17 @@ def RowProcessor(  # noqa: N802 - reads as a declaration
         name, source, state, sinks, row, laws, tenants,
         attrgetter(key) if isinstance(key, str) else key,
         on_time, declared | {FORGET: FORGET_SETTING}, tuple(said), tuple(counts or {}),
-        unread,
+        unread, frozenset(controls),
     )  # fmt: skip
     main, *others = laws
+    schemas_of = dict.fromkeys(controls, SETTING_SCHEMA)
     return Processor(
         name=name, source=source, sinks=sinks, state_schema=state, law=law,
         settings=spec.settings,
         make=lambda context: RowFold(spec, context),
         reasons=said,
-        sink_src={sink: scratch_fields(_layout(name, sink)) for sink in sinks},
+        sink_src={one: scratch_fields(_layout(name, one, schemas_of.get(one))) for one in sinks},
+        sink_schemas=schemas_of,
         state_src=scratch_fields(Layout(schemas().newest(state))),
         tallies=tuple(Tally(one, text) for one, text in (counts or {}).items()),
         reads=each[main],
@@ -97,10 +110,10 @@ def RowProcessor(  # noqa: N802 - reads as a declaration
     )  # fmt: skip
 
 
-def _layout(name: str, topic: str) -> Layout:
+def _layout(name: str, topic: str, schema: str | None = None) -> Layout:
     """The fields of a topic's records; ValueError names the processor."""
     try:
-        return layout_of(topic)
+        return layout_of(topic, schema)
     except ValueError as error:
         raise ValueError(f"{name}: {error}") from error
 

@@ -22,11 +22,13 @@ TIMER = -1  # the cause of what a timer's call writes
 Own = tuple[bytes | None, int]  # a record's own key, and its partition (-1: the fold's)
 
 
-def layout_of(topic: str) -> Layout:
-    """The fields of a topic's records. ValueError if the catalogue has no such topic or schema."""
+def layout_of(topic: str, schema: str | None = None) -> Layout:
+    """The fields of a topic's records, or of those of another schema that are written there.
+    ValueError if the catalogue has no such topic or schema.
+    """
     if topic not in CATALOGUE:
         raise ValueError(f"there is no topic {topic}; the catalogue has {', '.join(CATALOGUE)}")
-    schema = CATALOGUE[topic].schema
+    schema = schema or CATALOGUE[topic].schema
     if schema is None:
         raise ValueError(f"the topic {topic} has no schema")
     return Layout(schemas().newest(schema))
@@ -63,9 +65,9 @@ class Sink:
         "width",
     )  # fmt: skip
 
-    def __init__(self, topic: str) -> None:
+    def __init__(self, topic: str, schema: str | None = None) -> None:
         self.topic = topic
-        self._layout = layout_of(topic)
+        self._layout = layout_of(topic, schema)
         self._names = tuple(field.name for field in self._layout.fields)
         self.width = len(self._names)
         self.take = taking(self._names)

@@ -46,6 +46,7 @@ OnTime = Callable[[Any, int, Emit], None]  # row, now (wall time, us), out
 Key = Callable[[Any], str]  # record -> its entity within the tenant
 Unread = Callable[["Letter"], Answer | None]  # of what can't be folded, what is said on a sink
 
+SETTING_SCHEMA = "control_setting"
 KIT_FIELDS = ("offset", "log_ms", "source_id")  # of every record, beside its schema's
 
 
@@ -66,6 +67,7 @@ class Spec:
     reasons: tuple[str, ...]
     counts: tuple[str, ...]
     unread: Unread | None = None
+    controls: frozenset[str] = frozenset()  # sinks that get control records of settings
 
 
 class Records:
@@ -106,7 +108,9 @@ class RowFold:
             (Records(schema, spec.tenants[schema], prefix), law)
             for schema, law in spec.laws.items()
         ]
-        self._sinks = tuple(Sink(topic) for topic in spec.sinks)
+        self._sinks = tuple(
+            Sink(topic, SETTING_SCHEMA if topic in spec.controls else None) for topic in spec.sinks
+        )
         book = TextSettings(spec.settings, context.defaults)
         layout = Layout(schemas().newest(spec.state))
         self._table = Table(spec.row, layout, book, spec.on_time is not None)

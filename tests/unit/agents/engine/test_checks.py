@@ -21,6 +21,7 @@ PARTITIONS = 3
 RESERVED = np.array([900, 901], np.int64)
 NAME = re.compile(rb"[A-Za-z0-9._-]{1,128}")
 TENANT, DOMAIN, NOTE = range(3)  # rows of the spans
+SEP = b"\x1f"
 
 
 class Spans:
@@ -108,9 +109,9 @@ class Record:
     ) -> None:
         self.tenant, self.domain, self.note, self.ts, self.key = tenant, domain, note, ts, key
 
-    def verdict(self, partition: int) -> int:
+    def verdict(self, partition: int, of_settings: bool = False) -> int:
         """The same rules in plain Python."""
-        if not NAME.fullmatch(self.tenant):
+        if not NAME.fullmatch(self.tenant) and not (of_settings and self.tenant == b"*"):
             return reasons.TENANT
         if not NAME.fullmatch(self.domain):
             return reasons.DOMAIN
@@ -119,11 +120,14 @@ class Record:
         if not TS_MIN <= self.ts <= LOG_MS * 1000 + TS_AHEAD:
             return reasons.TS_RANGE
         home = partition_of(self.tenant, PARTITIONS)
-        return reasons.OK if home == partition and self.key == self.tenant else reasons.MISROUTED
+        whose = self.key
+        if of_settings and whose is not None:
+            whose = whose.partition(SEP)[0]
+        return reasons.OK if home == partition and whose == self.tenant else reasons.MISROUTED
 
 
 def admitted(
-    records: Sequence[Record], partition: int, status: Sequence[int] = ()
+    records: Sequence[Record], partition: int, status: Sequence[int] = (), of_settings: bool = False
 ) -> tuple[list[int], list[int]]:
     """The kernel's verdicts and destinations."""
     n, spans = len(records), Spans()
@@ -137,7 +141,7 @@ def admitted(
     good, astray = admit(
         spans.data, n, pos, size, np.arange(3), np.full(3, STRING_MAX), TENANT, DOMAIN,
         np.array([r.ts for r in records]), np.full(n, LOG_MS), kpos, klen,
-        partition, PARTITIONS, found, dest,
+        partition, PARTITIONS, int(of_settings), found, dest,
     )  # fmt: skip
     assert good == np.count_nonzero(found == reasons.OK)
     assert astray == np.count_nonzero(found == reasons.MISROUTED)
@@ -147,7 +151,7 @@ def admitted(
 names = (
     st.text("abzAZ09._-", min_size=1, max_size=12).map(str.encode)
     | st.binary(max_size=4)
-    | st.sampled_from([b"", b"n" * NAME_MAX, b"n" * (NAME_MAX + 1), b"a/b", "é".encode()])
+    | st.sampled_from([b"", b"*", b"n" * NAME_MAX, b"n" * (NAME_MAX + 1), b"a/b", "é".encode()])
 )
 times = st.integers(TS_MIN, LOG_MS * 1000 + TS_AHEAD) | st.integers(-(2**63), 2**63 - 1)
 
@@ -155,24 +159,51 @@ times = st.integers(TS_MIN, LOG_MS * 1000 + TS_AHEAD) | st.integers(-(2**63), 2*
 @st.composite
 def any_record(draw: st.DrawFn) -> Record:
     tenant = draw(names)
-    key = draw(st.sampled_from([tenant, tenant, tenant, None, tenant + b"x", tenant[:-1]]) | names)
+    keys = [
+        tenant,
+        tenant,
+        tenant,
+        None,
+        tenant + b"x",
+        tenant[:-1],
+        tenant + SEP,
+        tenant + b"\x1fx",
+    ]
+    key = draw(st.sampled_from(keys) | names)
     note = draw(st.sampled_from([b"", b"n" * STRING_MAX, b"n" * (STRING_MAX + 1)]))
     return Record(tenant, draw(names), note, draw(times), key)
 
 
-@given(records=st.lists(any_record(), min_size=1, max_size=10), partition=st.integers(0, 2))
-@example(records=[Record(ts=TS_MIN), Record(ts=TS_MIN - 1)], partition=0)
+@given(
+    records=st.lists(any_record(), min_size=1, max_size=10), partition=st.integers(0, 2),
+    of_settings=st.booleans(),
+)  # fmt: skip
+@example(records=[Record(ts=TS_MIN), Record(ts=TS_MIN - 1)], partition=0, of_settings=False)
 @example(
     records=[Record(ts=LOG_MS * 1000 + TS_AHEAD), Record(ts=LOG_MS * 1000 + TS_AHEAD + 1)],
     partition=0,
+    of_settings=False,
 )
 @settings(deadline=None)
-def test_verdicts_are_those_of_plain_python(records: list[Record], partition: int) -> None:
-    status, dest = admitted(records, partition)
-    assert status == [record.verdict(partition) for record in records]
+def test_verdicts_are_those_of_plain_python(
+    records: list[Record], partition: int, of_settings: bool
+) -> None:
+    status, dest = admitted(records, partition, of_settings=of_settings)
+    assert status == [record.verdict(partition, of_settings) for record in records]
     for record, verdict, home in zip(records, status, dest, strict=True):
         astray = verdict == reasons.MISROUTED
         assert home == (partition_of(record.tenant, PARTITIONS) if astray else -1)
+
+
+@pytest.mark.parametrize("tenant", [b"*", b"tenant-1"])
+@pytest.mark.parametrize("rest", [b"", SEP, b"\x1fintegrator.margin", b"x"])
+def test_of_settings_the_key_goes_on_behind_its_tenant(tenant: bytes, rest: bytes) -> None:
+    one, home = Record(tenant=tenant, key=tenant + rest), partition_of(tenant, PARTITIONS)
+    assert admitted([one], home, of_settings=True)[0] == [
+        reasons.MISROUTED if rest == b"x" else reasons.OK
+    ]
+    otherwise = reasons.MISROUTED if rest else reasons.OK
+    assert admitted([one], home)[0] == [reasons.TENANT if tenant == b"*" else otherwise]
 
 
 def test_only_records_without_a_status_are_looked_at() -> None:
