@@ -73,12 +73,12 @@ def write(state: State, r: int, kind: int, seen: Seen, drifts: Output, rollbacks
         "samples": int(tenant["samples"]),
         "leader": state.text(int(tenant["leader"])) if tenant["leader"] >= 0 else "",
         "rolled_back": bool(before),
-        "config_version": int(tenant["config_version"]) + everyone,
+        "config_version": max(int(tenant["config_version"]), everyone),
     }
     _append(drifts, event, seen.cause)
     if before:
         reason = f"drift of {what}: {value:.6g} is above {float(level):.6g}"
-        version = int(tenants["config_version"][r]) + everyone
+        version = int(tenants["config_version"][r])
         event = common | {"reason": reason, "from": before, "to": after, "config_version": version}
         _append(rollbacks, event, seen.cause)
     return bool(before)
@@ -97,7 +97,8 @@ def roll_back(state: State, r: int, tenant: str) -> tuple[dict[str, str], dict[s
         state.settings.replace(tenant, kept)
         rows = state.table.rows
         rows["settings"][r] = state.settings.row(tenant)
-        rows["config_version"][r] += len(changed)
+        seen = rows["config_version"]
+        seen[r] = max(seen[r], seen[0]) + len(changed)
         drift.start_anew(rows[r])
     before, after = ({name: _text(name, one.get(name)) for name in changed}
                      for one in (own, baseline))  # fmt: skip

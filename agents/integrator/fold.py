@@ -1,8 +1,10 @@
 """One partition's integrator: predictor_update records in, one global_frame each out.
 
 A frame carries the weights and the last raw errors of the fresh domains, in slot order. Its
-config_version counts the settings changed so far, the tenant's own and the partition's. `veto` says
-when a policy is asked and what its answers do, `drift` when there are events besides.
+config_version is the version of the last change of settings, the tenant's own or everyone's, as the
+processor control gave it; one that was written past control has one more than all that the tenant
+has seen. `veto` says when a policy is asked and what its answers do, `drift` when there are events
+besides.
 """
 
 from collections.abc import Mapping
@@ -34,6 +36,7 @@ class IntegratorFold(ColumnarFold):
             np.zeros(SLOTS, np.int64), np.zeros(SLOTS, np.int64), *np.zeros((6, SLOTS))
         )
         self._own: dict[str, float] = {}  # what a tenant had set, while it sets more
+        self._version = 0  # of that change
 
     def fold(self, batch: Batch, lo: int, hi: int, outputs: tuple[Output, ...]) -> None:
         """Fold records lo..hi-1 whose status is 0; one frame each, and what drifts."""
@@ -110,13 +113,16 @@ class IntegratorFold(ColumnarFold):
 
     def control(self, control: Control) -> str | None:
         """Apply a setting, a tick or an answer; returns None, or why it is refused."""
-        self._own = self.state.settings.own(control.tenant)
+        self._own, self._version = self.state.settings.own(control.tenant), control.version
         return super().control(control)
 
     def settled(self, r: int, of: Ints) -> None:
-        """Count a change of settings; what is judged from now on is what the new ones do."""
-        tenant = self.state.table.rows[r]
-        tenant["config_version"] += 1
+        """Note a change's version; what is judged from now on is what the new settings do."""
+        rows = self.state.table.rows
+        tenant = rows[r]
+        seen = rows["config_version"]
+        before = seen[r] if self._version else max(seen[r], seen[0] if r > 0 else seen.max())
+        tenant["config_version"] = max(before + 1, self._version)
         if r > 0:
             drift.start_anew(tenant)
             if tenant["frames"] > 0:

@@ -114,7 +114,7 @@ def put_frame(
     out.f[FRAME.entropy, o] = halt.entropy
     out.i[FRAME.veto, o], tenant["said"] = tenant["said"], VETO_NONE
     out.pos[FRAME.rationale, o] = out.len[FRAME.rationale, o] = 0
-    out.i[FRAME.config_version, o] = tenant["config_version"] + a.tenants[0]["config_version"]
+    out.i[FRAME.config_version, o] = max(tenant["config_version"], a.tenants[0]["config_version"])
     hedged, n = tenant["fusion"] == HEDGE, halt.fresh
     out.f[FRAME.regret_bound, o] = rule.regret_bound(tenant["rounds"], n) if hedged else math.nan
     child = put_weights(a, n, w, out, o, used.children)

@@ -162,7 +162,8 @@ class _Partition:
         if control:
             self.controls += 1
             if name == "control_setting":
-                self.law.control(row["tenant"], row["setting"], row["value"])
+                version = row.get("version", 0)
+                self.law.control(row["tenant"], row["setting"], row["value"], version)
             return
         if not NAME.match(row["tenant"]) or not NAME.match(row["domain"]):
             raise RefusedError("name")

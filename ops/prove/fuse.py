@@ -183,9 +183,9 @@ class Fusion(Law):
         """See law.Law."""
         self.settings.epoch(settings)
 
-    def control(self, tenant: str, setting: str, value: str) -> None:
+    def control(self, tenant: str, setting: str, value: str, version: int = 0) -> None:
         """See law.Law."""
-        self.settings.change(tenant, setting, value)
+        self.settings.change(tenant, setting, value, version)
         if tenant != EVERYBODY:
             watch = self.tenants.setdefault(tenant, Tenant()).watch
             watch.start_anew()
@@ -235,7 +235,6 @@ class Fusion(Law):
         self, record: dict[str, Any], place: str, tenant: Tenant, weights: Numbers
     ) -> dict[str, Any]:
         hedged = tenant.fusion == "hedge"
-        versions = self.settings.version
         return {
             "frame_id": place,
             "tenant": record["tenant"],
@@ -252,7 +251,7 @@ class Fusion(Law):
             "veto": "none",
             "rationale": "",
             "observation_id": record["observation_id"],
-            "config_version": versions.get(record["tenant"], 0) + versions.get(EVERYBODY, 0),
+            "config_version": self.settings.seen(record["tenant"]),
         }  # fmt: skip
 
     def _watch(
@@ -283,8 +282,7 @@ class Fusion(Law):
         before, after = watch.roll_back(own) if settings["auto_rollback"] == "on" else ({}, {})
         if not before:
             return {DRIFTS: [event]}
-        version = self.settings.version
-        version[name] = version.get(name, 0) + len(before)
+        self.settings.version[name] = self.settings.seen(name) + len(before)
         rollback = common | {"from": before, "to": after,
                              "config_version": frame["config_version"] + len(before)}  # fmt: skip
         return {DRIFTS: [event | {"rolled_back": True}], ROLLBACKS: [rollback]}

@@ -43,7 +43,7 @@ class Law(ABC):
         """The deployment's settings from here on."""
 
     @abstractmethod
-    def control(self, tenant: str, setting: str, value: str) -> None:
+    def control(self, tenant: str, setting: str, value: str, version: int = 0) -> None:
         """A setting changed in band; RefusedError where it can't be."""
 
     def cause(self, record: Row, place: str) -> str:

@@ -54,8 +54,10 @@ class Overrides:
             name: self.kinds[name](value) for name, value in settings.items() if name in self.kinds
         }
 
-    def change(self, tenant: str, setting: str, value: str) -> None:
-        """One control record; an empty value takes the own value back."""
+    def change(self, tenant: str, setting: str, value: str, version: int = 0) -> None:
+        """One control record; an empty value takes the own value back. Without a version it has one
+        more than all that the tenant (for '*': anybody) has seen.
+        """
         name, at, domain = setting.partition("@")
         if name not in self.kinds or (at and not (domain and name in self.by_domain)):
             raise RefusedError(f"no setting {setting!r}")
@@ -67,7 +69,14 @@ class Overrides:
                 own[setting] = self.kinds[name](value)
             except ValueError as error:
                 raise RefusedError(f"{setting} can't be {value!r}") from error
-        self.version[tenant] = self.version.get(tenant, 0) + 1
+        mine, everybody = self.version.get(tenant, 0), max(self.version.values(), default=0)
+        past_control = everybody if tenant == EVERYBODY else self.seen(tenant)
+        before = mine if version else past_control
+        self.version[tenant] = max(before + 1, version)
+
+    def seen(self, tenant: str) -> int:
+        """The version of the last change that a tenant has seen."""
+        return max(self.version.get(tenant, 0), self.version.get(EVERYBODY, 0))
 
     def of(self, tenant: str, domain: str = "") -> dict[str, Any]:
         """The values in force for a tenant, or for one of its domains."""

@@ -182,9 +182,9 @@ class Prediction(Law):
         """See law.Law."""
         self.settings.epoch(settings)
 
-    def control(self, tenant: str, setting: str, value: str) -> None:
+    def control(self, tenant: str, setting: str, value: str, version: int = 0) -> None:
         """See law.Law."""
-        self.settings.change(tenant, setting, value)
+        self.settings.change(tenant, setting, value, version)
 
     def fold(self, record: Row, place: str, log_ms: int, written: Written) -> Rows:
         """See law.Law."""

@@ -253,9 +253,9 @@ class Segmentation(Law):
         """See law.Law."""
         self.settings.epoch(DEFAULTS | dict(settings))
 
-    def control(self, tenant: str, setting: str, value: str) -> None:
+    def control(self, tenant: str, setting: str, value: str, version: int = 0) -> None:
         """See law.Law."""
-        self.settings.change(tenant, setting, value)
+        self.settings.change(tenant, setting, value, version)
         if tenant != EVERYBODY:
             self.reigns.setdefault(tenant, Reign())
         for (owner, domain), series in self.series.items():

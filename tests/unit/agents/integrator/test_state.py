@@ -1,5 +1,6 @@
 """What the integrator remembers: rows, settings, forgetting, and giving memory back."""
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -139,10 +140,34 @@ def test_own_values_count_before_the_partitions_before_the_deployments() -> None
     assert run.control(setting("t", "alpha", "")) == [None] and loss("t") == 4
     assert run.control(setting("*", "alpha", "")) == [None] and loss("t") == 1
     (frame,) = run.feed([update("t", "state", 1.0, START)])
-    assert frame["config_version"] == 5  # two of its own, three of everyone's
+    assert frame["config_version"] == 5  # one more with each
     (frame,) = run.feed([update("late", "state", 1.0, START)])
-    assert frame["config_version"] == 3
+    assert frame["config_version"] == 5
     assert list(run.rows()) == ["*", "late", "other", "t"]
+
+
+def test_frames_have_the_version_that_control_gave() -> None:
+    """Of the tenant's or everyone's change, whichever is the later one."""
+    run = Run()
+
+    def version(tenant: str = "t") -> int:
+        (frame,) = run.feed([update(tenant, "state", 1.0, START)])
+        return int(frame["config_version"])
+
+    assert version() == 0
+    run.control(setting("t", "alpha", "2"))  # past control, before there was any
+    assert version() == 1
+    run.control(replace(setting("t", "alpha", "3"), version=1000))
+    assert (version(), version("other")) == (1000, 0)
+    run.control(replace(setting("*", "margin", "0"), version=1007))
+    assert (version(), version("other")) == (1007, 1007)
+    run.control(replace(setting("other", "margin", "0"), version=1005))  # it was said before
+    assert (version(), version("other")) == (1007, 1007)
+    assert run.reborn().rows() == run.rows()
+    run.control(setting("t", "alpha", "4"))
+    assert (version(), version("other")) == (1008, 1007)
+    run.control(setting("*", "alpha", "4"))
+    assert (version(), version("other")) == (1009, 1009)
 
 
 def test_a_tombstone_of_everyones_settings_takes_them_back() -> None:
