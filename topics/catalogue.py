@@ -20,11 +20,13 @@ from topics.topic import (
     dlq,
     dlq_of,
     snapshots,
+    snapshots_of,
     source,
     source_of,
     state,
 )
 
+CONTROL_ROWS = "config_state"  # names that begin with control_ are those of control records
 LOCAL_PARTITIONS = 4  # on the local stack; elsewhere the operator says how many
 
 __all__ = [
@@ -38,13 +40,14 @@ __all__ = [
     "dlq_of",
     "keeper_of",
     "source_of",
+    "sources",
 ]
 
 _TOPICS = (
     source("cog.observations", "observation", (USERS, "observe"), ("predictors",)),
     source("cog.predictor.updates", "predictor_update", (USERS, "predictors"), ("integrator",)),
     Topic(
-        "cog.global.frame", "global_frame", "tenant", "tenant", ("integrator",),
+        "cog.global.frame", "global_frame", "tenant", "tenant", ("integrator", "control"),
         ("segmentation", "projections"),
         retention_ms=30 * DAY_MS,
     ),
@@ -69,13 +72,25 @@ _TOPICS = (
         ("projections",), retention_ms=30 * DAY_MS,
     ),
     Topic(
+        # What settings are to be. What a later one replaces stays for a week: a processor that was
+        # away for a while reads all of them, and a fold anew finds them.
+        "cog.config.updates", "config_update", "tenant 0x1f processor.setting",
+        "murmur2 of the tenant", (USERS, "operators"), ("control",),
+        cleanup="compact,delete", retention_ms=30 * DAY_MS,
+        config={
+            "segment.bytes": COMPACTED["segment.bytes"],
+            "min.compaction.lag.ms": str(7 * DAY_MS),
+        },
+    ),
+    Topic(
         # The journal of memory: everything else about memories is made from it again.
         "memory.events", "memory_event", "tenant", "tenant", (USERS, "outbox", "api"),
         ("memory", "gateway"),
     ),
     Topic(
         "soma.epochs", "epoch", "processor and partition", "as the processor's source",
-        ("predictors", "integrator", "segmentation", "replay", "sleep"), ("rebuild", "audit"),
+        ("predictors", "integrator", "segmentation", "replay", "sleep", "control"),
+        ("rebuild", "audit"),
     ),
     Topic(
         "soma.outbox.receipts", "outbox_receipt", "shard", "murmur2 of the key", ("relay",),
@@ -87,7 +102,7 @@ _TOPICS = (
     ),
     Topic(
         "soma.admin.replay", "replay_command", "the job's id", "its key",
-        (USERS, "api", "operators"), ("replay",), retention_ms=30 * DAY_MS,
+        (USERS, "api", "operators", "control"), ("replay",), retention_ms=30 * DAY_MS,
     ),
     Topic(
         "soma.admin.replay.status", "replay_status", "the job's id", "its key", ("replay",),
@@ -102,7 +117,7 @@ _TOPICS = (
     Topic(
         # Not the outbox's: whose sleep it is may be told by the house and by operators alone.
         "brain.sleep.requests", "sleep_request", "the tenant", "tenant",
-        (USERS, "api", "operators"), ("sleep",), retention_ms=30 * DAY_MS,
+        (USERS, "api", "operators", "control"), ("sleep",), retention_ms=30 * DAY_MS,
     ),
     Topic(
         "brain.sleep.states", "sleep_state", "tenant", "tenant", ("sleep",),
@@ -112,8 +127,10 @@ _TOPICS = (
     state("predictors", "tenant 0x1f domain"),
     state("integrator", "tenant"),
     state("segmentation", "tenant, or tenant 0x1f domain"),
+    state("control", "tenant", CONTROL_ROWS),
     *map(snapshots, ("predictors", "integrator", "segmentation", "replay")),
     snapshots("sleep", "sleep_row"),
+    snapshots("control", CONTROL_ROWS),
     Topic(
         "soma.gateway.state", "gateway_state", "the word gateway", "as memory.events",
         ("gateway",), ("gateway",), cleanup="compact", config=COMPACTED,
@@ -126,12 +143,13 @@ _TOPICS = (
     ),
     Topic(
         "soma.audit", "audit_event", "the event's subject", "murmur2 of the key",
-        ("dlq", "replay", "sleep"),
+        ("dlq", "replay", "sleep", "control"),
         ("operators",), retention_ms=90 * DAY_MS,
     ),
     dlq("memory.events", "gateway"),
     dlq("soma.admin.replay", "replay"),
     dlq("brain.sleep.requests", "sleep"),
+    dlq("cog.config.updates", "control"),
     dlq("cog.observations", "predictors"),
     dlq("cog.predictor.updates", "integrator"),
     dlq("cog.global.frame", "segmentation"),
@@ -142,6 +160,15 @@ for _module in iter_modules(made.__path__):
     bring(import_module(f"{made.__name__}.{_module.name}").PLUGIN, CATALOGUE)
 for _plugin in plugins():
     bring(_plugin, CATALOGUE)
+
+
+def sources() -> dict[str, str]:
+    """What each processor reads, by its name: whoever has snapshots writes dead letters of it."""
+    return {
+        name: source_of(dead)
+        for dead, topic in CATALOGUE.items() if source_of(dead) != dead
+        for name in topic.writers if snapshots_of(name) in CATALOGUE
+    }  # fmt: skip
 
 
 def keeper_of(topic: str) -> str:

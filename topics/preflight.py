@@ -244,4 +244,6 @@ _RULES = {
     "segment.bytes": _Rule(_at_most, "at most ", refused=False),
     "min.cleanable.dirty.ratio": _Rule(_at_most, "at most ", refused=False),
     "max.compaction.lag.ms": _Rule(_at_most, "at most ", refused=False),
+    # Shorter, a processor that was away misses what was replaced meanwhile.
+    "min.compaction.lag.ms": _Rule(_at_least, "at least ", refused=False),
 }

@@ -7,6 +7,7 @@ USERS = "users"  # among a topic's writers: anyone may write; what is bad there 
 DAY_MS = 24 * 3600 * 1000
 MESSAGE_BYTES_MAX = 1_048_588  # Kafka's own default: 1 MiB and a record batch's overhead
 EPOCHS = "soma.epochs"
+CONTROL = "control"  # the processor that writes settings into others' sources
 SNAPSHOT_DAYS = 90
 DLQ_EXTRA_BYTES = 64 * 1024  # a dead letter is the original and the headers that say why
 
@@ -69,8 +70,12 @@ def source_of(dlq: str) -> str:
 
 
 def source(name: str, schema: str, writers: tuple[str, ...], readers: tuple[str, ...]) -> Topic:
-    """A topic that processors read: keyed by tenant, kept for a week."""
-    return Topic(name, schema, "tenant", "tenant", writers, readers, retention_ms=7 * DAY_MS)
+    """A topic that processors read: keyed by tenant, kept for a week. Settings of theirs come into
+    it by the processor control.
+    """
+    return Topic(
+        name, schema, "tenant", "tenant", (*writers, CONTROL), readers, retention_ms=7 * DAY_MS
+    )
 
 
 def dlq(source: str, writer: str) -> Topic:
@@ -126,4 +131,7 @@ def join(topics: dict[str, Topic], processor: str, source: str) -> None:
         one = topics[name]
         topics[name] = replace(one, writers=tuple(dict.fromkeys((*one.writers, processor))))
     one = topics[source]
-    topics[source] = replace(one, readers=tuple(dict.fromkeys((*one.readers, processor))))
+    topics[source] = replace(
+        one, readers=tuple(dict.fromkeys((*one.readers, processor))),
+        writers=tuple(dict.fromkeys((*one.writers, CONTROL))),
+    )  # fmt: skip

@@ -1,30 +1,22 @@
-"""`soma config`: a tenant's settings, changed in band, shown from the processor's state."""
+"""`soma config`: settings of tenants, changed in band, shown as processors have them."""
 
 import json
 import re
-import sys
-import time
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
-from agents.commands import actor
+from agents.commands import actor, config_said
+from agents.commands.config_past import diff, history, rollback
+from agents.commands.config_rows import DEFAULT, DEPLOYMENT, TENANT, InForce, in_force
 from agents.kit.setting import AT, EVERYONE, Setting, find, parse
 from agents.settings import load
-from agents.tools.publisher import Publisher
-from agents.tools.reader import TopicReader, seen
-from topics import codec
-from topics.partition import partition_of
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    from agents.engine.processor import Processor
-    from agents.kit.setting import Setting
-    from agents.settings import Settings
 
 NAME = re.compile(r"[A-Za-z0-9._-]{1,128}")  # of a tenant or a domain
+WHOSE = {
+    TENANT: "own", EVERYONE: "all", DEPLOYMENT: "the deployment's", DEFAULT: "default",
+}  # fmt: skip
 
 _processor = click.option(
     "--processor", default="", metavar="NAME", help="Needed where several have the setting."
@@ -34,11 +26,15 @@ _json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 
 @click.group()
 def config() -> None:
-    """Change a tenant's settings, and show them.
+    """Change a tenant's settings, show them, and take changes back.
 
-    A change is a record in the processor's own input: it acts at its place in the order, for that
-    tenant, and a rebuild of the state repeats it there.
+    A change becomes a record in its processor's own input: it acts at its place in the order, for
+    that tenant, and a rebuild of the state repeats it there.
     """
+
+
+for _command in (history, diff, rollback):
+    config.add_command(_command)
 
 
 @config.command("set")
@@ -46,12 +42,23 @@ def config() -> None:
 @click.argument("setting")
 @click.argument("value", default="")
 @_processor
+@click.option("--no-wait", is_flag=True, help="Return when the change is written.")
+@click.option("--direct", is_flag=True, help="Past control: no version, and no history.")
 @_json
-def set_(tenant: str, setting: str, value: str, processor: str, as_json: bool) -> None:
+def set_(
+    tenant: str,
+    setting: str,
+    value: str,
+    processor: str,
+    no_wait: bool,
+    direct: bool,
+    as_json: bool,
+) -> None:
     """Give TENANT a VALUE of SETTING; without VALUE take its own back.
 
     The tenant '*' stands for all that have no value of their own. `soma config list` says which
-    settings there are, and what each can be.
+    settings there are, and what each can be. The processor control checks the change, gives it a
+    version, and writes it where the setting's processor reads: from there on it acts.
 
     \b
     Examples:
@@ -63,73 +70,74 @@ def set_(tenant: str, setting: str, value: str, processor: str, as_json: bool) -
     _tenant(tenant)
     owner = _owner(processor, setting)
     _check(_declared()[owner], tenant, setting, value)
-    failures: list[str] = []
-    with Publisher(
-        load(), _processor_of(owner).source, lambda _, why: failures.append(why)
-    ) as publisher:
-        count = publisher.partitions
-        where = range(count) if tenant == EVERYONE else [partition_of(tenant, count)]
-        record = {
-            "tenant": tenant,
-            "setting": setting,
-            "value": value,
-            "author": actor.user(),
-            "ts": time.time_ns() // 1000,
-            "processor": owner,
-        }
-        for partition in where:
-            publisher.send(
-                tenant.encode(), codec.encode("control_setting", record), partition=partition
-            )
-        unanswered = publisher.close()
-    if failures or unanswered:
-        why = failures[0] if failures else "no answer in time"
-        raise click.ClickException(f"{setting} of {tenant} isn't (everywhere) set: {why}")
+    update = config_said.update_of(tenant, f"{owner}.{setting}", value, actor.user())
+    if direct:
+        _report(update, config_said.write_past(load(), update), as_json)
+        return
+    (said,) = config_said.say(load(), [update], wait=not no_wait)
+    if said.refused:
+        raise click.ClickException(f"{setting} of {tenant} isn't set: {said.refused}")
+    told = {"update": said.id, "version": said.version or None, "offsets": said.offsets}
+    _report(update, told | {"partitions": sorted(said.offsets)}, as_json)
+
+
+def _report(update: Mapping[str, Any], told: Mapping[str, Any], as_json: bool) -> None:
+    """Say what was set, and from where on."""
     if as_json:
-        click.echo(json.dumps(record | {"partitions": list(where)}))
-    else:
-        said = f"{setting} = {value}" if value else f"{setting} as for all"
-        click.echo(f"{owner}: {said} for {tenant}, from its next record on", err=True)
+        click.echo(json.dumps({**update, **told}))
+        return
+    tenant, setting, value = (update[name] for name in ("tenant", "setting", "value"))
+    said = f"{setting} = {value}" if value else f"{setting} as for all"
+    where = "from its next record on"
+    if told.get("version"):
+        where = f"version {told['version']}, from {config_said.places(update, told['offsets'])} on"
+    elif "update" in told:
+        where = f"written as {told['update']}: it acts when control has read it"
+    click.echo(f"{update['processor']}: {said} for {tenant}, {where}", err=True)
 
 
 @config.command("get")
 @click.argument("tenant")
 @click.option("--processor", default="", metavar="NAME", help="Only this one's (default: all).")
+@click.option("--all", "everything", is_flag=True, help="Those at their defaults too.")
 @_json
-def get(tenant: str, processor: str, as_json: bool) -> None:
-    """Show the settings of TENANT that differ from the deployment's, and whose they are.
+def get(tenant: str, processor: str, everything: bool, as_json: bool) -> None:
+    """Show the settings of TENANT as they act, and whose each value is.
+
+    It is the tenant's own, that of all ('*'), the deployment's, or the default, in this order.
 
     \b
-    Example:
+    Examples:
       soma config get cpu
+      soma config get cpu --processor integrator --all
     """
     _tenant(tenant)
-    asked = [_named(processor)] if processor else list(_declared())
-    settings = load()
-    found = {name: _settings(settings, _processor_of(name), tenant) for name in asked}
+    asked = {
+        name: _declared()[name] for name in ([_named(processor)] if processor else _declared())
+    }
+    found = {
+        name: {one: value for one, value in values.items() if everything or value.source != DEFAULT}
+        for name, values in in_force(load(), asked, tenant).items()
+    }
     if as_json:
-        click.echo(json.dumps({"tenant": tenant, "processors": found}))
+        shown = {
+            name: {one: _entry(tenant, value) for one, value in values.items()}
+            for name, values in found.items()
+        }
+        click.echo(json.dumps({"tenant": tenant, "processors": shown}))
         return
     for name, values in found.items():
         for setting, one in sorted(values.items()):
-            whose = "all" if one["of"] == EVERYONE else "own"
-            click.echo(f"{name}: {setting} = {one['value']}  ({whose})")
+            version = f", version {one.version}" if one.version else ""
+            click.echo(f"{name}: {setting} = {one.value}  ({WHOSE[one.source]}{version})")
     if not any(found.values()):
-        click.echo(f"{', '.join(found)}: {tenant} has the deployment's settings", err=True)
+        click.echo(f"{', '.join(found)}: {tenant} has the defaults", err=True)
 
 
-def _settings(
-    settings: "Settings", processor: "Processor", tenant: str
-) -> dict[str, dict[str, Any]]:
-    """What counts for the tenant beside the deployment's values, by a setting's name."""
-    rows = _rows(settings, processor, tenant)
-    found: dict[str, dict[str, Any]] = {}
-    for owner in (EVERYONE, tenant):
-        for name, kept in sorted(rows.get(owner, {}).items()):
-            setting, _, _ = find(processor.settings, name)
-            value = setting.parse(kept) if isinstance(kept, str) else setting.of_number(kept)
-            found[name] = {"value": value, "of": owner}
-    return found
+def _entry(tenant: str, one: InForce) -> dict[str, Any]:
+    """A value as JSON data; `of`: whoever set it."""
+    of = {TENANT: tenant, EVERYONE: EVERYONE}.get(one.source, "")
+    return {"value": one.value, "of": of, "source": one.source, "version": one.version or None}
 
 
 @config.command("list")
@@ -153,12 +161,6 @@ def list_(as_json: bool) -> None:
         width = max((len(setting) for setting in settings), default=0)
         for setting, text in settings.items():
             click.echo(f"  {setting:{width}}  {text}")
-
-
-def _processor_of(name: str) -> "Processor":
-    from agents.engine.registry import processors  # the laws: when they are used
-
-    return processors([name])[name]
 
 
 def _named(name: str) -> str:
@@ -214,28 +216,6 @@ def _check(settings: Mapping[str, Setting], tenant: str, setting: str, value: st
     except ValueError as error:
         said = f"can't be {value!r}" if value else "can't be taken back"
         raise click.ClickException(f"{setting} of {tenant} {said}: {error}") from error
-
-
-def _rows(
-    settings: "Settings", processor: "Processor", tenant: str
-) -> dict[str, dict[str, float | str]]:
-    """What the tenant and '*' set themselves, by the newest rows of the state topic."""
-    reader = TopicReader(settings, processor.state_topic, "beginning", of=tenant)
-    rows: dict[str, dict[str, float | str]] = {}
-    try:
-        for message in reader.records(follow=False):
-            key = message.key()
-            owner = key.decode(errors="replace") if isinstance(key, bytes) else key
-            if owner not in (EVERYONE, tenant):
-                continue
-            one = seen(message, processor.state_topic, processor.state_schema)
-            if one.error is not None:
-                print(f"{one.place}: {one.error}", file=sys.stderr)
-            else:
-                rows[owner] = (one.record or {}).get("settings", {})
-    finally:
-        reader.close()
-    return rows
 
 
 def _declared() -> "dict[str, Mapping[str, Setting]]":

@@ -7,11 +7,13 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
+from agents.kit.setting import EVERYONE
 from agents.tools.mapping import DIM_MAX, NAME
 from agents.tools.times import BadTimeError, Times, shown
 
 TEXT_MAX = 1024  # bytes of other texts in what processors read
 PROCESSED = ("observation", "predictor_update")
+SETTINGS = "config_update"  # of a tenant, or of all
 
 
 def unfit(schema: str, record: Mapping[str, Any]) -> str:
@@ -20,7 +22,9 @@ def unfit(schema: str, record: Mapping[str, Any]) -> str:
     found = [
         f"{name}: {shown(record[name])} isn't 1-128 of A-Za-z0-9._-"
         for name in names
-        if name in record and not NAME.fullmatch(record[name])  # commands are of no tenant
+        if name in record
+        and not NAME.fullmatch(record[name])  # commands are of no tenant
+        and not (schema == SETTINGS and record[name] == EVERYONE)
     ]
     if schema in PROCESSED:
         found += [

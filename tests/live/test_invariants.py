@@ -48,8 +48,8 @@ def update(tenant: str) -> tuple[bytes, bytes]:
 
 
 def set_value(settings: Settings, tenant: str, name: str, value: str) -> None:
-    """What `soma config set` writes."""
-    words = ("config", "set", tenant, name, value, "--processor", "integrator")
+    """What `soma config set` writes where nobody runs control."""
+    words = ("config", "set", tenant, name, value, "--processor", "integrator", "--direct")
     done = soma(*words, env=environment(settings))
     assert done.returncode == 0, done.stderr
 

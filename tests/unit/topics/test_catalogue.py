@@ -16,7 +16,10 @@ def test_names_and_schemas_are_known() -> None:
 def test_users_write_the_sources_memories_and_commands_only() -> None:
     # Of the house's own: another test may have brought a plugin's into this process.
     public = {topic.name for topic in _TOPICS if CATALOGUE[topic.name].public}
-    assert public == {*SOURCES, "memory.events", "soma.admin.replay", "brain.sleep.requests"}
+    assert public == {
+        *SOURCES, "memory.events", "soma.admin.replay", "brain.sleep.requests",
+        "cog.config.updates",
+    }  # fmt: skip
 
 
 def test_every_topic_has_the_broker_s_clock_and_no_limit_of_bytes() -> None:

@@ -187,7 +187,7 @@ def test_a_letter_of_a_record_shows_the_record(topics: Settings) -> None:
 
 
 def test_control_records_are_marked_among_others(topics: Settings) -> None:
-    told = soma("config", "set", "a", "cpd", "off", env=environment(topics))
+    told = soma("config", "set", "a", "cpd", "off", "--direct", env=environment(topics))
     assert told.returncode == 0
     (shown,) = [json.loads(one) for one in watch(topics, "cog.global.frame").stdout.splitlines()]
     assert (shown["schema"], shown["setting"]) == ("control_setting", "cpd")

@@ -13,8 +13,11 @@ from tests.live.conftest import WorkerFactory
 from tests.live.helpers import Worker, eventually, produce
 from tests.metrics_page import differences, documented, said
 
-PROCESSORS = "predictors,integrator,segmentation,projections,outbox,gateway,replay"
-SECTIONS = ("Worker", "Integrator and segmentation", "Projections", "Outbox", "Gateway", "Replay")
+PROCESSORS = "predictors,integrator,segmentation,projections,outbox,gateway,replay,control"
+SECTIONS = (
+    "Worker", "Control", "Integrator and segmentation", "Projections", "Outbox", "Gateway",
+    "Replay",
+)  # fmt: skip
 START = 1_769_860_800_000_000
 
 

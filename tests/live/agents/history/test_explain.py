@@ -62,7 +62,7 @@ def test_a_stream_is_explained(topics: Settings, worker: WorkerFactory) -> None:
     worker(SOMA_AGENTS="predictors,integrator,segmentation", **env)
     produce(topics, OBSERVATIONS, observations())
     eventually(lambda: len(read(topics, FRAMES)) == N, 60, "all frames")
-    done = run(topics, "config", "set", TENANT, "fusion", "hedge")
+    done = run(topics, "config", "set", TENANT, "fusion", "hedge", "--direct")
     assert done.exit_code == 0, done.stderr
     frames = [codec.decode(one.value() or b"")[1] for one in read(topics, FRAMES)]
     eventually(lambda: read(topics, SEGMENTS), what="a segment")

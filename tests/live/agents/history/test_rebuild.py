@@ -22,7 +22,7 @@ from topics.partition import partition_of
 PLUGINS = {"SOMA_PLUGINS": "ops.examples,tests.live.laws"}
 COLUMNAR = ("predictors", "integrator", "segmentation")
 ROWS = ("counting", "pauses")
-RUN = {**PLUGINS, "SOMA_AGENTS": ",".join((*COLUMNAR, *ROWS))}
+RUN = {**PLUGINS, "SOMA_AGENTS": ",".join((*COLUMNAR, *ROWS, "control"))}
 TENANTS = tuple(f"t{k}" for k in range(12))
 DOMAINS = ("state", "agent")
 
@@ -92,6 +92,7 @@ def feed(
         set_value(env, f"t{k}", "alpha", "1.5", "--processor", "predictors")
         before = folded(settings, "counting")
         produce(settings, "cog.observations", observations(100 + k, 40))
+        set_value(env, f"t{k}", "margin", "0.1", "--no-wait")  # what follows is killed or not
         if k + 1 < len(told):
             eventually(lambda b=before: folded(settings, "counting") > b, what="some of it")  # type: ignore[misc]
             one.signal(signal.SIGKILL)
@@ -100,7 +101,7 @@ def feed(
 
 
 @pytest.mark.proof
-@pytest.mark.timeout(420)
+@pytest.mark.timeout(600)
 def test_states_folded_anew_are_those_of_workers_that_were_killed(
     settings: Settings, env: dict[str, str], worker: WorkerFactory
 ) -> None:
@@ -110,6 +111,7 @@ def test_states_folded_anew_are_those_of_workers_that_were_killed(
     set_value(env, "*", "silence_s", "1", "--processor", "pauses")
     inputs = 6 * len(observations(0, 40)) + 3 + 4  # with those of the settings that go there
     eventually(lambda: folded(settings, "counting") >= inputs, 60, "all observations")
+    each_acts_once(settings)
     for processor in (*COLUMNAR, *ROWS):  # the worker goes on: ticks come meanwhile
         said = digest(env, processor, "--rebuild", "--outputs")
         assert said["equal"] and said["rows"] >= len(TENANTS), said
@@ -124,6 +126,8 @@ def test_states_folded_anew_are_those_of_workers_that_were_killed(
         outputs = [one for part in parts for one in part["rebuilt"]["outputs"].values()]
         assert all(one["given"] == one["published"] > 0 for one in outputs)
         assert outputs or processor not in COLUMNAR
+    said = digest(env, "control", "--rebuild", "--outputs")
+    assert said["equal"] and said["rows"] >= 4, said
     assert one.stop() == 0
 
     # A row that a defect, or a hand, has changed is found and named, with the field.
@@ -143,6 +147,26 @@ def test_states_folded_anew_are_those_of_workers_that_were_killed(
     done = soma("digest", "counting", "--tenant", "t3", "--rebuild", env=env)
     assert done.returncode == 1 and "1 row differs" in done.stdout
     assert f"  total: {row['total'] + 1} live, {row['total']} rebuilt" in done.stdout
+
+
+def settings_in(settings: Settings) -> list[tuple[str | None, int | None, str]]:
+    """Where control records of settings stand, and which change each comes from."""
+    return [
+        (m.topic(), m.partition(), codec.decode(m.value() or b"")[1].get("update", ""))
+        for topic in ("cog.observations", "cog.predictor.updates")
+        for m in read(settings, topic)
+        if (m.value() or b"")[: codec.HEADER] in codec.headers("control_setting")
+    ]  # fmt: skip
+
+
+def each_acts_once(settings: Settings) -> None:
+    """Each change of a setting is in its processor's input once; that of all once a partition."""
+    updates = [codec.decode(m.value() or b"")[1] for m in read(settings, "cog.config.updates")]
+    wanted = sum(settings.topics_partitions if one["tenant"] == "*" else 1 for one in updates)
+    assert len(updates) == 13
+    eventually(lambda: len(settings_in(settings)) >= wanted, what="all control records")
+    found = settings_in(settings)
+    assert len(found) == len(set(found)) == wanted
 
 
 def schema_of(name: str) -> Any:

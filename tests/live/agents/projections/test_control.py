@@ -123,7 +123,7 @@ def test_a_rebuild_keeps_the_frame_before_a_setting(stores: Stores) -> None:
     stores.start()
     produce(settings, TOPIC, frames(range(1), ["lost"]))
     eventually(stores.equal)
-    words = ("config", "set", "lost", "cpd", "off", "--processor", "segmentation")
+    words = ("config", "set", "lost", "cpd", "off", "--processor", "segmentation", "--direct")
     assert soma(*words, env=env).returncode == 0
     eventually(lambda: stores.count("control") == [1] * 3)
     for name in ("frames", "frame_history"):

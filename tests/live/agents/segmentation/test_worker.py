@@ -63,7 +63,7 @@ def test_a_step_of_the_errors_is_a_boundary_until_it_is_turned_off(
     assert found["mean_error"] == pytest.approx(np.mean(errors))
     assert found["peak_error"] == max(errors)
 
-    told = ("config", "set", "t", "cpd@state", "off")
+    told = ("config", "set", "t", "cpd@state", "off")  # by control
     assert soma(*told, env=environment(topics)).returncode == 0
     for domain in ("state", "agent"):
         produce(topics, "cog.observations", observations(domain, 120, 0.1))

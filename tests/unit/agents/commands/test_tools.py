@@ -20,7 +20,7 @@ def test_help_has_an_example(verb: str) -> None:
     assert f"soma {verb}" in text or verb == "config"
 
 
-@pytest.mark.parametrize("command", ["set", "get"])
+@pytest.mark.parametrize("command", ["set", "get", "history", "diff", "rollback"])
 def test_help_of_config_has_an_example(command: str) -> None:
     assert f"soma config {command}" in soma("config", command, "--help")[1]
 

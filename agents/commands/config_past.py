@@ -1,0 +1,163 @@
+"""`soma config history`, `diff` and `rollback`: changes of settings, one after the other."""
+
+import json
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+import click
+
+from agents.commands import actor, config_said
+from agents.commands.config_rows import Own, own
+from agents.control.law import Change, values_at
+from agents.kit.setting import EVERYONE
+from agents.settings import load
+from agents.tools.output import counted, plain
+
+_json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+
+
+@click.command()
+@click.argument("tenant")
+@_json
+def history(tenant: str, as_json: bool) -> None:
+    """Show the last 100 changes of TENANT's settings and of those of all, the latest last.
+
+    Each with its version, which frames have as their config_version. soma.audit has all changes of
+    90 days, and what was refused.
+
+    \b
+    Example:
+      soma config history cpu
+    """
+    settings = load()
+    whose = dict.fromkeys((tenant, EVERYONE))
+    found = [(one, of) for of in whose for one in own(settings, of).history]
+    found.sort(key=lambda pair: pair[0].version)
+    if as_json:
+        click.echo(json.dumps({"tenant": tenant, "changes": [_data(*pair) for pair in found]}))
+        return
+    for one, of in found:
+        whole = "  (all)" if of == EVERYONE else ""
+        click.echo(f"{one.version}  {_when(one)}  {plain(one.author)}  {_words(one)}{whole}")
+    if not found:
+        click.echo(f"Control has made no change of {tenant}'s settings.", err=True)
+
+
+@click.command()
+@click.argument("tenant")
+@click.argument("since", type=click.IntRange(0))
+@click.argument("until", type=click.IntRange(0), required=False)
+@_json
+def diff(tenant: str, since: int, until: int | None, as_json: bool) -> None:
+    """Show what of TENANT's own settings differs between version SINCE and UNTIL (default: now).
+
+    Version 0 is before its first change.
+
+    \b
+    Example:
+      soma config diff cpu 0
+    """
+    known = own(load(), tenant)
+    before = _at(known, since)
+    after = known.values if until is None else _at(known, until)
+    found = {
+        name: {"was": before.get(name, ""), "is": after.get(name, "")}
+        for name in sorted({*before, *after}) if before.get(name) != after.get(name)
+    }  # fmt: skip
+    if as_json:
+        click.echo(json.dumps({"tenant": tenant, "settings": found}))
+        return
+    for name, one in found.items():
+        click.echo(f"{name}: {_shown(one['was'])} -> {_shown(one['is'])}")
+    if not found:
+        click.echo("Nothing differs.", err=True)
+
+
+@click.command()
+@click.argument("tenant")
+@click.option(
+    "--to", "version", type=click.IntRange(0), metavar="VERSION",
+    help="As they were at this version. [default: before the last change]",
+)  # fmt: skip
+@click.option("--dry-run", is_flag=True, help="Say what would be set, and do nothing.")
+@_json
+def rollback(tenant: str, version: int | None, dry_run: bool, as_json: bool) -> None:
+    """Set what TENANT has set itself as it was at a version; '*' for the settings of all.
+
+    Those are changes as others are, with versions of their own, one for each setting that differs.
+    What somebody else has changed meanwhile is refused.
+
+    \b
+    Example:
+      soma config rollback cpu --dry-run
+    """
+    settings = load()
+    known = own(settings, tenant)
+    if version is None:
+        version = known.history[-2].version if len(known.history) > 1 else 0
+    wanted = _at(known, version)
+    updates = [
+        config_said.update_of(
+            tenant, name, wanted.get(name, ""), actor.user(), known.versions.get(name, 0)
+        )
+        for name in sorted({*wanted, *known.values})
+        if wanted.get(name) != known.values.get(name)
+    ]
+    if not updates:
+        click.echo(
+            json.dumps([]) if as_json else f"{tenant} has that set already.", err=not as_json
+        )
+        return
+    said = [] if dry_run else config_said.say(settings, updates)
+    if as_json:
+        made = [{"version": one.version, "refused": one.refused} for one in said]
+        pairs = zip(updates, made or [{}] * len(updates), strict=True)
+        click.echo(json.dumps([update | one for update, one in pairs]))
+    elif dry_run:
+        for one in updates:
+            click.echo(f"{one['processor']}.{one['setting']} would be {_shown(one['value'])}")
+    else:
+        _tell(said)
+    if refused := [one for one in said if one.refused]:
+        raise click.ClickException(
+            f"{counted(len(refused), 'setting')} of {tenant} couldn't be set back: "
+            f"{refused[0].refused}"
+        )
+
+
+def _tell(said: list[config_said.Said]) -> None:
+    for one in said:
+        if not one.refused:
+            name = f"{one.update['processor']}.{one.update['setting']}"
+            where = config_said.places(one.update, one.offsets)
+            value = _shown(one.update["value"])
+            click.echo(f"{name} = {value}, version {one.version}, from {where} on", err=True)
+
+
+def _at(known: Own, version: int) -> Mapping[str, str]:
+    """What was set at a version. ClickException where that is too long ago."""
+    try:
+        return values_at(known.values, known.history, version)
+    except ValueError as error:
+        raise click.ClickException(str(error)) from error
+
+
+def _shown(value: str) -> str:
+    return plain(value) or "as for all"
+
+
+def _when(one: Change) -> str:
+    return datetime.fromtimestamp(one.ts / 1_000_000, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def _words(one: Change) -> str:
+    return f"{plain(one.name)}: {_shown(one.was)} -> {_shown(one.value)}"
+
+
+def _data(one: Change, of: str) -> dict[str, Any]:
+    """A change as JSON data."""
+    return {
+        "version": one.version, "ts": _when(one), "author": one.author, "tenant": of,
+        "setting": one.name, "was": one.was, "value": one.value,
+    }  # fmt: skip

@@ -1,0 +1,1 @@
+"""Control: changes of settings, checked, given versions and brought where they act, in band."""
