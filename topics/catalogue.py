@@ -44,10 +44,13 @@ __all__ = [
 ]
 
 _TOPICS = (
-    source("cog.observations", "observation", (USERS, "observe"), ("predictors",)),
-    source("cog.predictor.updates", "predictor_update", (USERS, "predictors"), ("integrator",)),
+    source("cog.observations", "observation", (USERS, "observe", "sleep"), ("predictors",)),
+    source(
+        "cog.predictor.updates", "predictor_update", (USERS, "predictors", "sleep"),
+        ("integrator",),
+    ),
     Topic(
-        "cog.global.frame", "global_frame", "tenant", "tenant", ("integrator", "control"),
+        "cog.global.frame", "global_frame", "tenant", "tenant", ("integrator", "control", "sleep"),
         ("segmentation", "projections"),
         retention_ms=30 * DAY_MS,
     ),

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from agents.control.law import Change
+from agents.kit.asleep import KEPT_AS
 from agents.kit.setting import EVERYONE, Setting, Value, find
 from agents.tools.reader import TopicReader, seen
 from topics.catalogue import CATALOGUE
@@ -97,6 +98,8 @@ def _values(
         found[name] = InForce(value, source)
     for owner, known in sets.items():
         for name, kept in sorted(rows.get(owner, {}).items()):
+            if name == KEPT_AS and name not in declared:
+                continue  # `soma sleep status` shows it
             setting, _, _ = find(declared, name)
             value = setting.parse(kept) if isinstance(kept, str) else setting.of_number(kept)
             full = f"{processor}.{name}"

@@ -88,8 +88,9 @@ def _find_control(settings: "Settings") -> None:
     group, wanted = settings.prefix(GROUP), settings.topic(UPDATES)
     admin = connect(settings.librdkafka())
     try:
-        found = admin.describe_consumer_groups([group], request_timeout=DELIVERY_S)[group].result()
-    except KafkaException:
+        asked = admin.describe_consumer_groups([group], request_timeout=DELIVERY_S)[group]
+        found = asked.result(timeout=DELIVERY_S + 1.0)
+    except (KafkaException, TimeoutError):
         return
     nobody = (ConsumerGroupState.EMPTY, ConsumerGroupState.DEAD)
     if found.state not in (*nobody, ConsumerGroupState.STABLE):

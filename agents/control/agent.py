@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 UPDATES = "cog.config.updates"
 AUDIT = "soma.audit"
+CONTROL_SCHEMA = "control_setting"
 SET, REFUSED = "config.set", "config.refused"  # actions of the audit
 INPUTS = {name: topic for name, topic in sources().items() if topic != UPDATES}
 VALUE_BYTES = 4096  # a text of 1024 characters
@@ -78,7 +79,8 @@ def kept(row: Config, now: int, out: Emit) -> None:
 
 PROCESSOR = RowProcessor(
     "control", source=UPDATES, sinks=(AUDIT, *sorted(set(INPUTS.values()))), row=Config,
-    fold=settle, on_time=kept, unread=unread, controls=set(INPUTS.values()),
+    fold=settle, on_time=kept, unread=unread,
+    controls=dict.fromkeys(INPUTS.values(), CONTROL_SCHEMA),
     reads=Reads(domain=None, ts=None, strings={"value": VALUE_BYTES}, of_settings=True),
     counts={
         CHANGES: "Changes of settings made.",

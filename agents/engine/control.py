@@ -12,11 +12,14 @@ from typing import Any
 from agents.engine.checks import NAME_MAX, TS_AHEAD
 from agents.engine.plan import Plan
 from agents.engine.processor import OUTCOMES, RATIONALE_BYTES_MAX, Control, Place
+from agents.kit.asleep import NUMBER_MAX, STATES, number
 from topics import codec
 from topics.catalogue import CATALOGUE
 from topics.partition import partition_of
 
 EVERYONE = "*"
+FOR_ALL = ("control_tick", "control_sleep")  # that read the source, not for one of them
+VERSION_MAX = NUMBER_MAX // 16
 _NAME = re.compile(rf"[A-Za-z0-9._-]{{1,{NAME_MAX}}}")
 _OFFSET = re.compile(r"0|[1-9][0-9]{0,18}")
 
@@ -34,7 +37,7 @@ def read_control(value: bytes, plan: Plan, place: Place, offset: int, log_ms: in
     except codec.BadRecord as error:
         return None, error.detail if plan.keeper else None
     named, ours = str(record.get("processor", "")), plan.processor.name
-    if name != "control_tick" and not (named == ours or (plan.keeper and not named)):
+    if name not in FOR_ALL and not (named == ours or (plan.keeper and not named)):
         known = CATALOGUE[plan.processor.source].readers
         lost = plan.keeper and named not in known
         return None, f"no processor {named[:60]!r} reads {plan.source}" if lost else None
@@ -43,13 +46,15 @@ def read_control(value: bytes, plan: Plan, place: Place, offset: int, log_ms: in
         if ts > log_ms * 1000 + TS_AHEAD:
             return None, "ts: more than an hour ahead of the log's time"
         return Control("tick", EVERYONE, "", "", ts, offset, log_ms), None
-    if name not in ("control_setting", "control_answer"):
+    if name not in ("control_setting", "control_answer", "control_sleep"):
         return None, f"{name} is not a control record of this version"
     tenant = str(record["tenant"])
     if refusal := _refusal(tenant, plan.partitions, place.partition):
         return None, refusal
     if name == "control_answer":
         return _answer(record, place, offset, log_ms)
+    if name == "control_sleep":
+        return _sleep(record, offset, log_ms)
     setting, text = str(record["setting"]), str(record["value"])
     version = int(record.get("version", 0))
     return Control("setting", tenant, setting, text, ts, offset, log_ms, version), None
@@ -63,6 +68,19 @@ def _refusal(tenant: str, partitions: int, partition: int) -> str | None:
         return f"tenant: '*', or 1-{NAME_MAX} of [A-Za-z0-9._-]"
     home = partition_of(tenant, partitions)
     return None if home == partition else f"tenant {tenant!r} lives in partition {home}"
+
+
+def _sleep(record: dict[str, Any], offset: int, log_ms: int) -> Read:
+    """How deep a tenant sleeps from here on."""
+    tenant, state, version = str(record["tenant"]), str(record["state"]), int(record["version"])
+    if tenant == EVERYONE:
+        return None, "tenant: a sleep is of one tenant, not of '*'"
+    if state not in STATES:
+        return None, f"state: one of {', '.join(STATES)}, not {state[:40]!r}"
+    if not 0 < version <= VERSION_MAX:
+        return None, f"version: from 1 to {VERSION_MAX}, not {version}"
+    how = number(STATES.index(state), version, bool(record["wake_on_traffic"]))
+    return Control("sleep", tenant, state, str(how), log_ms * 1000, offset, log_ms), None
 
 
 def _answer(record: dict[str, Any], place: Place, offset: int, log_ms: int) -> Read:

@@ -124,6 +124,8 @@ class Control:
     `value` the JSON text {"id", "leader", "rationale"}. Its form and place are checked, not whether
     the question was ever asked: a fold ignores ids that it isn't waiting for (late, or doubled).
     Its `ts` is the log's time in microseconds.
+    kind "sleep": `setting` is the state that the tenant is in from here on, `value` what stands for
+    it (`agents/kit/asleep.number`) as text.
 
     `version` is what the processor control gave a setting; 0: none, it was written directly.
     """

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 from agents.engine.processor import SEP, Processor
 from agents.history.rows import Rows, record
+from agents.kit.asleep import KEPT_AS, said
 from agents.kit.schema import SETTINGS, TOUCHED
 from agents.kit.setting import find
 
@@ -44,6 +45,8 @@ def _view(processor: Processor, key: bytes, value: bytes) -> View:
 
 def _setting(processor: Processor, name: str, kept: Any) -> Any:
     """A setting's value: columnar processors keep words by their numbers."""
+    if name == KEPT_AS and name not in processor.settings:
+        return said(float(kept))
     with contextlib.suppress(ValueError):  # of a later version's: as it is
         setting, _, _ = find(processor.settings, name)
         return setting.parse(kept) if isinstance(kept, str) else setting.of_number(kept)

@@ -9,7 +9,9 @@ from agents.integrator import rule
 from agents.integrator.agent import PROCESSOR
 from agents.integrator.order import precedes
 from agents.integrator.settings import HEDGE, SETTINGS, SOFTMAX
-from agents.kit.explaining import Case, Fields, num, seconds
+from agents.kit.asleep import FREEZE, STATES
+from agents.kit.depth import TEMPERATURE
+from agents.kit.explaining import FROZEN, Case, Fields, num, seconds
 
 FRAMES, DRIFTS, ROLLBACKS = PROCESSOR.sinks
 LAWS = SETTINGS["fusion"].choices
@@ -32,6 +34,8 @@ class Domain(NamedTuple):
 
 def explain(case: Case) -> list[str]:
     """What the law made of an update; see round.py and veto.py."""
+    if case.state == STATES[FREEZE]:
+        return [FROZEN]
     was, row, (frame,) = case.before.get("", NOBODY), case.after[""], case.outputs[FRAMES]
     domain, law = case.record["domain"], LAWS[row["fusion"]]
     here = domains(row)[domain]
@@ -92,7 +96,8 @@ def _weights(case: Case, was: Fields, row: Fields) -> list[str]:
 def _published(case: Case, frame: Fields) -> str:
     """What the frame says of the weights."""
     weights = ", ".join(f"{name} {num(one)}" for name, one in frame["weights"].items())
-    heat, cap = case.number("temperature"), case.number("entropy_cap")
+    part, cap = TEMPERATURE[STATES.index(case.state)], case.number("entropy_cap")
+    heat = float(case.number("temperature") * part)
     how = "as they are" if heat == 1.0 else f"raised to 1/{num(heat)}"
     limit = f", which the cap holds at {num(cap)} at most" if cap < 1.0 else ""
     return f"Published {how}: {weights}. Their entropy is {num(frame['entropy'])}{limit}."

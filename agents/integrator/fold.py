@@ -128,6 +128,10 @@ class IntegratorFold(ColumnarFold):
             if tenant["frames"] > 0:
                 self.state.table.unsettle(r, self._own)
 
+    def slept(self, r: int) -> None:
+        """What is judged from now on is what another temperature does."""
+        drift.start_anew(self.state.table.rows[r])
+
     def other_control(self, control: Control) -> str | None:
         """Let a remote policy's answer act, if the tenant waits for it. It is no sign of life."""
         if control.kind != "answer":

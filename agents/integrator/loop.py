@@ -11,11 +11,12 @@ from typing import NamedTuple
 from agents.engine.derived_ids import ID_BYTES_MAX, put_derived_id
 from agents.engine.processor import OWN_REASONS, RATIONALE_BYTES_MAX
 from agents.integrator import drift, rule
-from agents.integrator.round import Round, contest, crown, find, play
+from agents.integrator.round import Round, contest, crown, find, play, take
 from agents.integrator.settings import DRIFT, FORGET, HEDGE, RETRY, STALE
 from agents.integrator.state import SLOTS, Arrays, has_room
 from agents.kit.batches import Sink, Source, copy_span
 from agents.kit.columns import slots
+from agents.kit.depth import frozen
 from agents.kit.packing import Bytes, Ints, mark, put_name
 from topics.columns import Cols
 from topics.compiled import entry, kernel
@@ -177,6 +178,11 @@ def fold(
         k = find(a, r, domains[i], t, values[STALE] * 1000.0, values[FORGET] * 1e6)
         if k < 0:
             s.status[i] = TOO_MANY
+            continue
+        if frozen(values):
+            take(a, r, k, t, s.cols.f[UPDATE.error_metric, i], values)
+            tenant["touched"] = max(tenant["touched"], s.log_ms[i])
+            mark(a.marks, tenant["code"])
             continue
         n, h, regret = play(a, r, k, t, s.cols.f[UPDATE.error_metric, i], w)
         tenant["touched"] = max(tenant["touched"], s.log_ms[i])

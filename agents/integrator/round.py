@@ -8,6 +8,9 @@ wasn't in the last round enters neither favoured nor ruined. All time is the rec
 a record that comes late speaks of its own moment: it moves no clock back, and a dwell is never
 negative. A domain silent for `forget_after` of event time leaves.
 
+Of a tenant that is frozen only the last error of each domain and its time are kept (`take`): no
+round is played, and nobody learns.
+
 When `fusion` changes, the learner starts anew at the tenant's next record: weights, cumulative
 losses, Δ, regret and rounds of one law mean nothing to another. Losses, leader and dwell stay.
 """
@@ -17,6 +20,7 @@ from typing import NamedTuple
 from agents.integrator import rule
 from agents.integrator import settings as s
 from agents.integrator.state import ROOM, SLOTS, Arrays, rank, widen
+from agents.kit.depth import TEMPERATURE, depth
 from agents.kit.packing import Floats, Ints
 from topics.compiled import kernel
 
@@ -168,21 +172,26 @@ def crown(a: Arrays, r: int, domain: int, t: int) -> None:
 
 
 @kernel
-def play(a: Arrays, r: int, k: int, t: int, error: float, w: Round) -> tuple[int, float, float]:
-    """One round of a tenant whose cell k moved: (fresh domains, H/ln N, the round's regret)."""
-    tenant = a.tenants[r]
-    values = a.settings[tenant["settings"]]
-    cell = a.cells[k]
+def take(a: Arrays, r: int, k: int, t: int, error: float, values: Floats) -> None:
+    """A record of a tenant's cell k: its last error, and when it was."""
+    tenant, cell = a.tenants[r], a.cells[k]
     if t < cell["seen"]:
         tenant["late"] += 1
     else:
         cell["seen"] = t
     cell["error"] = error
     cell["loss"] = rule.loss(error, values[s.ALPHA])
+
+
+@kernel
+def play(a: Arrays, r: int, k: int, t: int, error: float, w: Round) -> tuple[int, float, float]:
+    """One round of a tenant whose cell k moved: (fresh domains, H/ln N, the round's regret)."""
+    values = a.settings[a.tenants[r]["settings"]]
+    take(a, r, k, t, error, values)
     n = gather(a, r, k, t, values[s.STALE] * 1000.0, w)
     regret = learn(a, r, n, values, w)
     p = w.p[:n]
-    rule.temper(w.weight[:n], values[s.TEMPERATURE], p)
+    rule.temper(w.weight[:n], values[s.TEMPERATURE] * TEMPERATURE[depth(values)], p)
     h = rule.cap_entropy(p, values[s.CAP], rule.top(p, w.rank[:n]), w.spare[:n])
     for j in range(n):
         fresh = a.cells[w.cell[j]]

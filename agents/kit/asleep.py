@@ -49,6 +49,31 @@ class Rates:
 
 
 DEFAULT = Rates()
+KEPT_AS = "sleep"  # among the settings of a state row, where there is one
+NUMBER_MAX = 2**53 - 1  # that a double holds exactly
+_STATES, _WAKES = 4, 2
+
+
+def number(state: int, version: int, wakes: bool) -> int:
+    """What stands for a sleep in columns and state rows; 0: awake."""
+    return (version * _WAKES + wakes) * _STATES + state if state != ACTIVE else 0
+
+
+def state_of(value: float) -> str:
+    """The state in a sleep's number."""
+    return STATES[int(value) % _STATES]
+
+
+def said(value: float) -> str:
+    """A sleep's number, in words."""
+    return f"{state_of(value)}, version {int(value) // (_STATES * _WAKES)}"
+
+
+def checked(value: float) -> float:
+    """A sleep's number. ValueError if it stands for none."""
+    if not 0 < value <= NUMBER_MAX or value != int(value) or int(value) % _STATES == ACTIVE:
+        raise ValueError(f"{KEPT_AS}: no sleep has the number {value}")
+    return value
 
 
 def powers(state: int, rates: Rates = DEFAULT) -> Powers:

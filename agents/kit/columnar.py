@@ -18,8 +18,9 @@ state topic's rows out and in with all checks. How, on the predictors:
    What metrics count goes into `counts`.
 3. Kernels that change a row call `mark(marks, code)` with its column `code`.
 
-Hooks: `other_control` for kinds of its own, `settled` for what a setting changes in rows, `loaded`
-for what follows from rows and settings together.
+Hooks: `other_control` for kinds of its own, `settled` for what a setting changes in rows, `slept`
+for what a sleep does, `loaded` for what follows from rows and settings together. What a sleep does
+to a law is in the kernels (`depth`), at the last number of a row of `settings.table`.
 """
 
 from collections import Counter
@@ -58,6 +59,9 @@ class ColumnarFold:
         The tenant isn't marked yet.
         """
 
+    def slept(self, r: int) -> None:
+        """A tenant sleeps deeper or less deep than it did. It is marked already."""
+
     def loaded(self) -> None:
         """Rows have been taken in; others may follow."""
 
@@ -69,6 +73,11 @@ class ColumnarFold:
         self.store.tidy()
         if control.kind == "tick":
             self.store.forget(control.ts)
+            return None
+        if control.kind == "sleep":
+            r = self.store.let_sleep(control.tenant, float(control.value), control.log_ms)
+            if r >= 0:
+                self.slept(r)
             return None
         if control.kind != "setting":
             return self.other_control(control)

@@ -11,7 +11,7 @@ def count(row: Count, record: Any, out: Emit) -> None:
 PROCESSOR = RowProcessor("counting", "cog.observations", ("my.counts",), Count, count)
 """
 
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from dataclasses import fields
 from operator import attrgetter
 from typing import Any
@@ -20,7 +20,6 @@ from agents.engine.processor import Processor, Reads, Tally
 from agents.kit.emit import layout_of, scratch_fields
 from agents.kit.fold import (
     KIT_FIELDS,
-    SETTING_SCHEMA,
     Key,
     Law,
     OnTime,
@@ -56,7 +55,7 @@ def RowProcessor(  # noqa: N802 - reads as a declaration
     counts: Mapping[str, str] | None = None,
     reads: Reads | Mapping[str, Reads] | None = None,
     unread: Unread | None = None,
-    controls: Collection[str] = (),
+    controls: Mapping[str, str] | None = None,
     law: int = 1,
 ) -> Processor:
     """A processor whose law is `fold`, or one per schema of the source (`folds`).
@@ -68,8 +67,7 @@ def RowProcessor(  # noqa: N802 - reads as a declaration
     of `Refuse` -> what each says of a record, `counts` are metrics -> their help, `reads` says
     which fields of the source are checked (one for all schemas, or by schema), `unread(letter)` may
     answer on a sink who wrote what became a dead letter, `controls` are those of the sinks that get
-    settings (`control_setting`) for who reads them, and `law` goes up whenever other bytes would
-    come out.
+    control records -> their schema, and `law` goes up whenever other bytes would come out.
 
     ValueError names what of it can't be.
     """
@@ -91,17 +89,16 @@ def RowProcessor(  # noqa: N802 - reads as a declaration
         name, source, state, sinks, row, laws, tenants,
         attrgetter(key) if isinstance(key, str) else key,
         on_time, declared | {FORGET: FORGET_SETTING}, tuple(said), tuple(counts or {}),
-        unread, frozenset(controls),
+        unread, dict(controls or {}),
     )  # fmt: skip
     main, *others = laws
-    schemas_of = dict.fromkeys(controls, SETTING_SCHEMA)
     return Processor(
         name=name, source=source, sinks=sinks, state_schema=state, law=law,
         settings=spec.settings,
         make=lambda context: RowFold(spec, context),
         reasons=said,
-        sink_src={one: scratch_fields(_layout(name, one, schemas_of.get(one))) for one in sinks},
-        sink_schemas=schemas_of,
+        sink_src={one: scratch_fields(_layout(name, one, spec.controls.get(one))) for one in sinks},
+        sink_schemas=spec.controls,
         state_src=scratch_fields(Layout(schemas().newest(state))),
         tallies=tuple(Tally(one, text) for one, text in (counts or {}).items()),
         reads=each[main],

@@ -14,6 +14,8 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from agents.engine.processor import Fold
+from agents.kit.asleep import KEPT_AS, state_of
+from agents.kit.schema import SETTINGS
 from agents.kit.setting import AT, Setting, Value
 from topics.columns import Buffer, Columns
 from topics.layout import Layout
@@ -21,6 +23,7 @@ from topics.schemas import schemas
 
 SHOWN = 6  # numbers of a vector
 DIGITS = 4  # of a number
+FROZEN = "The tenant is frozen: the record is taken into its state, and nothing is written."
 
 Fields = Mapping[str, Any]  # a record or row as its schema has it: times in microseconds, bytes
 
@@ -39,6 +42,11 @@ class Case:
     def number(self, setting: str) -> float:
         """The value of a setting that is a number."""
         return float(self.values[setting])
+
+    @property
+    def state(self) -> str:
+        """How deep the tenant slept when the record came."""
+        return state_of(self.before.get("", {}).get(SETTINGS, {}).get(KEPT_AS, 0))
 
 
 Explain = Callable[[Case], list[str]]

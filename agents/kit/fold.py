@@ -6,7 +6,7 @@ same way: decoding, checks, encoding and framing stay the kernels' work.
 
 from collections import namedtuple
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import repeat
 from operator import itemgetter
 from time import monotonic
@@ -46,7 +46,6 @@ OnTime = Callable[[Any, int, Emit], None]  # row, now (wall time, us), out
 Key = Callable[[Any], str]  # record -> its entity within the tenant
 Unread = Callable[["Letter"], Answer | None]  # of what can't be folded, what is said on a sink
 
-SETTING_SCHEMA = "control_setting"
 KIT_FIELDS = ("offset", "log_ms", "source_id")  # of every record, beside its schema's
 
 
@@ -67,7 +66,7 @@ class Spec:
     reasons: tuple[str, ...]
     counts: tuple[str, ...]
     unread: Unread | None = None
-    controls: frozenset[str] = frozenset()  # sinks that get control records of settings
+    controls: Mapping[str, str] = field(default_factory=dict)  # sink -> schema
 
 
 class Records:
@@ -108,9 +107,7 @@ class RowFold:
             (Records(schema, spec.tenants[schema], prefix), law)
             for schema, law in spec.laws.items()
         ]
-        self._sinks = tuple(
-            Sink(topic, SETTING_SCHEMA if topic in spec.controls else None) for topic in spec.sinks
-        )
+        self._sinks = tuple(Sink(topic, spec.controls.get(topic)) for topic in spec.sinks)
         book = TextSettings(spec.settings, context.defaults)
         layout = Layout(schemas().newest(spec.state))
         self._table = Table(spec.row, layout, book, spec.on_time is not None)
@@ -235,6 +232,8 @@ class RowFold:
         if control.kind == "tick":
             self._tick(control.ts)
             return None
+        if control.kind == "sleep":
+            return None  # of those beside it whose laws are in kernels
         if control.kind != "setting":
             return f"{control.kind}: {self._spec.name} asks nothing"
         if refusal := table.settings.refusal(control.setting, control.value):

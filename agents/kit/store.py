@@ -15,12 +15,13 @@ from numpy.typing import NDArray
 from agents.engine.names import Names
 from agents.engine.processor import SEP, Batch, StateRows
 from agents.kit import packing as p
+from agents.kit.asleep import KEPT_AS
 from agents.kit.batches import joined
 from agents.kit.column_table import NAMES_MIN, ColumnTable, longer
 from agents.kit.columns import SETTINGS, TENANT_HEAD
 from agents.kit.packing import Bytes, Ints, Marks, mark
 from agents.kit.setting import EVERYONE, Setting
-from agents.kit.tenant_settings import TenantSettings
+from agents.kit.tenant_settings import AWAKE, TenantSettings
 from topics.columns import Columns
 from topics.layout import ARRAY, STRING
 
@@ -53,7 +54,7 @@ class Store:
         self.tenants, self.domains = tenants, domains
         self.tables = (tenants,) if domains is None else (domains, tenants)
         self.marks = Marks(np.zeros(64, np.uint8), np.zeros(64, np.int64), np.zeros(1, np.int64))
-        self._forget, self._order = list(settings).index(FORGET), list(settings)
+        self._forget, self._order = list(settings).index(FORGET), [*settings, KEPT_AS]
         self._by_domain = any(one.scope == "domain" for one in settings.values())
         self._settings_stay, self._everyone, self._by_name = settings_stay, everyone, by_name
         self._plain = set(tenants.schema.dtype.names or ()) <= set(TENANT_HEAD)
@@ -175,7 +176,7 @@ class Store:
         """Let tenants go; one that has domains yet stays for them, as if new; and so does '*'."""
         rows = self.tenants.rows
         for r in of[(of == 0) | (rows["settings"][of] > 0)].tolist():
-            self.settings.replace(self.text(int(rows["code"][r])), {})
+            self.settings.take(self.text(int(rows["code"][r])), {})
         rows["alive"][of] = 0
         self._release(of)
         self.tenants.renew(of[rows["code"][of] >= 0], ("code", "domains"))
@@ -200,10 +201,35 @@ class Store:
         Returns its row, and those of the domains for which something may have changed.
         """
         self.settings.change(tenant, name, value)
+        r, of = self._look_up(tenant, log_ms)
+        self.settled(r, of)
+        self._changed(r)
+        return r, of
+
+    def let_sleep(self, tenant: str, how: float, log_ms: int) -> int:
+        """Let a tenant sleep (`asleep.number`) or, with 0, be awake; returns its row, or -1 where
+        there was nothing to change.
+        """
+        if how == self.settings.sleep_of(tenant):
+            return -1
+        self.settings.let_sleep(tenant, how)
+        r, _ = self._look_up(tenant, log_ms)
+        self._changed(r)
+        return r
+
+    def _changed(self, r: int) -> None:
+        """A tenant has other settings, or another sleep, than it had."""
+        code = int(self.tenants.rows["code"][r])
+        self._release(np.array([r]))
+        self.mark(code)
+        self._deadline = None
+
+    def _look_up(self, tenant: str, log_ms: int) -> tuple[int, Ints]:
+        """Let a tenant, and its domains, look up what holds for them: its row, and theirs."""
         code = self.code(tenant.encode())
         (r,) = self.seat(np.array([code]))
         rows, full = self.tenants.rows, not self._plain and (r > 0 or self._everyone)
-        rows["alive"][r] = full or bool(self.settings.own(tenant))
+        rows["alive"][r] = full or bool(self.settings.kept(tenant))
         if full and "touched" in (rows.dtype.names or ()):
             rows["touched"][r] = max(int(rows["touched"][r]), log_ms)
         rows["settings"][r] = self.settings.row(tenant)
@@ -212,10 +238,6 @@ class Store:
             theirs = self.domains.rows
             of = np.flatnonzero((theirs["code"] >= 0) & ((theirs["owner"] == r) | (r == 0)))
             self._settle(of)
-        self.settled(int(r), of)
-        self._release(np.array([r]))
-        self.mark(code)
-        self._deadline = None
         return int(r), of
 
     def _settle(self, of: Ints) -> None:
@@ -240,6 +262,7 @@ class Store:
         if table is self.tenants:
             mortal &= (rows["code"] > 0) & self._bare(slice(None))
             mortal &= (slots == 0) | (not self._settings_stay)
+            mortal &= self.settings.table[slots, -1] == AWAKE
         elif not self._by_domain:
             slots = self.tenants.rows["settings"][rows["owner"]]
         of = np.flatnonzero(mortal)
@@ -340,7 +363,7 @@ class Store:
         field = rows.columns.layout.by_name[SETTINGS]
         of = of[at]
         for k in at[(self.tenants.rows["settings"][of] > 0) | (of == 0)].tolist():
-            own = self.settings.own(self.text(int(codes[k])))
+            own = self.settings.kept(self.text(int(codes[k])))
             if not self._by_domain:  # else by name, as NAME@DOMAIN has no other place
                 own = {name: own[name] for name in self._order if name in own}
             rows.columns.put_field(k, field, own, rows.scratch)
@@ -401,7 +424,7 @@ class Store:
         for k in some.tolist():
             name = self.text(int(codes[k]))
             try:
-                self.settings.replace(name, rows.get_field(k, field, (buf, buf, buf)))
+                self.settings.take(name, rows.get_field(k, field, (buf, buf, buf)))
             except ValueError as error:
                 raise ValueError(f"the state row of {name!r}: {error}") from None
             tenants["settings"][of[k]] = self.settings.row(name)

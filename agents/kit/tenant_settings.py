@@ -6,8 +6,10 @@ from collections.abc import Mapping
 import numpy as np
 from numpy.typing import NDArray
 
+from agents.kit.asleep import KEPT_AS, checked
 from agents.kit.setting import AT, EVERYONE, SHOWN, Setting, find, parse
 
+AWAKE = 0.0
 ROW_0 = (EVERYONE, "")  # of whoever has no values of its own, nor a domain that has
 
 
@@ -33,7 +35,8 @@ def number_of(settings: Mapping[str, Setting], name: str, text: str) -> float:
 
 
 class TenantSettings:
-    """Own values by tenant, and `table`: a row for everybody, and for whoever has others.
+    """Own values by tenant, and `table`: a row for everybody, and for whoever has others. The last
+    number of a row is no setting's: it says how the tenant sleeps (`asleep.number`, 0: not).
 
     A row is for a tenant and a domain, '*' and '' standing for any. Own values count before those
     of '*', these before the deployment's; in each, the domain's before the tenant's.
@@ -42,7 +45,8 @@ class TenantSettings:
     def __init__(self, settings: Mapping[str, Setting], defaults: Mapping[str, str]) -> None:
         """`defaults`: the deployment's values. Raises ValueError for a bad one."""
         self._settings = settings
-        self._base = row_of(settings, defaults)
+        self._base = np.append(row_of(settings, defaults), AWAKE)
+        self._asleep: dict[str, float] = {}  # tenant -> how: `asleep.number`
         self._own: dict[str, dict[str, float]] = {}
         self._domains: dict[str, set[str]] = {}  # tenant -> domains that it has values for
         self._rows: dict[tuple[str, str], int] = {ROW_0: 0}
@@ -51,6 +55,35 @@ class TenantSettings:
         self.table = self._base[None, :].copy()
         self.version = 1  # goes up with every change
         self.special = False  # whether anybody ever had values for a domain
+
+    @property
+    def anybody_sleeps(self) -> bool:
+        """Whether some tenant isn't active."""
+        return bool(self._asleep)
+
+    def sleep_of(self, tenant: str) -> float:
+        """How a tenant sleeps (`asleep.number`); 0: not."""
+        return self._asleep.get(tenant, AWAKE)
+
+    def let_sleep(self, tenant: str, how: float) -> None:
+        """Let a tenant sleep so, or (0) be awake."""
+        self._asleep.pop(tenant, None)
+        if how != AWAKE:
+            self._asleep[tenant] = how
+        self._replace(tenant, self._own.get(tenant, {}))
+
+    def kept(self, tenant: str) -> dict[str, float]:
+        """All that a state row keeps of a tenant here: its own values, and its sleep."""
+        sleep = self.sleep_of(tenant)
+        return self.own(tenant) | ({KEPT_AS: sleep} if sleep != AWAKE else {})
+
+    def take(self, tenant: str, kept: Mapping[str, float]) -> None:
+        """Take what `kept` gave, instead of all there was. ValueError for what can't be."""
+        own = self.checked({name: one for name, one in kept.items() if name != KEPT_AS})
+        sleep = checked(kept[KEPT_AS]) if KEPT_AS in kept else AWAKE
+        self._replace(tenant, own)
+        if sleep != self.sleep_of(tenant):
+            self.let_sleep(tenant, sleep)
 
     def own(self, tenant: str) -> dict[str, float]:
         """What the tenant set itself, by name."""
@@ -109,7 +142,8 @@ class TenantSettings:
     def _key(self, tenant: str, domain: str) -> tuple[str, str]:
         """Whose row it is that counts for a domain of a tenant."""
         special = any(domain in self._domains.get(one, ()) for one in (tenant, EVERYONE))
-        return tenant if tenant in self._own else EVERYONE, domain if special else ""
+        alone = tenant in self._own or tenant in self._asleep
+        return tenant if alone else EVERYONE, domain if special else ""
 
     def _take(self) -> int:
         if not self._free:
@@ -126,4 +160,5 @@ class TenantSettings:
             for k, setting in enumerate(self._settings):
                 for name in (setting, f"{setting}{AT}{domain}"):
                     row[k] = own.get(name, row[k])
+        row[-1] = self.sleep_of(tenant)
         return row

@@ -3,7 +3,9 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from agents.kit.explaining import Case, Fields, num, vec
+from agents.kit.asleep import ACTIVE, FREEZE, STATES
+from agents.kit.depth import TIME
+from agents.kit.explaining import FROZEN, Case, Fields, num, vec
 from agents.predictors import rule
 from agents.predictors.agent import CALIBRATIONS, NEXT_EVENTS, UPDATES
 from agents.predictors.diffusion import LANCZOS_STEPS, LANCZOS_WORK, chebyshev, lanczos, named
@@ -20,7 +22,10 @@ Floats = NDArray[np.float64]
 def explain(case: Case) -> list[str]:
     """What the law made of an observation; see rule.py and calibration.py."""
     domain = case.record["domain"]
-    was, row, (update,) = case.before.get(domain), case.after[domain], case.outputs[UPDATES]
+    was, row = case.before.get(domain), case.after[domain]
+    if (state := case.state) == STATES[FREEZE]:
+        return [FROZEN]
+    (update,) = case.outputs[UPDATES]
     seen = _vector(case.record["vector"])
     error = update["error_metric"]
     if was is None or was["dim"] != row["dim"]:
@@ -28,6 +33,8 @@ def explain(case: Case) -> list[str]:
     else:
         said = _followed(case, was, row, seen, error)
     said += _confidence(case, was, row, update)
+    if state != STATES[ACTIVE]:
+        said.append(f"The tenant's sleep is {state}: what comes is predicted and learned by less.")
     for one in case.outputs.get(NEXT_EVENTS, ()):
         what = vec(_vector(one["predicted_state"]))
         said.append(f"Next it expects {what}, with confidence {num(one['confidence'])}.")
@@ -46,7 +53,7 @@ def prediction(case: Case, was: Fields) -> Floats:
         return level if case.values["predictor"] == MAHAL else last
     n = last.shape[0]
     kind = SETTINGS["graph"].choices.index(str(case.values["graph"]))
-    time, book, found = case.number("diffusion_time"), PlanBook(), np.zeros(n)
+    time, book, found = _time(case), PlanBook(), np.zeros(n)
     book.make(kind, time, n)
     plans = book.plans
     p = find(plans, kind, time, n)
@@ -58,6 +65,11 @@ def prediction(case: Case, was: Fields) -> Floats:
         basis, small = np.zeros((LANCZOS_STEPS + 1, n)), np.zeros((LANCZOS_WORK, LANCZOS_STEPS))
         lanczos(named(kind), parts, plans.scale[p], last, n, found, basis, small)
     return found
+
+
+def _time(case: Case) -> float:
+    """How long heat spread."""
+    return float(case.number("diffusion_time") * TIME[STATES.index(case.state)])
 
 
 def shares(case: Case, was: Fields, row: Fields, seen: Floats) -> Floats:
@@ -88,7 +100,7 @@ def _first(domain: str, was: Fields | None, row: Fields) -> list[str]:
 def _followed(case: Case, was: Fields, row: Fields, seen: Floats, error: float) -> list[str]:
     """The prediction and its error, and the number that was most wrong."""
     predicted, each = prediction(case, was), shares(case, was, row, seen)
-    name, time = str(case.values["predictor"]), num(case.number("diffusion_time"))
+    name, time = str(case.values["predictor"]), num(_time(case))
     how = f" (diffusion over a {case.values['graph']} for {time})" if name == HEAT else ""
     k = int(np.argmax(each))
     level, before = (np.frombuffer(one["level"], DOUBLE)[k] for one in (row, was))

@@ -17,7 +17,7 @@ from agents.predictors.diffusion import LANCZOS_STEPS, LANCZOS_WORK
 from agents.predictors.kernels import FIELD, SINGLE, Found, Work
 from agents.predictors.plans import PlanBook
 from agents.predictors.rows import DomainTable
-from agents.predictors.settings import GRAPH, NEXT, SETTINGS, TIME
+from agents.predictors.settings import GRAPH, NEXT, SETTINGS
 
 if sys.byteorder != "little":
     raise ImportError("vectors are little-endian on the wire, and so must this machine be")
@@ -57,7 +57,9 @@ class PredictorFold(ColumnarFold):
                 self._reports = grown(self._reports)
             elif why != kernels.DONE:
                 values = own.table[slot[self._domains.rows["owner"][ids[lo]]]]
-                self._plans.make(int(values[GRAPH]), float(values[TIME]), n)
+                self._plans.make(int(values[GRAPH]), kernels.diffusion_time(values), n)
+        if own.anybody_sleeps:
+            records = records[found.predictor[records] != kernels.SILENT]
         out.updates(outputs[0], source, records, found, self._prefix)
         out.calibrations(outputs[1], source, self._reports, self._prefix)
         following = records[found.next_at[records] >= 0]

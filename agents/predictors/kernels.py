@@ -10,6 +10,7 @@ from agents.engine.processor import OWN_REASONS
 from agents.engine.records import put_bytes
 from agents.kit.batches import Source
 from agents.kit.columns import slots
+from agents.kit.depth import LEARNING, TIME, depth, frozen
 from agents.kit.packing import Marks, mark
 from agents.predictors import calibration as cal
 from agents.predictors import rule
@@ -37,6 +38,8 @@ EMPTY, RAGGED, TOO_LONG, NOT_FINITE = range(OWN_REASONS, OWN_REASONS + 4)
 
 # What `fold_rows` stopped for.
 DONE, NEED_POOL, NEED_PLAN, NEED_REPORTS = range(4)
+
+SILENT = -1  # of found.predictor: nothing is written for this record
 
 Bytes = NDArray[np.uint8]
 Ints = NDArray[np.int64]
@@ -141,12 +144,24 @@ def _begin(e: Entities, k: int, seen: Floats) -> None:
     cal.clear(st.window_of(e, k))
 
 
+@entry
+def diffusion_time(settings: Floats) -> float:
+    """How long heat spreads: less for a sleeper."""
+    return float(settings[s.TIME] * TIME[depth(settings)])
+
+
 @kernel
 def _follow(settings: Floats, e: Entities, k: int, seen: Floats, predicted: Floats) -> float:
-    """Steps 2 and 3 of rule.py: the error, as on the wire, of an observation that was predicted."""
+    """Steps 2 and 3 of rule.py: the error, as on the wire, of an observation that was predicted.
+
+    Who sleeps learns the slower; where it doesn't learn at all, nothing moves.
+    """
+    part = LEARNING[depth(settings)]
     n, last, runs = e.dim[k], st.part(e, k, st.LAST), st.runs_of(e, k)
     level, step, ratio = st.part(e, k, st.LEVEL), st.part(e, k, st.STEP), st.part(e, k, st.RATIO)
-    rule.follow(seen, last, level, step, ratio, runs, n, e.n[k] + 1, settings[s.FORGETTING])
+    if part > 0.0:
+        count = e.n[k] + 1
+        rule.follow(seen, last, level, step, ratio, runs, n, count, settings[s.FORGETTING], part)
     least = rule.resolution_of(last, n) if settings[s.PREDICTOR] == rule.HEAT else 0.0
     return rule.narrow(rule.error_of(seen, predicted, step, ratio, n, least))
 
@@ -169,7 +184,7 @@ def _confide(
 ) -> float:
     """The confidence to publish; `error` as on the wire, the observation already counted in e.n."""
     on, logit = settings[s.CALIBRATE] != 0.0, cal.logit_of(error, settings[s.ALPHA])
-    if not on or e.n[k] == 1:
+    if not on or e.n[k] == 1 or LEARNING[depth(settings)] == 0.0:
         e.logit[k] = np.nan
     else:
         if not math.isnan(e.logit[k]):
@@ -190,6 +205,23 @@ def _came(e: Entities, marks: Marks, k: int, ts: int, log_ms: int) -> None:
     mark(marks, e.code[k])
 
 
+@kernel
+def _pass(
+    e: Entities, marks: Marks, k: int, first: bool, seen: Floats, ts: int, log_ms: int
+) -> None:
+    """An observation of row k, which has room, whose tenant is frozen: it is the last one seen, and
+    whether what was expected came true nobody learns.
+    """
+    if first:
+        _begin(e, k, seen)
+    last = st.part(e, k, st.LAST)
+    for i in range(e.dim[k]):
+        last[i] = seen[i]
+    e.logit[k] = np.nan
+    e.made[k] = 0
+    _came(e, marks, k, ts, log_ms)
+
+
 @entry
 def fold_rows(
     src: Source, lo: int, hi: int, ids: Ints, e: Entities, marks: Marks, slot: Ints, table: Floats,
@@ -198,7 +230,8 @@ def fold_rows(
     """Fold records lo..hi-1 with status 0, of rows `ids`. Returns (next record, why it stopped).
 
     slot[owner] is a tenant's row in `table`, whose version is `version`. The vectors of next events
-    go to `out`, where found.next_at wants them (-1: nowhere); it becomes -1 where there is none.
+    go to `out`, where found.next_at wants them (-1: nowhere); it becomes -1 where there is none. Of
+    whoever is frozen found.predictor is SILENT.
     """
     pos, length = src.cols.pos[FIELD.vector], src.cols.len[FIELD.vector]
     seen, single, next_at = work.seen, work.single, found.next_at
@@ -208,16 +241,21 @@ def fold_rows(
         k, n = ids[r], length[r] // SINGLE
         settings = table[slot[e.owner[k]]]
         first, plan = e.n[k] == 0 or e.dim[k] != n, -1
-        onward = settings[s.NEXT] != 0.0 and next_at[r] >= 0
+        silent = frozen(settings)
+        onward = settings[s.NEXT] != 0.0 and next_at[r] >= 0 and not silent
         if reports.used[0] >= reports.record.shape[0]:
             return r, NEED_REPORTS
-        if settings[s.PREDICTOR] == rule.HEAT and (onward or not first):
-            plan = find(plans, int(settings[s.GRAPH]), settings[s.TIME], n)
+        if settings[s.PREDICTOR] == rule.HEAT and (onward or not first) and not silent:
+            plan = find(plans, int(settings[s.GRAPH]), diffusion_time(settings), n)
             if plan < 0:
                 return r, NEED_PLAN
         if not st.place(e, k, n):
             return r, NEED_POOL
         _read(src.buf, pos[r], n, single, seen)
+        if silent:
+            _pass(e, marks, k, first, seen, src.cols.i[FIELD.ts, r], src.log_ms[r])
+            found.predictor[r], next_at[r] = SILENT, -1
+            continue
         last, predicted = st.part(e, k, st.LAST), st.part(e, k, st.NEXT)
         error = rule.NEUTRAL_ERROR
         if first:

@@ -104,10 +104,12 @@ def _ratio_after(ratio: float, up: bool, slow: float) -> float:
 @kernel
 def follow(
     seen: Floats, last: Floats, level: Floats, step: Floats, ratio: Floats, runs: Runs, n: int,
-    count: int, forgetting: float,
+    count: int, forgetting: float, part: float,
 ) -> None:  # fmt: skip
-    """Step 2: takes observation number `count` into level, step and ratio of each component."""
-    slow, quick = max(forgetting, 1.0 / count), max(QUICK * forgetting, 1.0 / count)
+    """Step 2: takes observation number `count` into level, step and ratio of each component, by
+    `part` of what they are learned by.
+    """
+    slow, quick = part * max(forgetting, 1.0 / count), part * max(QUICK * forgetting, 1.0 / count)
     for i in range(n):
         moved, before, run = abs(seen[i] - last[i]), step[i], int(runs[2 * i])
         after = before
@@ -121,9 +123,9 @@ def follow(
             step[i] = after
         if after == 0.0:
             continue
-        off, part = seen[i] - level[i], ratio[i]
+        off, far = seen[i] - level[i], ratio[i]
         away, shift, gain = abs(off), 0, slow
-        if away > FAR * CONSISTENT * part * after:
+        if away > FAR * CONSISTENT * far * after:
             shift = longer(int(runs[2 * i + 1]), off > 0.0, LEVEL_RUN_MAX)
             if (moved > JUMP * before or abs(run) > STEP_RUN) and abs(shift) < JUMP_RUN:
                 shift = JUMP_RUN if shift > 0 else -JUMP_RUN
@@ -131,9 +133,9 @@ def follow(
         if abs(shift) > LEVEL_RUN:
             gain *= LEVEL_FACTOR ** (abs(shift) - LEVEL_RUN)
         else:
-            part = _ratio_after(part, away > part * after, slow)
-            ratio[i] = part
-        reach = gain * part * after
+            far = _ratio_after(far, away > far * after, slow)
+            ratio[i] = far
+        reach = gain * far * after
         towards = level[i] + (reach if off > 0.0 else -reach)
         level[i] = towards if reach < away else seen[i]
 

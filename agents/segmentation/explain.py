@@ -7,8 +7,9 @@ from typing import Any
 import numpy as np
 
 from agents.engine.processor import SEP
+from agents.kit.asleep import FREEZE, STATES
 from agents.kit.columnar import ColumnarFold
-from agents.kit.explaining import Case, Fields, load, num, seconds
+from agents.kit.explaining import FROZEN, Case, Fields, load, num, seconds
 from agents.kit.store import Store
 from agents.segmentation import bocpd, glr, hmm
 from agents.segmentation.agent import PROCESSOR
@@ -31,6 +32,8 @@ SCORES = {  # what a boundary's score is, by its evidence
 
 def explain(case: Case) -> list[str]:
     """What the laws made of a frame; see detect.py and frames.py."""
+    if case.state == STATES[FREEZE]:
+        return [FROZEN]
     domain = case.record["domain"]
     found = {one["evidence"]: one for one in case.outputs.get(SEGMENTS, ())}
     said = _leader(case, found)

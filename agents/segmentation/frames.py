@@ -11,6 +11,7 @@ from agents.engine.processor import OWN_REASONS
 from agents.engine.records import put_bytes
 from agents.kit.batches import Sink, Source, copy_span
 from agents.kit.columns import slots
+from agents.kit.depth import frozen
 from agents.kit.packing import Bytes, Marks, mark, name_of, put_name
 from agents.segmentation import detect as d
 from agents.segmentation import settings
@@ -196,6 +197,15 @@ def newcomers(a: Arrays, s: Source, whose: Whose, lo: int, hi: int, out: Ints) -
     return count
 
 
+@kernel
+def pass_by(a: Arrays, t: int, r: int, key: int, log_ms: int) -> None:
+    """A frame of a tenant that is frozen: it is alive, and so is the series r of the domain."""
+    a.tenants[t]["touched"] = max(a.tenants[t]["touched"], log_ms)
+    if r >= 0:
+        a.bank.ints[r, S.touched] = max(a.bank.ints[r, S.touched], log_ms)
+        mark(a.marks, key)
+
+
 @entry
 def fold(
     a: Arrays, s: Source, whose: Whose, sink: Sink, w: Work, found: Found, lo: int, hi: int, o: int,
@@ -219,6 +229,9 @@ def fold(
         if full or text + need > sink.scratch.shape[0]:
             return i, o, text
         mark(a.marks, a.tenants[t]["code"])
+        if frozen(a.table[a.tenants[t]["settings"]]):
+            pass_by(a, t, r, key, s.log_ms[i])
+            continue
         if led(a, t, whose.leaders[i], s, i, found) != 0:
             text = put(s, i, a, names.at[old], names.size[old], found, 0, sink, o, text)
             o += 1

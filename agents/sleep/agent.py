@@ -1,8 +1,10 @@
 """brain.sleep.requests -> brain.sleep.states: who sleeps how deep, and until when.
 
-Each request has one answer on soma.audit: what it changed, that it changed nothing, or why it is
-refused. Each state that is entered is a record of its own; a request that leads over several enters
-all of them in one fold. Sleeps with an end wake on a tick.
+How deep a tenant sleeps reaches the processors in which that acts in band: as a control record in
+their sources, in the partition where the tenant lives. Each request has one answer on soma.audit:
+what it changed, that it changed nothing, or why it is refused. Each state that is entered is a
+record of its own; a request that leads over several enters all of them in one fold. Sleeps with an
+end wake on a tick.
 """
 
 import json
@@ -20,7 +22,8 @@ if TYPE_CHECKING:
     from agents.engine.dead_letters import Letter
 
 REQUESTS, STATUS, AUDIT = "brain.sleep.requests", "brain.sleep.states", "soma.audit"
-REQUEST_SCHEMA = "sleep_request"
+REQUEST_SCHEMA, CONTROL_SCHEMA = "sleep_request", "control_sleep"
+CONCERNED = ("cog.observations", "cog.predictor.updates", "cog.global.frame")
 
 MALFORMED, TOO_MANY = "malformed", "too_many"
 CHANGED, PROLONGED, UNCHANGED, REFUSED = "changed", "prolonged", "unchanged", "refused"
@@ -45,6 +48,8 @@ def ask(row: Sleep, record: Any, out: Emit) -> None:
         law.enter(row, wish.target, wish, now)
         _tell(row, record.kind, record.request_id, now, out)
         outcome = PROLONGED
+    if outcome != UNCHANGED:
+        _act(row, now, out)
     _audit(row, record, outcome, before, "", out)
 
 
@@ -65,8 +70,19 @@ def wake(row: Sleep, now: int, out: Emit) -> None:
     before = row.state
     law.enter(row, ACTIVE, NOBODY, now)
     _tell(row, EXPIRY, "", now, out)
+    _act(row, now, out)
     said = _detail(row, CHANGED, before, "", "", EXPIRY, STATES[ACTIVE])
     out.to(AUDIT, _event(out.tenant, EXPIRY, now, said), key=out.tenant)
+
+
+def _act(row: Sleep, now: int, out: Emit) -> None:
+    """Let the state act where there is something that it acts on."""
+    control = {
+        "tenant": out.tenant, "state": row.state, "version": row.version,
+        "wake_on_traffic": row.wakes, "ts": now,
+    }  # fmt: skip
+    for topic in CONCERNED:
+        out.to(topic, control)
 
 
 def _tell(row: Sleep, reason: str, request_id: str, now: int, out: Emit) -> None:
@@ -130,8 +146,8 @@ def _request(value: bytes | None) -> dict[str, Any]:
 
 
 PROCESSOR = RowProcessor(
-    "sleep", source=REQUESTS, sinks=(STATUS, AUDIT), row=Sleep, fold=ask, on_time=wake,
-    unread=unread,
+    "sleep", source=REQUESTS, sinks=(STATUS, AUDIT, *CONCERNED), row=Sleep, fold=ask,
+    on_time=wake, unread=unread, controls=dict.fromkeys(CONCERNED, CONTROL_SCHEMA),
     reasons={
         MALFORMED: "no request can be so: a state, a kind or a time that there isn't",
         TOO_MANY: "the tenant has more requests a second than it may",

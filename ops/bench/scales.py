@@ -22,6 +22,7 @@ Follower = Callable[[Floats, Floats, int], Floats]  # x, the x before, its numbe
 ROUNDS, ODD = 4000, 500  # observations, and the one at which something happens
 WINDOW, SETTLED, LAST = 20, 2500, 500
 FORGETTING = 0.01
+WHOLE = 1.0  # part of what is learned by: that of whoever is awake
 METHOD = (
     "{rounds:,} observations, something happens at number {odd}; each is predicted by the last "
     "one, and its error is (x - last)² / scale², at most 1,000. Blind: rounds after it in which "
@@ -109,7 +110,7 @@ class Predictors:
 
     def __call__(self, x: Floats, last: Floats, n: int) -> Floats:
         rule.follow(
-            x, last, self.level, self.step, self.ratio, self.runs, self.n, n, FORGETTING
+            x, last, self.level, self.step, self.ratio, self.runs, self.n, n, FORGETTING, WHOLE
         )  # fmt: skip
         return rule.CONSISTENT * self.ratio * self.step
 

@@ -14,6 +14,7 @@ from agents.engine.plan import Plan, defaults_of
 from agents.engine.processor import Batch, Fold, Place, Policy, Processor
 from agents.engine.registry import processors
 from agents.kit import run as kit
+from agents.kit.asleep import STATES
 from agents.kit.run import LOG_MS, TOPIC_ID, Message, Sent, batch_of, read
 from agents.settings import Settings
 from ops.examples import PLUGIN
@@ -68,16 +69,29 @@ def messages(plan: Plan, records: list[dict[str, Any]], first: int = 0) -> list[
     ]
 
 
-def setting(offset: int, tenant: str, name: str, value: str) -> Message:
-    """A control record that changes a setting."""
+def setting(offset: int, tenant: str, name: str, value: str, version: int = 0) -> Message:
+    """A control record that changes a setting; without a version one that was written directly."""
     record = {
         "tenant": tenant,
         "setting": name,
         "value": value,
         "author": "test",
         "ts": LOG_MS * 1000,
+        "version": version,
     }
     return Message(offset, tenant.encode(), codec.encode("control_setting", record))
+
+
+def sleep(offset: int, tenant: str, state: int, version: int = 1) -> Message:
+    """A control record that says how deep a tenant sleeps."""
+    record = {
+        "tenant": tenant,
+        "state": STATES[state],
+        "version": version,
+        "wake_on_traffic": version % 2 == 0,
+        "ts": LOG_MS * 1000,
+    }
+    return Message(offset, tenant.encode(), codec.encode("control_sleep", record))
 
 
 class Run(kit.Run):

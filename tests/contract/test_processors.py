@@ -15,6 +15,7 @@ from agents.engine.plan import Plan
 from agents.engine.processor import SEP, Processor
 from agents.engine.work import UnknownSchema
 from agents.history.rows import only
+from agents.kit.asleep import STATES
 from tests.contract.harness import (
     LOG_MS,
     PROCESSORS,
@@ -26,6 +27,7 @@ from tests.contract.harness import (
     row_path,
     samples,
     setting,
+    sleep,
 )  # fmt: skip
 from topics import codec
 from topics.schemas import schemas
@@ -44,7 +46,7 @@ def make(processor: Processor, seed: int, n: int) -> list[dict[str, Any]]:
 
 
 def mixed(processor: Processor, seed: int, n: int) -> list[Message]:
-    """Samples with settings between them, JSON among them, and bad records."""
+    """Samples with settings and sleeps between them, and bad records."""
     rng = np.random.default_rng(seed)
     plan = plan_of(processor)
     part = messages(plan, make(processor, seed, n))
@@ -54,7 +56,11 @@ def mixed(processor: Processor, seed: int, n: int) -> list[Message]:
             int(rng.integers(len(samples(processor).settings())))
         ]
         tenant = "*" if rng.random() < 0.3 else tenants[int(rng.integers(len(tenants)))]
-        part[at] = setting(int(at), tenant, name, value)
+        version = int(rng.choice([0, LOG_MS + at]))
+        part[at] = setting(int(at), tenant, name, value, version)
+    for at in rng.integers(0, n, n // 20):
+        tenant = tenants[int(rng.integers(len(tenants)))]
+        part[at] = sleep(int(at), tenant, int(rng.integers(len(STATES))), int(at) + 1)
     for at in rng.integers(0, n, n // 10):
         value = part[at].value or b""
         part[at] = Message(int(at), part[at].key, value[: int(rng.integers(0, len(value) + 1))])

@@ -4,6 +4,7 @@ import math
 
 import pytest
 
+from agents.kit.asleep import DEEP, number
 from agents.kit.setting import Setting
 from agents.kit.tenant_settings import TenantSettings, number_of, row_of
 
@@ -15,8 +16,11 @@ SETTINGS = {
 
 
 def values(own: TenantSettings, tenant: str, domain: str = "") -> list[float]:
+    """The settings that hold; the last number of a row is none's."""
     row = own.row(tenant, domain)
-    return [float(x) for x in own.table[row]]
+    *found, sleep = own.table[row].tolist()
+    assert sleep == own.sleep_of(tenant)
+    return [float(x) for x in found]
 
 
 def test_own_values_before_everyones_before_the_deployments() -> None:
@@ -56,6 +60,23 @@ def test_a_tenants_row_stays_its_own_while_everyones_values_change() -> None:
     assert own.version == version + 1
 
 
+def test_a_sleeper_has_a_row_of_its_own_and_everybody_s_values() -> None:
+    own, deep = TenantSettings(SETTINGS, {}), float(number(DEEP, 1, False))
+    own.let_sleep("t", deep)
+    own.change("*", "c@x", "9")
+    assert own.row("t") > 0 and values(own, "t") == [1.0, 0.0, 5.0]
+    assert values(own, "t", "x") == [1.0, 0.0, 9.0] and values(own, "u") == [1.0, 0.0, 5.0]
+    assert own.own("t") == {} and own.kept("t") == {"sleep": deep} and own.anybody_sleeps
+    own.change("t", "a", "2")
+    other = TenantSettings(SETTINGS, {})
+    other.take("t", own.kept("t"))
+    assert other.kept("t") == own.kept("t") == {"a": 2.0, "sleep": deep}
+    own.let_sleep("t", 0.0)
+    assert values(own, "t") == [2.0, 0.0, 5.0] and not own.anybody_sleeps
+    with pytest.raises(ValueError, match="no sleep has the number"):
+        other.take("t", {"sleep": 0.5})
+
+
 def test_rows_are_used_again() -> None:
     own = TenantSettings(SETTINGS, {})
     for k in range(1000):
@@ -74,9 +95,9 @@ def test_what_is_refused_changes_nothing() -> None:
     for name, text in (("a", "11"), ("z", "1"), ("z", ""), ("a@x", "1"), ("c@", "1")):
         with pytest.raises(ValueError, match=name.partition("@")[0]):
             own.change("t", name, text)
-    for name, number in (("b", 0.5), ("c", 1.5), ("a", math.nan), ("z", 1.0)):
+    for name, value in (("b", 0.5), ("c", 1.5), ("a", math.nan), ("z", 1.0)):
         with pytest.raises(ValueError, match=r"not|no setting"):
-            own.replace("t", {name: number})
+            own.replace("t", {name: value})
     assert own.own("t") == {"a": 2.0} and own.version == 2
 
 

@@ -57,8 +57,9 @@ class One:
         predicted, n = by[predictor](), seen.shape[0]
         self.count += 1
         rule.follow(
-            seen, self.last, self.level, self.step, self.ratio, self.runs, n, self.count, forgetting
-        )
+            seen, self.last, self.level, self.step, self.ratio, self.runs, n, self.count,
+            forgetting, 1.0,
+        )  # fmt: skip
         least = rule.resolution_of(self.last, n) if predictor == rule.HEAT else 0.0
         self.last = seen.copy()
         return rule.error_of(seen, predicted, self.step, self.ratio, n, least)
