@@ -19,6 +19,7 @@ from agents.api import (
     openapi,
     problems,
     replay_routes,
+    sleep_routes,
     state_routes,
 )
 from agents.api.buckets import Buckets
@@ -29,6 +30,7 @@ from agents.api.journaled import LOCK_S, JournaledOutbox, open_journal
 from agents.api.metrics import ApiMetrics
 from agents.api.middleware import Around
 from agents.api.owners import Owners
+from agents.api.sleep_desk import SleepDesk
 from agents.api.tokens import Tokens
 from agents.api.writing import Writing
 from agents.settings import Settings
@@ -60,6 +62,7 @@ def make(settings: Settings) -> FastAPI:
                 yield
             finally:
                 resources.offload.close()
+                await app.state.sleep.close()
 
     app = FastAPI(
         title="Soma Stream",
@@ -75,10 +78,11 @@ def make(settings: Settings) -> FastAPI:
     app.state.dlq = dlq_routes.Desk(settings)
     app.state.resources = resources
     app.state.owners = Owners(settings)
+    app.state.sleep = SleepDesk(settings)
     app.state.readiness = health.Readiness()
     problems.install(app)
-    routes = (events, memories, admin, dlq_routes, journal_routes, replay_routes, state_routes)
-    for one in (*routes, health):
+    routes = (events, memories, admin, dlq_routes, journal_routes, replay_routes, sleep_routes)
+    for one in (*routes, state_routes, health):
         app.include_router(one.router)
     openapi.install(app)
     return app

@@ -26,8 +26,8 @@ class ApiMetrics:
         self.in_flight = Gauge("soma_http_in_flight", "Requests under way.", registry=self.registry)
         self.refused = Counter(
             "soma_http_refused",
-            "Requests refused for a limit: concurrency, share (a tenant's, of it), rate, pending, "
-            "lock, body, time.",
+            "Requests refused for a limit: concurrency, share (a tenant's, of it), rate, sleep (of "
+            "requests for sleep), pending, lock, body, time.",
             ("limit",),
             registry=self.registry,
         )

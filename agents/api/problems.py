@@ -163,13 +163,14 @@ WHEN = {
     "is given twice.",
     401: "No bearer token, or one that isn't valid (expired, unsigned, of another issuer).",
     403: "The token doesn't cover this tenant, or lacks the role. "
-    "The same whether the tenant exists or not.",
+    "The same whether the tenant exists or not. Or the policy denies it: `detail` says why.",
     404: "No such thing.",
     405: "The path doesn't take this method.",
     408: "The body didn't come in time.",
     409: "The idempotency key was used for something else; `conflicts` has the first one's id "
     "(null while it is in the journal), or its place in this batch (`first`). Or somebody else is "
-    "at the same dead letters: see Retry-After.",
+    "at the same dead letters: see Retry-After. Or the tenant's sleep can't be changed so: see "
+    "`detail`.",
     413: "Too large.",
     415: "The body must be application/json, not compressed.",
     422: "Well-formed, but not acceptable; `errors` names each thing.",

@@ -179,7 +179,11 @@ class Settings(BaseSettings):
     )
 
     policy_dir: WholePath | None = setting(None, "Rego policy in front of every change of leader")
-    opa_url: HttpUrl = setting("", "OPA server that is asked instead", values="an http(s) URL")
+    opa_url: HttpUrl = setting(
+        "",
+        "OPA server that is asked instead; by the HTTP API too, before a tenant's sleep is changed",
+        values="an http(s) URL",
+    )
     opa_token: SecretStr = setting(SecretStr(""), "sent to it")
     opa_timeout_s: float = setting(1.0, "for its answer", 0, 60, above=True)
     opa_fail_open: bool = setting(False, "whether no or a wrong answer allows; else it denies")

@@ -14,7 +14,7 @@ from agents.settings import Settings
 from tests.live.agents.api.conftest import Api
 from tests.live.agents.api.helpers import ApiProcess, acme, bearer, observation
 from tests.live.agents.api.test_journal_locks import session
-from tests.live.conftest import with_topics
+from tests.live.conftest import WorkerFactory, with_topics
 from tests.live.helpers import eventually
 
 EXAMPLES = 15  # for each operation
@@ -22,9 +22,10 @@ WITHIN_S = 60.0  # for an answer, on a machine that may be busy
 
 
 def test_every_answer_is_as_the_contract_says(
-    process: Callable[..., ApiProcess], database: Settings
+    process: Callable[..., ApiProcess], database: Settings, worker: WorkerFactory
 ) -> None:
     with_topics(database)  # jobs of replay are told in Kafka
+    worker(database, SOMA_AGENTS="sleep")  # which is waited for
     api = process(SOMA_API__RATE_PER_S="100000", SOMA_API__RATE_BURST="1000000")
     schema = schemathesis.openapi.from_url(f"{api.base}/openapi.json")
     who = bearer(("*",), ("read", "write", "admin"))
