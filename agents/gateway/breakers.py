@@ -88,6 +88,11 @@ class Breakers:
         self._set(tenant, Broken("half-open", broken.since, broken.retry_at, self._next()))
         return Ticket(tenant, self._round)
 
+    def restore(self, tenant: str, now: float) -> None:
+        """A circuit that another process left open: a probe may go out at once."""
+        if tenant not in self._broken:
+            self._set(tenant, Broken("open", now, now, self._next()))
+
     def succeeded(self, ticket: Ticket) -> None:
         """The remote answered. A call from before the circuit opened closes nothing."""
         if ticket.round == 0:

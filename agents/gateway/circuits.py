@@ -3,11 +3,12 @@
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.registry import Collector
 
-from agents.gateway.breakers import Breakers, Broken, Ticket
+from agents.gateway.breakers import Breakers, Broken, State, Ticket
 
 SHOWN_MAX = 50  # tenants that are labels: those whose circuits are open longest
 OUTCOMES = ("closed", "opened_again", "dropped")
@@ -22,6 +23,27 @@ class Circuits(Collector):
         self._lock = threading.Lock()
         self._opened = 0
         self._probes = dict.fromkeys(OUTCOMES, 0)
+        self._changes: list[tuple[str, State]] = []
+
+    def changes(self) -> list[tuple[str, State]]:
+        """What circuits came to be since this was asked last, in order."""
+        with self._lock:
+            found, self._changes = self._changes, []
+            return found
+
+    def restore(self, tenant: str) -> None:
+        """A circuit that another process left open. That is no change."""
+        with self._lock:
+            self._breakers.restore(tenant, self._clock())
+
+    @contextmanager
+    def _noting(self, tenant: str) -> Iterator[None]:
+        """Note a change of the tenant's circuit; under the lock."""
+        with self._lock:
+            was = self._breakers.state(tenant)
+            yield
+            if (now := self._breakers.state(tenant)) != was:
+                self._changes.append((tenant, now))
 
     def may(self, tenant: str) -> bool:
         """Whether a call would be let through."""
@@ -40,18 +62,18 @@ class Circuits(Collector):
 
     def admit(self, tenant: str) -> Ticket | None:
         """Leave for one call; None: not now."""
-        with self._lock:
+        with self._noting(tenant):
             return self._breakers.admit(tenant, self._clock())
 
     def succeeded(self, ticket: Ticket) -> None:
         """The remote answered."""
-        with self._lock:
+        with self._noting(ticket.tenant):
             self._breakers.succeeded(ticket)
             self._probes["closed"] += ticket.round > 0
 
     def failed(self, ticket: Ticket) -> bool:
         """The call failed; returns whether the circuit is open now."""
-        with self._lock:
+        with self._noting(ticket.tenant):
             was = self._breakers.state(ticket.tenant)
             is_open = self._breakers.failed(ticket, self._clock())
             self._opened += is_open and was == "closed"
@@ -60,7 +82,7 @@ class Circuits(Collector):
 
     def dropped(self, ticket: Ticket) -> None:
         """The call was given up."""
-        with self._lock:
+        with self._noting(ticket.tenant):
             self._breakers.dropped(ticket, self._clock())
             self._probes["dropped"] += ticket.round > 0
 

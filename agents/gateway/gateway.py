@@ -26,7 +26,8 @@ from agents.gateway.deliveries import Deliveries
 from agents.gateway.events import is_control, size_of, tenant_of
 from agents.gateway.metrics import metrics_of
 from agents.gateway.partition import GatewayPartition, MemoryBudget
-from agents.gateway.writer import SOURCE, STATE, GatewayWriter
+from agents.gateway.sleepers import Sleepers, Wish
+from agents.gateway.writer import REQUESTS, SOURCE, STATE, GatewayWriter
 from agents.services.base import Service
 from agents.services.read_ahead import ReadAhead
 from agents.services.stream import Stream
@@ -35,7 +36,7 @@ from stores.memory_remote import MemoryRemote
 from topics.catalogue import dlq_of
 
 NAME = "gateway"
-TOPICS = (SOURCE, dlq_of(SOURCE), STATE)
+TOPICS = (SOURCE, dlq_of(SOURCE), STATE, REQUESTS)
 READ_MAX = 1_000  # records a turn
 READ_S = 0.02
 COMMIT_EVERY_S = 0.2
@@ -184,7 +185,11 @@ class Running:
             lane_max = self._settings.gateway.lane_events
             backlog: Backlog[Message] = Backlog(at, behind, lane_max, size_of)
             backlog.changed = False
-            self._parts[partition] = GatewayPartition(partition, topic_id, backlog)
+            sleepers = Sleepers(found.asleep)
+            self._parts[partition] = GatewayPartition(partition, topic_id, backlog, sleepers)
+            if self._settings.gateway.sleep == "on":
+                for tenant in found.asleep & behind.keys():
+                    self._circuits.restore(tenant)
 
     def _take(self, message: Message, room: bool) -> None:
         part = self._parts.get(message.partition() or 0)
@@ -202,13 +207,46 @@ class Running:
         """Write what is delivered, and what others are to see of it."""
         self._commit_at = time.monotonic() + COMMIT_EVERY_S
         backlogs = {number: part.backlog for number, part in self._parts.items()}
-        for number, backlog in backlogs.items():
-            if backlog.changed:
-                topic_id = self._parts[number].topic_id
-                self._writer.state(number, topic_id, backlog.next_offset, backlog.undelivered())
+        self._settle()
+        for part in self._parts.values():
+            backlog, wishes = part.backlog, part.sleepers.take()
+            if backlog.changed or wishes:
+                asleep = part.sleepers.names()
+                # Who is woken and has nothing undelivered is named all the same.
+                behind = dict.fromkeys(asleep, backlog.next_offset) | backlog.undelivered()
+                self._writer.state(
+                    part.partition, part.topic_id, backlog.next_offset, behind, asleep,
+                    partial(self._ask, part, wishes),
+                )  # fmt: skip
                 backlog.changed = False
         self._stream.done({number: backlog.next_offset for number, backlog in backlogs.items()})
         self._note(backlogs)
+
+    def _settle(self) -> None:
+        """Let circuits put tenants to sleep, and wake those whose circuits are closed, or have
+        nothing to deliver any more (what they lacked is gone from the log).
+        """
+        on = self._settings.gateway.sleep == "on"
+        for tenant, came in self._circuits.changes():
+            part = next((one for one in self._parts.values() if one.has(tenant)), None)
+            if on and part is not None:
+                part.sleepers.change(tenant, came)
+        for part in self._parts.values():
+            if asleep := part.sleepers.asleep():
+                broken, left = self._circuits.broken(), part.backlog.undelivered()
+                for tenant in asleep:
+                    if not on or tenant not in broken or tenant not in left:
+                        part.sleepers.change(tenant, "closed")
+
+    def _ask(self, part: GatewayPartition, wishes: list[Wish]) -> None:
+        """The row that names these is written: ask. (Who has let go of the partition leaves it to
+        its new owner.)"""
+
+        def written(tenant: str) -> None:
+            part.backlog.changed |= part.sleepers.written(tenant)
+
+        for tenant, target in wishes if part.live else ():
+            self._writer.request(tenant, target, partial(written, tenant))
 
     def _note(self, backlogs: dict[int, Backlog[Message]]) -> None:
         unread = self._stream.lag(
@@ -229,7 +267,11 @@ class Running:
     async def _brake(self) -> None:
         """Stop reading while more tenants are behind than a state row holds."""
         most = max(
-            (len(p.backlog.behind) + len(p.backlog.lanes) for p in self._parts.values()), default=0
+            (
+                len(p.backlog.undelivered().keys() | p.sleepers.names())
+                for p in self._parts.values()
+            ),
+            default=0,
         )
         if most >= UNDELIVERED_MAX and not self._full:
             logger.error("%d tenants have undelivered events: the gateway reads no more", most)

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from confluent_kafka import Message
 
 from agents.gateway.backlog import Backlog
+from agents.gateway.sleepers import Sleepers
 
 
 @dataclass(slots=True)
@@ -16,8 +17,14 @@ class GatewayPartition:
     partition: int
     topic_id: str
     backlog: Backlog[Message]
+    sleepers: Sleepers = field(default_factory=Sleepers)
     live: bool = True
     lanes: dict[str, asyncio.Task[None]] = field(default_factory=dict)  # tenant -> its deliveries
+
+    def has(self, tenant: str) -> bool:
+        """Whether something of a tenant is undelivered here, or the gateway let it sleep."""
+        backlog = self.backlog
+        return tenant in backlog.behind or tenant in backlog.lanes or tenant in self.sleepers
 
     def leave(self) -> None:
         """Deliver nothing more of it."""

@@ -11,6 +11,7 @@ from confluent_kafka import Message
 
 from agents.engine.errors import UnknownVersion
 from agents.engine.recovery import reader
+from agents.gateway.marks import chosen
 from agents.gateway.writer import STATE, STATE_KEY
 from agents.settings import Settings
 from topics import codec
@@ -23,6 +24,7 @@ class Saved:
 
     next_offset: int = 0
     behind: dict[str, int] = field(default_factory=dict)
+    asleep: frozenset[str] = frozenset()  # those of them whose circuits have asked for sleep
 
 
 def load(settings: Settings, partitions: set[int], topic_id: str) -> dict[int, Saved]:
@@ -59,4 +61,6 @@ def saved_of(value: str | bytes | None, topic_id: str, where: str) -> Saved:
         raise UnknownVersion(f"{where}: the row has version {row.get('version')} of {name!r}")
     if row["topic_id"] != topic_id:
         return Saved()
-    return Saved(row["next_offset"], dict(row["behind"]))
+    behind = dict(row["behind"])
+    asleep = row["asleep"] or b""  # fastavro makes a text of the default of bytes
+    return Saved(row["next_offset"], behind, chosen(behind, asleep))

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import secrets
 import threading
 import time
 from collections.abc import Callable
@@ -12,6 +13,8 @@ from confluent_kafka import KafkaError, KafkaException, Message, Producer
 from confluent_kafka.admin import AdminClient
 
 from agents.engine import metrics
+from agents.gateway.marks import marks
+from agents.gateway.sleepers import ACTOR, KIND
 from agents.settings import Settings
 from topics import codec
 from topics.catalogue import dlq_of
@@ -21,6 +24,7 @@ from topics.missed import LONGEST
 SOURCE = "memory.events"
 STATE = "soma.gateway.state"
 STATE_KEY = b"gateway"
+REQUESTS = "brain.sleep.requests"
 PRODUCED_BYTES_MAX = 16 << 20  # the broker's own limit is what counts
 DETAIL_MAX = 500  # characters
 ASK_S = 5.0
@@ -55,6 +59,7 @@ class GatewayWriter:
                 **{
                     "enable.idempotence": True,
                     "compression.type": "lz4",
+                    "partitioner": "murmur2_random",  # of requests alone: the rest says which
                     "linger.ms": 2,
                     "message.max.bytes": PRODUCED_BYTES_MAX,
                     "message.timeout.ms": 0,  # while the broker is away everything waits
@@ -125,21 +130,52 @@ class GatewayWriter:
             raise
 
     def state(
-        self, partition: int, topic_id: str, next_offset: int, behind: dict[str, int]
-    ) -> None:
-        """Write a partition's row. KafkaException if the broker refuses one (when polled)."""
+        self, partition: int, topic_id: str, next_offset: int, behind: dict[str, int],
+        asleep: frozenset[str] = frozenset(), written: Callable[[], None] = lambda: None,
+    ) -> None:  # fmt: skip
+        """Write a partition's row; `asleep` are some of those behind. `written` is called then.
+
+        KafkaException if the broker refuses one (when polled).
+        """
         row = {
             "next_offset": next_offset,
             "behind": behind,
+            "asleep": marks(behind, asleep),
             "topic_id": topic_id,
             "version": 1,
         }
+
+        def heard(error: KafkaError | None, message: Message) -> None:
+            _must(error, message)
+            written()
+
         self._produce(
-            _must,
+            heard,
             topic=self._settings.topic(STATE),
             key=STATE_KEY,
             value=codec.encode("gateway_state", row),
             partition=partition,
+        )
+
+    def request(self, tenant: str, target: str, written: Callable[[], None]) -> None:
+        """Ask for a tenant's sleep, or its waking. What the broker refuses is told in the log."""
+        record = {
+            "request_id": f"circuit-{secrets.token_hex(8)}", "tenant": tenant, "target": target,
+            "kind": KIND, "ttl_seconds": None, "wake_on_traffic": False, "version": 0,
+            "trace_id": None, "actor": ACTOR, "ts": time.time_ns() // 1000,
+        }  # fmt: skip
+
+        def heard(error: KafkaError | None, _: Message) -> None:
+            if error is None:
+                written()
+            else:
+                logger.error("%s isn't asked to be %s: %s", tenant, target, error.str())
+
+        self._produce(
+            heard,
+            topic=self._settings.topic(REQUESTS),
+            key=tenant.encode(),
+            value=codec.encode("sleep_request", record),
         )
 
     async def letter(self, message: Message, reason: str, detail: str) -> None:

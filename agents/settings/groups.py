@@ -33,6 +33,9 @@ class GatewaySettings(Group):
     lane_events: int = setting(200, "events of a tenant held in memory", 1, 10_000)
     queued_events: int = setting(20_000, "and of all tenants", 1, 1_000_000)
     queued_mib: int = setting(64, "and their size", 2, 4_096)
+    sleep: Literal["on", "off"] = setting(
+        "on", "whether a tenant is to sleep (freeze) while its circuit is open"
+    )
 
 
 class JournalSettings(Group):
