@@ -10,12 +10,12 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
+# Avro reads bytes as a string, too; but not all bytes are UTF-8, and such a value couldn't be read.
 PROMOTIONS = {
     "int": {"long", "float", "double"},
     "long": {"float", "double"},
     "float": {"double"},
     "string": {"bytes"},
-    "bytes": {"string"},
 }
 PRIMITIVES = {"boolean", "int", "long", "float", "double", "bytes", "string"}
 MEANINGS = {  # what may be said about a type beyond its kind
