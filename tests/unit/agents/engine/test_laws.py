@@ -116,7 +116,10 @@ class Rows(Echo):
         rows.gone, rows.n = np.zeros(len(keys), np.uint8), len(keys)
         rows.columns.reserve(rows.n)
         for k, name in enumerate(self.touched):
-            row = {"next_offset": 0, "behind": {}, "topic_id": self.rows[name], "version": 0}
+            row = {
+                "next_offset": 0, "behind": {}, "topic_id": self.rows[name], "asleep": b"",
+                "version": 0,
+            }  # fmt: skip
             rows.columns.put(k, row, rows.scratch)
         self.touched.clear()
 
