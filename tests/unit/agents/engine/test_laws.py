@@ -152,7 +152,7 @@ def failing(self: Echo, batch: Batch, r: int, record: dict[str, Any], output: Ou
 
 FAILING = echo(
     failing, make=lambda context: Rows(context, failing),
-    state_src={"topic_id": 2, "behind.key": SRC_NAMES},
+    state_src={"topic_id": 2, "asleep": 2, "behind.key": SRC_NAMES},
 )  # fmt: skip
 
 
