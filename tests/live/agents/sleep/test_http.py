@@ -25,7 +25,6 @@ from topics import codec
 
 UTIL, MODE, POLICY = "/api/util/sleep", "/api/brain/sleep_mode", "/api/brain/sleep_policy"
 STATE = "/api/sleep/state"
-MINE = admin(("acme",)) | {"x-soma-tenant": "acme"}
 MINUTE, HOUR = 60_000_000, 3_600_000_000
 RULES = """
 package soma.policy.api
@@ -49,11 +48,16 @@ def client(topics: Settings) -> Iterator[Client]:
         yield one
 
 
-def asked(client: Client, path: str = UTIL, who: dict[str, str] = MINE, **body: Any) -> Any:
-    return client.post(path, json=body, headers=who)
+def mine() -> dict[str, str]:
+    """Of acme's administrator: made when it is used, for it is good for ten minutes only."""
+    return admin(("acme",)) | {"x-soma-tenant": "acme"}
 
 
-def slept(client: Client, path: str = UTIL, who: dict[str, str] = MINE, **body: Any) -> Any:
+def asked(client: Client, path: str = UTIL, who: dict[str, str] | None = None, **body: Any) -> Any:
+    return client.post(path, json=body, headers=mine() if who is None else who)
+
+
+def slept(client: Client, path: str = UTIL, who: dict[str, str] | None = None, **body: Any) -> Any:
     """What is in force, for a request that waits for it."""
     answer = asked(client, path, who, async_mode=False, **body)
     assert answer.status_code == 200, answer.text
@@ -158,7 +162,7 @@ def test_an_idempotency_key_is_one_request(
     topics: Settings, client: Client, worker: WorkerFactory
 ) -> None:
     worker(SOMA_AGENTS="sleep")
-    once = MINE | {"idempotency-key": "k1"}
+    once = mine() | {"idempotency-key": "k1"}
     first = asked(client, who=once, target_state="light", ttl_seconds=60)
     again = asked(client, who=once, target_state="light", ttl_seconds=60)
     assert (first.status_code, again.status_code) == (202, 200)
@@ -168,7 +172,7 @@ def test_an_idempotency_key_is_one_request(
     # Of another tenant it is another key, and so it is in another process of the API.
     theirs = admin() | {"x-soma-tenant": "other", "idempotency-key": "k1"}
     assert asked(client, who=theirs, target_state="deep").status_code == 202
-    keyed = MINE | {"idempotency-key": "k2"}
+    keyed = mine() | {"idempotency-key": "k2"}
     told = slept(client, who=keyed, target_state="active")
     with Client(migrated(topics).model_copy(update={"api": api_settings()})) as second:
         asked(second, target_state="deep")
@@ -193,7 +197,7 @@ def test_what_cant_be_is_named_and_who_may_not_is_refused(client: Client) -> Non
         ({"target_state": "deep", "tenant": "x"}, "/tenant", "not permitted"),
     ):  # fmt: skip
         for path in (UTIL, MODE, POLICY):
-            answer = client.post(path, json=body, headers=MINE)
+            answer = client.post(path, json=body, headers=mine())
             assert answer.status_code == 422, answer.text
             (error,) = answer.json()["errors"]
             assert error["at"] == at and said in error["detail"], error
@@ -203,7 +207,7 @@ def test_what_cant_be_is_named_and_who_may_not_is_refused(client: Client) -> Non
         (admin(("acme",)) | {"x-soma-tenant": "other"}, 403), (admin(("acme",)), 403),
     ):  # fmt: skip
         assert client.post(UTIL, json=deep, headers=who).status_code == status
-    assert client.get(STATE, headers=MINE).status_code == 403
+    assert client.get(STATE, headers=mine()).status_code == 403
     alien = bearer(("acme",), ("read",)) | {"x-soma-tenant": "other"}
     assert client.get(STATE, headers=alien).status_code == 403
 
