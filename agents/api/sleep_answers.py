@@ -13,7 +13,15 @@ from typing import Any
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Producer, TopicPartition
 
-from agents.api.sleep_log import ANSWER_S, AUDIT, REQUEST_SCHEMA, REQUESTS, AwayError, answer_in
+from agents.api.sleep_log import (
+    ANSWER_S,
+    AUDIT,
+    REQUEST_SCHEMA,
+    REQUESTS,
+    AwayError,
+    answer_in,
+    places_of,
+)
 from agents.settings import Settings
 from topics import codec
 from topics.reading import PASSED, ends_of
@@ -110,12 +118,7 @@ class Follower:
             )
         )  # fmt: skip
         try:
-            name = self._settings.topic(AUDIT)
-            found = consumer.list_topics(name, timeout=ANSWER_S).topics[name]
-            if found.error is not None or not found.partitions:
-                raise AwayError(f"there is no topic {name}: `soma topics apply` makes it")
-            places = [(name, number) for number in found.partitions]
-            ends = ends_of(consumer, places, ANSWER_S)
+            ends = ends_of(consumer, places_of(consumer, self._settings.topic(AUDIT)), ANSWER_S)
             consumer.assign([TopicPartition(*place, end) for place, end in ends.items()])
         except BaseException:
             consumer.close()

@@ -55,13 +55,8 @@ class Looking:
 
     def places(self, topic: str, tenant: str = "") -> list[TopicAndPartition]:
         """The partition of a topic where the tenant is; without one, all."""
-        name = self._settings.topic(topic)
-        found = self._consumer.list_topics(name, timeout=ANSWER_S).topics[name]
-        if found.error is not None or not found.partitions:
-            raise AwayError(f"there is no topic {name}: `soma topics apply` makes it")
-        if tenant:
-            return [(name, partition_of(tenant, len(found.partitions)))]
-        return [(name, number) for number in sorted(found.partitions)]
+        found = places_of(self._consumer, self._settings.topic(topic))
+        return [found[partition_of(tenant, len(found))]] if tenant else found
 
     def last(self, place: TopicAndPartition, most: int) -> Iterator[Message]:
         """The last records of a partition, so many of its offsets."""
@@ -82,6 +77,14 @@ class Looking:
         ahead = {place: end for place, end in ends.items() if end > starts[place]}
         for messages in read_to(self._consumer, ahead, silence_s=SILENCE_S):
             yield from messages
+
+
+def places_of(consumer: Consumer, topic: str) -> list[TopicAndPartition]:
+    """A topic's partitions, in order. AwayError, KafkaException."""
+    found = consumer.list_topics(topic, timeout=ANSWER_S).topics[topic]
+    if found.error is not None or not found.partitions:
+        raise AwayError(f"there is no topic {topic}: `soma topics apply` makes it")
+    return [(topic, number) for number in sorted(found.partitions)]
 
 
 def request_of(settings: Settings, tenant: str, request_id: str) -> tuple[dict[str, Any], int]:
@@ -141,9 +144,8 @@ def answer_in(value: bytes) -> dict[str, Any]:
 
 
 def _record(value: bytes, schema: str) -> dict[str, Any]:
+    """A record of ours, which is never JSON; {}: it is another."""
     try:
-        if value[:1] == b"{":
-            return codec.from_json(schema, value)
         name, record = codec.decode(value)
     except codec.BadRecord:
         return {}

@@ -266,13 +266,7 @@ class Running:
 
     async def _brake(self) -> None:
         """Stop reading while more tenants are behind than a state row holds."""
-        most = max(
-            (
-                len(p.backlog.undelivered().keys() | p.sleepers.names())
-                for p in self._parts.values()
-            ),
-            default=0,
-        )
+        most = max((part.named() for part in self._parts.values()), default=0)
         if most >= UNDELIVERED_MAX and not self._full:
             logger.error("%d tenants have undelivered events: the gateway reads no more", most)
             self._full = True

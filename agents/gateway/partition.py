@@ -26,6 +26,13 @@ class GatewayPartition:
         backlog = self.backlog
         return tenant in backlog.behind or tenant in backlog.lanes or tenant in self.sleepers
 
+    def named(self) -> int:
+        """How many tenants its row must name. Asked each turn: who is behind may be thousands."""
+        behind, lanes = self.backlog.behind, self.backlog.lanes
+        others = sum(tenant not in behind for tenant in lanes)
+        asleep = self.sleepers.names()
+        return len(behind) + others + sum(one not in behind and one not in lanes for one in asleep)
+
     def leave(self) -> None:
         """Deliver nothing more of it."""
         self.live = False

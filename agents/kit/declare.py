@@ -18,15 +18,7 @@ from typing import Any
 
 from agents.engine.processor import Processor, Reads, Tally
 from agents.kit.emit import layout_of, scratch_fields
-from agents.kit.fold import (
-    KIT_FIELDS,
-    Key,
-    Law,
-    OnTime,
-    RowFold,
-    Spec,
-    Unread,
-)
+from agents.kit.fold import KIT_FIELDS, Key, Law, OnTime, RowFold, Spec, Unread
 from agents.kit.schema import RowMismatch, differences, row_schema
 from agents.kit.setting import Setting
 from agents.kit.table import FORGET
