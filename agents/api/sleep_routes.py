@@ -188,8 +188,8 @@ async def sleep_mode(asking: Asked, body: SleepIn, response: Response) -> AskedO
     summary="Let a tenant sleep until it is needed",
 )  # fmt: skip
 async def sleep_policy(asking: Asked, body: SleepIn, response: Response) -> AskedOut:
-    """In the policy's name: traffic wakes it, an operator's or the circuit's sleep isn't changed,
-    and only its own is ended.
+    """In the policy's name: a request of the kind traffic wakes it, an operator's or the circuit's
+    sleep isn't changed, and only its own is ended.
     """
     return await asking.do(body, POLICY, response)
 
