@@ -5,6 +5,7 @@ and the web server; what an agent does with a batch is the engine's.
 """
 
 import asyncio
+import faulthandler
 import gc
 import logging
 import socket
@@ -223,6 +224,7 @@ def make() -> tuple[faust.App, Engine]:
     return made, engine
 
 
+faulthandler.enable()  # a crash in C says where
 uvloop.install()
 calm(*CLIENTS)
 app, engine = make()

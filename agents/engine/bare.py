@@ -1,12 +1,34 @@
 """A bare Faust app with this deployment's settings: no processor yet, nothing asked of a broker."""
 
+import sys
+from typing import NoReturn
+
 import faust
 
+from agents.engine.ending import leave
 from agents.engine.security import credentials
 from agents.engine.transport import BatchConsumer, BatchTransport
 from agents.settings import Settings, SettingsError
 
 BUFFER = 256  # events that a stream holds; a partition pauses itself long before
+
+
+class Worker(faust.Worker):
+    """Faust's, but for how it ends: when all has let go the process does, at once (`leave`)."""
+
+    def execute_from_commandline(self) -> NoReturn:
+        """Until a signal or a crash. The status is Faust's."""
+        try:
+            super().execute_from_commandline()
+        except SystemExit as ending:
+            leave(ending.code if isinstance(ending.code, int) else 1)
+
+    def _shutdown_loop(self) -> None:
+        """Faust sleeps here for up to two seconds, for tasks of others; ours have been awaited."""
+        if self.crash_reason is not None or sys.exc_info()[0] is not None:
+            super()._shutdown_loop()  # and tells what it was
+        else:
+            leave(0)
 
 
 def build(settings: Settings) -> faust.App:
@@ -22,6 +44,7 @@ def build(settings: Settings) -> faust.App:
         broker=bootstrap,
         broker_credentials=credentials(settings),
         store="memory://",
+        Worker=Worker,
         autodiscover=False,
         topic_allow_declare=False,
         topic_disable_leader=True,

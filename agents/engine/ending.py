@@ -2,8 +2,10 @@
 
 import logging
 import os
+import sys
 import threading
 import time
+from typing import NoReturn
 
 log = logging.getLogger(__name__)
 
@@ -22,15 +24,27 @@ def end_in(seconds: float = GRACE_S) -> None:
 def _end(seconds: float) -> None:
     time.sleep(seconds)
     log.warning("not everything let go within %.1f s of the signal; ending all the same", seconds)
-    logging.shutdown()
-    os._exit(0)  # what was committed is whole, the rest was never counted
+    leave(0)  # what was committed is whole, the rest was never counted
 
 
 def end_now(text: str, status: int) -> None:
     """End this process with one line that says why, from whatever thread."""
     log.critical("soma worker ends: %s", text)
-    logging.shutdown()
-    os._exit(status)
+    leave(status)
+
+
+def leave(status: int) -> NoReturn:
+    """End this process with all that it has said, and without taking the interpreter apart.
+
+    Threads that wait in C for a server (a client's, the watchdog's, a service's that didn't end in
+    time) would wake in what is left of it, and the process end by SIGSEGV: a worker that had done
+    all of its work well was reported as crashed.
+    """
+    try:
+        logging.shutdown()
+        sys.stdout.flush()
+    finally:  # a full disk doesn't keep it alive
+        os._exit(status)
 
 
 class Repeats(logging.Filter):

@@ -1,8 +1,8 @@
 """The private parts of aiokafka, Faust and numba that the engine stands on, pinned by their source.
 
-A changed digest isn't an error by itself: read the new source beside batches.py, builder.py
-and transport.py of agents/engine, connection.py and txn_protocol.py of topics, run the kill suite,
-then note the new digest.
+A changed digest isn't an error by itself: read the new source beside bare.py, batches.py,
+builder.py and transport.py of agents/engine, connection.py and txn_protocol.py of topics, run the
+kill suite, then note the new digest.
 """
 
 import hashlib
@@ -37,6 +37,9 @@ SOURCES = {
     f"{DRIVER}:AIOKafkaConsumerThread.on_start": "38b4e8bd1e10",
     f"{DRIVER}:AIOKafkaConsumerThread.on_thread_stop": "8dfc004e258b",
     f"{DRIVER}:AIOKafkaConsumerThread.subscribe": "74f90b8c8cbc",
+    "mode.worker:Worker.execute_from_commandline": "212e98f635d7",
+    "mode.worker:Worker.stop_and_shutdown": "bf1608cc3011",
+    "mode.worker:Worker._shutdown_loop": "6ad3b1129015",
     "mode.threads:QueueServiceThread.call_thread": "479edda75b54",
     "mode.threads:MethodQueue._process_enqueued": "d88a086d148c",
     "aiokafka.consumer.fetcher:PartitionRecords._unpack_records": "b803e6d46480",
