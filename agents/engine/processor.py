@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from agents.kit.setting import Setting
-from topics.columns import Buffer, Columns
+from topics.arrays import Buffer, Columns
 
 if TYPE_CHECKING:  # kernels are compiled anew when what their modules import has changed
     from agents.settings import Settings
