@@ -146,7 +146,7 @@ def env(stack: Endpoints, place: Path) -> Iterator[dict[str, str]]:
     log = place / "demo.log"
     with log.open("wb") as out:
         demo = subprocess.Popen(
-            ["soma", "demo", "--headless"],
+            ["soma", "demo", "--headless", *QUIETLY],
             env=found, cwd=place, stdin=subprocess.DEVNULL, stdout=out, stderr=out,
         )  # fmt: skip
     try:
