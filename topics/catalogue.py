@@ -120,7 +120,8 @@ _TOPICS = (
     Topic(
         # Not the outbox's: whose sleep it is may be told by the house and by operators alone.
         "brain.sleep.requests", "sleep_request", "the tenant", "tenant",
-        (USERS, "api", "operators", "gateway", "control"), ("sleep",), retention_ms=30 * DAY_MS,
+        (USERS, "api", "operators", "gateway", "control", "predictors"), ("sleep",),
+        retention_ms=30 * DAY_MS,
     ),
     Topic(
         "brain.sleep.states", "sleep_state", "tenant", "tenant", ("sleep",),

@@ -64,9 +64,19 @@ def state_of(value: float) -> str:
     return STATES[int(value) % _STATES]
 
 
+def version_of(value: float) -> int:
+    """The version in a sleep's number: of the sleep_state that it follows from."""
+    return int(value) // (_STATES * _WAKES)
+
+
+def traffic_wakes(value: float) -> bool:
+    """Whether an observation ends the sleep that a number stands for."""
+    return bool(int(value) & _STATES)
+
+
 def said(value: float) -> str:
     """A sleep's number, in words."""
-    return f"{state_of(value)}, version {int(value) // (_STATES * _WAKES)}"
+    return f"{state_of(value)}, version {version_of(value)}"
 
 
 def checked(value: float) -> float:

@@ -45,8 +45,17 @@ class Case:
 
     @property
     def state(self) -> str:
-        """How deep the tenant slept when the record came."""
-        return state_of(self.before.get("", {}).get(SETTINGS, {}).get(KEPT_AS, 0))
+        """How deep the tenant sleeps as the record is folded, which may have woken it."""
+        return _state(self.after)
+
+    @property
+    def woken(self) -> bool:
+        """Whether the record ended the tenant's sleep."""
+        return _state(self.before) != _state(self.after)
+
+
+def _state(rows: Mapping[str, Fields]) -> str:
+    return state_of(rows.get("", {}).get(SETTINGS, {}).get(KEPT_AS, 0))
 
 
 Explain = Callable[[Case], list[str]]

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 import numpy as np
 from numpy.typing import NDArray
 
-from agents.kit.asleep import KEPT_AS, checked
+from agents.kit.asleep import KEPT_AS, checked, traffic_wakes
 from agents.kit.setting import AT, EVERYONE, SHOWN, Setting, find, parse
 
 AWAKE = 0.0
@@ -47,6 +47,7 @@ class TenantSettings:
         self._settings = settings
         self._base = np.append(row_of(settings, defaults), AWAKE)
         self._asleep: dict[str, float] = {}  # tenant -> how: `asleep.number`
+        self._by_traffic: set[str] = set()  # those of them whom an observation wakes
         self._own: dict[str, dict[str, float]] = {}
         self._domains: dict[str, set[str]] = {}  # tenant -> domains that it has values for
         self._rows: dict[tuple[str, str], int] = {ROW_0: 0}
@@ -61,6 +62,11 @@ class TenantSettings:
         """Whether some tenant isn't active."""
         return bool(self._asleep)
 
+    @property
+    def anybody_wakes(self) -> bool:
+        """Whether some tenant sleeps whom an observation wakes."""
+        return bool(self._by_traffic)
+
     def sleep_of(self, tenant: str) -> float:
         """How a tenant sleeps (`asleep.number`); 0: not."""
         return self._asleep.get(tenant, AWAKE)
@@ -68,8 +74,11 @@ class TenantSettings:
     def let_sleep(self, tenant: str, how: float) -> None:
         """Let a tenant sleep so, or (0) be awake."""
         self._asleep.pop(tenant, None)
+        self._by_traffic.discard(tenant)
         if how != AWAKE:
             self._asleep[tenant] = how
+        if traffic_wakes(how):
+            self._by_traffic.add(tenant)
         self._replace(tenant, self._own.get(tenant, {}))
 
     def kept(self, tenant: str) -> dict[str, float]:

@@ -25,13 +25,15 @@ def explain(case: Case) -> list[str]:
     was, row = case.before.get(domain), case.after[domain]
     if (state := case.state) == STATES[FREEZE]:
         return [FROZEN]
+    said = ["It ends the tenant's sleep, which traffic may: from here on the tenant is awake."]
+    said = said if case.woken else []
     (update,) = case.outputs[UPDATES]
     seen = _vector(case.record["vector"])
     error = update["error_metric"]
     if was is None or was["dim"] != row["dim"]:
-        said = _first(domain, was, row)
+        said += _first(domain, was, row)
     else:
-        said = _followed(case, was, row, seen, error)
+        said += _followed(case, was, row, seen, error)
     said += _confidence(case, was, row, update)
     if state != STATES[ACTIVE]:
         said.append(f"The tenant's sleep is {state}: what comes is predicted and learned by less.")

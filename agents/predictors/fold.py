@@ -9,7 +9,7 @@ from agents.kit.batches import source_of
 from agents.kit.column_table import ColumnTable
 from agents.kit.columnar import ColumnarFold
 from agents.kit.store import Store
-from agents.predictors import kernels
+from agents.predictors import kernels, requests
 from agents.predictors import outputs as out
 from agents.predictors import state as st
 from agents.predictors.calibration import grown, reports
@@ -42,7 +42,10 @@ class PredictorFold(ColumnarFold):
             self._work = _work(longest)
         ids, found = store.domains_of(batch, lo, hi), _found(hi)
         records, self._reports.used[0] = lo + np.flatnonzero(batch.status[lo:hi] == 0), 0
-        own, slot = store.settings, store.tenants.rows["settings"]
+        own, name = store.settings, self._prefix.tobytes().decode()
+        if own.anybody_wakes:
+            requests.tell(outputs[3], requests.wake(store, source, records, ids), name)
+        slot = store.tenants.rows["settings"]
         out.place(outputs[2], source, records, found, bool(own.table[:, NEXT].any()))
         while lo < hi:
             lo, why = kernels.fold_rows(

@@ -34,9 +34,9 @@ def ask(row: Sleep, record: Any, out: Emit) -> None:
     """Do what a request wants, or say why not."""
     wish = _wish(record)
     now = record.log_ms * 1000
-    if not law.spend(row, now):
-        raise Refuse(f"more than {law.PER_S:g} requests a second of one tenant", TOO_MANY)
     before, way = row.state, law.judge(row, wish)
+    if not law.free(wish, way) and not law.spend(row, now):
+        raise Refuse(f"more than {law.PER_S:g} requests a second of one tenant", TOO_MANY)
     if isinstance(way, Refused):
         _audit(row, record, REFUSED, before, way.why, out)
         return

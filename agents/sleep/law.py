@@ -115,6 +115,13 @@ def _unable_to_wake(row: Sleep, wish: Wish) -> str | None:
     return f"the {wish.kind} wakes whom it put to sleep, and this sleep is the {row.cause}'s"
 
 
+def free(wish: Wish, way: tuple[int, ...] | Refused) -> bool:
+    """Whether a request isn't counted: traffic that ends a sleep does so once for each of them,
+    and nobody asks again.
+    """
+    return wish.kind == TRAFFIC and not isinstance(way, Refused) and bool(way)
+
+
 def enter(row: Sleep, state: int, wish: Wish, now: int) -> None:
     """Let a tenant be in a state from now on, or (its own state again) stay in it as now asked."""
     if STATES[state] != row.state:

@@ -14,6 +14,7 @@ from zlib import crc32
 
 from agents.engine.plan import Plan
 from agents.engine.processor import Decision, Policy, Question
+from agents.kit.asleep import STATES
 from tests.contract.harness import LOG_MS, TOPIC_ID, Message, Run
 from topics import codec
 
@@ -163,6 +164,7 @@ class Scenario:
     changes: tuple[Change, ...] = ()
     policy: Policy | None = None
     records: int = 900
+    sleeps: bool = False  # whether its tenants sleep now and then
 
 
 @dataclass(frozen=True)
@@ -173,6 +175,7 @@ class Phase:
     messages: list[Message]
 
 
+SLEEPS_EVERY = 25  # records
 PHASES = ((0.0, LOG_MS), (0.5, LOG_MS + 3_600_000), (0.8, LOG_MS + 3 * DAY_MS))
 
 
@@ -191,6 +194,13 @@ def answer(tenant: str, asked: str, outcome: str, leader: str = "") -> tuple[byt
 def tick(ts: int) -> tuple[bytes, bytes]:
     """Key and value of a tick."""
     return b"", codec.encode("control_tick", {"ts": ts})
+
+
+def asleep(k: int) -> tuple[bytes, bytes]:
+    """Key and value of the k-th control record that lets a tenant sleep, or wakes it."""
+    tenant, state = f"t{k % 3}", STATES[k // 3 % len(STATES)]
+    fields = {"tenant": tenant, "state": state, "version": k, "wake_on_traffic": k % 2 > 0}
+    return tenant.encode(), codec.encode("control_sleep", fields | {"ts": START})
 
 
 def refused(log_ms: int) -> list[tuple[bytes, bytes]]:
@@ -232,6 +242,8 @@ def written(plan: Plan, scenario: Scenario) -> list[Phase]:
         lines.append((record["tenant"].encode(), value))
         if i % every == every - 1 and (change := next(changes, None)) is not None:
             lines.append(setting(*change))
+        if scenario.sleeps and i % SLEEPS_EVERY == SLEEPS_EVERY - 1:
+            lines.append(asleep(i // SLEEPS_EVERY + 1))
         for key, text in lines:
             offset = sum(len(one.messages) for one in phases)
             phase.messages.append(Message(offset, key, text, headers(rng)))
@@ -317,6 +329,7 @@ def _predictors() -> list[Scenario]:
         "uncalibrated": {"calibrate": "off", "next_events": "off", "alpha": "0"},
     }
     others = [Scenario("predictors", name, values) for name, values in more.items()]
+    others.append(Scenario("predictors", "asleep", {}, sleeps=True))
     return [*heat, *others, Scenario("predictors", "changes", {"forget_after_s": "7200"}, changes)]
 
 

@@ -1,12 +1,14 @@
 """What is said of an observation: SciPy's prediction, and the law's error, scale and confidence."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from scipy.linalg import expm
 
-from agents.kit.explaining import Case
+from agents.kit.asleep import FREEZE, number
+from agents.kit.explaining import FROZEN, Case
 from agents.predictors.agent import NEXT_EVENTS, UPDATES
 from agents.predictors.explain import explain, prediction, shares
 from tests.contract.harness import LOG_MS
@@ -69,3 +71,13 @@ def test_where_nothing_could_be_predicted_it_says_so() -> None:
     other = explain(case([[1.0, 2.0], [1.0, 2.0, 3.0]]))
     assert other[0].startswith("Vectors of state had 2 numbers and have 3 now: it begins anew")
     assert "not calibrated yet" in line(other, "The confidence is")
+
+
+def test_a_record_that_wakes_says_so_and_is_explained_as_of_the_awake() -> None:
+    one = case(noise(30), diffusion_time="0.7")
+    slept = {"": {"settings": {"sleep": float(number(FREEZE, 3, wakes=True))}}}
+    woken = replace(one, before={**one.before, **slept})
+    words = explain(woken)
+    assert words[0].startswith("It ends the tenant's sleep") and words[1:] == explain(one)
+    frozen = explain(replace(woken, after={**one.after, **slept}))
+    assert frozen == [FROZEN]

@@ -120,6 +120,17 @@ def test_a_flood_of_requests_takes_what_a_tenant_may_have() -> None:
     assert driver.rows["a"]["state"] == "deep"
 
 
+def test_traffic_that_ends_a_sleep_does_so_however_many_were_asked() -> None:
+    driver = Driver(PROCESSOR)
+    sleeps = [request("light", wake_on_traffic=True), *[request("light")] * 98]
+    last = request("freeze", wake_on_traffic=True)
+    wakes = [request("active", kind="traffic", version=k) for k in (2, 3, 4, 4)]
+    driver.send_all([*sleeps, last, request("deep"), *wakes])
+    assert [one.reason for one in driver.dead_letters] == ["too_many"] * 4
+    states, _ = told(driver)
+    assert driver.rows["a"]["state"] == "active" and states[-1]["reason"] == "traffic"
+
+
 def test_a_request_of_people_as_json_is_taken() -> None:
     driver = Driver(PROCESSOR)
     text = {"request_id": "j", "tenant": "a", "target": "light", "ts": "2026-01-31T12:00:00Z"}
