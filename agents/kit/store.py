@@ -59,6 +59,7 @@ class Store:
         self._settings_stay, self._everyone, self._by_name = settings_stay, everyone, by_name
         self._plain = set(tenants.schema.dtype.names or ()) <= set(TENANT_HEAD)
         self.settled: Callable[[int, Ints], None] = lambda *_: None  # see ColumnarFold
+        self.next_due: Callable[[], float] = lambda: np.inf  # of what a processor does on ticks
         self._dropped, self._tidy_at = 0, NAMES_MIN
         self._deadline: int | None = None  # NEVER: none; None: not known
         self.seat(np.array([self.code(EVERYONE.encode())]))
@@ -281,9 +282,10 @@ class Store:
         self._deadline = None
 
     def deadline(self) -> int | None:
-        """Wall time before which `forget` changes nothing; None: never. It may be early."""
+        """Wall time before which a tick changes nothing; None: never. It may be early."""
         if self._deadline is None:
-            first = min(float(self._due(table)[0].min(initial=np.inf)) for table in self.tables)
+            each = [float(self._due(table)[0].min(initial=np.inf)) for table in self.tables]
+            first = min(*each, self.next_due())
             self._deadline = int(np.ceil(first)) if np.isfinite(first) else NEVER
         return None if self._deadline == NEVER else self._deadline
 

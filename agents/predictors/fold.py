@@ -4,7 +4,7 @@ import sys
 
 import numpy as np
 
-from agents.engine.processor import Batch, Context, Output
+from agents.engine.processor import Batch, Context, Control, Output
 from agents.kit.batches import source_of
 from agents.kit.column_table import ColumnTable
 from agents.kit.columnar import ColumnarFold
@@ -16,11 +16,15 @@ from agents.predictors.calibration import grown, reports
 from agents.predictors.diffusion import LANCZOS_STEPS, LANCZOS_WORK
 from agents.predictors.kernels import FIELD, SINGLE, Found, Work
 from agents.predictors.plans import PlanBook
+from agents.predictors.requests import Wish
 from agents.predictors.rows import DomainTable
 from agents.predictors.settings import GRAPH, NEXT, SETTINGS
 
 if sys.byteorder != "little":
     raise ImportError("vectors are little-endian on the wire, and so must this machine be")
+
+
+NOBODY = np.empty(0, np.int64)
 
 
 class PredictorFold(ColumnarFold):
@@ -33,6 +37,24 @@ class PredictorFold(ColumnarFold):
         self._plans = PlanBook()
         self._work = _work(16)
         self._reports = reports(64)
+        self._wishes: list[Wish] = []  # of ticks, to be written with the records behind them
+        self.store.next_due = self._next_due
+
+    def _next_due(self) -> float:
+        """When somebody is to sleep, as far as is known."""
+        return float(requests.idle(self.store)[0].min(initial=np.inf))
+
+    def control(self, control: Control) -> str | None:
+        """A tick puts the silent to sleep as well, once those are gone who are forgotten."""
+        if control.kind != "tick":
+            return super().control(control)
+        store = self.store
+        store.tidy()
+        were = requests.sleepers(store) if store.settings.anybody_wakes else NOBODY
+        refusal = super().control(control)
+        self._wishes += requests.let_go(store, were, control)
+        self._wishes += requests.put_to_sleep(store, control)
+        return refusal
 
     def fold(self, batch: Batch, lo: int, hi: int, outputs: tuple[Output, ...]) -> None:
         store, source = self.store, source_of(batch)
@@ -42,9 +64,12 @@ class PredictorFold(ColumnarFold):
             self._work = _work(longest)
         ids, found = store.domains_of(batch, lo, hi), _found(hi)
         records, self._reports.used[0] = lo + np.flatnonzero(batch.status[lo:hi] == 0), 0
-        own, name = store.settings, self._prefix.tobytes().decode()
+        own = store.settings
         if own.anybody_wakes:
-            requests.tell(outputs[3], requests.wake(store, source, records, ids), name)
+            self._wishes += requests.wake(store, source, records, ids)
+        if self._wishes:
+            requests.tell(outputs[3], self._wishes, self._prefix.tobytes().decode())
+            self._wishes = []
         slot = store.tenants.rows["settings"]
         out.place(outputs[2], source, records, found, bool(own.table[:, NEXT].any()))
         while lo < hi:

@@ -6,22 +6,33 @@ with the version of that sleep; its id is that of the observation. As the sleep 
 tenant's row, no later observation asks again, after a restart neither; and as the request is of one
 version, it can't end a sleep that began meanwhile. The answer comes in band: a state of a later
 version, that the tenant is awake, or sleeps anew.
+
+**Whoever is silent sleeps.** The first tick that is `sleep_after_s` or more behind the last
+observation of an awake tenant has the policy ask that it sleep lightly. Until the answer it has a
+sleep of version 0 here, which says that it was asked, once, and does nothing: the next observation
+takes it away without a word. When the last domain of a tenant whom traffic would wake is forgotten,
+the policy asks to wake it, which it may where it put it to sleep: nobody stays for ever.
 """
 
 from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
-from agents.engine.processor import Output
-from agents.kit.asleep import ACTIVE, STATES, traffic_wakes, version_of
+from agents.engine.processor import Control, Output
+from agents.kit.asleep import ACTIVE, LIGHT, STATES, number, traffic_wakes, version_of
 from agents.kit.batches import Source
 from agents.kit.packing import Ints
 from agents.kit.store import Store
 from agents.kit.tenant_settings import AWAKE
+from agents.predictors.settings import SLEEP_AFTER
 
 ACTOR = "predictors"
-TRAFFIC = "traffic"
+TRAFFIC, POLICY = "traffic", "policy"
+ASKED = float(number(LIGHT, 0, wakes=True))
+ASKED_MAX = 10_000  # tenants put to sleep by a tick; the others' turn is the next one
+NO_RECORD = -1  # the cause of what a tick's call writes
 
 
 class Wish(NamedTuple):
@@ -49,12 +60,68 @@ def wake(store: Store, source: Source, records: Ints, ids: Ints) -> list[Wish]:
     found = []
     for k in asleep[np.sort(first)].tolist():
         if traffic_wakes(how[k]):
-            tenant = store.text(int(store.tenants.rows["code"][owners[k]]))
-            r, log_ms = int(records[k]), int(source.log_ms[records[k]])
+            tenant, r = _name(store, owners[k]), int(records[k])
+            offset, log_ms = int(source.offsets[r]), int(source.log_ms[r])
             store.let_sleep(tenant, AWAKE, log_ms)
-            offset, version = int(source.offsets[r]), version_of(how[k])
-            found.append(Wish(tenant, offset, r, log_ms, TRAFFIC, ACTIVE, version))
+            if version := version_of(how[k]):
+                found.append(Wish(tenant, offset, r, log_ms, TRAFFIC, ACTIVE, version))
     return found
+
+
+def _how(store: Store) -> NDArray[np.float64]:
+    """How each tenant's row sleeps: `asleep.number`."""
+    how: NDArray[np.float64] = store.settings.table[store.tenants.rows["settings"], -1]
+    return how
+
+
+def _name(store: Store, of: int) -> str:
+    return store.text(int(store.tenants.rows["code"][of]))
+
+
+def idle(store: Store) -> tuple[NDArray[np.float64], Ints]:
+    """When awake tenants are to sleep, wall time in microseconds; and their rows."""
+    after = store.settings.table[:, SLEEP_AFTER]
+    if store.domains is None or not after.any():
+        return np.empty(0), np.empty(0, np.int64)
+    tenants, domains = store.tenants.rows, store.domains.rows
+    after = after[tenants["settings"]]
+    of = np.flatnonzero((tenants["domains"] > 0) & (after > 0.0) & (_how(store) == AWAKE))
+    last, living = np.zeros(tenants.shape[0], np.int64), domains["code"] >= 0
+    np.maximum.at(last, domains["owner"][living], domains["touched"][living])
+    return last[of] * 1e3 + after[of] * 1e6, of
+
+
+def put_to_sleep(store: Store, tick: Control) -> list[Wish]:
+    """Ask for the sleep of those who have been silent for so long, who was so first at first."""
+    due, of = idle(store)
+    late = np.flatnonzero(due <= tick.ts)
+    if late.shape[0] > ASKED_MAX:
+        late = late[due[late] <= np.partition(due[late], ASKED_MAX - 1)[ASKED_MAX - 1]]
+    each = sorted((float(due[k]), _name(store, of[k])) for k in late.tolist())
+    for _, tenant in each[:ASKED_MAX]:
+        store.let_sleep(tenant, ASKED, tick.log_ms)
+    return [_asked(tenant, tick, LIGHT) for _, tenant in each[:ASKED_MAX]]
+
+
+def sleepers(store: Store) -> Ints:
+    """The rows of tenants with domains whom traffic wakes. They stay theirs for a tick."""
+    how = _how(store)
+    asleep = np.flatnonzero((how != AWAKE) & (store.tenants.rows["domains"] > 0))
+    return asleep[[traffic_wakes(one) for one in how[asleep].tolist()]]
+
+
+def let_go(store: Store, were: Ints, tick: Control) -> list[Wish]:
+    """Ask for the waking of those of `sleepers` who have no domains any more."""
+    gone = were[store.tenants.rows["domains"][were] == 0]
+    names = sorted(_name(store, of) for of in gone.tolist())
+    for tenant in names:
+        if store.settings.sleep_of(tenant) == ASKED:
+            store.let_sleep(tenant, AWAKE, tick.log_ms)
+    return [_asked(tenant, tick, ACTIVE) for tenant in names]
+
+
+def _asked(tenant: str, tick: Control, target: int) -> Wish:
+    return Wish(tenant, tick.offset, NO_RECORD, tick.log_ms, POLICY, target)
 
 
 def tell(output: Output, wishes: Sequence[Wish], prefix: str) -> None:
@@ -72,4 +139,5 @@ def tell(output: Output, wishes: Sequence[Wish], prefix: str) -> None:
             output.scratch,
         )  # fmt: skip
         output.cause[output.n] = wish.cause
+        output.own.append((wish.tenant.encode(), -1))
         output.n += 1

@@ -33,7 +33,14 @@ SETTINGS = {
         200, "confidences between two records of how true they were", 50, 100_000
     ),
     "next_events": Setting("on", "whether what is expected next is published", choices=OFF_ON),
+    "sleep_after_s": Setting(
+        0.0,
+        "silence after which a tenant sleeps lightly by itself; 0: never",
+        0,
+        315_360_000,
+    ),
 }
 (
-    PREDICTOR, ALPHA, TIME, GRAPH, METHOD, FORGETTING, FORGET_AFTER, CALIBRATE, EVERY, NEXT
+    PREDICTOR, ALPHA, TIME, GRAPH, METHOD, FORGETTING, FORGET_AFTER, CALIBRATE, EVERY, NEXT,
+    SLEEP_AFTER,
 ) = range(len(SETTINGS))  # fmt: skip

@@ -329,7 +329,7 @@ def _predictors() -> list[Scenario]:
         "uncalibrated": {"calibrate": "off", "next_events": "off", "alpha": "0"},
     }
     others = [Scenario("predictors", name, values) for name, values in more.items()]
-    others.append(Scenario("predictors", "asleep", {}, sleeps=True))
+    others.append(Scenario("predictors", "asleep", {"sleep_after_s": "600"}, sleeps=True))
     return [*heat, *others, Scenario("predictors", "changes", {"forget_after_s": "7200"}, changes)]
 
 

@@ -100,3 +100,31 @@ def test_an_observation_wakes_and_is_the_first_that_speaks(
     for processor in ("predictors", "integrator", "sleep"):
         again = soma("digest", processor, "--rebuild", env=env, timeout=240)
         assert again.returncode == 0, again.stdout + again.stderr
+
+
+@pytest.mark.timeout(600)
+def test_the_silent_sleep_by_themselves_where_a_setting_says_so(
+    topics: Settings, worker: WorkerFactory
+) -> None:
+    worker(SOMA_AGENTS="predictors,integrator,sleep,control")
+    env = environment(topics)
+    for name in ("quiet", "restless"):
+        observe(topics, name, 1)
+        await_told(topics, UPDATES, name, 1)
+    done = soma("config", "set", "quiet", "sleep_after_s", "1", env=env)
+    assert done.returncode == 0, done.stderr
+    for version in (1, 3):
+        await_state(topics, ("quiet",), "light", version)
+        observe(topics, "quiet", 1)
+        eventually(
+            lambda v=version: any(
+                (one["version"], one["reason"]) == (v + 1, "traffic") for one in states(topics)
+            ),
+            WAIT_S, f"waking as version {version + 1}",
+        )  # fmt: skip
+    await_state(topics, ("quiet",), "light", 5)
+    assert {one["tenant"] for one in states(topics)} == {"quiet"}
+    assert {one["cause"] for one in states(topics)} == {"policy", ""}
+    for processor in ("predictors", "sleep"):
+        again = soma("digest", processor, "--rebuild", env=env, timeout=240)
+        assert again.returncode == 0, again.stdout + again.stderr

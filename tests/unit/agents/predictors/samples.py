@@ -54,6 +54,7 @@ def settings() -> list[tuple[str, str]]:
         ("graph", "star"),
         ("forgetting", "0.2"),
         ("forget_after_s", "3600"),
+        ("sleep_after_s", "60"),
         ("calibrate", "off"),
         ("next_events", "off"),
         ("calibrate", "on"),

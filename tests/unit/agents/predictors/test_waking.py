@@ -17,7 +17,7 @@ from agents.kit.driver import Written
 from agents.predictors.agent import PROCESSOR, SLEEP_REQUESTS, UPDATES
 from agents.sleep.agent import AUDIT, STATUS
 from agents.sleep.agent import PROCESSOR as SLEEP
-from tests.contract.harness import LOG_MS, TOPIC_ID, Message, Run, plan_of
+from tests.contract.harness import LOG_MS, TOPIC_ID, Message, Run, plan_of, setting
 from tests.unit.agents.sleep.samples import BLANK
 from topics import codec
 
@@ -183,10 +183,11 @@ class Pair(RuleBasedStateMachine):
         self.to_sleep: list[dict[str, Any]] = []
         self.to_predictors: list[tuple[str, bytes]] = []
         self.read = self.number = 0
+        self.predictors.feed([[setting(0, "*", "sleep_after_s", "60")]])
 
-    def observe_(self, tenant: str, value: bytes) -> None:
-        run = self.predictors
-        run.feed([[Message(run.next, tenant.encode(), value)]])
+    def observe_(self, tenant: str | None, value: bytes) -> None:
+        run, key = self.predictors, tenant.encode() if tenant is not None else None
+        run.feed([[Message(run.next, key, value)]], self.sleep.time // 1000)
         self.to_sleep += records(run, SLEEP_REQUESTS)[self.read :]
         self.read = len(records(run, SLEEP_REQUESTS))
 
@@ -214,6 +215,11 @@ class Pair(RuleBasedStateMachine):
             "wake_on_traffic": wakes and state != ACTIVE,
             "kind": "policy" if policy else "operator",
         })  # fmt: skip
+
+    @rule(seconds=st.sampled_from((1, 59, 61)))
+    def time_passes(self, seconds: int) -> None:
+        self.sleep.time += seconds * SECOND
+        self.observe_(None, codec.encode("control_tick", {"ts": self.sleep.time}))
 
     @rule()
     def sleep_reads(self) -> None:
@@ -249,7 +255,7 @@ class Pair(RuleBasedStateMachine):
         while self.to_sleep or self.to_predictors:
             self.sleep_reads()
             self.predictors_hear()
-        slept = {key.decode() for key in self.predictors.rows() if b"\x1f" not in key}
+        slept = {key.decode() for key in self.predictors.rows() if b"\x1f" not in key} - {"*"}
         rows = self.sleep.rows.items()
         assert slept == {tenant for tenant, row in rows if row["state"] != STATES[ACTIVE]}
 
