@@ -7,6 +7,7 @@ from functools import cache
 from prometheus_client import Counter, Gauge, Histogram
 
 from agents.engine.processor import Processor, Tally
+from agents.engine.row_counts import Counts, Place, RowCount, RowGauge
 
 SHOWN_MAX = 50  # label values of a share: those that have most
 
@@ -105,8 +106,10 @@ class Share:
 
 
 @cache
-def tally(declared: Tally) -> Counter | Share:
-    """A processor's own counter or share. Prometheus knows each name once per process."""
+def tally(declared: Tally) -> Counter | Share | RowGauge:
+    """A processor's own counter or gauge. Prometheus knows each name once per process."""
+    if isinstance(declared, RowCount):
+        return RowGauge(declared)
     if declared.recent:
         return Share(declared)
     return Counter(declared.name, declared.help, [declared.label] if declared.label else [])
@@ -139,9 +142,20 @@ def count(tallies: tuple[Tally, ...], counted: Mapping[str, int]) -> None:
         counter = tally(known[name])
         if isinstance(counter, Share):
             shares[name][value] = n
-        else:
+        elif isinstance(counter, Counter):
             (counter.labels(value) if known[name].label else counter).inc(n)
     for name, counts in shares.items():
         share = tally(known[name])
         assert isinstance(share, Share)
         share.add(counts)
+
+
+def show_rows(tallies: tuple[Tally, ...], place: Place, counts: Counts | None) -> None:
+    """Show how many rows a partition has of each kind; None: it isn't here any more."""
+    for declared in tallies:
+        gauge = tally(declared)
+        if isinstance(gauge, RowGauge):
+            if counts is None:
+                gauge.drop(place)
+            else:
+                gauge.put(place, counts[declared.name])

@@ -7,6 +7,7 @@ from agents.engine import metrics
 from agents.engine.plan import Plan
 from agents.engine.position import Recovered
 from agents.engine.processor import Fold
+from agents.engine.row_counts import CountingRows
 from agents.engine.workspace import Outcome
 
 log = logging.getLogger(__name__)
@@ -45,6 +46,8 @@ class Progress:
         metrics.RECOVERY_ROWS.labels(name).inc(found.rows)
         metrics.RECOVERY_SECONDS.labels(name, partition).set(found.seconds)
         metrics.TENANTS.labels(name, partition).set(fold.tenants())
+        if isinstance(fold, CountingRows):
+            metrics.show_rows(self._plan.processor.tallies, self.labels, fold.row_counts())
         log.info(
             "recovered processor=%s partition=%s rows=%d seconds=%.3f position=%d",
             name, partition, found.rows, found.seconds, next_offset,
@@ -65,6 +68,8 @@ class Progress:
         metrics.ROWS.labels(name).inc(outcome.rows)
         metrics.TRANSACTIONS.labels(name).inc()
         metrics.count(processor.tallies, outcome.counted)
+        if outcome.row_counts:
+            metrics.show_rows(processor.tallies, self.labels, outcome.row_counts)
         metrics.BATCH_SECONDS.labels(name).observe(seconds)
         if outcome.newest_ts:
             metrics.END_TO_END.labels(name).observe(max(0.0, time.time() - outcome.newest_ts / 1e6))
@@ -81,5 +86,6 @@ class Progress:
 
     def hide(self) -> None:
         """Its gauges say nothing any more."""
+        metrics.show_rows(self._plan.processor.tallies, self.labels, None)
         for gauge in _GAUGES:
             gauge.remove(*self.labels)

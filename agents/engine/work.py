@@ -32,6 +32,7 @@ from agents.engine.processor import (
     Telling,
 )  # fmt: skip
 from agents.engine.records import frame, frame_one, parse
+from agents.engine.row_counts import CountingRows
 from agents.engine.sending import emit, encode_rows
 from agents.engine.workspace import FRAME_BYTES, Outcome, Workspace, empty_rows
 from topics import codec
@@ -63,6 +64,7 @@ class Worker:
         # Asked of a protocol once: it takes as long as folding a record.
         self._asking = fold if isinstance(fold, Asking) else None
         self._counting = fold if isinstance(fold, Counting) else None
+        self._rows = fold if isinstance(fold, CountingRows) else None
         self._telling = fold if isinstance(fold, Telling) else None
         self._answering = fold if isinstance(fold, Answering) else None
 
@@ -93,6 +95,8 @@ class Worker:
             outcome.questions = self._asking.questions()
         if self._counting is not None:
             outcome.counted = self._counting.counted()
+        if self._rows is not None:
+            outcome.row_counts = self._rows.row_counts()
         return outcome
 
     def _hand_on(

@@ -9,6 +9,7 @@ import numpy as np
 from agents.engine.builder import RawBuilder
 from agents.engine.plan import Plan
 from agents.engine.processor import Output, Question, StateRows
+from agents.engine.row_counts import Counts
 from topics.catalogue import MESSAGE_BYTES_MAX
 from topics.columns import Buffer, Columns
 
@@ -28,6 +29,7 @@ class Outcome:
     newest_ts: int = 0  # event time of the last record folded, microseconds
     questions: list[Question] = field(default_factory=list)  # all unanswered ones, oldest first
     counted: Mapping[str, int] = field(default_factory=dict)  # by tally
+    row_counts: Counts = field(default_factory=dict)  # behind these records
     deadline: int | None = None  # of the fold, behind these records: asked now and then
 
 

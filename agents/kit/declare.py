@@ -17,8 +17,10 @@ from operator import attrgetter
 from typing import Any
 
 from agents.engine.processor import Processor, Reads, Tally
+from agents.engine.row_counts import RowCount
 from agents.kit.emit import layout_of, scratch_fields
 from agents.kit.fold import KIT_FIELDS, Key, Law, OnTime, RowFold, Spec, Unread
+from agents.kit.row_counts import By
 from agents.kit.schema import RowMismatch, differences, row_schema
 from agents.kit.setting import Setting
 from agents.kit.table import FORGET
@@ -44,7 +46,7 @@ def RowProcessor(  # noqa: N802 - reads as a declaration
     on_time: OnTime | None = None,
     settings: Mapping[str, Setting] | None = None,
     reasons: Mapping[str, str] | None = None,
-    counts: Mapping[str, str] | None = None,
+    counts: Mapping[str, str | By] | None = None,
     reads: Reads | Mapping[str, Reads] | None = None,
     unread: Unread | None = None,
     controls: Mapping[str, str] | None = None,
@@ -56,7 +58,8 @@ def RowProcessor(  # noqa: N802 - reads as a declaration
     function, finds in the record), the record, and `Emit`. It changes the row in place; it has no
     clock, no random numbers and no I/O. `on_time(row, now, out)` is called when the row's field
     `due` (wall time, microseconds, or None) has come. `settings` come in band, `reasons` are those
-    of `Refuse` -> what each says of a record, `counts` are metrics -> their help, `reads` says
+    of `Refuse` -> what each says of a record, `counts` are metrics -> their help (or `By`: how many
+    rows have which values in a field), `reads` says
     which fields of the source are checked (one for all schemas, or by schema), `unread(letter)` may
     answer on a sink who wrote what became a dead letter, `controls` are those of the sinks that get
     control records -> their schema, and `law` goes up whenever other bytes would come out.
@@ -77,11 +80,13 @@ def RowProcessor(  # noqa: N802 - reads as a declaration
     common = reads if isinstance(reads, Reads) else Reads()
     each = {one: by_schema.get(one, common) for one in laws}
     tenants = {one: _tenant_of(name, one, its.tenant) for one, its in each.items()}
+    tallies = _tallies(name, row, counts or {})
     spec = Spec(
         name, source, state, sinks, row, laws, tenants,
         attrgetter(key) if isinstance(key, str) else key,
-        on_time, declared | {FORGET: FORGET_SETTING}, tuple(said), tuple(counts or {}),
-        unread, dict(controls or {}),
+        on_time, declared | {FORGET: FORGET_SETTING}, tuple(said),
+        tuple(one.name for one in tallies if not isinstance(one, RowCount)),
+        tuple(one for one in tallies if isinstance(one, RowCount)), unread, dict(controls or {}),
     )  # fmt: skip
     main, *others = laws
     return Processor(
@@ -92,11 +97,23 @@ def RowProcessor(  # noqa: N802 - reads as a declaration
         sink_src={one: scratch_fields(_layout(name, one, spec.controls.get(one))) for one in sinks},
         sink_schemas=spec.controls,
         state_src=scratch_fields(Layout(schemas().newest(state))),
-        tallies=tuple(Tally(one, text) for one, text in (counts or {}).items()),
+        tallies=tallies,
         reads=each[main],
         kinds={one: each[one] for one in others},
         in_loop=False,
     )  # fmt: skip
+
+
+def _tallies(name: str, row: type[Any], counts: Mapping[str, str | By]) -> tuple[Tally, ...]:
+    """What is counted; ValueError for a field that rows don't have."""
+    known = {one.name for one in fields(row)}
+    if lost := [one.field for one in counts.values() if isinstance(one, By)
+                and one.field not in known]:  # fmt: skip
+        raise ValueError(f"{name}: counts: {row.__name__} has no field {', '.join(lost)}")
+    return tuple(
+        RowCount(one, by.help, by.field, values=by.values) if isinstance(by, By) else Tally(one, by)
+        for one, by in counts.items()
+    )
 
 
 def _layout(name: str, topic: str, schema: str | None = None) -> Layout:

@@ -27,8 +27,10 @@ from agents.engine.processor import (
     Output,
     StateRows,
 )
+from agents.engine.row_counts import Counts, RowCount
 from agents.kit.emit import TIMER, Emit, Sink
 from agents.kit.errors import Refuse
+from agents.kit.row_counts import RowCounts
 from agents.kit.setting import Setting
 from agents.kit.table import Table, TextSettings
 from agents.kit.transposed import values
@@ -65,6 +67,7 @@ class Spec:
     settings: Mapping[str, Setting]
     reasons: tuple[str, ...]
     counts: tuple[str, ...]
+    row_counts: tuple[RowCount, ...] = ()
     unread: Unread | None = None
     controls: Mapping[str, str] = field(default_factory=dict)  # sink -> schema
 
@@ -112,6 +115,7 @@ class RowFold:
         layout = Layout(schemas().newest(spec.state))
         self._table = Table(spec.row, layout, book, spec.on_time is not None)
         self._out = Emit(self._table, self._sinks, spec.counts, context.partitions)
+        self._row_counts = RowCounts(spec.row_counts, self._table.rows)
 
     # --- records --------------------------------------------------------------------------
 
@@ -269,6 +273,10 @@ class RowFold:
         """What laws counted since the last call."""
         return self._out.counted()
 
+    def row_counts(self) -> Counts:
+        """How many rows stand at each value that is shown."""
+        return self._row_counts.now()
+
     def tenants(self) -> int:
         """How many rows there are."""
         return len(self._table.rows)
@@ -282,6 +290,7 @@ class RowFold:
 
     def changed(self, rows: StateRows) -> None:
         """Write the rows touched since the last call."""
+        self._row_counts.look_at(self._table.dirty)
         try:
             self._table.changed(rows)
         except LawFailed:
@@ -313,6 +322,7 @@ class RowFold:
         keys = [text[p : p + n].decode() for p, n in spans]
         try:
             self._table.load(rows, (lo, hi), buf, keys, gone)
+            self._row_counts.look_at(keys[lo:hi])
         except ValueError:
             raise
         except Exception as error:  # of the dataclass

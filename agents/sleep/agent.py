@@ -14,6 +14,7 @@ from agents.engine.answer import Answer
 from agents.engine.reasons import CONTROL_REFUSED, NAMES
 from agents.kit import Emit, Reads, Refuse, RowProcessor
 from agents.kit.asleep import ACTIVE, STATES, powers
+from agents.kit.row_counts import By
 from agents.sleep import law
 from agents.sleep.law import EXPIRY, Refused, Sleep, Wish
 from topics import codec
@@ -148,6 +149,7 @@ def _request(value: bytes | None) -> dict[str, Any]:
 PROCESSOR = RowProcessor(
     "sleep", source=REQUESTS, sinks=(STATUS, AUDIT, *CONCERNED), row=Sleep, fold=ask,
     on_time=wake, unread=unread, controls=dict.fromkeys(CONCERNED, CONTROL_SCHEMA),
+    counts={"soma_sleep_tenants": By("state", STATES[1:], "Tenants that sleep, by how deep.")},
     reasons={
         MALFORMED: "no request can be so: a state, a kind or a time that there isn't",
         TOO_MANY: "the tenant has more requests a second than it may",

@@ -13,10 +13,10 @@ from tests.live.conftest import WorkerFactory
 from tests.live.helpers import Worker, eventually, produce
 from tests.metrics_page import differences, documented, said
 
-PROCESSORS = "predictors,integrator,segmentation,projections,outbox,gateway,replay,control"
+PROCESSORS = "predictors,integrator,segmentation,projections,outbox,gateway,replay,control,sleep"
 SECTIONS = (
-    "Worker", "Control", "Integrator and segmentation", "Projections", "Outbox", "Gateway",
-    "Replay",
+    "Worker", "Control and sleep", "Integrator and segmentation", "Projections", "Outbox",
+    "Gateway", "Replay",
 )  # fmt: skip
 START = 1_769_860_800_000_000
 
