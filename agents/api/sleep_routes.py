@@ -188,7 +188,7 @@ async def sleep_mode(asking: Asked, body: SleepIn, response: Response) -> AskedO
     summary="Let a tenant sleep until it is needed",
 )  # fmt: skip
 async def sleep_policy(asking: Asked, body: SleepIn, response: Response) -> AskedOut:
-    """In the policy's name: a request of the kind traffic wakes it, an operator's or the circuit's
+    """In the policy's name: the tenant's next observation wakes it, an operator's or the circuit's
     sleep isn't changed, and only its own is ended.
     """
     return await asking.do(body, POLICY, response)
