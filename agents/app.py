@@ -27,13 +27,14 @@ from agents.engine.compiling import Compiling, CompilingError, misplaced, missin
 from agents.engine.dealing import ProcessorAssignor
 from agents.engine.ending import CLIENTS, calm, end_in
 from agents.engine.engine import Engine
-from agents.engine.plan import EPOCHS
+from agents.engine.plan import EPOCHS, defaults_of
 from agents.engine.processor import Processor
 from agents.engine.registry import processors, services
 from agents.engine.security import security
 from agents.engine.transport import BatchConsumer, BatchSchema
 from agents.engine.warm import warm
 from agents.history import live
+from agents.kit.setting import COGNITION, OFF_ON
 from agents.services.base import Service
 from agents.settings import Settings, SettingsError, load
 from stores.postgres import check
@@ -177,6 +178,12 @@ def compile_ahead(names: list[str], tell: Callable[[str], None]) -> None:
             sys.exit(f"soma worker: {error}")
 
 
+def disabled(settings: Settings, chosen: dict[str, Processor]) -> list[str]:
+    """Those of the processors that steer others and, by these settings, don't act."""
+    defaults = {name: defaults_of(one, settings) for name, one in chosen.items()}
+    return [name for name, values in defaults.items() if values.get(COGNITION) == OFF_ON[0]]
+
+
 def make() -> tuple[faust.App, Engine]:
     """The app of this process. Exits, naming everything that is wrong, if it can't be."""
     try:
@@ -210,6 +217,11 @@ def make() -> tuple[faust.App, Engine]:
     @made.on_worker_init.connect
     def prepare(sender: Any, /, *_: Any, **__: Any) -> None:
         begun = time.monotonic()
+        if off := disabled(settings, chosen):
+            tell(
+                f"cognition is off: {', '.join(off)} counts what comes as disabled, and does "
+                "nothing; SOMA_ENABLE_COG_THREADS=1 switches it on"
+            )
         compile_ahead([*chosen, *(one.name for one in beside)], tell)
         for plan in engine.plans.values():
             warm(plan, settings)

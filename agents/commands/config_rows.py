@@ -125,11 +125,8 @@ def _deployment(
     """The deployment's values under which a tenant's partition is folded, by processor; those of
     this environment where it never was.
     """
-    from agents.settings.tree import FORGET_AFTER  # pydantic: when it is used
-
-    common = {FORGET_AFTER: str(settings.forget_after_s)}
     given = {
-        name: common | {one: str(value) for one, value in settings.given(name).items()}
+        name: {one: str(value) for one, value in (settings.common() | settings.given(name)).items()}
         for name in declared
     }
     epochs = newest(

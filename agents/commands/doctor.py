@@ -91,6 +91,7 @@ def examine(settings: "Settings") -> list[Finding]:
         ("postgres", lambda: _postgres(settings)),
         ("schema", lambda: _schema(settings)),
         ("outbox", lambda: _outbox(settings)),
+        ("cognition", lambda: _cognition(settings)),
     ]
     if settings.memory_http_endpoint:
         checks.append(("memory", lambda: _memory(settings)))
@@ -161,6 +162,19 @@ def _groups(settings: "Settings") -> str:
     if found:
         raise SettingsError("\n      ".join(found))
     return "nobody else is in the groups of services"
+
+
+def _cognition(settings: "Settings") -> str:
+    """Which processors of an installation don't act, for it is off; that is no error."""
+    from agents.settings.reading import without_cognition  # the engine: when it is used
+
+    if off := without_cognition(settings):
+        return (
+            f"off: {', '.join(off)} counts what comes as disabled, and does nothing; "
+            "SOMA_ENABLE_COG_THREADS=1 switches it on, `soma config set TENANT cognition on "
+            "--processor NAME` for a tenant"
+        )
+    return "on"
 
 
 def _list_hanging(settings: "Settings", json_: bool) -> None:

@@ -8,7 +8,6 @@ import numpy as np
 from agents.engine.checks import STRING_MAX
 from agents.engine.processor import Context, Output, Place, Processor, Reads, StateRows
 from agents.settings import Settings
-from agents.settings.tree import FORGET_AFTER
 from topics.catalogue import CATALOGUE, dlq_of
 from topics.columns import Buffer, Columns, Layout, Reader, Writer
 from topics.layout import LONG, NAMES
@@ -138,6 +137,6 @@ def defaults_of(processor: Processor, settings: Settings) -> dict[str, str]:
     Declared defaults are among them: a later version may have others.
     """
     declared = {name: setting.default for name, setting in processor.settings.items()}
-    common = {FORGET_AFTER: settings.forget_after_s}
+    common = {name: value for name, value in settings.common().items() if name in declared}
     values = declared | common | settings.given(processor.name)
     return {name: str(value) for name, value in sorted(values.items())}

@@ -18,11 +18,11 @@ from typing import Any
 
 from agents.engine.processor import Processor, Reads, Tally
 from agents.engine.row_counts import RowCount
-from agents.kit.emit import layout_of, scratch_fields
-from agents.kit.fold import KIT_FIELDS, Key, Law, OnTime, RowFold, Spec, Unread
+from agents.kit.emit import Emit, layout_of, scratch_fields
+from agents.kit.fold import KIT_FIELDS, Key, Law, Off, OnTime, RowFold, Spec, Unread
 from agents.kit.row_counts import By
 from agents.kit.schema import RowMismatch, differences, row_schema
-from agents.kit.setting import Setting
+from agents.kit.setting import COGNITION, OFF_ON, Setting
 from agents.kit.table import FORGET
 from topics.catalogue import CATALOGUE
 from topics.layout import Layout
@@ -31,6 +31,12 @@ from topics.schemas import schemas
 REFUSED = "refused"  # the reason of `Refuse` unless it names another
 FORGET_SETTING = Setting(
     30 * 86_400, "silence after which a row is forgotten", 60, 315_360_000, unit="s"
+)
+
+STEERS = Setting(
+    OFF_ON[1],
+    "whether it acts, or counts what comes as disabled; not set: as SOMA_ENABLE_COG_THREADS says",
+    choices=OFF_ON,
 )
 
 
@@ -50,6 +56,7 @@ def RowProcessor(  # noqa: N802 - reads as a declaration
     reads: Reads | Mapping[str, Reads] | None = None,
     unread: Unread | None = None,
     controls: Mapping[str, str] | None = None,
+    off: Off | None = None,
     law: int = 1,
 ) -> Processor:
     """A processor whose law is `fold`, or one per schema of the source (`folds`).
@@ -63,6 +70,8 @@ def RowProcessor(  # noqa: N802 - reads as a declaration
     which fields of the source are checked (one for all schemas, or by schema), `unread(letter)` may
     answer on a sink who wrote what became a dead letter, `controls` are those of the sinks that get
     control records -> their schema, and `law` goes up whenever other bytes would come out.
+    With `off` it acts only where the setting `cognition` is on: else `off(row, record, out)` takes
+    the law's place, and records for which it returns False are counted as disabled.
 
     ValueError names what of it can't be.
     """
@@ -70,17 +79,13 @@ def RowProcessor(  # noqa: N802 - reads as a declaration
     state = _state(name, row)
     if on_time is not None and "due" not in {one.name for one in fields(row)}:
         raise ValueError(f"{name}: on_time needs a row field `due: int | None = None`")
-    declared = dict(settings or {})
-    if FORGET in declared:
-        raise ValueError(f"{name}: {FORGET} is a setting of every processor")
-    if of_domain := [one for one, setting in declared.items() if setting.scope == "domain"]:
-        raise ValueError(f"{name}: {', '.join(of_domain)}: rows have no settings of a domain")
+    declared, counts = _settings(name, settings), dict(counts or {})
+    if off is not None:
+        laws = _steering(name, laws, off, declared, counts)
     said = {REFUSED: "the law refused it"} | dict(reasons or {})
-    by_schema = reads if isinstance(reads, Mapping) else {}
-    common = reads if isinstance(reads, Reads) else Reads()
-    each = {one: by_schema.get(one, common) for one in laws}
+    each = _reads(laws, reads)
     tenants = {one: _tenant_of(name, one, its.tenant) for one, its in each.items()}
-    tallies = _tallies(name, row, counts or {})
+    tallies = _tallies(name, row, counts)
     spec = Spec(
         name, source, state, sinks, row, laws, tenants,
         attrgetter(key) if isinstance(key, str) else key,
@@ -104,6 +109,23 @@ def RowProcessor(  # noqa: N802 - reads as a declaration
     )  # fmt: skip
 
 
+def _settings(name: str, settings: Mapping[str, Setting] | None) -> dict[str, Setting]:
+    """Those that a processor declares itself; ValueError for what can't be one of rows."""
+    declared = dict(settings or {})
+    if FORGET in declared:
+        raise ValueError(f"{name}: {FORGET} is a setting of every processor")
+    if of_domain := [one for one, setting in declared.items() if setting.scope == "domain"]:
+        raise ValueError(f"{name}: {', '.join(of_domain)}: rows have no settings of a domain")
+    return declared
+
+
+def _reads(laws: Mapping[str, Law], reads: Reads | Mapping[str, Reads] | None) -> dict[str, Reads]:
+    """What is checked of each schema's records."""
+    by_schema = reads if isinstance(reads, Mapping) else {}
+    common = reads if isinstance(reads, Reads) else Reads()
+    return {one: by_schema.get(one, common) for one in laws}
+
+
 def _tallies(name: str, row: type[Any], counts: Mapping[str, str | By]) -> tuple[Tally, ...]:
     """What is counted; ValueError for a field that rows don't have."""
     known = {one.name for one in fields(row)}
@@ -114,6 +136,29 @@ def _tallies(name: str, row: type[Any], counts: Mapping[str, str | By]) -> tuple
         RowCount(one, by.help, by.field, values=by.values) if isinstance(by, By) else Tally(one, by)
         for one, by in counts.items()
     )
+
+
+def _steering(
+    name: str, laws: Mapping[str, Law], off: Off, settings: dict[str, Setting],
+    counts: dict[str, str | By],
+) -> dict[str, Law]:  # fmt: skip
+    """The laws of a processor that acts only where cognition is on; adds what it needs for that."""
+    settings[COGNITION] = STEERS
+    disabled = f"soma_{name}_disabled_total"
+    counts[disabled] = f"Records that passed {name} while cognition was off for their tenant."
+    return {schema: _gated(one, off, disabled) for schema, one in laws.items()}
+
+
+def _gated(law: Law, off: Off, disabled: str) -> Law:
+    """The law where cognition is on, `off` and a count where it isn't."""
+
+    def gated(row: Any, record: Any, out: Emit) -> None:
+        if out.setting(COGNITION) == OFF_ON[1]:
+            law(row, record, out)
+        elif not off(row, record, out):
+            out.count(disabled)
+
+    return gated
 
 
 def _layout(name: str, topic: str, schema: str | None = None) -> Layout:

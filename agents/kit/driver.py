@@ -61,7 +61,10 @@ class Driver:
         partition: int = 0,
         settings: Mapping[str, str] | None = None,
     ) -> None:
-        own = Settings(kafka_bootstrap="127.0.0.1:1", topics_partitions=partitions, namespace="")
+        own = Settings(
+            kafka_bootstrap="127.0.0.1:1", topics_partitions=partitions, namespace="",
+            enable_cog_threads=True,
+        )  # fmt: skip
         if unknown := sorted(set(settings or {}) - set(processor.settings)):
             raise ValueError(f"{processor.name} has no setting {', '.join(unknown)}")
         self._plan = Plan(processor, own, partitions)

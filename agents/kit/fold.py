@@ -44,6 +44,7 @@ if TYPE_CHECKING:  # a processor is declared without the engine that runs it
 CHUNK = 1024  # records made into objects at a time: they stay in the cache until they are folded
 
 Law = Callable[[Any, Any, Emit], None]  # row, record, out
+Off = Callable[[Any, Any, Emit], bool]  # where cognition is off; whether it acts there
 OnTime = Callable[[Any, int, Emit], None]  # row, now (wall time, us), out
 Key = Callable[[Any], str]  # record -> its entity within the tenant
 Unread = Callable[["Letter"], Answer | None]  # of what can't be folded, what is said on a sink

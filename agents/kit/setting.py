@@ -13,6 +13,7 @@ from typing import Literal
 EVERYONE = "*"  # the tenant whose settings count for all that have none of their own
 AT = "@"  # between a setting's name and the domain that it is for
 OFF_ON = ("off", "on")
+COGNITION = "cognition"  # the switch of processors that steer others
 YEAR_MS = 366 * 86_400_000.0
 UNITS = {  # of a name's end
     "_per_s": "a second", "_ms": "ms", "_s": "s", "_days": "days", "_bytes": "bytes",

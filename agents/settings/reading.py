@@ -15,15 +15,14 @@ from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 from pydantic_settings import SettingsError as SourceError
 
-from agents.kit.setting import Setting
+from agents.kit.setting import COGNITION, OFF_ON, Setting
 from agents.settings.errors import SettingsError
 from agents.settings.fields import values_of
-from agents.settings.tree import FORGET_AFTER, PREFIX, ProcessorGroup, Settings
+from agents.settings.tree import COMMON, PREFIX, ProcessorGroup, Settings
 from topics.plugins import plugins
 
 SECRETS_DIR = "SOMA_SECRETS_DIR"
 FOR_TESTS = "SOMA_TEST_"  # which run workers too
-RETIRED = ("SOMA_ENABLE_COG_THREADS",)  # they never did anything, and do no harm
 IN_WORDS = (  # errors that our words for the field tell better than pydantic's
     "int_", "float_", "bool_", "finite_", "greater_", "less_", "literal_", "string_pattern",
 )  # fmt: skip
@@ -142,10 +141,21 @@ def origin(settings: Settings, variable: str) -> str:
         return "local stack"
     holder, name = (getattr(settings, place), inner) if inner else (settings, place)
     if name not in holder.model_fields_set:
-        common = inner == FORGET_AFTER and FORGET_AFTER in settings.model_fields_set
-        return f"{PREFIX}{FORGET_AFTER.upper()}" if common else "default"
+        common = COMMON.get(inner, "")
+        if common in settings.filled:
+            return "local stack"
+        return f"{PREFIX}{common.upper()}" if common in settings.model_fields_set else "default"
     named = {one.upper() for one, text in os.environ.items() if text}
     return "environment" if {variable, f"{PREFIX}{place.upper()}"} & named else "file"
+
+
+def without_cognition(settings: Settings) -> list[str]:
+    """The processors that steer others and, by these settings, don't act."""
+    return [
+        name for name, own in declared().items()
+        if COGNITION in own
+        and (settings.common() | settings.given(name))[COGNITION] == OFF_ON[0]
+    ]  # fmt: skip
 
 
 def _files(folder: str | None) -> list[str]:
@@ -154,7 +164,7 @@ def _files(folder: str | None) -> list[str]:
 
 def _unknown(env: Mapping[str, str], tree: type[Settings]) -> Iterator[str]:
     """Variables with our prefix that set nothing: mistyped more often than not."""
-    known = {name for name, _ in fields(tree)} | {SECRETS_DIR, *RETIRED}
+    known = {name for name, _ in fields(tree)} | {SECRETS_DIR}
     groups = {name.partition("__")[0] for name in known if "__" in name}
     for variable in sorted(env):
         name = variable.upper()

@@ -25,13 +25,15 @@ from pydantic_settings import (
 )
 
 from agents import addresses
-from agents.kit.setting import Value
+from agents.kit.setting import COGNITION, OFF_ON, Value
 from agents.settings import groups, kafka
 from agents.settings.errors import SettingsError
 from agents.settings.fields import Group, Host, HttpUrl, WholePath, setting
 
 PREFIX = "SOMA_"
-FORGET_AFTER = "forget_after_s"  # of a processor: where it isn't set, the common one counts
+FORGET_AFTER = "forget_after_s"
+# Of a processor -> the setting that counts where it isn't set.
+COMMON = {FORGET_AFTER: FORGET_AFTER, COGNITION: "enable_cog_threads"}
 LOCAL_PARTITIONS = 4  # the local stack's common partition count
 PROCESSOR = re.compile(r"[a-z][a-z0-9_]*")
 HIDDEN = "**********"
@@ -166,6 +168,12 @@ class Settings(BaseSettings):
         315_360_000,
     )
 
+    enable_cog_threads: bool = setting(
+        False,
+        "whether what steers the cognition (sleep) acts, where SOMA_<PROCESSOR>__COGNITION isn't "
+        "set; off: it is counted as disabled. The local stack and the demo switch it on",
+    )
+
     replay_rate: int = setting(
         20_000,
         "records a second that replay jobs read, all of one worker's, so of N workers N times as "
@@ -242,6 +250,8 @@ class Settings(BaseSettings):
                 self._fill("topics_partitions", LOCAL_PARTITIONS)
             if "topics_replication" not in self.model_fields_set:
                 self._fill("topics_replication", 1)
+            if "enable_cog_threads" not in self.model_fields_set:
+                self._fill("enable_cog_threads", True)
         for name in ("redis_url", "postgres_dsn"):
             if not getattr(self, name) and noted.get(name):
                 self._fill(name, SecretStr(noted[name]))
@@ -266,6 +276,11 @@ class Settings(BaseSettings):
         group = getattr(self, processor, None)
         names = group.model_fields_set if isinstance(group, ProcessorGroup) else ()
         return {name: getattr(group, name) for name in names}
+
+    def common(self) -> dict[str, Value]:
+        """What counts for every processor that has such a setting and where it isn't given."""
+        cognition = OFF_ON[self.enable_cog_threads]
+        return {FORGET_AFTER: self.forget_after_s, COGNITION: cognition}
 
     def topic(self, name: str) -> str:
         """The topic's name on the broker: with the namespace before it, if there is one."""
@@ -319,8 +334,8 @@ class Settings(BaseSettings):
             for name, value in self.kafka_properties.items()
         }
         for name in (name for name, group in self if isinstance(group, ProcessorGroup)):
-            if FORGET_AFTER in data[name].keys() - self.given(name).keys():
-                data[name][FORGET_AFTER] = self.forget_after_s
+            for one in (data[name].keys() & COMMON.keys()) - self.given(name).keys():
+                data[name][one] = self.common()[one]
         return data
 
 

@@ -29,6 +29,10 @@ CONCERNED = ("cog.observations", "cog.predictor.updates", "cog.global.frame")
 MALFORMED, TOO_MANY = "malformed", "too_many"
 CHANGED, PROLONGED, UNCHANGED, REFUSED = "changed", "prolonged", "unchanged", "refused"
 NOBODY = Wish(ACTIVE, EXPIRY)
+OFF = (
+    "cognition is off for this tenant: SOMA_ENABLE_COG_THREADS=1 (or `soma config set TENANT "
+    "cognition on --processor sleep`) switches it on"
+)
 
 
 def ask(row: Sleep, record: Any, out: Emit) -> None:
@@ -52,6 +56,18 @@ def ask(row: Sleep, record: Any, out: Emit) -> None:
     if outcome != UNCHANGED:
         _act(row, now, out)
     _audit(row, record, outcome, before, "", out)
+
+
+def stay(row: Sleep, record: Any, out: Emit) -> bool:
+    """Nobody is put to sleep where cognition is off; who sleeps there can be woken."""
+    if record.target.lower() == STATES[ACTIVE]:
+        ask(row, record, out)
+        return True
+    _wish(record)
+    if not law.spend(row, record.log_ms * 1000):
+        raise Refuse(f"more than {law.PER_S:g} requests a second of one tenant", TOO_MANY)
+    _audit(row, record, REFUSED, row.state, OFF, out)
+    return False
 
 
 def _wish(record: Any) -> Wish:
@@ -148,7 +164,7 @@ def _request(value: bytes | None) -> dict[str, Any]:
 
 PROCESSOR = RowProcessor(
     "sleep", source=REQUESTS, sinks=(STATUS, AUDIT, *CONCERNED), row=Sleep, fold=ask,
-    on_time=wake, unread=unread, controls=dict.fromkeys(CONCERNED, CONTROL_SCHEMA),
+    on_time=wake, unread=unread, off=stay, controls=dict.fromkeys(CONCERNED, CONTROL_SCHEMA),
     counts={"soma_sleep_tenants": By("state", STATES[1:], "Tenants that sleep, by how deep.")},
     reasons={
         MALFORMED: "no request can be so: a state, a kind or a time that there isn't",

@@ -21,7 +21,8 @@ class SubWorker:
         self.log = log
         self.port = _free_port()
         log.parent.mkdir(parents=True, exist_ok=True)
-        env = os.environ | {"SOMA_WEB_PORT": str(self.port)}
+        cognition = {"SOMA_ENABLE_COG_THREADS": "1"}  # unless somebody says otherwise
+        env = cognition | os.environ | {"SOMA_WEB_PORT": str(self.port)}
         with log.open("wb") as out:
             self._process = subprocess.Popen(
                 [sys.executable, "-m", "agents.cli", "worker"],

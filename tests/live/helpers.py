@@ -64,6 +64,7 @@ def environment(settings: Settings, **more: str) -> dict[str, str]:
         "SOMA_SESSION_TIMEOUT_S": "6",
         "SOMA_HEARTBEAT_S": "1",
         "SOMA_REBALANCE_TIMEOUT_S": "4",
+        "SOMA_ENABLE_COG_THREADS": "1",  # as on the local stack
     }
     return bare | {name: text for name, text in ours.items() if text} | more
 

@@ -10,7 +10,7 @@ from pydantic import SecretStr, ValidationError
 import agents
 from agents.kit.setting import Setting
 from agents.settings import HIDDEN, Settings, SettingsError, load, reading
-from agents.settings.reading import declared, tree_of
+from agents.settings.reading import declared, origin, tree_of, without_cognition
 
 Env = pytest.MonkeyPatch
 EVERY = Setting(10, "records", 1)
@@ -194,9 +194,23 @@ def test_errors_inside_a_value_name_its_variable(
     assert str(caught.value).endswith(said)
 
 
-def test_a_setting_that_never_did_anything_is_passed_over(monkeypatch: Env) -> None:
+def test_cognition_is_off_unless_it_is_switched_on_or_the_stack_is_local(
+    monkeypatch: Env, tmp_path: Path
+) -> None:
+    assert load().common()["cognition"] == "off" and without_cognition(load()) == ["sleep"]
     monkeypatch.setenv("SOMA_ENABLE_COG_THREADS", "1")
-    assert load().namespace == ""
+    assert load().common()["cognition"] == "on" and without_cognition(load()) == []
+    monkeypatch.setenv("SOMA_SLEEP__COGNITION", "off")
+    assert without_cognition(load()) == ["sleep"]
+    monkeypatch.delenv("SOMA_SLEEP__COGNITION")
+    monkeypatch.delenv("SOMA_ENABLE_COG_THREADS")
+    (tmp_path / "stack.json").write_text('{"endpoints": {"kafka_bootstrap": "127.0.0.1:1"}}')
+    monkeypatch.setenv("SOMA_HOME", str(tmp_path))
+    here = load(whole=True)
+    assert here.enable_cog_threads and here.shown()["sleep"]["cognition"] == "on"
+    assert origin(here, "SOMA_SLEEP__COGNITION") == "local stack"
+    monkeypatch.setenv("SOMA_ENABLE_COG_THREADS", "0")
+    assert not load().enable_cog_threads
 
 
 def test_settings_declared_where_a_processor_is_load_it_only_when_one_is_set(

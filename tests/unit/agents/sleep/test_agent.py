@@ -143,3 +143,38 @@ def test_what_is_told_is_read_by_its_schema() -> None:
     driver.send(request())
     ((state, *_), _) = told(driver)
     assert codec.decode(codec.encode("sleep_state", state))[1] == state
+
+
+def test_where_cognition_is_off_nobody_is_put_to_sleep_and_each_request_is_answered() -> None:
+    driver = Driver(PROCESSOR)
+    driver.send(request(ttl_seconds=60))
+    driver.setting("cognition", "off")
+    told(driver)
+    driver.send(request("freeze", actor="eva"))
+    driver.send(request(ttl_seconds=0))
+    assert [one.reason for one in driver.dead_letters] == ["malformed"]
+    states, (said, _) = told(driver)
+    assert states == [] and (said["outcome"], said["state"]) == ("refused", "deep")
+    assert "SOMA_ENABLE_COG_THREADS=1" in said["why"]
+    assert driver.counts["soma_sleep_disabled_total"] == 1
+    driver.setting("cognition", "on", "a")
+    driver.send(request("freeze"))
+    assert told(driver)[0][-1]["state"] == "freeze"
+
+
+def test_where_cognition_is_off_who_sleeps_wakes_by_request_and_at_the_end() -> None:
+    driver = Driver(PROCESSOR)
+    for _ in range(2):
+        driver.send(request(ttl_seconds=60))
+        driver.setting("cognition", "off")
+        told(driver)
+        driver.send(request("active"))
+        assert [one["state"] for one in told(driver)[0]] == ["active"]
+        driver.setting("cognition", "on")
+    assert "soma_sleep_disabled_total" not in driver.counts
+    driver.send(request(ttl_seconds=60))
+    driver.setting("cognition", "off")
+    told(driver)
+    driver.tick(driver.time + 61 * SECOND)
+    driver.send_all([])
+    assert [one["state"] for one in told(driver)[0]] == ["active"]
