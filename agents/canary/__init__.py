@@ -1,0 +1,1 @@
+"""Canaries: a setting tried on some tenants, compared with others, and taken back when it harms."""
