@@ -52,7 +52,9 @@ PROCESSORS = [
     for processor in sorted((processors() | _examples()).values(), key=lambda p: p.name)
     for each in _with_policies(processor)
 ]
-SETTINGS = Settings(kafka_bootstrap="127.0.0.1:1", topics_partitions=PARTITIONS)
+SETTINGS = Settings(
+    kafka_bootstrap="127.0.0.1:1", topics_partitions=PARTITIONS, enable_cog_threads=True
+)
 
 
 def plan_of(processor: Processor, partitions: int = PARTITIONS) -> Plan:

@@ -34,4 +34,7 @@ def records(rng: np.random.Generator, n: int) -> list[dict[str, Any]]:
 
 def settings() -> list[tuple[str, str]]:
     """Valid values of every setting."""
-    return [("forget_after_s", "3600"), ("forget_after_s", "86400")]
+    return [
+        ("forget_after_s", "3600"), ("forget_after_s", "86400"),
+        ("cognition", "off"), ("cognition", "on"),
+    ]  # fmt: skip
