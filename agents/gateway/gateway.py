@@ -121,6 +121,7 @@ class Running:
             settings, self._stream.topic, circuits, self._deliveries, self._budget
         )
         self._parts: dict[int, GatewayPartition] = {}
+        self._claims: dict[int, asyncio.Future[int]] = {}  # of partitions to be placed
         self._thread = ThreadPoolExecutor(1, NAME)
         self._commit_at = 0.0
         self._full = False
@@ -158,6 +159,8 @@ class Running:
         for partition in self._read_ahead.gone():
             if part := self._parts.pop(partition, None):
                 part.leave()
+            if claim := self._claims.pop(partition, None):
+                claim.cancel()
         if self._stream.unplaced and self._stream.topic_id:
             await self._place(set(self._stream.unplaced), self._stream.topic_id)
         parts = list(self._parts.values())
@@ -171,6 +174,11 @@ class Running:
 
     async def _place(self, partitions: set[int], topic_id: str) -> None:
         """Read the state of partitions that are new here, and go on from it."""
+        for partition in partitions - self._claims.keys():
+            self._claims[partition] = self._writer.claim(partition)
+        owners = {one: self._claims[one].result() for one in partitions if self._claims[one].done()}
+        if len(owners) < len(partitions):
+            return  # asked again with the next turn
         try:
             saved = await self._in_thread(lambda: state.load(self._settings, partitions, topic_id))
         except KafkaException as error:
@@ -181,12 +189,15 @@ class Running:
             place = partial(self._stream.place, partition, found.next_offset, clamp=True)
             if (at := await self._in_thread(place)) is None:
                 continue  # asked again with the next turn
+            del self._claims[partition]
             behind = {tenant: first for tenant, first in found.behind.items() if first < at}
             lane_max = self._settings.gateway.lane_events
             backlog: Backlog[Message] = Backlog(at, behind, lane_max, size_of)
             backlog.changed = False
-            sleepers = Sleepers(found.asleep)
-            self._parts[partition] = GatewayPartition(partition, topic_id, backlog, sleepers)
+            sleepers = Sleepers(found.asleep, found.end)
+            self._parts[partition] = GatewayPartition(
+                partition, topic_id, backlog, sleepers, owners[partition]
+            )
             if self._settings.gateway.sleep == "on":
                 for tenant in found.asleep & behind.keys():
                     self._circuits.restore(tenant)
@@ -216,7 +227,7 @@ class Running:
                 behind = dict.fromkeys(asleep, backlog.next_offset) | backlog.undelivered()
                 self._writer.state(
                     part.partition, part.topic_id, backlog.next_offset, behind, asleep,
-                    partial(self._ask, part, wishes),
+                    part.owner, partial(self._ask, part, wishes),
                 )  # fmt: skip
                 backlog.changed = False
         self._stream.done({number: backlog.next_offset for number, backlog in backlogs.items()})
@@ -238,15 +249,20 @@ class Running:
                     if not on or tenant not in broken or tenant not in left:
                         part.sleepers.change(tenant, "closed")
 
-    def _ask(self, part: GatewayPartition, wishes: list[Wish]) -> None:
+    def _ask(self, part: GatewayPartition, wishes: list[Wish], offset: int, log_ms: int) -> None:
         """The row that names these is written: ask. (Who has let go of the partition leaves it to
-        its new owner.)"""
+        its new owner; and who finds that another has written takes it anew, if it is its own.)"""
+        if not part.sleepers.follows(offset) and part.live:
+            logger.warning("%s/%d: another has written there: taken anew", STATE, part.partition)
+            part.leave()
+            self._parts.pop(part.partition, None)
+            self._stream.unplace([part.partition])
 
         def written(tenant: str) -> None:
             part.backlog.changed |= part.sleepers.written(tenant)
 
         for tenant, target in wishes if part.live else ():
-            self._writer.request(tenant, target, partial(written, tenant))
+            self._writer.request(tenant, target, log_ms, partial(written, tenant))
 
     def _note(self, backlogs: dict[int, Backlog[Message]]) -> None:
         unread = self._stream.lag(

@@ -18,6 +18,7 @@ class GatewayPartition:
     topic_id: str
     backlog: Backlog[Message]
     sleepers: Sleepers = field(default_factory=Sleepers)
+    owner: int = 0  # the offset of this owner's mark among the rows
     live: bool = True
     lanes: dict[str, asyncio.Task[None]] = field(default_factory=dict)  # tenant -> its deliveries
 

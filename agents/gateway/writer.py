@@ -23,7 +23,8 @@ from topics.missed import LONGEST
 
 SOURCE = "memory.events"
 STATE = "soma.gateway.state"
-STATE_KEY = b"gateway"
+STATE_KEY, MARK_KEY = b"gateway", b"owner"
+OWNER = "soma-owner"
 REQUESTS = "brain.sleep.requests"
 PRODUCED_BYTES_MAX = 16 << 20  # the broker's own limit is what counts
 DETAIL_MAX = 500  # characters
@@ -31,6 +32,7 @@ ASK_S = 5.0
 
 logger = logging.getLogger(__name__)
 Headers = list[tuple[str, str | bytes | None]]
+Written = Callable[[int, int], None]
 Heard = Callable[[KafkaError | None, Message], None]
 
 
@@ -129,11 +131,31 @@ class GatewayWriter:
             del self._waiting[number]  # it never waited
             raise
 
+    def claim(self, partition: int) -> "asyncio.Future[int]":
+        """Put a mark among a partition's rows: who reads them behind it is their owner, by this
+        offset. KafkaException if the broker refuses it.
+        """
+        stands: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+
+        def heard(error: KafkaError | None, message: Message) -> None:
+            if stands.cancelled():
+                return
+            if error is None:
+                stands.set_result(message.offset() or 0)
+            else:
+                stands.set_exception(KafkaException(error))
+
+        # Without a value: what compaction leaves of them is nothing.
+        topic = self._settings.topic(STATE)
+        self._produce(heard, topic=topic, key=MARK_KEY, value=None, partition=partition)
+        return stands
+
     def state(
         self, partition: int, topic_id: str, next_offset: int, behind: dict[str, int],
-        asleep: frozenset[str] = frozenset(), written: Callable[[], None] = lambda: None,
+        asleep: frozenset[str] = frozenset(), owner: int = 0, written: Written | None = None,
     ) -> None:  # fmt: skip
-        """Write a partition's row; `asleep` are some of those behind. `written` is called then.
+        """Write a partition's row; `asleep` are some of those behind, `owner` is where its owner's
+        mark stands. `written` is called then, with the row's offset and the log's time.
 
         KafkaException if the broker refuses one (when polled).
         """
@@ -147,21 +169,25 @@ class GatewayWriter:
 
         def heard(error: KafkaError | None, message: Message) -> None:
             _must(error, message)
-            written()
+            if written is not None:
+                written(message.offset() or 0, message.timestamp()[1])
 
         self._produce(
             heard,
             topic=self._settings.topic(STATE),
             key=STATE_KEY,
             value=codec.encode("gateway_state", row),
+            headers=[(OWNER, str(owner).encode())],
             partition=partition,
         )
 
-    def request(self, tenant: str, target: str, written: Callable[[], None]) -> None:
-        """Ask for a tenant's sleep, or its waking. What the broker refuses is told in the log."""
+    def request(self, tenant: str, target: str, number: int, written: Callable[[], None]) -> None:
+        """Ask for a tenant's sleep, or its waking; `number` rises from owner to owner. What the
+        broker refuses is told in the log.
+        """
         record = {
             "request_id": f"circuit-{secrets.token_hex(8)}", "tenant": tenant, "target": target,
-            "kind": KIND, "ttl_seconds": None, "wake_on_traffic": False, "version": 0,
+            "kind": KIND, "ttl_seconds": None, "wake_on_traffic": False, "version": number,
             "trace_id": None, "actor": ACTOR, "ts": time.time_ns() // 1000,
         }  # fmt: skip
 

@@ -16,7 +16,7 @@ from agents.kit import Emit, Reads, Refuse, RowProcessor
 from agents.kit.asleep import ACTIVE, STATES, powers
 from agents.kit.row_counts import By
 from agents.sleep import law
-from agents.sleep.law import EXPIRY, Refused, Sleep, Wish
+from agents.sleep.law import CIRCUIT, EXPIRY, Refused, Sleep, Wish
 from topics import codec
 
 if TYPE_CHECKING:
@@ -42,6 +42,8 @@ def ask(row: Sleep, record: Any, out: Emit) -> None:
     before, way = row.state, law.judge(row, wish)
     if not law.free(wish, way) and not law.spend(row, now):
         raise Refuse(f"more than {law.PER_S:g} requests a second of one tenant", TOO_MANY)
+    if wish.kind == CIRCUIT:
+        row.circuit = max(row.circuit, wish.version)
     if isinstance(way, Refused):
         _audit(row, record, REFUSED, before, way.why, out)
         return

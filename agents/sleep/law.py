@@ -9,6 +9,10 @@ they put to sleep themselves; traffic what the policy put to sleep, or an operat
 said so; and a sleep with an end wakes at it. Waking is only of the sleep that is meant: traffic
 says which version it came upon.
 
+Circuits are asked about by owners that follow one another, and one that was overtaken may be heard
+behind its successor. So their requests have a number that rises from owner to owner (`version`),
+and one that is lower than what a tenant's circuit asked with before is refused.
+
 Time is the log's, and at the end of a sleep the tick's; both are microseconds.
 """
 
@@ -45,6 +49,7 @@ class Sleep:
     tokens: float = BURST  # requests that may come at once
     filled: int = 0  # when `tokens` was counted last
     due: int | None = None  # when to look again
+    circuit: int = 0  # the number that its circuit asked with last
 
 
 class Wish(NamedTuple):
@@ -54,7 +59,7 @@ class Wish(NamedTuple):
     kind: str
     ttl_s: int | None = None
     wakes: bool = False
-    version: int = 0  # of traffic: the sleep that it came upon; 0: any
+    version: int = 0  # of traffic: the sleep that it came upon; of a circuit: its number; 0: any
 
 
 class Refused(NamedTuple):
@@ -90,6 +95,8 @@ def path(state: int, target: int) -> tuple[int, ...] | None:
 def judge(row: Sleep, wish: Wish) -> tuple[int, ...] | Refused:
     """The states that a request lets a tenant enter, or why none; () if it is there already."""
     state = STATES.index(row.state)
+    if overtaken(row, wish):
+        return Refused(f"it is number {wish.version} of its circuit, and {row.circuit} came before")
     if wish.target == ACTIVE:
         why = None if state == ACTIVE else _unable_to_wake(row, wish)
         return Refused(why) if why is not None else path(state, ACTIVE) or ()
@@ -115,11 +122,17 @@ def _unable_to_wake(row: Sleep, wish: Wish) -> str | None:
     return f"the {wish.kind} wakes whom it put to sleep, and this sleep is the {row.cause}'s"
 
 
+def overtaken(row: Sleep, wish: Wish) -> bool:
+    """Whether a circuit's request is older than one that was heard before it."""
+    return wish.kind == CIRCUIT and 0 < wish.version < row.circuit
+
+
 def free(wish: Wish, way: tuple[int, ...] | Refused) -> bool:
-    """Whether a request isn't counted: traffic that ends a sleep does so once for each of them,
-    and nobody asks again.
+    """Whether a request isn't counted: traffic or a circuit that ends a sleep does so once for
+    each of them, and nobody asks again. A circuit's sleep was counted when it began.
     """
-    return wish.kind == TRAFFIC and not isinstance(way, Refused) and bool(way)
+    ends = wish.kind in (TRAFFIC, CIRCUIT) and wish.target == ACTIVE
+    return ends and not isinstance(way, Refused) and bool(way)
 
 
 def enter(row: Sleep, state: int, wish: Wish, now: int) -> None:

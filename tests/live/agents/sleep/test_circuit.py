@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from agents.gateway.writer import MARK_KEY, STATE, STATE_KEY
 from agents.settings import Settings
 from agents.sleep.agent import REQUESTS, STATUS
 from tests.live.agents.gateway.conftest import Running, event, remote, run
@@ -97,3 +98,23 @@ def test_each_change_is_asked_once_and_off_means_not_at_all(
     eventually(lambda: run.value("soma_circuit_open_count") == 2, WAIT_S, "both are open")
     remote.mode("well")
     assert not wishes(topics, "bad3")
+
+
+@pytest.mark.timeout(400)
+def test_who_finds_that_another_has_written_takes_the_partition_anew(
+    topics: Settings, run: Running, remote: Remote, caplog: pytest.LogCaptureFixture
+) -> None:
+    run(open_s=1.0)
+    remote.mode("500")
+    remember(topics, "bad1")
+    eventually(lambda: wishes(topics, "bad1")[:1] == ["freeze"], WAIT_S, "asked to sleep")
+    rows = [one for one in read(topics, STATE) if one.key() == STATE_KEY]
+    produce(topics, STATE, [(MARK_KEY, None)], partition=rows[-1].partition() or 0)
+    remote.mode("well")
+    remember(topics, "bad1", 1)
+    eventually(lambda: wishes(topics, "bad1")[-1] == "active", WAIT_S, "awake")
+    eventually(lambda: remote.count("tenant = 'bad1'") == 2, WAIT_S, "all is delivered")
+    assert "another has written there" in caplog.text
+    found = [codec.decode(one.value() or b"")[1] for one in read(topics, REQUESTS)]
+    numbers = [one["version"] for one in found]
+    assert numbers == sorted(numbers) and numbers[0] > 1_600_000_000_000

@@ -1,9 +1,13 @@
 """What the processor sleep says of requests, ticks and what is none."""
 
 import json
+from collections import Counter
 from typing import Any
 
+import pytest
+
 from agents.kit import Driver
+from agents.sleep import law
 from agents.sleep.agent import AUDIT, PROCESSOR, STATUS
 from tests.unit.agents.sleep.samples import BLANK
 from topics import codec
@@ -120,6 +124,22 @@ def test_a_flood_of_requests_takes_what_a_tenant_may_have() -> None:
     assert driver.rows["a"]["state"] == "deep"
 
 
+@pytest.mark.timeout(600)
+def test_a_second_s_hundred_thousand_requests_are_each_done_or_refused() -> None:
+    driver, parts, size = Driver(PROCESSOR), 100, 1000
+    pair = [(b"a", codec.encode("sleep_request", request(one))) for one in ("deep", "active")]
+    for _ in range(parts):
+        driver.send_bytes(pair * (size // 2))
+        driver.time += SECOND // parts
+    states, audit = told(driver)
+    outcomes = Counter(one["outcome"] for one in audit)
+    done = int(law.BURST + law.PER_S * (parts - 1) / parts)
+    assert done == 149 and outcomes["changed"] + outcomes["unchanged"] == done
+    assert outcomes["refused"] == parts * size - done
+    assert Counter(one.reason for one in driver.dead_letters) == {"too_many": parts * size - done}
+    assert len(states) == driver.rows["a"]["version"]
+
+
 def test_traffic_that_ends_a_sleep_does_so_however_many_were_asked() -> None:
     driver = Driver(PROCESSOR)
     sleeps = [request("light", wake_on_traffic=True), *[request("light")] * 98]
@@ -129,6 +149,27 @@ def test_traffic_that_ends_a_sleep_does_so_however_many_were_asked() -> None:
     assert [one.reason for one in driver.dead_letters] == ["too_many"] * 4
     states, _ = told(driver)
     assert driver.rows["a"]["state"] == "active" and states[-1]["reason"] == "traffic"
+
+
+def test_a_circuit_s_waking_isn_t_counted_and_its_sleep_is() -> None:
+    driver = Driver(PROCESSOR)
+    many = [request(("freeze", "active")[k % 2], kind="circuit", version=k) for k in range(400)]
+    driver.send_all(many)
+    assert len(driver.dead_letters) == 200 and driver.rows["a"]["state"] == "active"
+    assert driver.rows["a"]["version"] == 400  # a hundred sleeps of three states, each ended
+    assert {one.reason for one in driver.dead_letters} == {"too_many"}
+
+
+def test_what_an_older_owner_of_the_circuit_asks_for_is_refused() -> None:
+    driver = Driver(PROCESSOR)
+    for target, version in [("freeze", 7), ("light", 7), ("active", 9), ("freeze", 8)]:
+        driver.send(request(target, kind="circuit", version=version))
+    _, audit = told(driver)
+    assert [one["outcome"] for one in audit] == ["changed"] * 3 + ["refused"]
+    assert audit[3]["why"] == "it is number 8 of its circuit, and 9 came before"
+    assert (driver.rows["a"]["state"], driver.rows["a"]["circuit"]) == ("active", 9)
+    driver.send(request("freeze", kind="circuit"))  # of a gateway that has no numbers yet
+    assert (driver.rows["a"]["state"], driver.rows["a"]["circuit"]) == ("freeze", 9)
 
 
 def test_a_request_of_people_as_json_is_taken() -> None:
