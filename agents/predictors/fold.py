@@ -9,6 +9,7 @@ from agents.kit.batches import source_of
 from agents.kit.column_table import ColumnTable
 from agents.kit.columnar import ColumnarFold
 from agents.kit.store import Store
+from agents.kit.tenant_settings import AWAKE
 from agents.predictors import kernels, requests
 from agents.predictors import outputs as out
 from agents.predictors import state as st
@@ -46,9 +47,13 @@ class PredictorFold(ColumnarFold):
 
     def control(self, control: Control) -> str | None:
         """A tick puts the silent to sleep as well, once those are gone who are forgotten."""
-        if control.kind != "tick":
-            return super().control(control)
         store = self.store
+        if control.kind != "tick":
+            slept = store.settings.sleep_of(control.tenant) != AWAKE
+            refusal = super().control(control)
+            if slept and store.settings.sleep_of(control.tenant) == AWAKE:
+                requests.woken(store, control.tenant, control.log_ms)
+            return refusal
         store.tidy()
         were = requests.sleepers(store) if store.settings.anybody_wakes else NOBODY
         refusal = super().control(control)

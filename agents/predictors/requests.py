@@ -10,8 +10,9 @@ version, that the tenant is awake, or sleeps anew.
 **Whoever is silent sleeps.** The first tick that is `sleep_after_s` or more behind the last
 observation of an awake tenant has the policy ask that it sleep lightly. Until the answer it has a
 sleep of version 0 here, which says that it was asked, once, and does nothing: the next observation
-takes it away without a word. When the last domain of a tenant whom traffic would wake is forgotten,
-the policy asks to wake it, which it may where it put it to sleep: nobody stays for ever.
+takes it away without a word. Whoever is woken otherwise, by an operator say, is as one who was
+seen then: its silence begins anew. When the last domain of a tenant whom traffic would wake is
+forgotten, the policy asks to wake it, which it may where it put it to sleep: nobody stays for ever.
 """
 
 from collections.abc import Sequence
@@ -89,6 +90,15 @@ def idle(store: Store) -> tuple[NDArray[np.float64], Ints]:
     last, living = np.zeros(tenants.shape[0], np.int64), domains["code"] >= 0
     np.maximum.at(last, domains["owner"][living], domains["touched"][living])
     return last[of] * 1e3 + after[of] * 1e6, of
+
+
+def woken(store: Store, tenant: str, log_ms: int) -> None:
+    """Let a tenant's silence begin anew: it was woken, and not by what it does itself."""
+    assert store.domains is not None
+    owner, rows = store.tenants.of[store.code(tenant.encode())], store.domains.rows
+    for of in np.flatnonzero((rows["code"] >= 0) & (rows["owner"] == owner)).tolist():
+        rows["touched"][of] = max(int(rows["touched"][of]), log_ms)
+        store.mark(int(rows["code"][of]))
 
 
 def put_to_sleep(store: Store, tick: Control) -> list[Wish]:

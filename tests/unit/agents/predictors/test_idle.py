@@ -87,7 +87,9 @@ class Account:
             if one.value:
                 self.after[one.tenant] = int(one.value)
         elif one.kind == "sleep":
-            self.sleeps.pop(one.tenant, None)
+            slept = self.sleeps.pop(one.tenant, None)
+            if slept and one.state == ACTIVE:
+                self.seen[one.tenant] = dict.fromkeys(self.seen.get(one.tenant, {}), self.now)
             if one.state != ACTIVE:
                 self.sleeps[one.tenant] = one.state, offset + 1, one.wakes
         else:
