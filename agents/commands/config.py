@@ -134,6 +134,13 @@ def get(tenant: str, processor: str, everything: bool, as_json: bool) -> None:
         click.echo(f"{', '.join(found)}: {tenant} has the defaults", err=True)
 
 
+def value_of(tenant: str, processor: str, setting: str) -> InForce:
+    """What counts for a tenant in one setting. ClickException."""
+    _tenant(tenant)
+    declared = {processor: _declared()[processor]}
+    return in_force(load(), declared, tenant)[processor][setting]
+
+
 def _entry(tenant: str, one: InForce) -> dict[str, Any]:
     """A value as JSON data; `of`: whoever set it."""
     of = {TENANT: tenant, EVERYONE: EVERYONE}.get(one.source, "")

@@ -20,6 +20,7 @@ from topics import codec
 # As agents/sleep has them; without the engine that it brings.
 REQUESTS, STATUS, AUDIT = "brain.sleep.requests", "brain.sleep.states", "soma.audit"
 TTL_S_MAX = 3600
+PREDICTORS, SLEEP_AFTER = "predictors", "sleep_after_s"
 ANSWER_S = 30.0
 SECOND = 1_000_000
 
@@ -42,24 +43,29 @@ def sleep() -> None:
     "--ttl", "ttl_seconds", type=click.IntRange(1, TTL_S_MAX), metavar="SECONDS",
     help=f"Wake by itself after so long, at most {TTL_S_MAX}. [default: when asked to]",
 )  # fmt: skip
+@click.option("--wake-on-traffic", is_flag=True, help="Wake at the tenant's next observation, too.")
 @actor
 @_json
-def set_(tenant: str, state: str, ttl_seconds: int | None, actor: str, as_json: bool) -> None:
+def set_(
+    tenant: str, state: str, ttl_seconds: int | None, wake_on_traffic: bool, actor: str,
+    as_json: bool,
+) -> None:  # fmt: skip
     """Let TENANT be in STATE from now on, and wait for the answer.
 
     \b
     Examples:
       soma sleep set acme deep --ttl 600
+      soma sleep set acme freeze --wake-on-traffic
       soma sleep set acme active
     """
     if not NAME.fullmatch(tenant):
         raise click.ClickException(f"{tenant[:40]!r} can't be a tenant: 1-128 of A-Z a-z 0-9 . _ -")
-    if state == STATES[ACTIVE] and ttl_seconds is not None:
-        raise click.ClickException("--ttl is of a sleep: active has no end")
+    if state == STATES[ACTIVE] and (ttl_seconds is not None or wake_on_traffic):
+        raise click.ClickException("--ttl and --wake-on-traffic are of a sleep: active has no end")
     record = {
         "request_id": f"cli-{secrets.token_hex(8)}", "tenant": tenant, "target": state,
-        "kind": "operator", "ttl_seconds": ttl_seconds, "wake_on_traffic": False, "version": 0,
-        "trace_id": None, "actor": actor, "ts": time.time_ns() // 1000,
+        "kind": "operator", "ttl_seconds": ttl_seconds, "wake_on_traffic": wake_on_traffic,
+        "version": 0, "trace_id": None, "actor": actor, "ts": time.time_ns() // 1000,
     }  # fmt: skip
     answer = _asked(record)
     if as_json:
@@ -69,6 +75,43 @@ def set_(tenant: str, state: str, ttl_seconds: int | None, actor: str, as_json: 
     if not as_json:
         until = _at(answer["wake_at"])
         click.echo(f"{tenant}: {answer['state']}{until}, as version {answer['version']}")
+
+
+@sleep.command()
+@click.argument("tenant")
+@click.argument("seconds", default="")
+@click.option("--inherit", is_flag=True, help="Take TENANT's own value back.")
+@_json
+@click.pass_context
+def policy(context: click.Context, tenant: str, seconds: str, inherit: bool, as_json: bool) -> None:
+    """Show after how long a silence TENANT sleeps by itself; with SECONDS set it (0: never).
+
+    It sleeps lightly then, until its next observation. '*' stands for all tenants that have no
+    value of their own. It is the setting sleep_after_s of predictors (see `soma config`).
+
+    \b
+    Examples:
+      soma sleep policy acme
+      soma sleep policy acme 3600
+      soma sleep policy '*' 86400
+      soma sleep policy acme --inherit
+    """
+    from agents.commands import config  # when it is asked for
+
+    if seconds and inherit:
+        raise click.ClickException("SECONDS or --inherit: not both")
+    if seconds or inherit:
+        context.invoke(
+            config.set_, tenant=tenant, setting=SLEEP_AFTER, value=seconds, processor=PREDICTORS,
+            as_json=as_json,
+        )  # fmt: skip
+        return
+    one = config.value_of(tenant, PREDICTORS, SLEEP_AFTER)
+    if as_json:
+        click.echo(json.dumps({"tenant": tenant, SLEEP_AFTER: one.value, "source": one.source}))
+        return
+    how = f"lightly after {one.value:g} s of silence" if one.value else "never by itself"
+    click.echo(f"{tenant}: sleeps {how} ({config.WHOSE[one.source]})")
 
 
 @sleep.command()

@@ -68,6 +68,7 @@ ENDS = {
     "gateway status": ADMIN,
     "doctor": "PostgreSQL (SOMA_POSTGRES_DSN) doesn't answer: no answer in time",
     "doctor --hanging": ADMIN,
+    "sleep policy acme": CLIENT,
     "sleep set acme deep": CLIENT,
     "sleep status": CLIENT,
     "skip cog.observations/0/0 --processor predictors --reason x": CLIENT,

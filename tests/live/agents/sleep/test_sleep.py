@@ -54,4 +54,8 @@ def test_a_tenant_sleeps_and_wakes_as_it_is_asked_to(
         "changed", "refused", "changed", "changed", "refused", "changed",
     ]  # fmt: skip
     assert [one["request_id"] for one in said][3:5] == ["s", "w"]
+    both = soma("sleep", "set", "acme", "active", "--wake-on-traffic", env=env)
+    assert both.returncode == 1 and "of a sleep: active has no end" in both.stderr
+    assert soma("sleep", "set", "acme", "light", "--wake-on-traffic", env=env).returncode == 0
+    assert states(topics, "acme")[-1]["wake_on_traffic"]
     assert said[4]["why"] == "malformed: ttl_seconds: from 1 to 3600, not 1000000"

@@ -111,8 +111,13 @@ def test_the_silent_sleep_by_themselves_where_a_setting_says_so(
     for name in ("quiet", "restless"):
         observe(topics, name, 1)
         await_told(topics, UPDATES, name, 1)
-    done = soma("config", "set", "quiet", "sleep_after_s", "1", env=env)
+    done = soma("sleep", "policy", "quiet", "1", env=env)
     assert done.returncode == 0, done.stderr
+    said = [soma("sleep", "policy", name, env=env).stdout for name in ("quiet", "restless")]
+    assert said == [
+        "quiet: sleeps lightly after 1 s of silence (own)\n",
+        "restless: sleeps never by itself (default)\n",
+    ]
     for version in (1, 3):
         await_state(topics, ("quiet",), "light", version)
         observe(topics, "quiet", 1)
@@ -123,6 +128,11 @@ def test_the_silent_sleep_by_themselves_where_a_setting_says_so(
             WAIT_S, f"waking as version {version + 1}",
         )  # fmt: skip
     await_state(topics, ("quiet",), "light", 5)
+    # Whoever is woken by an operator is given its time anew.
+    assert soma("sleep", "set", "quiet", "active", env=env).returncode == 0
+    await_state(topics, ("quiet",), "light", 7)
+    since = {one["version"]: one["since"] for one in states(topics)}
+    assert since[7] - since[6] >= 1_000_000
     assert {one["tenant"] for one in states(topics)} == {"quiet"}
     assert {one["cause"] for one in states(topics)} == {"policy", ""}
     for processor in ("predictors", "sleep"):
