@@ -20,6 +20,7 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined]
     ResourceType,
 )
 
+from agents.api import sleep_log
 from agents.api.owners import Owners
 from agents.api.problems import Problem
 from agents.engine.recovery import reader
@@ -30,6 +31,7 @@ from tests.live.agents.replay.test_rebuild import SOURCE, STATE, tamper
 from tests.live.conftest import WorkerFactory, settings_of, with_topics
 from tests.live.helpers import Worker, environment, eventually, free_port, produce, read, soma
 from tests.live.test_bad_days import delete_topics
+from tests.unit.agents.sleep.samples import BLANK
 from topics import codec, preflight
 from topics.broker import connect
 from topics.reading import read_to
@@ -168,6 +170,11 @@ def with_them(guarded: Settings, explain: tuple[str, ...]) -> None:
     for words in (explain, ("digest", "predictors", "--rebuild"), ("dlq", "list")):
         found = soma(*words, env=looks)
         assert found.returncode == 0, found.stderr
+    serves, wish = as_user(guarded, "serves"), BLANK | {"tenant": "t"}
+    produce(serves, sleep_log.REQUESTS, [(b"t", codec.encode("sleep_request", wish))])
+    assert sleep_log.request_of(serves, "t", wish["request_id"])[0]["target"] == wish["target"]
+    assert sleep_log.answer_to(serves, "nobody's", 0) is None
+    assert sleep_log.acts_at(serves, "t", 1, 0) == {}
     place = guarded.topic(SOURCE), 0
     with (
         closing(reader(as_user(guarded, "looks"), "nobodys", [place])) as reads,
