@@ -27,6 +27,7 @@ from topics.topic import (
 )
 
 CONTROL_ROWS = "config_state"  # names that begin with control_ are those of control records
+BROUGHT_ROWS = "brought_row"  # of processors that bring records into another's source
 LOCAL_PARTITIONS = 4  # on the local stack; elsewhere the operator says how many
 
 __all__ = [
@@ -51,7 +52,7 @@ _TOPICS = (
     ),
     Topic(
         "cog.global.frame", "global_frame", "tenant", "tenant", ("integrator", "control", "sleep"),
-        ("segmentation", "projections"),
+        ("segmentation", "projections", "lessons"),
         retention_ms=30 * DAY_MS,
     ),
     Topic(
@@ -67,7 +68,7 @@ _TOPICS = (
         ("predictors",), ("projections",), retention_ms=7 * DAY_MS,
     ),
     Topic(
-        "cog.next.events", "next_event", "tenant", "tenant", ("predictors",), ("learner",),
+        "cog.next.events", "next_event", "tenant", "tenant", ("predictors",), ("operators",),
         retention_ms=30 * DAY_MS,
     ),
     Topic(
@@ -75,10 +76,21 @@ _TOPICS = (
         ("projections",), retention_ms=30 * DAY_MS,
     ),
     Topic(
+        # All that the learner learns from: rewards as users write them, and what `lessons` brings
+        # of the frames of those who want to learn.
+        "cog.reward.events", "reward_event", "tenant", "tenant",
+        (USERS, "api", "feedback", "lessons", "learner", "sleep", "control"), ("learner",),
+        retention_ms=30 * DAY_MS,
+    ),
+    Topic(
+        "cog.teach.feedback", "teach_feedback", "tenant", "tenant", (USERS, "api", "control"),
+        ("feedback",), retention_ms=30 * DAY_MS,
+    ),
+    Topic(
         # What settings are to be. What a later one replaces stays for a week: a processor that was
         # away for a while reads all of them, and a fold anew finds them.
         "cog.config.updates", "config_update", "tenant 0x1f processor.setting",
-        "murmur2 of the tenant", (USERS, "operators"), ("control",),
+        "murmur2 of the tenant", (USERS, "operators", "learner"), ("control",),
         cleanup="compact,delete", retention_ms=30 * DAY_MS,
         config={
             "segment.bytes": COMPACTED["segment.bytes"],
@@ -92,7 +104,10 @@ _TOPICS = (
     ),
     Topic(
         "soma.epochs", "epoch", "processor and partition", "as the processor's source",
-        ("predictors", "integrator", "segmentation", "replay", "sleep", "control"),
+        (
+            "predictors", "integrator", "segmentation", "replay", "sleep", "control", "feedback",
+            "lessons", "learner",
+        ),
         ("rebuild", "audit"),
     ),
     Topic(
@@ -132,7 +147,12 @@ _TOPICS = (
     state("integrator", "tenant"),
     state("segmentation", "tenant, or tenant 0x1f domain"),
     state("control", "tenant", CONTROL_ROWS),
-    *map(snapshots, ("predictors", "integrator", "segmentation", "replay")),
+    state("learner", "tenant"),
+    state("lessons", "tenant", BROUGHT_ROWS),
+    state("feedback", "tenant", BROUGHT_ROWS),
+    *map(snapshots, ("predictors", "integrator", "segmentation", "replay", "learner")),
+    snapshots("lessons", BROUGHT_ROWS),
+    snapshots("feedback", BROUGHT_ROWS),
     snapshots("sleep", "sleep_row"),
     snapshots("control", CONTROL_ROWS),
     Topic(
@@ -156,7 +176,9 @@ _TOPICS = (
     dlq("cog.config.updates", "control"),
     dlq("cog.observations", "predictors"),
     dlq("cog.predictor.updates", "integrator"),
-    dlq("cog.global.frame", "segmentation"),
+    dlq("cog.global.frame", "segmentation", "lessons"),
+    dlq("cog.reward.events", "learner"),
+    dlq("cog.teach.feedback", "feedback"),
 )  # fmt: skip
 
 CATALOGUE: dict[str, Topic] = {topic.name: topic for topic in _TOPICS}

@@ -78,11 +78,11 @@ def source(name: str, schema: str, writers: tuple[str, ...], readers: tuple[str,
     )
 
 
-def dlq(source: str, writer: str) -> Topic:
-    """The dead letters of a topic."""
+def dlq(source: str, *writers: str) -> Topic:
+    """The dead letters of a topic; the first writer is its keeper."""
     size = {"max.message.bytes": str(MESSAGE_BYTES_MAX + DLQ_EXTRA_BYTES)}
     return Topic(
-        dlq_of(source), None, "as it came", "as its origin", (writer,), ("operators",),
+        dlq_of(source), None, "as it came", "as its origin", writers, ("operators",),
         retention_ms=30 * DAY_MS, config=size,
     )  # fmt: skip
 

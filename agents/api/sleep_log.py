@@ -18,7 +18,9 @@ from topics.reading import TopicAndPartition, ends_of, offsets_at, read_to, span
 # As agents/sleep has them; without the engine that it brings.
 REQUESTS, AUDIT = "brain.sleep.requests", "soma.audit"
 REQUEST_SCHEMA, AUDIT_SCHEMA, CONTROL_SCHEMA = "sleep_request", "audit_event", "control_sleep"
-CONCERNED = ("cog.observations", "cog.predictor.updates", "cog.global.frame")
+CONCERNED = (
+    "cog.observations", "cog.predictor.updates", "cog.global.frame", "cog.reward.events",
+)  # fmt: skip
 
 KEPT = 20_000  # the last requests of a partition, among which an idempotency key is looked for
 ANSWER_S = 3.0  # for Kafka's answer to one question

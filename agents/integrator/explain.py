@@ -12,6 +12,8 @@ from agents.integrator.settings import HEDGE, SETTINGS, SOFTMAX
 from agents.kit.asleep import FREEZE, STATES
 from agents.kit.depth import TEMPERATURE
 from agents.kit.explaining import FROZEN, Case, Fields, num, seconds
+from agents.kit.schema import SETTINGS as SETTINGS_FIELD
+from agents.kit.setting import AT
 
 FRAMES, DRIFTS, ROLLBACKS = PROCESSOR.sinks
 LAWS = SETTINGS["fusion"].choices
@@ -97,10 +99,19 @@ def _published(case: Case, frame: Fields) -> str:
     """What the frame says of the weights."""
     weights = ", ".join(f"{name} {num(one)}" for name, one in frame["weights"].items())
     part, cap = TEMPERATURE[STATES.index(case.state)], case.number("entropy_cap")
-    heat = float(case.number("temperature") * part)
+    heat = float(case.number("temperature") * case.number("learned_temperature") * part)
     how = "as they are" if heat == 1.0 else f"raised to 1/{num(heat)}"
+    if priors := _priors(case):
+        said = ", ".join(f"{name} {num(one)}" for name, one in priors.items())
+        how = f"by their priors ({said}), {how}"
     limit = f", which the cap holds at {num(cap)} at most" if cap < 1.0 else ""
     return f"Published {how}: {weights}. Their entropy is {num(frame['entropy'])}{limit}."
+
+
+def _priors(case: Case) -> dict[str, float]:
+    """The priors of its own that a tenant has, by domain."""
+    begin, own = f"prior{AT}", case.after[""][SETTINGS_FIELD]
+    return {name[len(begin) :]: one for name, one in own.items() if name.startswith(begin)}
 
 
 def challenger(weights: Mapping[str, float]) -> str:

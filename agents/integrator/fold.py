@@ -17,10 +17,12 @@ from agents.integrator import drift, events, loop, veto
 from agents.integrator.loop import UPDATE, Halt, Used
 from agents.integrator.round import Round
 from agents.integrator.rows import Asked, State
+from agents.integrator.settings import LEARNT
 from agents.integrator.state import SLOTS
 from agents.kit.batches import Source, sink_of, source_of
 from agents.kit.columnar import ColumnarFold
 from agents.kit.packing import Ints
+from agents.kit.setting import AT
 from agents.policy.policies import short
 
 
@@ -33,18 +35,22 @@ class IntegratorFold(ColumnarFold):
         self.policy = context.policy
         self.prefix = np.frombuffer(bytearray(context.place.prefix), np.uint8)
         self.round = Round(
-            np.zeros(SLOTS, np.int64), np.zeros(SLOTS, np.int64), *np.zeros((6, SLOTS))
+            np.zeros(SLOTS, np.int64), np.zeros(SLOTS, np.int64), *np.zeros((7, SLOTS))
         )
         self._own: dict[str, float] = {}  # what a tenant had set, while it sets more
         self._version = 0  # of that change
+        self._set = ""  # the setting, without the domain
+        self._loaded = False  # rows came whose domains haven't looked up their priors
 
     def fold(self, batch: Batch, lo: int, hi: int, outputs: tuple[Output, ...]) -> None:
         """Fold records lo..hi-1 whose status is 0; one frame each, and what drifts."""
         out, state, source = outputs[0], self.state, source_of(batch)
         state.tidy()
+        self._look_up()
         loop.inspect(source, lo, hi)
         tenants = state.tenants_of(batch, lo, hi)
         domains = state.codes_of(batch, "domain", lo, hi)
+        priors = state.priors_of(tenants, domains, lo, hi)
         asks, remote = self.policy is not None, self.policy is not None and self.policy.remote
         before = out.n
         while lo < hi:
@@ -52,8 +58,8 @@ class IntegratorFold(ColumnarFold):
             out.reserve(left, max(6 * left, 2 * SLOTS), left * ID_BYTES_MAX + RATIONALE_BYTES_MAX)
             state.table.reserve(SLOTS)
             lo, used, why, halt = loop.fold(
-                state.arrays(), source, tenants, domains, sink_of(out), self.prefix, self.round,
-                lo, hi, Used(out.n, out.columns.used, out.scratch.used), asks, remote,
+                state.arrays(), source, tenants, domains, priors, sink_of(out), self.prefix,
+                self.round, lo, hi, Used(out.n, out.columns.used, out.scratch.used), asks, remote,
             )  # fmt: skip
             out.n, out.columns.used, out.scratch.used = used
             kind = halt.kind
@@ -113,7 +119,9 @@ class IntegratorFold(ColumnarFold):
 
     def control(self, control: Control) -> str | None:
         """Apply a setting, a tick or an answer; returns None, or why it is refused."""
+        self._look_up()
         self._own, self._version = self.state.settings.own(control.tenant), control.version
+        self._set = control.setting.partition(AT)[0]
         return super().control(control)
 
     def settled(self, r: int, of: Ints) -> None:
@@ -123,10 +131,21 @@ class IntegratorFold(ColumnarFold):
         seen = rows["config_version"]
         before = seen[r] if self._version else max(seen[r], seen[0] if r > 0 else seen.max())
         tenant["config_version"] = max(before + 1, self._version)
-        if r > 0:
+        if self._set == "prior":
+            self.state.look_up_priors([r] if r > 0 else self.state.with_domains())
+        if r > 0 and self._set not in LEARNT:
             drift.start_anew(tenant)
             if tenant["frames"] > 0:
                 self.state.table.unsettle(r, self._own)
+
+    def loaded(self) -> None:
+        """Domains look up their priors once all rows are there."""
+        self._loaded = True
+
+    def _look_up(self) -> None:
+        if self._loaded and self.state.settings.special:
+            self.state.look_up_priors(self.state.with_domains())
+        self._loaded = False
 
     def slept(self, r: int) -> None:
         """What is judged from now on is what another temperature does."""

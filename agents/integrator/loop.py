@@ -17,7 +17,7 @@ from agents.integrator.state import SLOTS, Arrays, has_room
 from agents.kit.batches import Sink, Source, copy_span
 from agents.kit.columns import slots
 from agents.kit.depth import frozen
-from agents.kit.packing import Bytes, Ints, mark, put_name
+from agents.kit.packing import Bytes, Floats, Ints, mark, put_name
 from topics.columns import Cols
 from topics.compiled import entry, kernel
 
@@ -160,10 +160,11 @@ def finish(
 
 @entry
 def fold(
-    a: Arrays, s: Source, tenants: Ints, domains: Ints, sink: Sink, prefix: Bytes, w: Round,
-    lo: int, hi: int, used: Used, asks: bool, remote: bool,
+    a: Arrays, s: Source, tenants: Ints, domains: Ints, priors: Floats, sink: Sink, prefix: Bytes,
+    w: Round, lo: int, hi: int, used: Used, asks: bool, remote: bool,
 ) -> tuple[int, Used, int, Halt]:  # fmt: skip
-    """Fold records lo..hi-1, of these tenants (rows) and domains (codes); `asks`: by a policy.
+    """Fold records lo..hi-1, of these tenants (rows) and domains (codes), and their priors (none:
+    all are 1); `asks`: by a policy.
 
     Returns the next record (ASK: the one to `finish`), what is in use then, why it stopped, where.
     """
@@ -179,6 +180,8 @@ def fold(
         if k < 0:
             s.status[i] = TOO_MANY
             continue
+        if priors.shape[0] > 0:
+            a.cells[k]["prior"] = priors[i]
         if frozen(values):
             take(a, r, k, t, s.cols.f[UPDATE.error_metric, i], values)
             tenant["touched"] = max(tenant["touched"], s.log_ms[i])

@@ -34,6 +34,7 @@ class Round(NamedTuple):
     weight: Floats
     excess: Floats
     published: Floats  # of the last round; -1: wasn't in it
+    prior: Floats
     p: Floats  # to be published
     spare: Floats
 
@@ -89,6 +90,7 @@ def find(a: Arrays, r: int, domain: int, t: int, stale: float, forget: float) ->
         cell["weight"] = 0.0
         cell["excess"] = 0.0
         cell["published"] = -1.0
+        cell["prior"] = 1.0
         rank(a, r)
     return found
 
@@ -107,6 +109,7 @@ def gather(a: Arrays, r: int, moved: int, t: int, stale: float, w: Round) -> int
             w.weight[n] = cell["weight"]
             w.excess[n] = cell["excess"]
             w.published[n] = cell["published"]
+            w.prior[n] = cell["prior"]
             n += 1
         elif cell["published"] >= 0.0:
             cell["weight"] = 0.0
@@ -191,7 +194,9 @@ def play(a: Arrays, r: int, k: int, t: int, error: float, w: Round) -> tuple[int
     n = gather(a, r, k, t, values[s.STALE] * 1000.0, w)
     regret = learn(a, r, n, values, w)
     p = w.p[:n]
-    rule.temper(w.weight[:n], values[s.TEMPERATURE] * TEMPERATURE[depth(values)], p)
+    rule.lean(w.weight[:n], w.prior[:n], w.spare[:n])
+    heat = values[s.TEMPERATURE] * values[s.LEARNED] * TEMPERATURE[depth(values)]
+    rule.temper(w.spare[:n], heat, p)
     h = rule.cap_entropy(p, values[s.CAP], rule.top(p, w.rank[:n]), w.spare[:n])
     for j in range(n):
         fresh = a.cells[w.cell[j]]

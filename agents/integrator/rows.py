@@ -4,7 +4,7 @@ A row is a tenant (key: its name; '*': the partition's settings). With 3 domains
 bytes, of which 56 for each domain are numbers. Ranks aren't in it.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,11 +13,11 @@ from numpy.typing import NDArray
 from agents.engine.names import Names
 from agents.engine.processor import StateRows
 from agents.integrator import drift
-from agents.integrator.settings import SETTINGS
+from agents.integrator.settings import PRIOR, SETTINGS
 from agents.integrator.state import CELL, LISTS, ROOM, SLOTS, TENANTS, Arrays, rank, widen
 from agents.kit.column_table import ColumnTable
 from agents.kit.columns import slots
-from agents.kit.packing import Bytes, Ints, put_name
+from agents.kit.packing import Bytes, Floats, Ints, put_name
 from agents.kit.pool import Pool
 from agents.kit.store import Store
 from topics.columns import Cols, Columns
@@ -100,6 +100,7 @@ def _unpack(a: Arrays, at: Ints, of: Ints, c: Cols, items: Ints) -> int:
             cell["weight"] = c.vf[c.at[ROW.weight, k] + j]
             cell["excess"] = c.vf[c.at[ROW.excess, k] + j]
             cell["published"] = c.vf[c.at[ROW.published, k] + j]
+            cell["prior"] = 1.0
         rank(a, r)
     return -1
 
@@ -111,6 +112,11 @@ class Asked:
     offset: int  # of the record whose frame says pending
     leader: str  # the candidate
     weights: Mapping[str, float]
+
+
+def of_tenant(own: Mapping[str, float]) -> dict[str, float]:
+    """Of a tenant's own settings those that aren't a domain's."""
+    return {name: own[name] for name in SETTINGS if name in own}
 
 
 class TenantTable(ColumnTable):
@@ -150,8 +156,7 @@ class TenantTable(ColumnTable):
                 columns.put_field(k, CANDIDATE, asked.leader, rows.scratch)
                 columns.put_field(k, WEIGHTS, asked.weights, rows.scratch)
             if more[i] & BASED:
-                own = self.baseline(r)
-                value = {name: own[name] for name in SETTINGS if name in own}
+                value = of_tenant(self.baseline(r))
                 columns.put_field(k, BASELINE, value, rows.scratch)
 
     def unpack(self, rows: Columns, at: Ints, of: Ints, buf: Bytes, items: Ints) -> int:
@@ -179,7 +184,7 @@ class TenantTable(ColumnTable):
                 baseline = self._state.settings.checked(value)
             except ValueError as error:
                 raise ValueError(f"the state row of {name!r}: its baseline: {error}") from None
-            if baseline != self._state.settings.own(name):
+            if baseline != of_tenant(self._state.settings.own(name)):
                 self.unsettle(int(of[i]), baseline)
 
     def dropped(self, of: Ints) -> None:
@@ -214,6 +219,40 @@ class State(Store):
         self.table = TenantTable(self)
         self.changes = np.zeros(1, np.int64)
         super().__init__(SETTINGS, defaults, self.table, settings_stay=False, everyone=True)
+
+    # --- priors -------------------------------------------------------------------------------
+
+    def prior(self, r: int, domain: int) -> float:
+        """The prior of a domain (a code) of a tenant (a row)."""
+        tenant, name = self.text(int(self.table.rows["code"][r])), self.text(domain)
+        return float(self.settings.values(tenant, name)[PRIOR])
+
+    def priors_of(self, tenants: Ints, domains: Ints, lo: int, hi: int) -> Floats:
+        """Those of records lo..hi-1, each in its place; empty where nobody has any."""
+        if not self.settings.special:
+            return np.empty(0)
+        found, some = (
+            np.ones(hi),
+            lo + np.flatnonzero((tenants[lo:hi] >= 0) & (domains[lo:hi] >= 0)),
+        )
+        pairs, of = np.unique(np.stack((tenants[some], domains[some])), axis=1, return_inverse=True)
+        each = [self.prior(r, domain) for r, domain in pairs.T.tolist()]
+        found[some] = np.array(each)[of.reshape(-1)] if each else 1.0
+        return found
+
+    def look_up_priors(self, of: Iterable[int]) -> None:
+        """Let the domains of tenants (rows) look theirs up."""
+        cells = self.table.pool.data
+        for r in of:
+            first = int(self.table.rows["at"][r])
+            for k in range(first, first + int(self.table.rows["n"][r])):
+                cells["prior"][k] = self.prior(r, int(cells["domain"][k]))
+
+    def with_domains(self) -> list[int]:
+        """The tenants (rows) that have domains."""
+        rows = self.table.rows
+        found: list[int] = np.flatnonzero((rows["code"] > 0) & (rows["n"] > 0)).tolist()
+        return found
 
     def arrays(self) -> Arrays:
         """The arrays as they are now; anything that grows makes others."""

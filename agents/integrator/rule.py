@@ -234,6 +234,17 @@ def mixed_loss(published: Floats, losses: Floats) -> float:
 
 
 @kernel
+def lean(w: Floats, prior: Floats, out: Floats) -> None:
+    """out ∝ w·prior; w itself, to the bit, where every prior is 1."""
+    plain = True
+    for k in range(w.shape[0]):
+        out[k] = w[k] * prior[k]
+        plain = plain and prior[k] == 1.0
+    if not plain:
+        normalise(out)
+
+
+@kernel
 def temper(w: Floats, temperature: float, out: Floats) -> None:
     """out ∝ w^(1/T)."""
     top = 0.0

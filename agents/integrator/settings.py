@@ -34,9 +34,20 @@ SETTINGS = {
     "auto_rollback": Setting(
         "off", "whether a drift takes the tenant's own settings back", choices=OFF_ON
     ),
+    "learned_temperature": Setting(
+        1.0, "part of the temperature that is left; the processor learner sets it", 1e-6, 1
+    ),
+    "prior": Setting(
+        1.0,
+        "what a domain's weight is published by, of its own; the processor learner sets it",
+        0.001,
+        1,
+        scope="domain",
+    ),
 }
 (
     FUSION, ALPHA, SHARE, TEMPERATURE, CAP, MARGIN, DWELL, STALE, FORGET,
-    RETRY, DRIFT, DRIFT_ENTROPY, DRIFT_REGRET, COOLDOWN, ROLLBACK,
+    RETRY, DRIFT, DRIFT_ENTROPY, DRIFT_REGRET, COOLDOWN, ROLLBACK, LEARNED, PRIOR,
 ) = range(len(SETTINGS))  # fmt: skip
 SHAPING = FORGET  # settings before this one shape the fusion: those a rollback takes back
+LEARNT = ("learned_temperature", "prior")  # by rewards, all the time: no drift starts anew by them

@@ -1,7 +1,7 @@
 """The integrator's state of one partition: tenants, and their domains in slots.
 
 A tenant is one row; its domains are neighbours in a pool of cells: 4, 8 or 16 of them, moved to
-a new place when they outgrow the old one. With 3 domains a tenant takes 408 bytes and its name.
+a new place when they outgrow the old one. With 3 domains a tenant takes 440 bytes and its name.
 
 A domain or tenant is known by the code of its name, which changes with every recovery, so nothing
 that leaves the state may depend on one. `rank` is what ties are broken by instead.
@@ -51,6 +51,7 @@ CELL = np.dtype(
         ("weight", "f8"),  # the learner's
         ("excess", "f8"),  # L - min L: cumulative loss above that of the best fresh domain
         ("published", "f8"),  # weight in the last frame; -1: took no part in the last round
+        ("prior", "f8"),  # the setting; derived
     ]
 )
 

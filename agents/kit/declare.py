@@ -18,6 +18,7 @@ from typing import Any
 
 from agents.engine.processor import Processor, Reads, Tally
 from agents.engine.row_counts import RowCount
+from agents.kit.asleep import KEPT_AS
 from agents.kit.emit import Emit, layout_of, scratch_fields
 from agents.kit.fold import KIT_FIELDS, Key, Law, Off, OnTime, RowFold, Spec, Unread
 from agents.kit.row_counts import By
@@ -57,6 +58,8 @@ def RowProcessor(  # noqa: N802 - reads as a declaration
     unread: Unread | None = None,
     controls: Mapping[str, str] | None = None,
     off: Off | None = None,
+    sleeps: bool = False,
+    switch: str = "",
     law: int = 1,
 ) -> Processor:
     """A processor whose law is `fold`, or one per schema of the source (`folds`).
@@ -66,20 +69,20 @@ def RowProcessor(  # noqa: N802 - reads as a declaration
     clock, no random numbers and no I/O. `on_time(row, now, out)` is called when the row's field
     `due` (wall time, microseconds, or None) has come. `settings` come in band, `reasons` are those
     of `Refuse` -> what each says of a record, `counts` are metrics -> their help (or `By`: how many
-    rows have which values in a field), `reads` says
-    which fields of the source are checked (one for all schemas, or by schema), `unread(letter)` may
-    answer on a sink who wrote what became a dead letter, `controls` are those of the sinks that get
-    control records -> their schema, and `law` goes up whenever other bytes would come out.
+    rows have which values in a field), `reads` says which fields of the source are checked (one for
+    all schemas, or by schema), `unread(letter)` may answer on a sink who wrote what became a dead
+    letter, `controls` are those of the sinks that get control records, or others than the catalogue
+    says -> their schema, and `law` goes up whenever other bytes would come out. With `sleeps` the
+    law knows how deep a tenant sleeps (`out.asleep`). `switch` names an off-and-on setting: while
+    nobody has it on and there are no rows, no law is called.
     With `off` it acts only where the setting `cognition` is on: else `off(row, record, out)` takes
     the law's place, and records for which it returns False are counted as disabled.
 
     ValueError names what of it can't be.
     """
-    laws = _laws(name, source, fold, folds)
-    state = _state(name, row)
-    if on_time is not None and "due" not in {one.name for one in fields(row)}:
-        raise ValueError(f"{name}: on_time needs a row field `due: int | None = None`")
-    declared, counts = _settings(name, settings), dict(counts or {})
+    laws, state = _laws(name, source, fold, folds), _state(name, row)
+    _timed(name, row, on_time)
+    declared, counts = _settings(name, settings, sleeps, switch), dict(counts or {})
     if off is not None:
         laws = _steering(name, laws, off, declared, counts)
     said = {REFUSED: "the law refused it"} | dict(reasons or {})
@@ -91,7 +94,8 @@ def RowProcessor(  # noqa: N802 - reads as a declaration
         attrgetter(key) if isinstance(key, str) else key,
         on_time, declared | {FORGET: FORGET_SETTING}, tuple(said),
         tuple(one.name for one in tallies if not isinstance(one, RowCount)),
-        tuple(one for one in tallies if isinstance(one, RowCount)), unread, dict(controls or {}),
+        tuple(one for one in tallies if isinstance(one, RowCount)),
+        unread, dict(controls or {}), sleeps, switch,
     )  # fmt: skip
     main, *others = laws
     return Processor(
@@ -109,9 +113,21 @@ def RowProcessor(  # noqa: N802 - reads as a declaration
     )  # fmt: skip
 
 
-def _settings(name: str, settings: Mapping[str, Setting] | None) -> dict[str, Setting]:
+def _timed(name: str, row: type[Any], on_time: OnTime | None) -> None:
+    """ValueError for rows that can't say when they want to be called."""
+    if on_time is not None and "due" not in {one.name for one in fields(row)}:
+        raise ValueError(f"{name}: on_time needs a row field `due: int | None = None`")
+
+
+def _settings(
+    name: str, settings: Mapping[str, Setting] | None, sleeps: bool, switch: str
+) -> dict[str, Setting]:
     """Those that a processor declares itself; ValueError for what can't be one of rows."""
     declared = dict(settings or {})
+    if switch and declared[switch].choices != OFF_ON:
+        raise ValueError(f"{name}: {switch} is no setting of 'off' and 'on'")
+    if sleeps and KEPT_AS in declared:
+        raise ValueError(f"{name}: {KEPT_AS} stands for a tenant's sleep among its settings")
     if FORGET in declared:
         raise ValueError(f"{name}: {FORGET} is a setting of every processor")
     if of_domain := [one for one, setting in declared.items() if setting.scope == "domain"]:

@@ -194,11 +194,14 @@ class Emit:
         self.tenant = ""
         self.entity = ""
 
-    def to(self, topic: str, record: Mapping[str, Any], key: str | None = None) -> None:
+    def to(
+        self, topic: str, record: Mapping[str, Any], key: str | None = None, *, part: bool = False
+    ) -> None:
         """Write a record to a sink: its content as it is now, whatever becomes of it later.
 
         It has the tenant's key and goes to the partition at hand; with `key`, that one, and to
-        that key's partition. A field that is lacking takes its schema's default.
+        that key's partition, unless that key is `part` of the tenant: then to the one at hand. A
+        field that is lacking takes its schema's default.
         """
         sink = self._sinks.get(topic) or self._sink(topic)
         if sink.lists or len(record) != sink.width:
@@ -213,7 +216,7 @@ class Emit:
         if len(sink.given) > sink.look_at:
             sink.count(self._cause)
         if key is not None:
-            sink.address(key.encode(), partition_of(key, self._partitions))
+            sink.address(key.encode(), -1 if part else partition_of(key, self._partitions))
         elif self._cause == TIMER:
             sink.address(self.tenant.encode(), -1)
 
@@ -232,6 +235,11 @@ class Emit:
     def setting(self, name: str) -> Any:
         """A setting's value, as it stands for this tenant at this record."""
         return self._table.settings.value(self.tenant, name)
+
+    @property
+    def asleep(self) -> int:
+        """How deep the tenant sleeps (`agents.kit.asleep`), where the processor `sleeps`."""
+        return self._table.settings.asleep(self.tenant)
 
     def row(self, entity: str) -> Any:
         """The row of another entity of this tenant; made if there is none."""

@@ -31,7 +31,7 @@ from agents.engine.row_counts import Counts, RowCount
 from agents.kit.emit import TIMER, Emit, Sink
 from agents.kit.errors import Refuse
 from agents.kit.row_counts import RowCounts
-from agents.kit.setting import Setting
+from agents.kit.setting import OFF_ON, Setting
 from agents.kit.table import Table, TextSettings
 from agents.kit.transposed import values
 from topics.columns import Columns
@@ -41,6 +41,7 @@ from topics.schemas import schemas
 if TYPE_CHECKING:  # a processor is declared without the engine that runs it
     from agents.engine.dead_letters import Letter
 
+ON = OFF_ON[1]
 CHUNK = 1024  # records made into objects at a time: they stay in the cache until they are folded
 
 Law = Callable[[Any, Any, Emit], None]  # row, record, out
@@ -71,6 +72,8 @@ class Spec:
     row_counts: tuple[RowCount, ...] = ()
     unread: Unread | None = None
     controls: Mapping[str, str] = field(default_factory=dict)  # sink -> schema
+    sleeps: bool = False
+    switch: str = ""
 
 
 class Records:
@@ -123,6 +126,8 @@ class RowFold:
     def fold(self, batch: Batch, lo: int, hi: int, outputs: tuple[Output, ...]) -> int | None:
         """Fold records lo..hi-1, or at least one, if they take longer than the batch's time."""
         self._flush(outputs)  # what ticks wrote
+        if self._spec.switch and self._off():
+            return None
         at = lo
         while at < hi:
             end = min(at + CHUNK, hi)
@@ -131,6 +136,11 @@ class RowFold:
             if at < end:
                 return at
         return None
+
+    def _off(self) -> bool:
+        """Whether no record can matter: nobody wants this processor, and it knows of nobody."""
+        table = self._table
+        return not (table.rows or table.settings.anybody(self._spec.switch, ON))
 
     def answers(self, letters: "Sequence[Letter]") -> list[Answer]:
         """What is said of records that can't be folded."""
@@ -238,7 +248,10 @@ class RowFold:
             self._tick(control.ts)
             return None
         if control.kind == "sleep":
-            return None  # of those beside it whose laws are in kernels
+            if self._spec.sleeps:
+                table.settings.let_sleep(control.tenant, control.value)
+                table.dirty[control.tenant] = TIMER
+            return None
         if control.kind != "setting":
             return f"{control.kind}: {self._spec.name} asks nothing"
         if refusal := table.settings.refusal(control.setting, control.value):

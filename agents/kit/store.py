@@ -20,7 +20,7 @@ from agents.kit.batches import joined
 from agents.kit.column_table import NAMES_MIN, ColumnTable, longer
 from agents.kit.columns import SETTINGS, TENANT_HEAD
 from agents.kit.packing import Bytes, Ints, Marks, mark
-from agents.kit.setting import EVERYONE, Setting
+from agents.kit.setting import AT, EVERYONE, Setting
 from agents.kit.tenant_settings import AWAKE, TenantSettings
 from topics.columns import Columns
 from topics.layout import ARRAY, STRING
@@ -55,7 +55,8 @@ class Store:
         self.tables = (tenants,) if domains is None else (domains, tenants)
         self.marks = Marks(np.zeros(64, np.uint8), np.zeros(64, np.int64), np.zeros(1, np.int64))
         self._forget, self._order = list(settings).index(FORGET), [*settings, KEPT_AS]
-        self._by_domain = any(one.scope == "domain" for one in settings.values())
+        scopes = {one.scope for one in settings.values()}
+        self._by_domain = domains is not None and "domain" in scopes
         self._settings_stay, self._everyone, self._by_name = settings_stay, everyone, by_name
         self._plain = set(tenants.schema.dtype.names or ()) <= set(TENANT_HEAD)
         self.settled: Callable[[int, Ints], None] = lambda *_: None  # see ColumnarFold
@@ -367,7 +368,8 @@ class Store:
         for k in at[(self.tenants.rows["settings"][of] > 0) | (of == 0)].tolist():
             own = self.settings.kept(self.text(int(codes[k])))
             if not self._by_domain:  # else by name, as NAME@DOMAIN has no other place
-                own = {name: own[name] for name in self._order if name in own}
+                names = sorted(own, key=lambda name: self._order.index(name.partition(AT)[0]))
+                own = {name: own[name] for name in names}
             rows.columns.put_field(k, field, own, rows.scratch)
 
     def load_rows(

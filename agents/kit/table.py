@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from agents.engine.errors import LawFailed
 from agents.engine.processor import SEP, StateRows
+from agents.kit.asleep import ACTIVE, KEPT_AS, STATES, checked, state_of
 from agents.kit.emit import taking_of
 from agents.kit.errors import Misfit
 from agents.kit.schema import SETTINGS, TOUCHED
@@ -27,7 +28,9 @@ _BLANK: dict[str, str] = {}
 
 
 class TextSettings:
-    """Who set what: texts as control records brought them, and their values."""
+    """Who set what: texts as control records brought them, and their values. Among the texts of a
+    tenant is how it sleeps (`asleep.number`), if it does.
+    """
 
     def __init__(self, declared: Mapping[str, Setting], defaults: Mapping[str, str]) -> None:
         self._declared = declared
@@ -61,7 +64,9 @@ class TextSettings:
     def take(self, tenant: str, own: dict[str, str]) -> None:
         """All that a tenant, or '*', has set. ValueError for what this version doesn't know."""
         for name, text in own.items():
-            if refusal := self.refusal(name, text):
+            if name == KEPT_AS and name not in self._declared:
+                checked(float(text))
+            elif refusal := self.refusal(name, text):
                 raise ValueError(refusal)
         self.texts.pop(tenant, None)
         self.parsed.pop(tenant, None)
@@ -77,11 +82,26 @@ class TextSettings:
         return ((one, texts) for one, texts in self.texts.items() if one != EVERYONE)
 
     def _values(self, texts: Mapping[str, str]) -> dict[str, Value]:
-        return {name: self._declared[name].parse(text) for name, text in texts.items()}
+        known = self._declared
+        return {name: known[name].parse(text) for name, text in texts.items() if name in known}
 
     def value(self, tenant: str, name: str) -> Value:
         """Its own value, that of all here, or the deployment's."""
         return self.parsed.get(tenant, self.common)[name]
+
+    def anybody(self, name: str, value: Value) -> bool:
+        """Whether a setting has this value for somebody."""
+        return any(one[name] == value for one in (self.common, *self.parsed.values()))
+
+    def let_sleep(self, tenant: str, how: str) -> None:
+        """Let a tenant sleep so (`asleep.number`), or (0) be awake."""
+        own = {k: v for k, v in self.texts.get(tenant, _BLANK).items() if k != KEPT_AS}
+        self.take(tenant, own | ({KEPT_AS: how} if float(how) else {}))
+
+    def asleep(self, tenant: str) -> int:
+        """How deep a tenant sleeps."""
+        how = self.texts.get(tenant, _BLANK).get(KEPT_AS)
+        return ACTIVE if how is None else STATES.index(state_of(float(how)))
 
 
 class Row:

@@ -161,6 +161,10 @@ class TenantSettings:
             self._free = list(range(2 * size - 1, size - 1, -1))
         return self._free.pop()
 
+    def values(self, tenant: str, domain: str = "") -> NDArray[np.float64]:
+        """What holds for a domain of a tenant, without a row of the table for it."""
+        return self._values(*self._key(tenant, domain))
+
     def _values(self, tenant: str, domain: str) -> NDArray[np.float64]:
         """Everybody's values, then those for the domain, then the tenant's, then of both."""
         row = self._base.copy()

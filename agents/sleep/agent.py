@@ -24,7 +24,9 @@ if TYPE_CHECKING:
 
 REQUESTS, STATUS, AUDIT = "brain.sleep.requests", "brain.sleep.states", "soma.audit"
 REQUEST_SCHEMA, CONTROL_SCHEMA = "sleep_request", "control_sleep"
-CONCERNED = ("cog.observations", "cog.predictor.updates", "cog.global.frame")
+CONCERNED = (
+    "cog.observations", "cog.predictor.updates", "cog.global.frame", "cog.reward.events",
+)  # fmt: skip
 
 MALFORMED, TOO_MANY = "malformed", "too_many"
 CHANGED, PROLONGED, UNCHANGED, REFUSED = "changed", "prolonged", "unchanged", "refused"

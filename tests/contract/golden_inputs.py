@@ -354,6 +354,12 @@ def _integrator() -> list[Scenario]:
     more += [("changes remote", Judge(remote=True, fail_open=True))]
     retry = {"veto_retry_ms": "1000", "forget_after_s": "7200"}
     found += [Scenario("integrator", name, retry, changes, policy) for name, policy in more]
+    learned = (
+        ("t0", "learned_temperature", "0.4"), ("t1", f"prior@{DOMAINS[0]}", "0.25"),
+        ("*", f"prior@{DOMAINS[1]}", "0.5"), ("*", "prior", "0.8"), ("t1", "prior", "0.1"),
+        ("t0", "learned_temperature", ""), ("*", f"prior@{DOMAINS[1]}", ""),
+    )  # fmt: skip
+    found.append(Scenario("integrator", "learned", retry, learned))
     rollback = (("t0", "temperature", "50"), ("t1", "fusion", "softmax"), ("t0", "share", "0.9"))
     rolling = drift | {"auto_rollback": "on"}
     found += [

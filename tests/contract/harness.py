@@ -57,6 +57,12 @@ SETTINGS = Settings(
 )
 
 
+def defaults(processor: Processor) -> dict[str, str]:
+    """The deployment's values, and those under which its samples do something."""
+    more: dict[str, str] = getattr(samples(processor), "DEFAULTS", {})
+    return defaults_of(processor, SETTINGS) | more
+
+
 def plan_of(processor: Processor, partitions: int = PARTITIONS) -> Plan:
     """The processor's programs."""
     return Plan(processor, SETTINGS, partitions)
@@ -100,7 +106,7 @@ class Run(kit.Run):
     """A fold with the tests' settings."""
 
     def __init__(self, plan: Plan, fold: Fold | None = None, partition: int = 0) -> None:
-        super().__init__(plan, defaults_of(plan.processor, SETTINGS), fold, partition)
+        super().__init__(plan, defaults(plan.processor), fold, partition)
 
 
 def loaded(plan: Plan, rows: dict[bytes, bytes], order: np.random.Generator | None = None) -> Run:
@@ -120,7 +126,7 @@ def row_path(plan: Plan, part: list[Message]) -> list[bytes]:
     Sink by sink, as `Run.outputs` has them.
     """
     place = Place(TOPIC_ID[:8], 0)
-    fold = plan.processor.make(plan.context(place, defaults_of(plan.processor, SETTINGS)))
+    fold = plan.processor.make(plan.context(place, defaults(plan.processor)))
     encoded: list[list[bytes]] = [[] for _ in plan.sinks]
     for message in part:
         assert message.value is not None

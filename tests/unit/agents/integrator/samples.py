@@ -92,4 +92,9 @@ def settings() -> list[tuple[str, str]]:
         ("auto_rollback", "on"),
         ("drift", "off"),
         ("drift", "on"),
+        ("learned_temperature", "0.4"),
+        ("prior", "0.5"),
+        ("prior@state", "0.25"),
+        ("prior@agent", "0.1"),
+        ("prior@state", ""),
     ]

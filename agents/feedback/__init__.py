@@ -1,0 +1,1 @@
+"""Makes rewards of what users think of frames."""

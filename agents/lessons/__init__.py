@@ -1,0 +1,1 @@
+"""Brings frames to the learner, of the tenants that want to learn."""
