@@ -15,6 +15,7 @@ from agents.api import (
     events,
     health,
     journal_routes,
+    learning_routes,
     memories,
     openapi,
     problems,
@@ -81,8 +82,8 @@ def make(settings: Settings) -> FastAPI:
     app.state.sleep = SleepDesk(settings)
     app.state.readiness = health.Readiness()
     problems.install(app)
-    routes = (events, memories, admin, dlq_routes, journal_routes, replay_routes, sleep_routes)
-    for one in (*routes, state_routes, health):
+    routes = (events, memories, learning_routes, admin, dlq_routes, journal_routes, replay_routes)
+    for one in (*routes, sleep_routes, state_routes, health):
         app.include_router(one.router)
     openapi.install(app)
     return app

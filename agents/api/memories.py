@@ -111,7 +111,7 @@ async def remember(
         return record, _event(whose, record, dedupe_key, trace, stamped)
 
     record, event = await request.aside(made)
-    written = await _but_for_ts(resources, await resources.writing.write([event]), event)
+    written = await but_for_ts(resources, await resources.writing.write([event]), event)
     (out,) = outcome(written, [dedupe_key], [""])
     if out.duplicate:
         response.status_code = 200
@@ -142,7 +142,7 @@ def recorded(body: MemoryIn, tenant: str, dedupe_key: str) -> dict[str, Any]:
         "tenant": tenant,
         "namespace": body.namespace,
         "type": "created",
-        "ts": _micros(body.ts),
+        "ts": micros(body.ts),
         "coordinate": coordinate,
         "memory_type": body.memory_type,
         "payload": json.dumps(
@@ -168,7 +168,7 @@ def _event(
     return Event(TOPIC, tenant, text, dedupe_key, record["id"], trace or None, but_for)
 
 
-async def _but_for_ts(resources: Resources, written: Written, event: Event) -> Written:
+async def but_for_ts(resources: Resources, written: Written, event: Event) -> Written:
     """A repetition differs from the first in the time that we gave it: that isn't another body."""
     (first,) = written.added
     if event.but_for is None or first.id is None or not first.differs:
@@ -180,7 +180,8 @@ async def _but_for_ts(resources: Resources, written: Written, event: Event) -> W
     return Written([Fate(first.id, duplicate=True, differs=False)]) if same else written
 
 
-def _micros(ts: datetime | None) -> int:
+def micros(ts: datetime | None) -> int:
+    """A time in microseconds; None: now."""
     return time.time_ns() // 1000 if ts is None else (ts - EPOCH) // timedelta(microseconds=1)
 
 
