@@ -44,6 +44,7 @@ VERBS = {
     "snapshot": Verb("agents.commands.snapshot:snapshot", "Take, list and verify snapshots."),
     "replay": Verb("agents.commands.replay:replay", "Do the past of a topic again, by jobs."),
     "sleep": Verb("agents.commands.sleep:sleep", "Let a tenant sleep, wake it, show who sleeps."),
+    "canary": Verb("agents.commands.canary:canary", "Try a setting on some tenants."),
     "skip": Verb("agents.commands.skip:skip", "Pass over a record at which a law fails."),
     "dlq": Verb("agents.commands.dlq:dlq", "Show dead letters, mend and redrive them."),
     "publish": Verb("agents.commands.publish:publish", "Publish JSON lines to a topic."),

@@ -52,7 +52,7 @@ _TOPICS = (
     ),
     Topic(
         "cog.global.frame", "global_frame", "tenant", "tenant", ("integrator", "control", "sleep"),
-        ("segmentation", "projections", "lessons"),
+        ("segmentation", "projections", "lessons", "canary"),
         retention_ms=30 * DAY_MS,
     ),
     Topic(
@@ -73,7 +73,7 @@ _TOPICS = (
     ),
     Topic(
         "cog.segments", "segment_boundary", "tenant", "tenant", ("segmentation",),
-        ("projections",), retention_ms=30 * DAY_MS,
+        ("projections", "canary"), retention_ms=30 * DAY_MS,
     ),
     Topic(
         # All that the learner learns from: rewards as users write them, and what `lessons` brings
@@ -90,7 +90,7 @@ _TOPICS = (
         # What settings are to be. What a later one replaces stays for a week: a processor that was
         # away for a while reads all of them, and a fold anew finds them.
         "cog.config.updates", "config_update", "tenant 0x1f processor.setting",
-        "murmur2 of the tenant", (USERS, "operators", "learner"), ("control",),
+        "murmur2 of the tenant", (USERS, "operators", "learner", "canary"), ("control",),
         cleanup="compact,delete", retention_ms=30 * DAY_MS,
         config={
             "segment.bytes": COMPACTED["segment.bytes"],
@@ -106,7 +106,7 @@ _TOPICS = (
         "soma.epochs", "epoch", "processor and partition", "as the processor's source",
         (
             "predictors", "integrator", "segmentation", "replay", "sleep", "control", "feedback",
-            "lessons", "learner",
+            "lessons", "learner", "canary",
         ),
         ("rebuild", "audit"),
     ),
@@ -156,6 +156,13 @@ _TOPICS = (
     snapshots("sleep", "sleep_row"),
     snapshots("control", CONTROL_ROWS),
     Topic(
+        # Commands, and what the service canary measures.
+        "soma.admin.canary", "canary_command", "the setting", "its key",
+        (USERS, "operators", "canary", "control"), ("canary",), retention_ms=30 * DAY_MS,
+    ),
+    state("canary", "the setting"),
+    snapshots("canary"),
+    Topic(
         "soma.gateway.state", "gateway_state", "the word gateway", "as memory.events",
         ("gateway",), ("gateway",), cleanup="compact", config=COMPACTED,
     ),
@@ -167,13 +174,14 @@ _TOPICS = (
     ),
     Topic(
         "soma.audit", "audit_event", "the event's subject", "murmur2 of the key",
-        ("dlq", "replay", "sleep", "control"),
+        ("dlq", "replay", "sleep", "control", "canary"),
         ("operators",), retention_ms=90 * DAY_MS,
     ),
     dlq("memory.events", "gateway"),
     dlq("soma.admin.replay", "replay"),
     dlq("brain.sleep.requests", "sleep"),
     dlq("cog.config.updates", "control"),
+    dlq("soma.admin.canary", "canary"),
     dlq("cog.observations", "predictors"),
     dlq("cog.predictor.updates", "integrator"),
     dlq("cog.global.frame", "segmentation", "lessons"),

@@ -16,8 +16,11 @@ inference in randomized experiments" (2022), for one coefficient:
 
 with n = n₀n₁/(n₀+n₁), ν = n₀+n₁−2 and Student's t. Seconds that follow each other aren't quite
 independent: n and ν are taken smaller by (1−ρ)/(1+ρ), for ρ the correlation of neighbours, where
-that is positive. It only takes evidence away. Counts that are rare aren't normal: their variance is
-taken for that of so many events more (`EVENTS`). Both are approximations; tests simulate them.
+that is positive. What befalls single tenants may last for longer: of the difference's variance by
+time and that by tenants (how far apart those of a group have moved since before), the greater one
+counts, and the fewer degrees of freedom. Both only take evidence away. Counts that are rare aren't
+normal: their variance is taken for that of so many events more (`EVENTS`). All these are
+approximations; tests simulate them.
 """
 
 import math
@@ -26,9 +29,9 @@ from typing import Self
 
 METRICS = ("error", "regret", "leader_changes", "boundaries")  # the less of each the better
 COUNTED = ("leader_changes", "boundaries")  # of these events are few
-ALPHA = 0.01  # chance that a setting that changes nothing is ever called worse, or better
-PHI = 1.0  # the difference that is looked for is about one standard deviation of a block
-EVENTS = 4.0
+ALPHA = 0.05  # chance that a setting that changes nothing is ever called worse, or better
+PHI = 0.1  # what harms does so by a few standard deviations of a block
+EVENTS = 8.0
 RHO_MAX = 0.95
 
 WORSE, BETTER = "worse", "better"
@@ -81,7 +84,15 @@ class Sums:
         return cls(*numbers)
 
 
-def evidence(before: Sums, after: Sums, quantum: float = 0.0) -> float:
+@dataclass(frozen=True, slots=True)
+class Apart:
+    """How far tenants of a group have moved apart: the variance that D's mean has by that."""
+
+    variance: float = 0.0
+    freedom: int = 0  # 0: there are too few tenants to tell
+
+
+def evidence(before: Sums, after: Sums, quantum: float = 0.0, apart: Apart = Apart()) -> float:
     """The logarithm of E: how much more likely a difference is than none; 0 where nothing says so.
 
     `quantum`: of a counted metric, by how much one event moves D; 0 of others.
@@ -94,7 +105,12 @@ def evidence(before: Sums, after: Sums, quantum: float = 0.0) -> float:
     keep = _independent(before, after, spread)
     n = keep * before.n * after.n / (before.n + after.n)
     freedom = max(1.0, keep * (before.n + after.n) - 2)
-    t2 = n * (after.mean - before.mean) ** 2 / (spread / (before.n + after.n - 2))
+    variance = spread / (before.n + after.n - 2) / n
+    if apart.freedom:
+        freedom = min(freedom, apart.freedom)
+        n *= variance / max(variance, apart.variance)
+        variance = max(variance, apart.variance)
+    t2 = (after.mean - before.mean) ** 2 / variance
     shrunk = PHI / (PHI + n)
     ratio = math.log1p(t2 / freedom) - math.log1p(shrunk * t2 / freedom)
     return 0.5 * math.log(shrunk) + 0.5 * (freedom + 1) * ratio
@@ -117,8 +133,8 @@ def p_value(most: float) -> float:
     return min(1.0, len(METRICS) * math.exp(-max(0.0, most)))
 
 
-def verdict(before: Sums, after: Sums, quantum: float = 0.0, alpha: float = ALPHA) -> str:
-    """WORSE, BETTER, or nothing yet."""
-    if evidence(before, after, quantum) < bar(alpha):
+def verdict(found: float, before: Sums, after: Sums, alpha: float = ALPHA) -> str:
+    """WORSE, BETTER, or nothing yet, of the evidence that was found."""
+    if found < bar(alpha):
         return ""
     return WORSE if after.mean > before.mean else BETTER

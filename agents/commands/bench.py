@@ -9,7 +9,7 @@ import click
 
 from agents.commands import benching
 from agents.commands.bench_outbox import outbox
-from agents.commands.bench_rows import laws, replay, rows
+from agents.commands.bench_rows import canary, laws, replay, rows
 from agents.commands.bench_scaling import scaling
 from agents.tools.output import say
 
@@ -361,6 +361,7 @@ def projections(backlog: int, rate: int, seconds: float, tenants: int, as_json: 
 
 bench.add_command(outbox)
 bench.add_command(rows)
+bench.add_command(canary)
 bench.add_command(laws)
 bench.add_command(replay)
 bench.add_command(scaling)

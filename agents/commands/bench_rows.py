@@ -1,5 +1,6 @@
-"""`soma bench rows`, `laws` and `replay`: the verbs and their options. The work is in ops/bench."""
+"""`soma bench rows`, `laws`, `replay` and `canary`: verbs and options. The work is in ops/bench."""
 
+from dataclasses import asdict
 from typing import Any
 
 import click
@@ -107,3 +108,25 @@ def replay(as_json: bool, parts: str, **given: Any) -> None:
     with benching.settings() as settings:
         found = bench_replay.run(settings, say, workload)
     benching.finish(bench_replay.report(workload, found), bench_replay.as_json(found), as_json)
+
+
+@click.command()
+@click.option("--runs", type=click.IntRange(1), default=20, show_default=True)
+@click.option("--seconds", type=click.IntRange(5), default=30, show_default=True, help="Of data.")
+@click.option(
+    "--quiet-seconds", type=click.IntRange(5), default=120, show_default=True,
+    help="Of data, where the setting changes nothing.",
+)  # fmt: skip
+@benching.as_json
+def canary(runs: int, seconds: int, quiet_seconds: int, as_json: bool) -> None:
+    """How soon a setting that harms is taken back, how often one that doesn't. Needs no broker.
+
+    \b
+    Example:
+      soma bench canary --runs 20
+    """
+    from ops.bench import canary as bench_canary
+
+    found = bench_canary.run(runs, seconds, quiet_seconds, say)
+    data = {kind: [asdict(one) for one in each] for kind, each in found.items()}
+    benching.finish(bench_canary.report(found), data, as_json)

@@ -68,8 +68,8 @@ def set_(
       soma config set cpu threshold@state on
     """
     _tenant(tenant)
-    owner = _owner(processor, setting)
-    _check(_declared()[owner], tenant, setting, value)
+    owner = owner_of(processor, setting)
+    check(known_settings()[owner], tenant, setting, value)
     update = config_said.update_of(tenant, f"{owner}.{setting}", value, actor.user())
     if direct:
         _report(update, config_said.write_past(load(), update), as_json)
@@ -113,7 +113,8 @@ def get(tenant: str, processor: str, everything: bool, as_json: bool) -> None:
     """
     _tenant(tenant)
     asked = {
-        name: _declared()[name] for name in ([_named(processor)] if processor else _declared())
+        name: known_settings()[name]
+        for name in ([_named(processor)] if processor else known_settings())
     }
     found = {
         name: {one: value for one, value in values.items() if everything or value.source != DEFAULT}
@@ -137,7 +138,7 @@ def get(tenant: str, processor: str, everything: bool, as_json: bool) -> None:
 def value_of(tenant: str, processor: str, setting: str) -> InForce:
     """What counts for a tenant in one setting. ClickException."""
     _tenant(tenant)
-    declared = {processor: _declared()[processor]}
+    declared = {processor: known_settings()[processor]}
     return in_force(load(), declared, tenant)[processor][setting]
 
 
@@ -158,7 +159,7 @@ def list_(as_json: bool) -> None:
     """
     known = {
         name: {setting: one.line(setting) for setting, one in settings.items()}
-        for name, settings in _declared().items()
+        for name, settings in known_settings().items()
     }
     if as_json:
         click.echo(json.dumps(known))
@@ -171,8 +172,8 @@ def list_(as_json: bool) -> None:
 
 
 def _named(name: str) -> str:
-    if name not in _declared():
-        listed = ", ".join(_declared())
+    if name not in known_settings():
+        listed = ", ".join(known_settings())
         raise click.ClickException(f"There is no processor {name!r}; there are {listed}.")
     return name
 
@@ -184,10 +185,10 @@ def _tenant(tenant: str) -> None:
         )
 
 
-def _owner(asked: str, setting: str) -> str:
+def owner_of(asked: str, setting: str) -> str:
     """The processor that has the setting: the one asked for, or the only one."""
     name, at, _ = setting.partition(AT)
-    known = _declared()
+    known = known_settings()
     owners = [one for one in known if name in known[one]]
     listed = ", ".join(owners)
     if at:
@@ -210,7 +211,7 @@ def _owner(asked: str, setting: str) -> str:
     return owners[0]
 
 
-def _check(settings: Mapping[str, Setting], tenant: str, setting: str, value: str) -> None:
+def check(settings: Mapping[str, Setting], tenant: str, setting: str, value: str) -> None:
     """Refuse what the processor would refuse."""
     _, at, domain = setting.partition(AT)
     # What can't be a domain is refused only here: it may be taken back where it was set.
@@ -225,7 +226,8 @@ def _check(settings: Mapping[str, Setting], tenant: str, setting: str, value: st
         raise click.ClickException(f"{setting} of {tenant} {said}: {error}") from error
 
 
-def _declared() -> "dict[str, Mapping[str, Setting]]":
+def known_settings() -> "dict[str, Mapping[str, Setting]]":
+    """The settings of each processor."""
     from agents.settings.reading import declared  # when they are asked for
 
     return declared()

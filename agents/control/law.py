@@ -96,6 +96,9 @@ def checked(known: Declared, row: Config, update: Any) -> str:
         parse(known[owner], update.setting, update.value)
         if name not in row.values and len(row.values) >= NAMES_MAX:
             raise ValueError(f"it has {NAMES_MAX} settings of its own: take some back first")
+    has = row.values.get(name, "")
+    if update.expected_value is not None and update.expected_value != has:
+        raise ValueError(f"{name} is {has[:SHOWN]!r} by now, not {update.expected_value[:SHOWN]!r}")
     at = row.versions.get(name, 0)
     if update.expected_version is not None and update.expected_version != at:
         raise ValueError(

@@ -195,13 +195,19 @@ class Emit:
         self.entity = ""
 
     def to(
-        self, topic: str, record: Mapping[str, Any], key: str | None = None, *, part: bool = False
+        self,
+        topic: str,
+        record: Mapping[str, Any],
+        key: str | None = None,
+        *,
+        part: bool = False,
+        whose: str = "",
     ) -> None:
         """Write a record to a sink: its content as it is now, whatever becomes of it later.
 
         It has the tenant's key and goes to the partition at hand; with `key`, that one, and to
-        that key's partition, unless that key is `part` of the tenant: then to the one at hand. A
-        field that is lacking takes its schema's default.
+        that key's partition, or to that of `whose`, a tenant, unless that key is `part` of the
+        tenant: then to the one at hand. A field that is lacking takes its schema's default.
         """
         sink = self._sinks.get(topic) or self._sink(topic)
         if sink.lists or len(record) != sink.width:
@@ -216,7 +222,8 @@ class Emit:
         if len(sink.given) > sink.look_at:
             sink.count(self._cause)
         if key is not None:
-            sink.address(key.encode(), -1 if part else partition_of(key, self._partitions))
+            partition = -1 if part else partition_of(whose or key, self._partitions)
+            sink.address(key.encode(), partition)
         elif self._cause == TIMER:
             sink.address(self.tenant.encode(), -1)
 

@@ -170,8 +170,9 @@ class Settings(BaseSettings):
 
     enable_cog_threads: bool = setting(
         False,
-        "whether what steers the cognition (sleep) acts, where SOMA_<PROCESSOR>__COGNITION isn't "
-        "set; off: it is counted as disabled. The local stack and the demo switch it on",
+        "whether what steers the cognition (sleep, canary) acts, where "
+        "SOMA_<PROCESSOR>__COGNITION isn't set; off: it is counted as disabled. The local stack "
+        "and the demo switch it on",
     )
 
     replay_rate: int = setting(

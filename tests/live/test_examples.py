@@ -56,6 +56,8 @@ REFUSED = {
     "soma replay resume nightly": "there is no job nightly",
     "soma replay stop nightly": "there is no job nightly",
     "soma outbox skip 17 --yes": "not there: 17",
+    "soma canary stop integrator.alpha": "no canary that runs is called 'integrator.alpha'",
+    "soma canary promote integrator.alpha": "no canary that runs is called 'integrator.alpha'",
     "soma dlq show cog.observations.dlq/1/0": "there is no letter at cog.observations.dlq/1/0",
     'echo \'{"tenant": "me", "domain": "state", "vector": [1, "two"]}\' | soma publish '
     "cog.observations": "vector",
@@ -72,6 +74,7 @@ ELSEWHERE = {
     "soma stack down": "tests/live/ops/stack/test_stack.py",
     "soma bench": "minutes each: tests/live/ops/bench/",
     "soma outbox reconcile": "where no relay works: tests/live/agents/outbox/test_restore.py",
+    "soma canary start": "tests/live/agents/canary/test_canary.py",
     "soma warm": "tests/unit/agents/engine/test_compiling.py",
     # These write into the checkout that they run from.
     "soma new": "tests/unit/agents/tools/test_newprocessor.py",

@@ -194,10 +194,13 @@ def test_errors_inside_a_value_name_its_variable(
     assert str(caught.value).endswith(said)
 
 
+STEERING = ["canary", "sleep"]
+
+
 def test_cognition_is_off_unless_it_is_switched_on_or_the_stack_is_local(
     monkeypatch: Env, tmp_path: Path
 ) -> None:
-    assert load().common()["cognition"] == "off" and without_cognition(load()) == ["sleep"]
+    assert load().common()["cognition"] == "off" and without_cognition(load()) == STEERING
     monkeypatch.setenv("SOMA_ENABLE_COG_THREADS", "1")
     assert load().common()["cognition"] == "on" and without_cognition(load()) == []
     monkeypatch.setenv("SOMA_SLEEP__COGNITION", "off")

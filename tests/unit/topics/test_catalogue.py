@@ -18,7 +18,7 @@ def test_users_write_the_sources_memories_and_commands_only() -> None:
     public = {topic.name for topic in _TOPICS if CATALOGUE[topic.name].public}
     assert public == {
         *SOURCES, "memory.events", "soma.admin.replay", "brain.sleep.requests",
-        "cog.config.updates", "cog.reward.events", "cog.teach.feedback",
+        "cog.config.updates", "cog.reward.events", "cog.teach.feedback", "soma.admin.canary",
     }  # fmt: skip
 
 

@@ -49,8 +49,8 @@ def test_every_command_comes_to_its_end(written: Settings) -> None:
     assert (nothing.returncode, nothing.stdout) == (0, "")
     got = soma("config", "get", "acme", "--json", env=env, timeout=LIMIT_S)
     assert json.loads(got.stdout)["processors"] == {
-        "control": {}, "feedback": {}, "integrator": {}, "learner": {}, "lessons": {},
-        "predictors": {}, "replay": {}, "segmentation": {}, "sleep": {},
+        "canary": {}, "control": {}, "feedback": {}, "integrator": {}, "learner": {},
+        "lessons": {}, "predictors": {}, "replay": {}, "segmentation": {}, "sleep": {},
     }  # fmt: skip
     status = soma("gateway", "status", "--json", env=env, timeout=LIMIT_S)
     assert len(json.loads(status.stdout)["partitions"]) == LOCAL_PARTITIONS

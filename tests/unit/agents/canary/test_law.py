@@ -9,7 +9,18 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from scipy import integrate, stats
 
-from agents.canary.law import BETTER, METRICS, PHI, WORSE, Sums, bar, evidence, p_value, verdict
+from agents.canary.law import (
+    BETTER,
+    METRICS,
+    PHI,
+    WORSE,
+    Apart,
+    Sums,
+    bar,
+    evidence,
+    p_value,
+    verdict,
+)
 
 BEFORE, AFTER, RUNS = 60, 300, 400
 VALUES = st.lists(st.floats(-5, 5, width=32), min_size=3, max_size=30)
@@ -27,7 +38,7 @@ def ever(series: NDArray[np.float64], alpha: float, quantum: float = 0.0) -> str
     before, after = sums(series[:BEFORE]), Sums()
     for one in series[BEFORE:]:
         after.add(float(one))
-        if said := verdict(before, after, quantum, alpha):
+        if said := verdict(evidence(before, after, quantum), before, after, alpha):
             return said
     return ""
 
@@ -108,6 +119,30 @@ def test_a_difference_is_found_within_half_a_minute(sign: int, said: str) -> Non
         noise = rng.normal(size=BEFORE + 28)
         noise[BEFORE:] += sign * 2.0
         assert ever(noise, 0.01) == said
+
+
+@pytest.mark.parametrize(("few", "many"), [(2, 3), (4, 12)])
+def test_nor_where_single_tenants_change_for_good(few: int, many: int) -> None:
+    """Each may get better or worse for another reason, and stay so."""
+    rng = np.random.default_rng(11)
+    wrong, groups = 0, [slice(0, few), slice(few, None)]
+    for _ in range(RUNS):
+        x = rng.normal(size=(BEFORE + 120, few + many)) * 0.3
+        for tenant in range(few + many):
+            x[int(rng.integers(BEFORE + 120)) :, tenant] += rng.normal()
+        x -= x[:BEFORE].mean(0)
+        d = x[:, groups[0]].mean(1) - x[:, groups[1]].mean(1)
+        before, after = sums(d[:BEFORE]), Sums()
+        for k in range(BEFORE, len(d)):
+            after.add(float(d[k]))
+            moved = x[BEFORE : k + 1].mean(0)
+            within = sum(((moved[g] - moved[g].mean()) ** 2).sum() for g in groups)
+            freedom = few + many - 2
+            apart = Apart(float(within / freedom * (1 / few + 1 / many)), freedom)
+            if verdict(evidence(before, after, 0.0, apart), before, after, 0.05 * len(METRICS)):
+                wrong += 1
+                break
+    assert wrong <= stats.binom.ppf(0.99, RUNS, 0.05), f"{wrong} of {RUNS}"
 
 
 def test_what_never_moves_says_nothing_and_the_first_event_isnt_enough() -> None:

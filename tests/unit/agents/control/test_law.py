@@ -24,7 +24,10 @@ KNOWN = {
 
 
 def update(setting: str, value: str = "", processor: str = "one", **more: Any) -> Any:
-    base = {"tenant": "t", "author": "a", "expected_version": None, "log_ms": 1000}
+    base = {
+        "tenant": "t", "author": "a", "expected_version": None, "expected_value": None,
+        "log_ms": 1000,
+    }  # fmt: skip
     return SimpleNamespace(
         **base | {"setting": setting, "value": value, "processor": processor} | more
     )
@@ -54,6 +57,7 @@ def change(
         (update("speed@a b", "1"), "'a b' can't be a domain: 1 to 128 of A-Z a-z 0-9 . _ -"),
         (update("rows_max", "3"), "rows_max is the deployment's: no tenant can have it otherwise"),
         (update("mode", "on", expected_version=7), "one.mode has version 0 by now, not 7"),
+        (update("mode", "on", expected_value="off"), "one.mode is '' by now, not 'off'"),
     ],
 )  # fmt: skip
 def test_what_cant_be_is_refused_with_its_reason(one: Any, why: str) -> None:
@@ -128,3 +132,12 @@ def test_versions_rise_and_each_tells_what_was_set(said: list[tuple[str, str, in
     if len(said) >= KEPT:
         with pytest.raises(ValueError, match=f"only {KEPT} changes are kept"):
             values_at(row.values, history, 0)
+
+
+def test_a_change_may_expect_the_value_that_it_replaces() -> None:
+    row = Config()
+    change(row, "mode", "on", expected_value="")
+    with pytest.raises(ValueError, match="is 'on' by now, not ''"):
+        change(row, "mode", "off", expected_value="")
+    change(row, "mode", "", expected_value="on")
+    assert not row.values
