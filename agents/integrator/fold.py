@@ -143,7 +143,7 @@ class IntegratorFold(ColumnarFold):
         self._loaded = True
 
     def _look_up(self) -> None:
-        if self._loaded and self.state.settings.special:
+        if self._loaded and self.state.any_priors():
             self.state.look_up_priors(self.state.with_domains())
         self._loaded = False
 

@@ -222,6 +222,11 @@ class State(Store):
 
     # --- priors -------------------------------------------------------------------------------
 
+    def any_priors(self) -> bool:
+        """Whether somebody may have another prior than 1, of a domain or of all."""
+        settings = self.settings
+        return settings.special or bool((settings.table[:, PRIOR] != 1.0).any())
+
     def prior(self, r: int, domain: int) -> float:
         """The prior of a domain (a code) of a tenant (a row)."""
         tenant, name = self.text(int(self.table.rows["code"][r])), self.text(domain)
@@ -229,7 +234,7 @@ class State(Store):
 
     def priors_of(self, tenants: Ints, domains: Ints, lo: int, hi: int) -> Floats:
         """Those of records lo..hi-1, each in its place; empty where nobody has any."""
-        if not self.settings.special:
+        if not self.any_priors():
             return np.empty(0)
         found, some = (
             np.ones(hi),

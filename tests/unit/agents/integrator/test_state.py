@@ -12,7 +12,7 @@ from agents.integrator.rows import State
 from agents.integrator.settings import ALPHA
 from agents.integrator.state import LISTS
 from tests.unit.agents.integrator.harness import LOG_MS, Run, same, setting, tick, update
-from tests.unit.agents.integrator.samples import START, records
+from tests.unit.agents.integrator.samples import DOMAINS, START, records
 from tests.unit.agents.integrator.samples import settings as sample_settings
 
 DAY_S = 86_400
@@ -268,3 +268,20 @@ def test_tidying_up_changes_nothing_that_is_seen(seed: int) -> None:
         runs[0].fold.state._tidy_at = 0
     assert same(frames[0], frames[1]) and same(runs[0].rows(), runs[1].rows())
     assert runs[0].fold.state.names.count < runs[1].fold.state.names.count
+
+
+@pytest.mark.parametrize("name", ["prior", f"prior@{DOMAINS[0]}", "learned_temperature"])
+@pytest.mark.parametrize("tenant", ["t", "*"])
+def test_what_was_learned_acts_the_same_behind_a_restart(tenant: str, name: str) -> None:
+    run, plain = Run(), Run()
+    errors = [(domain, 0.1 + 0.2 * k) for k, domain in enumerate(DOMAINS[:3])] * 4
+    given = [update("t", one, error, START + k) for k, (one, error) in enumerate(errors)]
+    assert run.control(setting(tenant, name, "0.3")) == [None]
+    run.feed(given[:6])
+    other = run.reborn()
+    frames = run.feed(given[6:])
+    assert same(other.feed(given[6:]), frames) and same(other.rows(), run.rows())
+    usual = plain.feed(given)[6:]
+    pairs = zip(frames, usual, strict=True)
+    differs = any(a["weights"] != pytest.approx(b["weights"]) for a, b in pairs)
+    assert differs == (name != "prior")  # the same for all domains changes nothing
