@@ -55,7 +55,7 @@ def set_(
     \b
     Examples:
       soma sleep set acme deep --ttl 600
-      soma sleep set acme freeze --wake-on-traffic
+      soma sleep set spare freeze --wake-on-traffic
       soma sleep set acme active
     """
     if not NAME.fullmatch(tenant):

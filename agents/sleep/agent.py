@@ -45,7 +45,7 @@ def ask(row: Sleep, record: Any, out: Emit) -> None:
     if not law.free(wish, way) and not law.spend(row, now):
         raise Refuse(f"more than {law.PER_S:g} requests a second of one tenant", TOO_MANY)
     if wish.kind == CIRCUIT:
-        row.circuit = max(row.circuit, wish.version)
+        law.number(row, wish, record.log_ms)
     if isinstance(way, Refused):
         _audit(row, record, REFUSED, before, way.why, out)
         return

@@ -11,7 +11,8 @@ says which version it came upon.
 
 Circuits are asked about by owners that follow one another, and one that was overtaken may be heard
 behind its successor. So their requests have a number that rises from owner to owner (`version`),
-and one that is lower than what a tenant's circuit asked with before is refused.
+and one that is lower than what a tenant's circuit asked with before is refused. It is a time of the
+log: when the row was written that the owner asks by.
 
 Time is the log's, and at the end of a sleep the tick's; both are microseconds.
 """
@@ -125,6 +126,13 @@ def _unable_to_wake(row: Sleep, wish: Wish) -> str | None:
 def overtaken(row: Sleep, wish: Wish) -> bool:
     """Whether a circuit's request is older than one that was heard before it."""
     return wish.kind == CIRCUIT and 0 < wish.version < row.circuit
+
+
+def number(row: Sleep, wish: Wish, log_ms: int) -> None:
+    """Note a circuit's number. It is a time that has been, by the log's clock: one that hasn't
+    would refuse all that the circuit asks for later.
+    """
+    row.circuit = max(row.circuit, min(wish.version, log_ms))
 
 
 def free(wish: Wish, way: tuple[int, ...] | Refused) -> bool:

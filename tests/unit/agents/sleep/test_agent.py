@@ -172,6 +172,14 @@ def test_what_an_older_owner_of_the_circuit_asks_for_is_refused() -> None:
     assert (driver.rows["a"]["state"], driver.rows["a"]["circuit"]) == ("freeze", 9)
 
 
+def test_a_circuit_s_number_that_is_to_come_shuts_nobody_out() -> None:
+    driver = Driver(PROCESSOR)
+    driver.send(request("freeze", kind="circuit", version=2**62))
+    driver.time += SECOND
+    driver.send(request("active", kind="circuit", version=driver.time // 1000))
+    assert driver.rows["a"]["state"] == "active"
+
+
 def test_a_request_of_people_as_json_is_taken() -> None:
     driver = Driver(PROCESSOR)
     text = {"request_id": "j", "tenant": "a", "target": "light", "ts": "2026-01-31T12:00:00Z"}
