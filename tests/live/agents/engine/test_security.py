@@ -173,8 +173,8 @@ def with_them(guarded: Settings, explain: tuple[str, ...]) -> None:
     serves, wish = as_user(guarded, "serves"), BLANK | {"tenant": "t"}
     produce(serves, sleep_log.REQUESTS, [(b"t", codec.encode("sleep_request", wish))])
     assert sleep_log.request_of(serves, "t", wish["request_id"])[0]["target"] == wish["target"]
-    assert sleep_log.answer_to(serves, "nobody's", 0) is None
-    assert sleep_log.acts_at(serves, "t", 1, 0) == {}
+    assert sleep_log.answer_to(serves, "nobody's", NOON // 1000) is None
+    assert sleep_log.acts_at(serves, "t", 1, NOON // 1000) == {}
     place = guarded.topic(SOURCE), 0
     with (
         closing(reader(as_user(guarded, "looks"), "nobodys", [place])) as reads,
