@@ -113,7 +113,8 @@ def test_a_worker_ends_in_a_line_where_a_processor_cant_be_and_others_start_with
 
 
 def test_services_are_found_and_chosen_as_processors_are() -> None:
-    assert service_names() == ["gateway", "outbox", "projections", "replay", "snapshots"]
+    every = ["canary", "gateway", "outbox", "projections", "replay", "snapshots"]
+    assert service_names() == every
     stores = {"redis_url": SecretStr("redis://127.0.0.1:1/0"), "memory_http_endpoint": "http://m"}
     both = Settings(agents=("gateway", "projections", "predictors"), **stores)
     found = services(both)
