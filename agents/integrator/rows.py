@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from agents.engine.names import Names
 from agents.engine.processor import StateRows
 from agents.integrator import drift
-from agents.integrator.settings import PRIOR, SETTINGS
+from agents.integrator.settings import LEARNT, PRIOR, SETTINGS
 from agents.integrator.state import CELL, LISTS, ROOM, SLOTS, TENANTS, Arrays, rank, widen
 from agents.kit.column_table import ColumnTable
 from agents.kit.columns import slots
@@ -114,9 +114,9 @@ class Asked:
     weights: Mapping[str, float]
 
 
-def of_tenant(own: Mapping[str, float]) -> dict[str, float]:
-    """Of a tenant's own settings those that aren't a domain's."""
-    return {name: own[name] for name in SETTINGS if name in own}
+def chosen(own: Mapping[str, float]) -> dict[str, float]:
+    """Of a tenant's own settings those that somebody chose: what was learned is no baseline."""
+    return {name: own[name] for name in SETTINGS if name in own and name not in LEARNT}
 
 
 class TenantTable(ColumnTable):
@@ -156,7 +156,7 @@ class TenantTable(ColumnTable):
                 columns.put_field(k, CANDIDATE, asked.leader, rows.scratch)
                 columns.put_field(k, WEIGHTS, asked.weights, rows.scratch)
             if more[i] & BASED:
-                value = of_tenant(self.baseline(r))
+                value = chosen(self.baseline(r))
                 columns.put_field(k, BASELINE, value, rows.scratch)
 
     def unpack(self, rows: Columns, at: Ints, of: Ints, buf: Bytes, items: Ints) -> int:
@@ -184,7 +184,7 @@ class TenantTable(ColumnTable):
                 baseline = self._state.settings.checked(value)
             except ValueError as error:
                 raise ValueError(f"the state row of {name!r}: its baseline: {error}") from None
-            if baseline != of_tenant(self._state.settings.own(name)):
+            if baseline != chosen(self._state.settings.own(name)):
                 self.unsettle(int(of[i]), baseline)
 
     def dropped(self, of: Ints) -> None:
