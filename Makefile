@@ -43,6 +43,7 @@ bench: setup .venv-bench/.done ## Measure this engine beside its peers; writes o
 	$(BIN)/soma bench recovery
 	$(BIN)/soma bench latency
 	$(BIN)/soma bench fusion
+	$(BIN)/soma bench learning
 	$(BIN)/soma bench chain
 	$(BIN)/soma bench segmentation
 	$(BIN)/soma bench outbox

@@ -234,6 +234,33 @@ def fusion(rounds: int, seeds: int, as_json: bool) -> None:
 
 
 @bench.command()
+@click.option("--seeds", type=click.IntRange(1), default=20, show_default=True)
+@click.option(
+    "--seconds", type=click.IntRange(10), default=180, show_default=True, help="Of each stream."
+)
+@click.option(
+    "--data",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="A recorded machine as CSV (second,tenant,domain,v0,…) instead of the one that ships.",
+)
+@_json
+def learning(seeds: int, seconds: int, data: Path | None, as_json: bool) -> None:
+    """Regret with the loop of learning closed and open, with a plot. Needs no broker.
+
+    \b
+    Example:
+      soma bench learning --seeds 20
+    """
+    from ops.bench import learning as bench_learning
+
+    try:
+        found = bench_learning.run(seeds, seconds, data)
+    except ValueError as error:
+        raise click.ClickException(f"{data}: {error}") from None
+    benching.finish(bench_learning.report(found), found, as_json)
+
+
+@bench.command()
 @click.option(
     "--data",
     type=click.Path(exists=True, file_okay=False, path_type=Path),

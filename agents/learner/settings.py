@@ -1,7 +1,7 @@
 """The settings of the learner."""
 
 from agents.kit.setting import YEAR_MS, Setting
-from agents.learner.law import ANNEALS, NONE
+from agents.learner.law import ANNEALS, EXPONENTIAL
 
 SETTINGS = {
     "loss_alpha": Setting(2.0, "loss = 1 - exp(-loss_alpha * error), as integrator.alpha", 0, 1e6),
@@ -13,6 +13,8 @@ SETTINGS = {
     ),
     "every_s": Setting(5.0, "log time between two changes of what was learned", 0, 86_400),
     "tau_min": Setting(0.1, "least learned temperature that annealing leads to", 1e-3, 1),
-    "anneal": Setting(NONE, "how rewards let the temperature fall", choices=ANNEALS),
+    "anneal": Setting(
+        EXPONENTIAL, "how rewards let the temperature fall to tau_min", choices=ANNEALS
+    ),
     "anneal_rate": Setting(0.01, "part of annealing that a reward is", 0, 1),
 }

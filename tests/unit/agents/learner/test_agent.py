@@ -17,7 +17,7 @@ BOTH = {"x": 0.1, "y": 2.0}
 
 
 def driven(**settings: str) -> Driver:
-    return Driver(PROCESSOR, settings={"every_s": "0"} | settings)
+    return Driver(PROCESSOR, settings={"every_s": "0", "anneal": "none"} | settings)
 
 
 def teach(driver: Driver, *lessons: dict[str, Any]) -> None:
