@@ -103,3 +103,16 @@ def test_what_harms_is_taken_back_by_itself_whoever_is_killed(
     assert {change["author"] for change in past} == {f"canary:{ended['id']}"}
     shown = soma("canary", "status", "predictors.predictor", env=env).stdout
     assert "predictors.predictor = mahal" in shown and "here," in shown
+
+    margin = ("canary", "start", "--set", "margin=0.1", "--json", "--actor", "eva")
+    begun = soma(*margin, "--percent", "20", env=env)
+    told = json.loads(begun.stdout)
+    assert len(told["tenants"]) == 2 and len(told["control"]) == 7, begun.stderr
+    early = soma("canary", "promote", "integrator.margin", env=env)
+    assert early.returncode == 1 and "it isn't put on yet" in early.stderr
+    done = soma("canary", "stop", told["id"], env=env)
+    assert done.returncode == 0 and "integrator.margin is taken back" in done.stdout, done.stderr
+    whole = soma(*margin, "--percent", "100", env=env)
+    assert whole.returncode == 1 and "there is no control group" in whole.stderr
+    strange = soma(*margin, "--tenants", "nobody", env=env)
+    assert strange.returncode == 1 and "'nobody': never had a frame" in strange.stderr
