@@ -8,6 +8,7 @@ from typing import Any
 from agents.canary.law import METRICS
 
 LOSS_ALPHA = 2.0  # as the integrator's default: losses of different tenants are to be comparable
+ALONE = 2  # so many times more tenants in the control group tell alone how far tenants move
 Values = list[float]  # one for each of METRICS
 
 
@@ -115,7 +116,8 @@ class Groups:
         """The variance of the difference of the groups' means since the start, by how far their
         tenants have moved apart; and its degrees of freedom.
         """
-        within, parts, count = [0.0] * len(METRICS), 0.0, 0
+        within, parts, count, groups = [0.0] * len(METRICS), 0.0, 0, 0
+        alone = len(self.control) >= ALONE * len(self.canary)
         for group in (self.canary, self.control):
             moved = [
                 [total / self._seconds[one] for total in self._since[one]]
@@ -124,10 +126,13 @@ class Groups:
             if not moved:
                 return within, 0
             mean = _mean(moved)
+            parts += 1 / len(moved)
+            if alone and group is self.canary:
+                continue  # it may act on one more than on another
+            count, groups = count + len(moved), groups + 1
             for row in moved:
                 within = [w + d * d for w, d in zip(within, _less(row, mean), strict=True)]
-            parts, count = parts + 1 / len(moved), count + len(moved)
-        freedom = count - 2
+        freedom = count - groups
         return [w / max(1, freedom) * parts for w in within], freedom
 
 

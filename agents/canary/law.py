@@ -17,10 +17,11 @@ inference in randomized experiments" (2022), for one coefficient:
 with n = n₀n₁/(n₀+n₁), ν = n₀+n₁−2 and Student's t. Seconds that follow each other aren't quite
 independent: n and ν are taken smaller by (1−ρ)/(1+ρ), for ρ the correlation of neighbours, where
 that is positive. What befalls single tenants may last for longer: of the difference's variance by
-time and that by tenants (how far apart those of a group have moved since before), the greater one
-counts, and the fewer degrees of freedom. Both only take evidence away. Counts that are rare aren't
-normal: their variance is taken for that of so many events more (`EVENTS`). All these are
-approximations; tests simulate them.
+time and that by tenants (how far apart those of a group have moved since before; of the control
+group alone where that is twice as large, for a setting acts on one more than on another), the
+greater one counts, and the fewer degrees of freedom. Both only take evidence away. Counts that are
+rare aren't normal: their variance is taken for that of so many events more (`EVENTS`). All these
+are approximations; tests simulate them.
 """
 
 import math

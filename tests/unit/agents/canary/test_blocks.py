@@ -76,6 +76,16 @@ def test_the_tenants_of_a_group_that_move_apart_are_measured() -> None:
     assert freedom == 2 and spread[0] == pytest.approx(0.5 / 2 * (1 / 2 + 1 / 2), rel=1e-3)
 
 
+def test_a_control_group_twice_as_large_tells_alone_how_far_tenants_move() -> None:
+    one = Groups(frozenset("a"), frozenset("cd"))
+    fill(one, 0, a=0.0, c=0.0, d=0.0)
+    one.level(one.take(1).values())
+    fill(one, 1, a=9.0, c=0.0, d=9.0)
+    one.block(1, one.take(2)[1], True)
+    spread, freedom = one.apart()
+    assert freedom == 1 and spread[0] == pytest.approx(0.5 * (1 + 1 / 2), rel=1e-3)
+
+
 @given(st.lists(st.tuples(TENANTS, st.floats(0, 5)), min_size=20, max_size=60), st.integers(1, 19))
 def test_it_doesnt_matter_when_blocks_are_taken(rows: list[tuple[str, float]], cut: int) -> None:
     def made(*cuts: int) -> dict[int, Any]:
