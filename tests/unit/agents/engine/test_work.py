@@ -275,6 +275,7 @@ def test_what_is_counted_adds_up(processor: Processor) -> None:
     assert sum(sum(one.dead.values()) for one in found) == 1
     if (ts := processor.reads.ts) is not None:
         assert found[-1].newest_ts == codec.decode(part[49].value or b"")[1][ts]
-    assert sum(one.outputs for one in found) == len(run.outputs()) > 0
+    forwarded = results["misrouted"] * (processor.source in processor.sinks)
+    assert sum(one.outputs for one in found) == len(run.outputs()) - forwarded > 0
     rows = sum(s.topic == plan.state for s in run.sent) - len(found)  # a position each
     assert sum(one.rows for one in found) == rows
