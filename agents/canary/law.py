@@ -34,6 +34,7 @@ ALPHA = 0.05  # chance that a setting that changes nothing is ever called worse,
 PHI = 0.1  # what harms does so by a few standard deviations of a block
 EVENTS = 8.0
 RHO_MAX = 0.95
+LEAST = 5  # blocks before anything is said: the mean of fewer isn't nearly normal
 
 WORSE, BETTER = "worse", "better"
 
@@ -136,6 +137,6 @@ def p_value(most: float) -> float:
 
 def verdict(found: float, before: Sums, after: Sums, alpha: float = ALPHA) -> str:
     """WORSE, BETTER, or nothing yet, of the evidence that was found."""
-    if found < bar(alpha):
+    if after.n < LEAST or found < bar(alpha):
         return ""
     return WORSE if after.mean > before.mean else BETTER
