@@ -67,7 +67,7 @@ def set_(
       soma config set cpu alpha 1.5 --processor predictors
       soma config set cpu threshold@state on
     """
-    _tenant(tenant)
+    must_be_tenant(tenant)
     owner = owner_of(processor, setting)
     check(known_settings()[owner], tenant, setting, value)
     update = config_said.update_of(tenant, f"{owner}.{setting}", value, actor.user())
@@ -111,7 +111,7 @@ def get(tenant: str, processor: str, everything: bool, as_json: bool) -> None:
       soma config get cpu
       soma config get cpu --processor integrator --all
     """
-    _tenant(tenant)
+    must_be_tenant(tenant)
     asked = {
         name: known_settings()[name]
         for name in ([_named(processor)] if processor else known_settings())
@@ -137,7 +137,7 @@ def get(tenant: str, processor: str, everything: bool, as_json: bool) -> None:
 
 def value_of(tenant: str, processor: str, setting: str) -> InForce:
     """What counts for a tenant in one setting. ClickException."""
-    _tenant(tenant)
+    must_be_tenant(tenant)
     declared = {processor: known_settings()[processor]}
     return in_force(load(), declared, tenant)[processor][setting]
 
@@ -178,7 +178,8 @@ def _named(name: str) -> str:
     return name
 
 
-def _tenant(tenant: str) -> None:
+def must_be_tenant(tenant: str) -> None:
+    """ClickException for what can't be one, nor '*'."""
     if tenant != EVERYONE and not NAME.fullmatch(tenant):
         raise click.ClickException(
             f"{tenant!r} can't be a tenant: 1 to 128 of A-Z a-z 0-9 . _ - (or '*' for all)."

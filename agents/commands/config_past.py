@@ -11,8 +11,11 @@ from agents.commands import actor, config_said
 from agents.commands.config_rows import Own, own
 from agents.control.law import Change, values_at
 from agents.kit.setting import EVERYONE
+from agents.policy import bundle
 from agents.settings import load
 from agents.tools.output import counted, plain
+
+POLICY = f"{bundle.OWNER}.{bundle.SETTING}"
 
 _json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 
@@ -39,7 +42,7 @@ def history(tenant: str, as_json: bool) -> None:
         return
     for one, of in found:
         whole = "  (all)" if of == EVERYONE else ""
-        click.echo(f"{one.version}  {_when(one)}  {plain(one.author)}  {_words(one)}{whole}")
+        click.echo(f"{one.version}  {shown_at(one)}  {plain(one.author)}  {_words(one)}{whole}")
     if not found:
         click.echo(f"Control has made no change of {tenant}'s settings.", err=True)
 
@@ -101,9 +104,13 @@ def rollback(tenant: str, version: int | None, dry_run: bool, as_json: bool) -> 
         config_said.update_of(
             tenant, name, wanted.get(name, ""), actor.user(), known.versions.get(name, 0)
         )
-        for name in sorted({*wanted, *known.values})
+        for name in sorted({*wanted, *known.values} - {POLICY})
         if wanted.get(name) != known.values.get(name)
     ]
+    if wanted.get(POLICY) != known.values.get(POLICY):
+        click.echo(
+            f"{POLICY} stays: `soma policy set` sets the one before, from its files.", err=True
+        )
     if not updates:
         click.echo(
             json.dumps([]) if as_json else f"{tenant} has that set already.", err=not as_json
@@ -147,7 +154,8 @@ def _shown(value: str) -> str:
     return plain(value) or "as for all"
 
 
-def _when(one: Change) -> str:
+def shown_at(one: Change) -> str:
+    """When it was made, for people and JSON."""
     return datetime.fromtimestamp(one.ts / 1_000_000, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
@@ -158,6 +166,6 @@ def _words(one: Change) -> str:
 def _data(one: Change, of: str) -> dict[str, Any]:
     """A change as JSON data."""
     return {
-        "version": one.version, "ts": _when(one), "author": one.author, "tenant": of,
+        "version": one.version, "ts": shown_at(one), "author": one.author, "tenant": of,
         "setting": one.name, "was": one.was, "value": one.value,
     }  # fmt: skip

@@ -11,6 +11,7 @@ from typing import Any
 
 import click
 
+from agents.commands.policy_set import get, history, set_, unset
 from agents.settings import SettingsError, load
 from agents.tools.signals import ENDING, handled
 
@@ -22,10 +23,14 @@ _json = click.option("--json", "as_json", is_flag=True, help="Print one JSON obj
 
 @click.group()
 def policy() -> None:
-    """Check the Rego policy that may veto a new leader, and ask it.
+    """Check the Rego policy that may veto a new leader, ask it, and set it while workers run.
 
     DIR is a folder of .rego files; left out, it is SOMA_POLICY_DIR.
     """
+
+
+for _command in (set_, unset, get, history):
+    policy.add_command(_command)
 
 
 @policy.command()

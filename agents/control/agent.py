@@ -3,18 +3,21 @@
 What a setting is to be is checked by its one declaration, and gets a version. Then it goes as a
 control record into the input of its processor: into the tenant's partition or, for the tenant '*',
 into each. There it acts at its own offset, the same for every replay. What was done, and what was
-refused and why, stands in soma.audit. Which settings there are is this version's: a fold anew under
-another may refuse what was taken, or take it.
+refused and why, stands in soma.audit. A policy that may veto leaders is such a setting, too: its
+Rego is compiled and tried out first, in a child. Which settings there are is this version's: a fold
+anew under another may refuse what was taken, or take it.
 """
 
 import json
 from typing import TYPE_CHECKING, Any
 
-from agents.control.law import Config, checked, declared, make
+from agents.control.law import Config, checked, declared, is_policy, make
+from agents.control.vetting import vetted
 from agents.engine.answer import Answer
 from agents.engine.reasons import CONTROL_REFUSED, NAMES
 from agents.kit import Emit, Reads, RowProcessor
 from agents.kit.setting import EVERYONE
+from agents.policy import bundle
 from topics.catalogue import sources
 
 if TYPE_CHECKING:
@@ -25,23 +28,28 @@ AUDIT = "soma.audit"
 CONTROL_SCHEMA = "control_setting"
 SET, REFUSED = "config.set", "config.refused"  # actions of the audit
 INPUTS = {name: topic for name, topic in sources().items() if topic != UPDATES}
-VALUE_BYTES = 4096  # a text of 1024 characters
+VALUE_BYTES = bundle.BYTES_MAX + 1024  # more than a policy may have: that is told on the audit
+WHY_MAX = 1000  # characters of a reason
 CHANGES, REFUSALS = "soma_config_changes_total", "soma_config_refused_total"
 
 
 def settle(row: Config, update: Any, out: Emit) -> None:
     """Make a change of a setting, or say why not."""
+    policy = is_policy(update)
     try:
         owner = checked(declared(), row, update)
+        value = vetted(update.value) if policy else update.value
     except ValueError as error:
-        _audit(update, REFUSED, {"why": str(error)}, out)
+        _audit(update, REFUSED, {"why": str(error)[:WHY_MAX]}, out)
         out.count(REFUSALS)
         if not row.version:
             out.forget()
         return
-    one = make(row, owner, update)
+    one = make(row, owner, update, bundle.digest(value) if policy else None)
+    if policy:
+        row.policy = value
     record = {
-        "tenant": update.tenant, "setting": update.setting, "value": update.value,
+        "tenant": update.tenant, "setting": update.setting, "value": value,
         "author": update.author, "ts": update.ts, "processor": owner, "version": one.version,
         "update": update.source_id,
     }  # fmt: skip
@@ -54,8 +62,9 @@ def settle(row: Config, update: Any, out: Emit) -> None:
 
 
 def _audit(update: Any, action: str, more: dict[str, Any], out: Emit) -> None:
-    """Say on soma.audit what became of a change."""
-    detail = {"update": update.source_id, "setting": update.setting, "value": update.value} | more
+    """Say on soma.audit what became of a change; of a policy its digest, for the text is long."""
+    value = bundle.digest(update.value) if is_policy(update) else update.value
+    detail = {"update": update.source_id, "setting": update.setting, "value": value} | more
     out.to(AUDIT, {
         "ts": update.log_ms * 1000, "actor": update.author, "action": action,
         "subject": update.tenant, "tenant": update.tenant, "detail": json.dumps(detail),

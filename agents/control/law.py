@@ -14,6 +14,7 @@ from functools import cache
 from typing import Any
 
 from agents.kit.setting import AT, SHOWN, Setting, find, parse
+from agents.policy import bundle
 
 Declared = Mapping[str, Mapping[str, Setting]]  # processor -> its settings
 
@@ -33,6 +34,7 @@ class Config:
     versions: dict[str, int] = field(default_factory=dict)  # of what was taken back, too
     history: list[str] = field(default_factory=list)  # the last changes, `Change.text` of each
     due: int | None = None
+    policy: str = ""  # its own bundle; `values` has the digest
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +85,10 @@ def owner_of(known: Declared, processor: str, setting: str) -> str:
 
 def checked(known: Declared, row: Config, update: Any) -> str:
     """The processor whose setting it is. ValueError says why the change can't be made."""
+    if is_policy(update):
+        owner, name = bundle.OWNER, f"{bundle.OWNER}.{bundle.SETTING}"
+        _must_fit(row, name, update)
+        return owner
     owner = owner_of(known, update.processor, update.setting)
     setting, own, domain = find(known[owner], update.setting)
     name = f"{owner}.{update.setting}"
@@ -94,8 +100,19 @@ def checked(known: Declared, row: Config, update: Any) -> str:
         if domain and not DOMAIN.fullmatch(domain):
             raise ValueError(f"{domain[:SHOWN]!r} can't be a domain: 1 to 128 of A-Z a-z 0-9 . _ -")
         parse(known[owner], update.setting, update.value)
-        if name not in row.values and len(row.values) >= NAMES_MAX:
-            raise ValueError(f"it has {NAMES_MAX} settings of its own: take some back first")
+    _must_fit(row, name, update)
+    return owner
+
+
+def is_policy(update: Any) -> bool:
+    """Whether a change is of the policy that may veto leaders: see agents/policy/bundle.py."""
+    return update.setting == bundle.SETTING and update.processor in ("", bundle.OWNER)
+
+
+def _must_fit(row: Config, name: str, update: Any) -> None:
+    """ValueError where there are too many settings already, or one is another by now."""
+    if update.value and name not in row.values and len(row.values) >= NAMES_MAX:
+        raise ValueError(f"it has {NAMES_MAX} settings of its own: take some back first")
     has = row.values.get(name, "")
     if update.expected_value is not None and update.expected_value != has:
         raise ValueError(f"{name} is {has[:SHOWN]!r} by now, not {update.expected_value[:SHOWN]!r}")
@@ -105,17 +122,17 @@ def checked(known: Declared, row: Config, update: Any) -> str:
             f"{name} has version {at} by now, not {update.expected_version}: somebody else has "
             "changed it"
         )
-    return owner
 
 
-def make(row: Config, owner: str, update: Any) -> Change:
-    """Make a change that was checked, and keep it."""
+def make(row: Config, owner: str, update: Any, value: str | None = None) -> Change:
+    """Make a change that was checked, and keep it; `value`: as it is kept, if not as it is."""
+    value = update.value if value is None else value
     name = f"{owner}.{update.setting}"
     version = max(row.version + 1, update.log_ms)
     was = row.values.pop(name, "")
-    one = Change(version, name, was, update.value, update.author, update.log_ms * 1000)
-    if update.value:
-        row.values[name] = update.value
+    one = Change(version, name, was, value, update.author, update.log_ms * 1000)
+    if value:
+        row.values[name] = value
     row.version = row.versions[name] = version
     row.history = [*row.history[1 - KEPT :], one.text]
     row.due = NEVER if row.values else None

@@ -39,6 +39,7 @@ from agents.engine.transport import BatchConsumer, Fetched
 from agents.engine.turns import Turn
 from agents.engine.watchdog import Watchdog
 from agents.engine.workspace import Outcome, Workspace
+from agents.policy.bundle import BUNDLES, Bundles
 from agents.settings import Settings
 from topics.broker import BrokerError
 from topics.catalogue import CATALOGUE, keeper_of
@@ -61,7 +62,8 @@ EXIT_FAILURE = 70  # EX_SOFTWARE
 
 def _patient(plan: Plan) -> bool:
     """Whether its folds may take their time, and then mustn't keep others waiting."""
-    return isinstance(plan.policy, LocalPolicy) or not plan.processor.in_loop
+    in_band = plan.processor.policy is not None and bool(BUNDLES)
+    return isinstance(plan.policy, LocalPolicy) or in_band or not plan.processor.in_loop
 
 
 class Engine:
@@ -230,7 +232,7 @@ class Engine:
 
         In a thread, unless it is small; and always where a law or a policy may take its time.
         """
-        quick = plan.policy is None and plan.processor.in_loop
+        quick = plan.policy is None and not _patient(plan)
         if records <= SMALL_RECORDS and size <= SMALL_BYTES and quick:
             return self._with_space(plan, job)
         loop = asyncio.get_running_loop()
@@ -367,13 +369,14 @@ class Engine:
 
     def _watch_policies(self, now: float) -> None:
         """Name the decisions that take long while they do: some never end."""
-        policies = [p.policy for p in self.plans.values() if isinstance(p.policy, LocalPolicy)]
+        own = [p.policy for p in self.plans.values() if isinstance(p.policy, LocalPolicy)]
+        policies: list[LocalPolicy | Bundles] = [*own, BUNDLES]
         long = {one for p in policies for one in p.under_way() if now - one.since > LONG_S}
         for one in long - self._told:
             log.warning(
                 "the policy in %s has been deciding for %.1f s about tenant %s, leader %s: "
                 "the tenant's partition waits",
-                self.settings.policy_dir, now - one.since, one.tenant, one.leader,
+                self.settings.policy_dir or "force", now - one.since, one.tenant, one.leader,
             )  # fmt: skip
         self._told = long
 

@@ -16,7 +16,7 @@ PROCESSOR = Processor(
     source="cog.predictor.updates",
     sinks=("cog.global.frame", "cog.fusion.drift.events", "cog.fusion.rollback.events"),
     state_schema="integrator_state",
-    law=3,  # 3: config_version is a version, no count
+    law=4,  # 4: frames name the policy; 3: config_version is a version, no count
     settings=SETTINGS,
     make=IntegratorFold,
     reasons=REASONS,
@@ -31,6 +31,7 @@ PROCESSOR = Processor(
             "errors.key": SRC_NAMES,
             "rationale": SRC_SCRATCH,
             "observation_id": SRC_BATCH,
+            "policy": SRC_SCRATCH,
         },
         "cog.fusion.drift.events": dict.fromkeys(
             ("tenant", "frame_id", "observation_id", "leader"), SRC_SCRATCH
@@ -40,6 +41,6 @@ PROCESSOR = Processor(
             SRC_SCRATCH,
         ),
     },
-    state_src=TENANTS.src,
+    state_src=TENANTS.src | {"policies.item": SRC_SCRATCH, "bundles.item": SRC_SCRATCH},
     tallies=TALLIES,
 )

@@ -128,11 +128,14 @@ def _lead(case: Case, was: Fields, row: Fields, frame: Fields) -> list[str]:
     first, told = challenger(weights), frame["veto"]
     led = case.record["ts"] - was["leader_since"]
     said = []
+    policy = f"The policy ({frame['policy']})"
     if told not in ("none", "pending"):
         why = f": {frame['rationale']}" if frame["rationale"] else ""
-        said.append(f"The policy says {told}{why}.")
+        said.append(f"{policy} says {told}{why}.")
     elif told == "pending":
-        said.append(f"The policy is asked whether {first} may lead; its answer comes later.")
+        said.append(f"{policy} is asked whether {first} may lead; its answer comes later.")
+    elif frame["policy"]:
+        said.append(f"{policy} may veto; it wasn't asked here.")
     if not new:
         return [*said, "Nobody leads."]
     if new == old:

@@ -3,8 +3,8 @@
 A frame carries the weights and the last raw errors of the fresh domains, in slot order. Its
 config_version is the version of the last change of settings, the tenant's own or everyone's, as the
 processor control gave it; one that was written past control has one more than all that the tenant
-has seen. `veto` says when a policy is asked and what its answers do, `drift` when there are events
-besides.
+has seen. Its policy is the digest of the policy that may veto: what decided can be found again.
+`veto` says when a policy is asked and what its answers do, `drift` when there are events besides.
 """
 
 from collections.abc import Mapping
@@ -12,7 +12,15 @@ from collections.abc import Mapping
 import numpy as np
 
 from agents.engine.derived_ids import ID_BYTES_MAX
-from agents.engine.processor import RATIONALE_BYTES_MAX, Batch, Context, Control, Output, Question
+from agents.engine.processor import (
+    RATIONALE_BYTES_MAX,
+    Batch,
+    Context,
+    Control,
+    Output,
+    Policy,
+    Question,
+)
 from agents.integrator import drift, events, loop, veto
 from agents.integrator.loop import UPDATE, Halt, Used
 from agents.integrator.round import Round
@@ -21,8 +29,9 @@ from agents.integrator.settings import LEARNT
 from agents.integrator.state import SLOTS
 from agents.kit.batches import Source, sink_of, source_of
 from agents.kit.columnar import ColumnarFold
-from agents.kit.packing import Ints
+from agents.kit.packing import Bytes, Ints
 from agents.kit.setting import AT
+from agents.policy import bundle
 from agents.policy.policies import short
 
 
@@ -30,7 +39,7 @@ class IntegratorFold(ColumnarFold):
     """The integrator's `processor.Fold`; also Asking and Counting."""
 
     def __init__(self, context: Context) -> None:
-        self.state = State(context.defaults)
+        self.state = State(context.defaults, context.policy)
         super().__init__(self.state)
         self.policy = context.policy
         self.prefix = np.frombuffer(bytearray(context.place.prefix), np.uint8)
@@ -51,7 +60,8 @@ class IntegratorFold(ColumnarFold):
         tenants = state.tenants_of(batch, lo, hi)
         domains = state.codes_of(batch, "domain", lo, hi)
         priors = state.priors_of(tenants, domains, lo, hi)
-        asks, remote = self.policy is not None, self.policy is not None and self.policy.remote
+        policy, own = state.policies.default, state.own_policies()
+        asks, remote = policy is not None, policy is not None and policy.remote
         before = out.n
         while lo < hi:
             left = hi - lo
@@ -60,6 +70,7 @@ class IntegratorFold(ColumnarFold):
             lo, used, why, halt = loop.fold(
                 state.arrays(), source, tenants, domains, priors, sink_of(out), self.prefix,
                 self.round, lo, hi, Used(out.n, out.columns.used, out.scratch.used), asks, remote,
+                own,
             )  # fmt: skip
             out.n, out.columns.used, out.scratch.used = used
             kind = halt.kind
@@ -69,27 +80,48 @@ class IntegratorFold(ColumnarFold):
             if kind != drift.NONE:
                 self._drifted(source, lo - 1, halt.tenant, kind, outputs)
         self.counts[events.FRAMES] += out.n - before
+        self._name_policies(out, before, tenants, own)
         cols = out.columns.cols
         pos, size = (of[loop.FRAME.leader, before : out.n] for of in (cols.pos, cols.len))
         self.counts.update(events.led(self.names, pos, size))
 
+    def _name_policies(self, out: Output, before: int, tenants: Ints, own: Bytes) -> None:
+        """Write into frames from `before` on which policy may veto: one text for all that have
+        none of their own.
+        """
+        policies, cols, slot = self.state.policies, out.columns.cols, loop.FRAME.policy
+
+        def put(policy: Policy | None, at: slice | Ints) -> None:
+            digest = policy.digest.encode() if policy is not None else b""
+            cols.pos[slot, at], cols.len[slot, at] = out.scratch.append(digest), len(digest)
+
+        put(policies.default, slice(before, out.n))
+        if own.shape[0]:
+            rows = tenants[out.cause[before : out.n]]
+            for r in np.unique(rows[own[rows] != 0]).tolist():
+                tenant = self.state.text(int(self.state.table.rows["code"][r]))
+                put(policies.of(tenant), before + np.flatnonzero(rows == r))
+
     def _ask(self, source: Source, i: int, halt: Halt, out: Output) -> int:
         """Ask about the candidate of record i, and write its frame; returns the kind of drift."""
-        assert self.policy is not None
         state, r, n = self.state, halt.tenant, halt.fresh
         cells = state.table.pool.data["domain"][self.round.cell[:n]]
         names = [state.text(int(code)) for code in cells]
         weights = dict(zip(names, self.round.p[:n].tolist(), strict=True))
         candidate = names[halt.chosen]
         code = int(state.table.rows["code"][r])
-        if self.policy.remote:
+        policy = state.policies.of(state.text(code))
+        assert policy is not None
+        if policy.remote:
             told = veto.Verdict(veto.PENDING, None, False)
             offset = int(source.offsets[i])
             state.table.asked[code] = Asked(offset, candidate, weights)
             state.table.rows["question"][r] = offset
         else:
-            decision = self.policy.decide(state.text(code), candidate, weights)
-            told = veto.verdict(decision, candidate, weights, open_=self.policy.fail_open)
+            if state.table.asked.pop(code, None) is not None:  # of a remote one, before this
+                state.table.rows["question"][r] = -1
+            decision = policy.decide(state.text(code), candidate, weights)
+            told = veto.verdict(decision, candidate, weights, open_=policy.fail_open)
             veto.apply(state, r, told, candidate, int(source.cols.i[UPDATE.ts, i]))
         if told.leader is not None:
             halt = halt._replace(leader=names.index(told.leader))
@@ -118,11 +150,18 @@ class IntegratorFold(ColumnarFold):
         self.counts[f"{events.DRIFTS}:{drift.KINDS[kind]}"] += 1
 
     def control(self, control: Control) -> str | None:
-        """Apply a setting, a tick or an answer; returns None, or why it is refused."""
+        """Apply a setting, a policy, a tick or an answer; None, or why it is refused."""
         self._look_up()
         self._own, self._version = self.state.settings.own(control.tenant), control.version
         self._set = control.setting.partition(AT)[0]
-        return super().control(control)
+        if control.kind != "setting" or control.setting != bundle.SETTING:
+            return super().control(control)
+        self.state.tidy()
+        try:
+            self.state.change_policy(control.tenant, control.value, control.log_ms)
+        except ValueError as error:
+            return str(error)
+        return None
 
     def settled(self, r: int, of: Ints) -> None:
         """Note a change's version; what is judged from now on is what the new settings do."""

@@ -162,9 +162,12 @@ def finish(
 def fold(
     a: Arrays, s: Source, tenants: Ints, domains: Ints, priors: Floats, sink: Sink, prefix: Bytes,
     w: Round, lo: int, hi: int, used: Used, asks: bool, remote: bool,
+    own: Bytes,
 ) -> tuple[int, Used, int, Halt]:  # fmt: skip
     """Fold records lo..hi-1, of these tenants (rows) and domains (codes), and their priors (none:
     all are 1); `asks`: by a policy.
+
+    `own`, unless it is empty: which rows have one of their own, which isn't `remote`.
 
     Returns the next record (ASK: the one to `finish`), what is in use then, why it stopped, where.
     """
@@ -193,10 +196,11 @@ def fold(
         leader, chosen = contest(a, r, n, t, values, w)
         if chosen != leader:
             candidate = a.cells[w.cell[chosen]]["domain"]
-            if not asks:
+            mine = own.shape[0] > 0 and own[r] != 0
+            if not (asks or mine):
                 crown(a, r, candidate, t)
                 leader = chosen
-            elif to_ask(a, r, candidate, t, remote):
+            elif to_ask(a, r, candidate, t, remote and not mine):
                 return i, used, ASK, Halt(r, n, leader, chosen, h, regret, drift.NONE)
         halt = Halt(r, n, leader, chosen, h, regret, drift.NONE)
         used, kind = finish(a, s, sink, prefix, w, i, halt, used)

@@ -11,8 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from agents.engine.names import Names
-from agents.engine.processor import StateRows
+from agents.engine.processor import Policy, StateRows
 from agents.integrator import drift
+from agents.integrator.in_band import Policies
 from agents.integrator.settings import LEARNT, PRIOR, SETTINGS
 from agents.integrator.state import CELL, LISTS, ROOM, SLOTS, TENANTS, Arrays, rank, widen
 from agents.kit.column_table import ColumnTable
@@ -23,8 +24,9 @@ from agents.kit.store import Store
 from topics.columns import Cols, Columns
 from topics.compiled import entry, kernel
 
-CANDIDATE, WEIGHTS, BASELINE = (
-    TENANTS.layout.by_name[name] for name in ("candidate", "question_weights", "baseline")
+CANDIDATE, WEIGHTS, BASELINE, POLICIES, BUNDLES = (
+    TENANTS.layout.by_name[name]
+    for name in ("candidate", "question_weights", "baseline", "policies", "bundles")
 )
 
 
@@ -158,6 +160,9 @@ class TenantTable(ColumnTable):
             if more[i] & BASED:
                 value = chosen(self.baseline(r))
                 columns.put_field(k, BASELINE, value, rows.scratch)
+        for i in np.flatnonzero(of == 0).tolist():  # '*'
+            columns.put_field(int(at[i]), POLICIES, self._state.policies.digests, rows.scratch)
+            columns.put_field(int(at[i]), BUNDLES, self._state.policies.texts, rows.scratch)
 
     def unpack(self, rows: Columns, at: Ints, of: Ints, buf: Bytes, items: Ints) -> int:
         self.dropped(of)
@@ -186,6 +191,12 @@ class TenantTable(ColumnTable):
                 raise ValueError(f"the state row of {name!r}: its baseline: {error}") from None
             if baseline != chosen(self._state.settings.own(name)):
                 self.unsettle(int(of[i]), baseline)
+        for i in np.flatnonzero(of == 0).tolist():  # '*'
+            digests, texts = (rows.get_field(int(at[i]), f, bufs) for f in (POLICIES, BUNDLES))
+            try:
+                self._state.policies.take(digests, texts)
+            except ValueError as error:
+                raise ValueError(f"the state row of '*': {error}") from None
 
     def dropped(self, of: Ints) -> None:
         """Forget what is kept for tenants by name."""
@@ -193,6 +204,8 @@ class TenantTable(ColumnTable):
             for code in self.rows["code"][of].tolist():
                 self.asked.pop(code, None)
                 self._baselines.pop(code, None)
+        if (of == 0).any():
+            self._state.policies.take({}, {})
 
     def _in_use(self) -> Ints:
         """The cells in use, of all rows."""
@@ -215,8 +228,10 @@ class TenantTable(ColumnTable):
 class State(Store):
     """The integrator's store: tenants only."""
 
-    def __init__(self, defaults: Mapping[str, str]) -> None:
+    def __init__(self, defaults: Mapping[str, str], policy: Policy | None = None) -> None:
+        """`policy`: the deployment's."""
         self.table = TenantTable(self)
+        self.policies = Policies(policy)
         self.changes = np.zeros(1, np.int64)
         super().__init__(SETTINGS, defaults, self.table, settings_stay=False, everyone=True)
 
@@ -266,3 +281,25 @@ class State(Store):
             table.rows, table.pool.data, table.pool.counts, self.marks, self.names.arrays,
             self.settings.table, self.changes,
         )  # fmt: skip
+
+    def change_policy(self, tenant: str, text: str, log_ms: int) -> None:
+        """Give a tenant, or '*', a policy, or take it back: a change as those of settings are.
+        ValueError for what can't be one.
+        """
+        self.policies.change(tenant, text)
+        r, of = self._look_up(tenant, log_ms)
+        self.settled(r, of)
+        self._changed(r)
+        everyone = self.table.rows[0]
+        everyone["alive"] = 1
+        self.mark(int(everyone["code"]))
+
+    def own_policies(self) -> Bytes:
+        """Which rows are of tenants with a policy of their own: 1 by row; empty if none is."""
+        tenants = self.policies.tenants()
+        found = np.zeros(self.table.rows.shape[0] if tenants else 0, np.uint8)
+        for tenant in tenants:
+            code = self.names.code(tenant.encode(), add=False)
+            if code >= 0 and self.table.of[code] >= 0:
+                found[self.table.of[code]] = 1
+        return found

@@ -29,7 +29,8 @@ TENANTS = TableSchema(
     "integrator_state",
     head=LONE_HEAD,
     packed=LISTS,
-    absent={"candidate": 0, "question_weights": 0, "baseline": 0},  # written where there are any
+    # Written where there are any.
+    absent={"candidate": 0, "question_weights": 0, "baseline": 0, "policies": 0, "bundles": 0},
     small=(
         "code", "settings", "alive", "at", "size", "n", "unsettled",
         "fusion", "leader", "denied", "said", "frames", "samples", "calm",

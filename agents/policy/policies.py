@@ -78,8 +78,12 @@ class Embedded:
 
     remote = False
 
-    def __init__(self, modules: Mapping[str, str], fail_open: bool = False) -> None:
-        """Raises `rego.PolicyError` for modules that don't compile."""
+    def __init__(
+        self, modules: Mapping[str, str], fail_open: bool = False, digest: str = ""
+    ) -> None:
+        """`digest`, where it has a name already. `rego.PolicyError` for modules that don't
+        compile.
+        """
         # A third of a second that only workers with a policy pay.
         from agents.policy import rego
         from agents.policy.apart import rego_version
@@ -90,7 +94,7 @@ class Embedded:
         self._under_way: dict[int, UnderWay] = {}  # by thread
         self.fail_open = fail_open
         text = json.dumps([sorted(modules.items()), rego_version(), fail_open])
-        self.digest = hashlib.sha256(text.encode()).hexdigest()[:16]
+        self.digest = digest or hashlib.sha256(text.encode()).hexdigest()[:16]
 
     def decide(self, tenant: str, leader: str, weights: Mapping[str, float]) -> Decision:
         """Ask the modules; 65 µs of CPU time with three domains."""
@@ -149,20 +153,28 @@ def load_policy(folder: Path, fail_open: bool = False) -> Embedded:
     from agents.policy import rego
 
     try:
-        tried = rego.probe(folder)
-        policy = Embedded(rego.sources(folder), fail_open)
-    except rego.PolicyError as problem:
+        modules = rego.sources(folder)
+        try_out(modules)
+        return Embedded(modules, fail_open)
+    except (rego.PolicyError, TimeoutError) as problem:
         raise SettingsError(f"The policy in {folder} can't be used: {problem}") from problem
-    for asked, result in tried:
+
+
+def try_out(modules: Mapping[str, str]) -> None:
+    """Returns if a worker may use these modules. `rego.PolicyError` and TimeoutError, as `probe`;
+    and PolicyError for a sample that has no answer, or nonsense.
+    """
+    from agents.policy import rego
+
+    for asked, result in rego.probe(modules):
         told = decision(
             _MISSING if result is rego.UNDEFINED else result, asked["candidate"]["leader"]
         )
         if told.outcome == "error":
-            raise SettingsError(
-                f"The policy in {folder} can't be used: {told.rationale} for the sample input "
-                f"{json.dumps(asked)}; `package {rego.PACKAGE}` must define allow for every input"
+            raise rego.PolicyError(
+                f"{told.rationale} for the sample input {json.dumps(asked)}; "
+                f"`package {rego.PACKAGE}` must define allow for every input"
             )
-    return policy
 
 
 def policy_of(settings: Settings) -> Policy | None:

@@ -5,7 +5,8 @@ is run, a builtin that it lacks is undefined in silence, and some queries end th
 policy is tried out before it is used (`probe`), in a process of its own: a query can't be
 interrupted.
 
-This module imports nothing heavy: `python -m agents.policy.rego DIR` is that process.
+This module imports nothing heavy: `python -m agents.policy.rego` is that process, which reads the
+modules as JSON.
 """
 
 import json
@@ -27,7 +28,8 @@ SOURCE_BYTES_MAX = MIB  # of a folder
 SHOWN = 200  # characters of a sample
 NEWLINE = "\n"
 DECISION_S_MAX = 0.25  # of CPU time that a sample decision may take
-PROBE_S_MAX = 30.0  # for all of the probe, compiling included
+COMPILE_S_MAX = 5.0  # of CPU time, with the start of the process
+PROBE_S_MAX = 30.0  # for all of the probe, by the clock
 
 # What isn't a function of the input: OPA's own list (`opa capabilities`, "nondeterministic").
 IMPURE = frozenset(
@@ -227,34 +229,38 @@ def samples() -> list[dict[str, Any]]:
     return found
 
 
-def probe(folder: Path) -> list[tuple[dict[str, Any], object]]:
-    """Compile a folder and ask it the samples, in a child; returns (input, result) of each.
+def probe(modules: Mapping[str, str]) -> list[tuple[dict[str, Any], object]]:
+    """Compile modules and ask them the samples, in a child; returns (input, result) of each.
 
-    Raises PolicyError: it doesn't compile, can't be evaluated, is no pure function, or takes longer
-    than DECISION_S_MAX for a decision. Longer ones couldn't be cut short once the worker runs.
+    Raises PolicyError: they don't compile, can't be evaluated, are no pure function, or take longer
+    than COMPILE_S_MAX, or DECISION_S_MAX for a decision. Longer ones couldn't be cut short once the
+    worker runs. TimeoutError where the child didn't get so much time within PROBE_S_MAX.
     """
-    folder = folder.absolute()
-    sources(folder)
     try:
         done = subprocess.run(
-            [sys.executable, "-m", __name__, str(folder)],
+            [sys.executable, "-m", __name__],
             cwd=Path(__file__).resolve().parents[2],
+            input=json.dumps(dict(modules)),
             capture_output=True,
             text=True,
             timeout=PROBE_S_MAX,
         )
     except subprocess.TimeoutExpired:
-        raise PolicyError(f"{folder}: compiling it takes longer than {PROBE_S_MAX:g} s") from None
+        raise TimeoutError(f"it couldn't be tried out within {PROBE_S_MAX:g} s") from None
     if done.returncode == -signal.SIGPROF:
+        if not done.stdout:
+            raise PolicyError(f"compiling it takes longer than {COMPILE_S_MAX:g} s")
         raise PolicyError(
-            f"{folder}: a decision takes longer than {DECISION_S_MAX * 1000:g} ms "
+            f"a decision takes longer than {DECISION_S_MAX * 1000:g} ms "
             f"(on the sample {done.stdout.splitlines()[-1][:SHOWN]})"
         )
     if done.returncode < 0:
         name = signal.Signals(-done.returncode).name
-        raise PolicyError(f"{folder}: the embedded Rego crashes on it ({name})")
+        raise PolicyError(f"the embedded Rego crashes on it ({name})")
     if done.returncode != 0:
-        raise PolicyError((done.stderr.strip() or f"{folder}: the probe died").splitlines()[-1])
+        raise PolicyError(
+            (done.stderr.strip() or "the child that tries it out died").splitlines()[-1]
+        )
     lines = [json.loads(line) for line in done.stdout.splitlines()]
     return [
         (asked, told[0] if told else UNDEFINED)
@@ -262,11 +268,12 @@ def probe(folder: Path) -> list[tuple[dict[str, Any], object]]:
     ]
 
 
-def _child(folder: Path) -> None:
+def _child(modules: Mapping[str, str]) -> None:
     """Print each sample and its result, in turn; the timer's signal ends the process."""
-    rego = Rego(sources(folder))
-    check_calls(rego)
     signal.signal(signal.SIGPROF, signal.SIG_DFL)
+    signal.setitimer(signal.ITIMER_PROF, COMPILE_S_MAX)
+    rego = Rego(modules)
+    check_calls(rego)
     for document in samples():
         print(json.dumps(document), flush=True)
         signal.setitimer(signal.ITIMER_PROF, DECISION_S_MAX)
@@ -277,6 +284,6 @@ def _child(folder: Path) -> None:
 
 if __name__ == "__main__":
     try:
-        _child(Path(sys.argv[1]))
+        _child(json.load(sys.stdin))
     except PolicyError as error:
         sys.exit(str(error))

@@ -54,6 +54,7 @@ def frame(k: int) -> dict[str, Any]:
         "rationale": "",
         "observation_id": f"1a2b3c4d-0-{k}",
         "config_version": 1,
+        "policy": "1a2b3c4d5e6f7a8b",
     }
 
 

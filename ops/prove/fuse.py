@@ -252,6 +252,7 @@ class Fusion(Law):
             "rationale": "",
             "observation_id": record["observation_id"],
             "config_version": self.settings.seen(record["tenant"]),
+            "policy": "",
         }  # fmt: skip
 
     def _watch(

@@ -22,6 +22,7 @@ START = 1_700_000_000_000_000  # µs
 SECOND = 1_000_000
 DAY_MS = 86_400_000
 DOMAINS = ("state", "agent", "action")
+WRITTEN = 1  # version of the schemas that records are written by: a newer one changes no input
 
 Record = dict[str, Any]
 Change = tuple[str, str, str]  # tenant, setting, value
@@ -142,10 +143,10 @@ ALIKE: list[Record] = [
 
 def junk(plan: Plan, rng: Random, record: Record) -> tuple[bytes | None, bytes | None]:
     """A key and a value that aren't right, or not here."""
-    key, value = record["tenant"].encode(), codec.encode(plan.schema, record)
+    key, value = record["tenant"].encode(), codec.encode(plan.schema, record, WRITTEN)
     unknown = b"\0\0\0\x01\x4d" + value[5:]
     wrong = [record | fields for fields in (*ALIKE, *WRONG[plan.processor.name])]
-    values = [codec.encode(plan.schema, one) for one in wrong]
+    values = [codec.encode(plan.schema, one, WRITTEN) for one in wrong]
     texts = [json.dumps(codec.to_json(plan.schema, one)).encode() for one in wrong[:2]]
     values += [value[: len(value) // 2], value + b"\0", value[:3], b"", b"no record", b"{", *texts]
     values += [value.replace(key, b"t\xff", 1)]
@@ -231,7 +232,7 @@ def written(plan: Plan, scenario: Scenario) -> list[Phase]:
             # What was silent for longer than it may be is forgotten at once.
             lines: list[tuple[bytes | None, bytes | None]] = []
             lines += [tick(phases[-1].log_ms * 1000)] if len(phases) > 1 else base
-        phase, value = phases[-1], codec.encode(plan.schema, record)
+        phase, value = phases[-1], codec.encode(plan.schema, record, WRITTEN)
         odd = rng.random()
         if odd < 0.03:
             value = json.dumps(codec.to_json(plan.schema, record)).encode()

@@ -1,6 +1,7 @@
 """What is said of an update: numbers are the frame's and SciPy's, reasons are the law's."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -83,3 +84,22 @@ def test_it_says_why_who_leads_leads(
 def test_ties_go_by_their_order() -> None:
     assert challenger({"zeta": 0.4, "action": 0.4, "alpha": 0.2}) == "action"
     assert challenger({"zeta": 0.5, "alpha": 0.5}) == "alpha"
+
+
+@pytest.mark.parametrize(
+    ("veto", "rationale", "said"),
+    [
+        ("none", "", "The policy (1a2b) may veto; it wasn't asked here."),
+        ("deny", "too soon", "The policy (1a2b) says deny: too soon."),
+        (
+            "pending",
+            "",
+            "The policy (1a2b) is asked whether state may lead; its answer comes later.",
+        ),
+    ],
+)
+def test_it_names_the_policy_that_the_frame_names(veto: str, rationale: str, said: str) -> None:
+    one = case([("state", 0.1)])
+    frame = {**one.outputs[FRAMES][0], "veto": veto, "rationale": rationale, "policy": "1a2b"}
+    assert line(explain(replace(one, outputs={FRAMES: [frame]})), said)
+    assert not any("policy" in words for words in explain(one))

@@ -43,6 +43,7 @@ def test_the_first_record_of_the_first_domain_makes_a_frame() -> None:
         "rationale": "",
         "observation_id": "0a-1-2",
         "config_version": 0,
+        "policy": "",
     }
 
 

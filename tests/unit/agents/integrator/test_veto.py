@@ -1,7 +1,7 @@
 """The veto: when a policy is asked about a leader, and what each answer does."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from typing import Any
 
@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from agents.engine.processor import RATIONALE_BYTES_MAX, Decision
+from agents.engine.processor import RATIONALE_BYTES_MAX, Control, Decision
+from agents.policy.bundle import BYTES_MAX, Bundle, digest
 from tests.unit.agents.integrator.harness import PLACE, Record, Run, answer, same, setting, tick
 from tests.unit.agents.integrator.harness import update as update_
 from tests.unit.agents.integrator.samples import START, Whimsical, records
@@ -64,6 +65,14 @@ def test_it_is_asked_on_the_first_frame_and_at_a_change_only() -> None:
     frame = lead(run, "agent", 5)
     assert (frame["veto"], frame["leader"], frame["dwell_ms"]) == ("allow", "agent", 0)
     assert len(policy.asked) == 2 and policy.asked[1][1:] == ("agent", frame["weights"])
+
+
+@pytest.mark.parametrize("remote", [False, True])
+def test_every_frame_names_the_policy(remote: bool) -> None:
+    run, _ = run_of(lambda _: ALLOW, remote=remote)
+    frames = run.feed([update("state", 0.1, k) for k in range(5)])
+    assert [frame["policy"] for frame in frames] == ["test"] * 5
+    assert [frame["policy"] for frame in Run().feed([update("state", 0.1, 0)])] == [""]
 
 
 def test_a_denied_first_leader_is_none() -> None:
@@ -314,3 +323,107 @@ def test_cuts_and_recoveries_change_nothing_of_a_remote_policy(seed: int) -> Non
             run.control(setting("*", "margin", "0"))
     assert same(seen[1], seen[0]) and same(seen[2], seen[0])
     assert all(same(run.rows(), runs[0].rows()) for run in runs)
+
+
+# --- policies that came in band -----------------------------------------------------------
+
+REGO = "package soma.policy.integrator\n"
+SAYS = {one: Bundle({"p.rego": f"{REGO}allow := {one}\nrationale := `{one}`\n"}).text
+        for one in ("true", "false")}  # fmt: skip
+
+
+def put(tenant: str, text: str, version: int = 0) -> Control:
+    return replace(setting(tenant, "policy", text), version=version)
+
+
+def test_a_policy_in_band_acts_from_its_record_on_and_counts_before_the_deployments() -> None:
+    run, deployed = run_of(lambda _: ALLOW)
+    assert lead(run, "state", 0)["policy"] == "test"
+    assert run.control(put("*", SAYS["false"], 9)) == [None]
+    frame = lead(run, "agent", 5)
+    assert (frame["veto"], frame["rationale"], frame["leader"]) == ("deny", "false", "state")
+    assert (frame["policy"], frame["config_version"]) == (digest(SAYS["false"]), 9)
+    assert len(deployed.asked) == 1
+    assert run.control(put("t", SAYS["true"], 11)) == [None]
+    (frame,) = run.feed([update("agent", 0.0, 9_000)])
+    assert (frame["veto"], frame["leader"]) == ("allow", "agent")
+    assert (frame["policy"], frame["config_version"]) == (digest(SAYS["true"]), 11)
+    other = run.feed([update_("u", "x", 0.1, START)])[0]
+    assert (other["veto"], other["leader"], other["policy"]) == ("deny", "", digest(SAYS["false"]))
+    assert run.control(put("t", ""), put("*", "")) == [None, None]
+    assert lead(run, "state", 99_000)["policy"] == "test" and len(deployed.asked) == 2
+
+
+def test_who_has_no_policy_is_not_asked_about_beside_one_who_has() -> None:
+    run = Run(fusion="softmax", min_dwell_ms="0", margin="0.1")
+    assert run.control(put("t", SAYS["false"])) == [None]
+    mine, other = run.feed([update_("t", "x", 0.1, START), update_("u", "x", 0.1, START)])
+    assert (mine["veto"], mine["leader"], mine["policy"]) == ("deny", "", digest(SAYS["false"]))
+    assert (other["veto"], other["leader"], other["policy"]) == ("none", "x", "")
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        ("package soma.policy.integrator\nallow := {", "policy.rego:2"),
+        ('{"modules": {}}', "1 to 100 modules"),
+        ('{"modules": {"a": "x"}, "colour": 1}', "no 'colour'"),
+        ("{", "a policy is Rego, or JSON"),
+        ("x" * (BYTES_MAX + 1), "64 KiB at most"),
+    ],
+)
+def test_one_that_cannot_be_used_leaves_the_old_one(text: str, why: str) -> None:
+    run = Run()
+    assert run.control(put("*", SAYS["false"])) == [None]
+    before = run.rows()
+    (refused,) = run.control(put("*", text))
+    assert refused is not None and why in refused
+    assert same(run.rows(), before) and lead(run, "state", 0)["policy"] == digest(SAYS["false"])
+
+
+def test_a_partition_has_so_much_room_for_policies() -> None:
+    run = Run()
+    long = [
+        Bundle({"p.rego": f"{REGO}allow := true # {k} {'x' * 60_000}\n"}).text for k in range(10)
+    ]
+    said = run.control(*(put(f"t{k}", text) for k, text in enumerate(long)))
+    assert said[:8] == [None] * 8 and all(why and "512 KiB" in why for why in said[8:])
+    assert run.control(put("t9", long[0])) == [None]  # there already
+
+
+def test_an_open_question_to_a_server_lapses_when_a_policy_in_band_decides() -> None:
+    run, _ = run_of(lambda _: ALLOW, remote=True)
+    frame = lead(run, "state", 0)
+    assert frame["veto"] == "none" and len(run.fold.questions()) == 1
+    (asked,) = run.fold.questions()
+    assert run.control(put("*", SAYS["true"])) == [None]
+    assert lead(run, "state", 5)["leader"] == "state" and not run.fold.questions()
+    before = run.rows()
+    assert run.control(answer("t", asked.id, "override", "agent")) == [None]
+    assert same(run.rows(), before)
+
+
+@given(seed=seeds, cuts=st.lists(st.integers(0, 80), max_size=4))
+@settings(max_examples=15, deadline=None)
+def test_frames_and_rows_hang_neither_on_cuts_nor_on_restarts(seed: int, cuts: list[int]) -> None:
+    rng = np.random.default_rng(seed)
+    given, at = records(rng, 80), {}
+    for _ in range(5):
+        tenant = str(rng.choice(["*", *{one["tenant"] for one in given}]))
+        text = str(rng.choice(["", *SAYS.values()]))
+        at.setdefault(int(rng.integers(80)), []).append(put(tenant, text))
+
+    def frames(edges: set[int]) -> tuple[list[Record], Run]:
+        run, found, lo = Run(Whimsical()), [], 0
+        for hi in sorted({*edges, *at, 80}):
+            found += run.feed(given[lo:hi])
+            run.control(*at.get(hi, ()))
+            run = run.reborn() if hi in edges else run
+            lo = hi
+        return found, run
+
+    (whole, one), (cut, other) = frames(set()), frames(set(cuts))
+    assert same(whole, cut) and same(one.rows(), other.rows())
+    assert {frame["policy"] for frame in whole} <= {*map(digest, SAYS.values()), "whim", ""} | {
+        Whimsical().digest
+    }

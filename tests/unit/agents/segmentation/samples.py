@@ -49,6 +49,7 @@ def records(rng: np.random.Generator, n: int) -> list[dict[str, Any]]:
                 "rationale": "",
                 "observation_id": "",
                 "config_version": 0,
+                "policy": "",
             }
         )
     return out

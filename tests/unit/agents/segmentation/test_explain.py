@@ -19,7 +19,7 @@ def frame(k: int, error: float, leader: str = "state", **more: Any) -> dict[str,
         "frame_id": f"0123abcd-0-{k}", "tenant": "t", "ts": T0 + k * SECOND, "domain": "state",
         "leader": leader, "weights": {leader: 0.8}, "errors": {"state": error}, "confidence": 0.8,
         "entropy": 0.1, "regret_bound": float("nan"), "dwell_ms": 0, "veto": "none",
-        "rationale": "", "observation_id": "", "config_version": 0,
+        "rationale": "", "observation_id": "", "config_version": 0, "policy": "",
     } | more  # fmt: skip
 
 

@@ -24,7 +24,7 @@ def frame(k: int, error: float, **more: Any) -> dict[str, Any]:
         "frame_id": f"0123abcd-0-{k}", "tenant": "t", "ts": START + k * 1_000_000, "domain": "d",
         "leader": "a", "weights": {"a": 0.75, "b": 0.25}, "errors": {domain: error, "a": 0.5},
         "confidence": 0.75, "entropy": 0.5, "regret_bound": 1.0, "dwell_ms": 0, "veto": "none",
-        "rationale": "", "observation_id": "", "config_version": 0,
+        "rationale": "", "observation_id": "", "config_version": 0, "policy": "",
     } | more  # fmt: skip
 
 

@@ -4,9 +4,10 @@ from hypothesis import strategies as st
 
 from agents.tables.batch import Every, Waiting
 from topics import codec
+from topics.schemas import schemas
 
 FRAMES = codec.headers("global_frame")
-(OURS,) = FRAMES
+OURS = codec.header(schemas().schema_id("global_frame"))
 SETTING = min(codec.control_headers())
 OTHERS = [b"", b"v", codec.header(1), codec.header(65_535)]  # no schema, another's, nobody's
 

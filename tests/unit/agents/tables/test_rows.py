@@ -34,6 +34,7 @@ FRAME: dict[str, Any] = {
     "rationale": "it\0is",
     "observation_id": "",
     "config_version": 0,
+    "policy": "1a2b3c4d5e6f7a8b",
 }
 
 

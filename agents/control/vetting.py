@@ -1,0 +1,41 @@
+"""Whether a policy may come into force: compiled and tried out in a child, in bounded time.
+
+The limits are of CPU time, so that a busy machine refuses nothing; a fold anew on a slower one may
+decide otherwise. What was decided stands in the log: nobody behind control tries it out again.
+"""
+
+from functools import lru_cache
+
+from agents.policy import bundle
+
+
+def vetted(text: str) -> str:
+    """The one form of a bundle's text that may come into force; empty for none. ValueError says
+    why it may not.
+    """
+    if not text:
+        return ""
+    found = bundle.read(text).text
+    if len(found.encode()) > bundle.BYTES_MAX:
+        raise ValueError(f"a policy has {bundle.BYTES_MAX >> 10} KiB at most")
+    try:
+        refusal = _refusal(found)
+    except TimeoutError as error:
+        raise ValueError(
+            f"the policy: {error}: say it again when the machine is less busy"
+        ) from None
+    if refusal:
+        raise ValueError(f"the policy can't be used: {refusal}")
+    return found
+
+
+@lru_cache(64)
+def _refusal(text: str) -> str:
+    """Why a bundle can't be used; empty: it can. TimeoutError where that isn't known."""
+    from agents.policy import policies, rego  # regopy: where there is a policy
+
+    try:
+        policies.try_out(bundle.read(text).modules)
+    except rego.PolicyError as error:
+        return str(error)
+    return ""
