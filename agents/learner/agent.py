@@ -15,7 +15,7 @@ from agents.kit import Emit, Reads, Refuse, RowProcessor
 from agents.kit.setting import SHOWN
 from agents.learner import law
 from agents.learner.law import Learning
-from agents.learner.settings import SETTINGS
+from agents.learner.own_settings import SETTINGS
 
 SOURCE, UPDATES = "cog.reward.events", "cog.config.updates"
 LESSON = "lesson"

@@ -1,4 +1,4 @@
-"""The settings of the learner."""
+"""The settings of the learner, beside those of every row processor."""
 
 from agents.kit.setting import YEAR_MS, Setting
 from agents.learner.law import ANNEALS, EXPONENTIAL
