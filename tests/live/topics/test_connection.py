@@ -25,6 +25,8 @@ from ops.prove import proxy
 from ops.prove.proxy import Proxy, Rule
 from topics.connection import ClientEndedError, abandon, ended
 
+MADE = ("cog.segments",)  # topics
+
 
 def in_uvloop(work: Coroutine[Any, Any, None]) -> None:
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:

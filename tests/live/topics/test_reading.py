@@ -12,6 +12,8 @@ from tests.live.helpers import produce
 from tests.live.restless import Restless
 from topics.reading import TopicAndPartition, ends_of, offsets_at, read_to
 
+MADE = ("cog.observations",)  # topics
+
 TOPIC = "cog.observations"
 
 

@@ -13,6 +13,8 @@ from topics import transactions
 from topics.broker import BrokerError
 from topics.transactions import Open
 
+MADE = ("cog.observations", "memory.events")  # topics
+
 TOPIC = "cog.observations"
 
 

@@ -17,6 +17,8 @@ from tests.live.helpers import REPO, environment, eventually, read, soma
 from topics import codec, transactions
 from topics.reading import ends_of
 
+MADE = ("cog.observations", "soma.imports")  # topics
+
 TOPIC = "cog.observations"
 START = 1_700_000_000_000  # ms
 

@@ -17,6 +17,8 @@ from topics import codec
 from topics.partition import partition_of
 from topics.reading import TopicAndPartition, ends_of
 
+MADE = ("cog.global.frame", "cog.observations", "cog.observations.dlq")
+
 TOPIC = "cog.observations"
 
 

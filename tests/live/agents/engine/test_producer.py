@@ -15,6 +15,8 @@ from agents.settings import Settings
 from tests.live.helpers import produce, read
 from topics.broker import alter
 
+MADE = ("cog.segments", "cog.next.events")  # topics
+
 
 def test_an_owner_that_is_fenced_between_two_batches_says_so(topics: Settings) -> None:
     """The second topic was made after it began: the first one's refusal comes before its leader."""

@@ -17,6 +17,8 @@ from ops.prove.proxy import Proxy, Rule
 from tests.live.helpers import produce
 from topics.connection import tasks_of
 
+MADE = ("memory.events",)  # topics
+
 TOPIC = "memory.events"
 
 

@@ -8,6 +8,13 @@ from tests.live.agents.gateway.remote import Remote
 from tests.live.helpers import eventually, produce, read
 from topics import codec
 
+MADE = (
+    "memory.events",
+    "memory.events.dlq",
+    "soma.gateway.state",
+    "brain.sleep.requests",
+)
+
 TOPIC = "memory.events"
 
 

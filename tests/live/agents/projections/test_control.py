@@ -23,6 +23,8 @@ from tests.live.agents.projections.test_postgres import TENANTS, TOPIC, frame, f
 from tests.live.helpers import Record, environment, eventually, produce, read, soma
 from topics import codec
 
+MADE = ("cog.global.frame", "cog.segments", "cog.predictor.calibration")  # topics
+
 SLOT_MS = 3_600_000  # so long that a setting stands first in the slot of most tenants
 
 

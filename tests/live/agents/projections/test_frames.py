@@ -18,6 +18,8 @@ from stores.frame_cache import FrameCache
 from tests.live.helpers import ended, eventually, produce
 from topics import codec
 
+MADE = ("cog.global.frame",)  # topics
+
 TOPIC = "cog.global.frame"
 
 

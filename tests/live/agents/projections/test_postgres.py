@@ -33,6 +33,8 @@ from tests.live.agents.projections.compare import (
 from tests.live.helpers import Record, ended, environment, eventually, produce, soma
 from topics import codec, preflight
 
+MADE = ("cog.global.frame", "cog.segments", "cog.predictor.calibration")  # topics
+
 TOPIC = "cog.global.frame"
 TENANTS = [f"t{k}" for k in range(20)]
 

@@ -15,6 +15,8 @@ from ops.prove.proxy import Proxy, Rule
 from tests.live.agents.replay.helpers import make_topic
 from tests.live.helpers import eventually, produce
 
+MADE = ("memory.events",)  # topics
+
 TOPIC = "memory.events"
 FOREVER = 10**9
 

@@ -16,6 +16,8 @@ from tests.live.helpers import read
 from topics.catalogue import LOCAL_PARTITIONS
 from topics.partition import partition_of
 
+MADE = ("cog.observations", "soma.imports")  # topics
+
 TOPIC = "cog.observations"
 
 
