@@ -5,8 +5,8 @@ SEED ?= 7
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 # Processes of the tests, each with servers of its own; one that is done takes over from another.
-# Three: live tests wait more than they compute, and two cores still keep up with their deadlines.
-PROCESSES ?= 3
+# Four: live tests wait more than they compute, and two cores still keep up with their deadlines.
+PROCESSES ?= 4
 SHARED := --dist worksteal -n
 # Kernels compiled with bounds checks: a cache of their own, for cached kernels ignore the flag. At
 # a lower optimisation they compile and their tests run for 362 s of CPU instead of 430.
