@@ -52,6 +52,17 @@ ADVICE: Mapping[str, str] = {
     "sleep set`), and drop the letter: redriven, it would act later than it was meant.",
     "too_many": "The tenant had more requests for sleep than it may have: drop the letter, and see "
     "who asks so often.",
+    "not_finite": "A part of the reward is NaN or infinite: mend who rewards, and `--set "
+    "total=NUMBER`, or drop the letter.",
+    "no_frame_id": "A reward names a frame by the frame's own `frame_id`: `--set frame_id=ID`.",
+    "no_frame": "The tenant has no such frame, or it hadn't come in time: `--set frame_id=ID`, or "
+    "drop the letter.",
+    "rewarded_before": "A frame has one reward, and one rating: drop the letter.",
+    "after_window": "The frame was too old to be learned from: reward sooner, or let the tenant "
+    "keep frames longer (`soma config set TENANT window_s SECONDS`), and drop the letter.",
+    "not_learning": "No frame of the tenant has come to be learned from: `soma config set TENANT "
+    "learning on`, and run `lessons`; drop the letter.",
+    "rating": "A rating is from 1 to 5: `--set rating=NUMBER`.",
     "refused": "The processor's own law refused it: the detail says why. Mend it by `--set "
     "FIELD=VALUE`, or change the law, then redrive it.",
 }

@@ -52,6 +52,8 @@ PROCESSORS = [
     for processor in sorted((processors() | _examples()).values(), key=lambda p: p.name)
     for each in _with_policies(processor)
 ]
+KEEPING = [one for one in PROCESSORS if one.name != "feedback"]  # which needs to know nothing
+_SAMPLED = frozenset(one.name for one in PROCESSORS)  # tests make others, too
 SETTINGS = Settings(
     kafka_bootstrap="127.0.0.1:1", topics_partitions=PARTITIONS, enable_cog_threads=True
 )
@@ -59,7 +61,8 @@ SETTINGS = Settings(
 
 def defaults(processor: Processor) -> dict[str, str]:
     """The deployment's values, and those under which its samples do something."""
-    more: dict[str, str] = getattr(samples(processor), "DEFAULTS", {})
+    sampled = samples(processor) if processor.name in _SAMPLED else None
+    more: dict[str, str] = getattr(sampled, "DEFAULTS", {})
     return defaults_of(processor, SETTINGS) | more
 
 

@@ -25,10 +25,10 @@ def edit(path: Path, change: Callable[[Any], None]) -> None:
 
 
 def add_version(avro: Path, change: Callable[[Any], None]) -> None:
-    """observation.v2 with id 50: the first version, changed."""
+    """observation.v2 with id 890: the first version, changed."""
     shutil.copy(avro / "observation.v1.avsc", avro / "observation.v2.avsc")
     edit(avro / "observation.v2.avsc", change)
-    edit(avro / "ids.json", lambda ids: ids.update({"50": "observation.v2"}))
+    edit(avro / "ids.json", lambda ids: ids.update({"890": "observation.v2"}))
     record(avro)
 
 
@@ -51,7 +51,7 @@ def test_an_incompatible_version_is_refused_against_all_earlier_ones(avro: Path)
         avro / "observation.v3.avsc",
         lambda schema: schema["fields"][-1].update(type="long", default=0),
     )
-    edit(avro / "ids.json", lambda ids: ids.update({"51": "observation.v3"}))
+    edit(avro / "ids.json", lambda ids: ids.update({"891": "observation.v3"}))
     record(avro)
     assert check(avro).problems == [
         "observation: v3 can't read v1: sequence: null became long"
@@ -76,7 +76,7 @@ def test_words_for_people_may_change(avro: Path) -> None:
 @pytest.mark.parametrize(
     ("ids", "said"),
     [
-        ({"50": "observation.v1"}, "ids.json: observation.v1 has two ids"),
+        ({"890": "observation.v1"}, "ids.json: observation.v1 has two ids"),
         ({"50": "nothing.v1"}, "ids.json: no file nothing.v1.avsc"),
         ({"0": "nothing.v1"}, "ids.json: '0' is no id"),
         ({"007": "nothing.v1"}, "ids.json: '007' is no id"),

@@ -17,11 +17,11 @@ from agents.engine.processor import Processor
 from agents.engine.recovery import Loader
 from agents.engine.warm import warm
 from agents.kit import Emit, RowProcessor
-from tests.contract.harness import PROCESSORS, SETTINGS, Run, messages, plan_of, samples
+from tests.contract.harness import KEEPING, SETTINGS, Run, messages, plan_of, samples
 from tests.unit.ops.examples.counting.samples import records as observations
 from topics import codec
 
-each = pytest.mark.parametrize("processor", PROCESSORS, ids=lambda p: p.name)
+keeping = pytest.mark.parametrize("processor", KEEPING, ids=lambda p: p.name)
 
 
 @dataclass
@@ -47,7 +47,7 @@ def load(plan: Plan, rows: list[tuple[bytes, bytes | None]], chunk: int = 1000) 
     return run
 
 
-@each
+@keeping
 @settings(deadline=None, max_examples=15)
 @given(seed=st.integers(0, 99), chunk=st.integers(1, 20))
 def test_later_rows_replace_earlier_ones_across_chunks(
@@ -65,7 +65,7 @@ def test_later_rows_replace_earlier_ones_across_chunks(
     assert digest(plan, found.fold) == digest(plan, run.fold)
 
 
-@each
+@keeping
 @settings(deadline=None, max_examples=15)
 @given(seed=st.integers(0, 99), chunk=st.integers(1, 20))
 def test_a_tombstone_takes_a_row_back(processor: Processor, seed: int, chunk: int) -> None:
@@ -80,7 +80,7 @@ def test_a_tombstone_takes_a_row_back(processor: Processor, seed: int, chunk: in
     assert digest(plan, found.fold) == digest(plan, load(plan, some).fold)
 
 
-@each
+@keeping
 def test_a_row_that_cannot_be_read_stops_with_its_key(processor: Processor) -> None:
     plan = plan_of(processor)
     key, value = next(iter(lived(plan).rows().items()))
@@ -94,7 +94,7 @@ def test_a_row_that_cannot_be_read_stops_with_its_key(processor: Processor) -> N
             load(plan, [(key, value), (b"other", bad)])
 
 
-@each
+@keeping
 def test_a_row_whose_settings_are_a_newer_version_s_stops_the_partition(
     processor: Processor,
 ) -> None:
@@ -130,12 +130,12 @@ def test_a_row_whose_entity_has_a_slash_is_no_epoch() -> None:
     assert loader.rows == len(rows) and digest(plan, again.fold) == digest(plan, run.fold)
 
 
-@each
+@keeping
 def test_epochs_are_kept_apart_by_processor_and_partition(processor: Processor) -> None:
     assert epoch_key(processor.name, 3) == f"{processor.name}/3".encode()
 
 
-@each
+@keeping
 def test_the_warm_up_runs_and_leaves_nothing(processor: Processor) -> None:
     for partitions in (1, 7):
         warm(plan_of(processor, partitions), SETTINGS)

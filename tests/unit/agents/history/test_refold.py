@@ -17,6 +17,7 @@ from agents.history.errors import HistoryError
 from agents.history.refold import Refolding, fold_of
 from agents.history.rows import Digest, Rows, differing, only
 from tests.contract.harness import (
+    KEEPING,
     LOG_MS,
     PROCESSORS,
     SETTINGS,
@@ -34,6 +35,7 @@ N = 240
 CHANGED = 150  # where the second epoch begins
 OTHER = {"integrator": ("alpha", "0.7"), "predictors": ("alpha", "0.7")}
 each = pytest.mark.parametrize("processor", PROCESSORS, ids=lambda p: p.name)
+keeping = pytest.mark.parametrize("processor", KEEPING, ids=lambda p: p.name)
 
 
 def log(processor: Processor) -> list[Message]:
@@ -130,7 +132,7 @@ def test_a_comparison_that_nobody_wants_ends() -> None:
             compare()
 
 
-@each
+@keeping
 def test_of_one_tenant_the_rows_are_those_that_it_has_among_others(processor: Processor) -> None:
     found = log(processor)
     whole = live(processor, found)
