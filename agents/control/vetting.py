@@ -17,7 +17,7 @@ def vetted(text: str) -> str:
         return ""
     found = bundle.read(text).text
     if len(found.encode()) > bundle.BYTES_MAX:
-        raise ValueError(f"a policy has {bundle.BYTES_MAX >> 10} KiB at most")
+        raise ValueError(f"a policy has {bundle.BYTES_MAX // bundle.KIB} KiB at most")
     try:
         refusal = _refusal(found)
     except TimeoutError as error:

@@ -9,9 +9,9 @@ from collections.abc import Mapping
 
 from agents.engine.processor import Policy
 from agents.kit.setting import EVERYONE
-from agents.policy.bundle import BUNDLES, digest
+from agents.policy.bundle import BUNDLES, KIB, digest
 
-BYTES_MAX = 512 << 10  # of the different policies of a partition: they are one row
+BYTES_MAX = 512 * KIB  # of the different policies of a partition: they are one row
 TENANTS_MAX = 1000  # that have one of their own in a partition
 
 
@@ -58,7 +58,7 @@ class Policies:
         if len(digests) > TENANTS_MAX + 1:
             raise ValueError(f"{TENANTS_MAX} tenants of this partition have policies of their own")
         if sum(len(text.encode()) for text in texts.values()) > BYTES_MAX:
-            raise ValueError(f"the policies of this partition have {BYTES_MAX >> 10} KiB at most")
+            raise ValueError(f"the policies of this partition have {BYTES_MAX // KIB} KiB at most")
         self._made = {
             name: self._made.get(name) or BUNDLES.of(text) for name, text in texts.items()
         }

@@ -16,9 +16,11 @@ if TYPE_CHECKING:  # kernels are compiled anew when what their modules import ha
     from agents.policy.policies import Embedded
 
 SETTING, OWNER = "policy", "integrator"  # whose setting it is
-BYTES_MAX = 64 << 10  # of the text
+KIB = 1 << 10
+BYTES_MAX = 64 * KIB  # of the text
 MODULES_MAX = 100
 NAME_MAX = 200  # characters of a module's name
+SHOWN = 40  # of a refused one
 LONE = "policy.rego"  # the name of Rego that comes without one
 
 
@@ -49,7 +51,7 @@ def digest(text: str) -> str:
 def read(text: str) -> Bundle:
     """A bundle of its text, or of plain Rego. ValueError says what is wrong with its form."""
     if len(text.encode("utf-8", "replace")) > BYTES_MAX:
-        raise ValueError(f"a policy has {BYTES_MAX >> 10} KiB at most")
+        raise ValueError(f"a policy has {BYTES_MAX // KIB} KiB at most")
     if not text.lstrip().startswith("{"):
         return _checked({LONE: text}, False)
     try:
@@ -60,7 +62,7 @@ def read(text: str) -> Bundle:
     if not isinstance(found, dict) or not isinstance(modules, dict):
         raise ValueError('a policy is Rego, or JSON: {"modules": {NAME: REGO}, "fail_open": false}')
     if unknown := sorted(found.keys() - {"modules", "fail_open"}):
-        raise ValueError(f"a policy has no {unknown[0][:40]!r}")
+        raise ValueError(f"a policy has no {unknown[0][:SHOWN]!r}")
     fail_open = found.get("fail_open", False)
     if not isinstance(fail_open, bool):
         raise ValueError("a policy's fail_open is true or false")
