@@ -1,6 +1,7 @@
 """The embedded Rego and a real OPA side by side: of one policy and one question, one decision.
 
-A denial's rationale and an override's leader are compared, too; of errors only that both are.
+A denial's rationale and an override's leader are compared, too; of errors only that both are. What
+the embedded one refuses to compile (`[d | some d, _ in x]`, `with`) isn't among the rules.
 """
 
 import asyncio
@@ -134,9 +135,9 @@ TAILS = (
     "rationale := input.candidate.leader\n",
     'rationale := sprintf("%s/%s", [input.tenant, input.candidate.leader])\n',
     'leader := "agent"\n',
-    "leader := min([d | some d, _ in input.candidate.weights])\n",
+    "leader := min(object.keys(input.candidate.weights))\n",
     "leader := 7\n",
-    'rationale := concat(",", sort([d | some d, _ in input.candidate.weights]))\n',
+    'rationale := concat(",", sort(object.keys(input.candidate.weights)))\n',
 )
 rules = st.builds(
     lambda values, tails: HEAD + "".join(dict.fromkeys(tails)) + "".join(values),
