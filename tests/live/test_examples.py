@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from itertools import cycle, islice
 from pathlib import Path
 from typing import NamedTuple
@@ -189,14 +190,16 @@ def run(example: str, env: dict[str, str], place: Path) -> Ended:
         with process.stdin:  # type: ignore[union-attr]
             process.stdin.write(b"y\n")  # to what asks
         status = None
-        if example in FOLLOWS:
-            await_sign(example, process, Path(out.name), place)
-            os.killpg(process.pid, signal.SIGINT)
         try:
-            status = process.wait(LIMIT_S)
-        except subprocess.TimeoutExpired:
-            os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
+            if example in FOLLOWS:
+                await_sign(example, process, Path(out.name), place)
+                os.killpg(process.pid, signal.SIGINT)
+            with suppress(subprocess.TimeoutExpired):
+                status = process.wait(LIMIT_S)
+        finally:
+            if status is None:
+                os.killpg(process.pid, signal.SIGKILL)
+                process.wait()
         out.seek(0)
         text = out.read().decode(errors="replace")
     return Ended(example, status, time.monotonic() - begun, text)
