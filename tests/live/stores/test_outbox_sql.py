@@ -22,6 +22,7 @@ import json
 from agents.outbox.relay import public_topics
 print(json.dumps(sorted(public_topics())))
 """
+PATIENT_UPTO = 7  # later ones add columns: they wait for who uses a table, for 5 s at most
 LIMIT = "INSERT INTO outbox_limits VALUES ($1, $2)"
 PENDING = "SELECT count(*) FROM outbox_queue WHERE tenant_id = $1 AND status = 'pending'"
 
@@ -328,8 +329,11 @@ def test_the_migration_waits_for_no_writer_and_holds_up_none(settings: Settings)
             async with writer.transaction():
                 await writer.execute("UPDATE projections SET generation = generation")
                 await writer.execute("SELECT frame_history_day(DATE '2026-01-01')")
-                await asyncio.wait_for(migrations.up(host, schema, wanted), 90)
+                await asyncio.wait_for(migrations.up(host, schema, wanted, PATIENT_UPTO), 90)
                 await writer.execute("SELECT frame_history_day(DATE '2026-01-02')")
+                with pytest.raises(asyncpg.LockNotAvailableError):
+                    await migrations.up(host, schema, wanted)
+            assert await migrations.up(host, schema, wanted), "the columns want the tables alone"
             assert await add(writer, "k") == 1
 
     asyncio.run(test())

@@ -31,7 +31,7 @@ def make(settings: Settings) -> Iterator[Make]:
 
 
 def row(tenant: str, offset: int, dwell: int = 0, topic_id: str = "aa") -> Row:
-    fields = ("f", tenant, NOW, "d", "d", "{}", "{}", 0.5, 0.5, 0.5, dwell, "none", "", "", 0)
+    fields = ("f", tenant, NOW, "d", "d", "{}", "{}", 0.5, 0.5, 0.5, dwell, "none", "", "", 0, "")
     return (*fields, topic_id, 0, offset, NOW)
 
 

@@ -21,7 +21,18 @@ def found(settings: Settings, status: int, **env: str) -> dict[str, bool]:
 
 
 WELL = dict.fromkeys(
-    ("kafka", "topics", "open", "groups", "redis", "postgres", "schema", "outbox"), True
+    (
+        "kafka",
+        "topics",
+        "open",
+        "groups",
+        "redis",
+        "postgres",
+        "schema",
+        "outbox",
+        "cognition",
+    ),
+    True,
 )
 
 

@@ -71,6 +71,10 @@ ENDS = {
     "sleep policy acme": CLIENT,
     "sleep set acme deep": CLIENT,
     "sleep status": CLIENT,
+    "policy set {home}/one.rego": CLIENT,
+    "policy get": CLIENT,
+    "policy history": CLIENT,
+    "policy unset": CLIENT,
     "canary start --set margin=0.1 --percent 10": CLIENT,
     "canary stop margin": CLIENT,
     "canary promote margin": CLIENT,
@@ -174,6 +178,8 @@ def test_every_command_ends_and_names_the_server_that_does_not_answer(tmp_path: 
     (tmp_path / "line").write_text(LINE)
     letter = Letter(Place("cog.observations.dlq", 0, 0), "0" * 32, 0, b"me", LINE.encode())
     (tmp_path / "letters").write_text(json.dumps(line_of(letter)))
+    rule = "package soma.policy.integrator\ndefault allow := true\n"
+    (tmp_path / "one.rego").write_text(rule)
     (tmp_path / "csv").write_text("ts,v\n2026-01-31T12:00:00Z,1\n2026-01-31T12:00:01Z,2\n")
     for words in ENDS:
         if words.startswith("journal "):

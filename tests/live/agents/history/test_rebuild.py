@@ -208,7 +208,7 @@ def test_a_record_that_was_passed_over_is_so_when_folded_anew(
 
 def test_what_isnt_there_is_named_in_a_line(settings: Settings, env: dict[str, str]) -> None:
     for words, text in (
-        (("nobody",), "There is no processor 'nobody'; there are control, "),
+        (("nobody",), "There is no processor 'nobody'; there are canary, control, "),
         (("integrator", "--partition", "7"), "has the partitions 0 to 3, not 7."),
         (("integrator", "--outputs"), "--outputs is of --rebuild"),
         (("integrator", "--tenant", "t1", "--partition", "9"), "t1 lives in partition "),

@@ -15,7 +15,7 @@ def test_off_it_is_never_silent_and_a_tenant_is_switched_on_without_a_restart(
     running = worker(SOMA_AGENTS="control,sleep", **OFF)
     env = environment(topics, **OFF)
     assert "cognition is off: sleep counts what comes as disabled" in running.tail(400)
-    assert "off: sleep counts what comes" in soma("doctor", env=env).stdout
+    assert "off: canary, sleep counts what comes" in soma("doctor", env=env).stdout
     refused = soma("sleep", "set", "acme", "deep", env=env)
     assert refused.returncode == 1 and "acme stays active: cognition is off" in refused.stderr
 
