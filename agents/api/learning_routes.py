@@ -7,15 +7,14 @@ import json
 import uuid
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Path, Response
+from fastapi import APIRouter, Depends, Path, Response
 from pydantic import BaseModel, Field
 
 from agents.api.bodies import StrictRequest, StrictRoute
 from agents.api.body_models import BodyModel, Time, at_most, short_of
-from agents.api.callers import Caller, tenant_of
+from agents.api.callers import tenant_of
 from agents.api.dependencies import (
     IdempotencyKey,
-    Resources,
     ResourcesDep,
     TenantHeader,
     WriterCaller,
@@ -81,62 +80,58 @@ RESPONSES: dict[int | str, dict[str, Any]] = {
 }
 
 
+class Giving:
+    """A record to be brought into the outbox."""
+
+    def __init__(
+        self, request: StrictRequest, response: Response, resources: ResourcesDep,
+        caller: WriterCaller, idempotency_key: IdempotencyKey, tenant: TenantHeader = None,
+    ) -> None:  # fmt: skip
+        self.caller = caller
+        self._request, self._response, self._resources = request, response, resources
+        self._key, self._tenant = idempotency_key or uuid.uuid4().hex, tenant
+
+    async def do(self, topic: str, record: dict[str, Any]) -> Given:
+        """Bring it there."""
+        whose = self.caller.must_cover(tenant_of(self._tenant))
+        self._resources.take(whose)
+        stamped = "ts" if record["ts"] is None else None
+        whole = record | {"tenant": whose, "ts": micros(record["ts"])}
+        text = json.dumps(whole, ensure_ascii=False)
+        trace = trace_of(self._request) or None
+        event = Event(topic, whose, text, self._key, None, trace, stamped)
+        written = await self._resources.writing.write([event])
+        written = await but_for_ts(self._resources, written, event)
+        (out,) = outcome(written, [self._key], [""])
+        if out.duplicate:
+            self._response.status_code = 200
+        return Given(
+            tenant=whose, frame_id=record["frame_id"], topic=topic, event=out,
+            journaled=written.journaled,
+        )  # fmt: skip
+
+
+ToGive = Annotated[Giving, Depends()]
+
+
 @router.post(
     "/reward/{frame_id}", status_code=202, response_model=Given, responses=RESPONSES,
     summary="Reward a frame",
 )  # fmt: skip
 async def reward(
-    request: StrictRequest,
-    response: Response,
-    resources: ResourcesDep,
-    caller: WriterCaller,
+    giving: ToGive,
     frame_id: Annotated[str, Path(pattern=FRAME_ID, description="of the frame")],
     body: RewardIn,
-    idempotency_key: IdempotencyKey,
-    tenant: TenantHeader = None,
 ) -> Given:
     """A frame has one reward. The learner says on cog.reward.events.dlq what it refuses."""
-    record = body.model_dump() | {"frame_id": frame_id}
-    return await _give(request, response, resources, caller, (REWARDS, record), idempotency_key,
-                       tenant)  # fmt: skip
+    return await giving.do(REWARDS, body.model_dump() | {"frame_id": frame_id})
 
 
 @router.post(
     "/teach/feedback", status_code=202, response_model=Given, responses=RESPONSES,
     summary="Say what a user thinks of a frame",
 )  # fmt: skip
-async def feedback(
-    request: StrictRequest,
-    response: Response,
-    resources: ResourcesDep,
-    caller: WriterCaller,
-    body: FeedbackIn,
-    idempotency_key: IdempotencyKey,
-    tenant: TenantHeader = None,
-) -> Given:
+async def feedback(giving: ToGive, body: FeedbackIn) -> Given:
     """A frame has one feedback beside its reward: 1 (bad) counts as -1, 5 (good) as 1."""
-    record = body.model_dump() | {"actor": caller.subject[:ACTOR_MAX]}
-    return await _give(request, response, resources, caller, (FEEDBACK, record), idempotency_key,
-                       tenant)  # fmt: skip
-
-
-async def _give(
-    request: StrictRequest, response: Response, resources: Resources, caller: Caller,
-    given: tuple[str, dict[str, Any]], idempotency_key: str | None, tenant: str | None,
-) -> Given:  # fmt: skip
-    """Bring a record, for a topic, into the outbox."""
-    whose = caller.must_cover(tenant_of(tenant))
-    resources.take(whose)
-    topic, record = given
-    stamped = "ts" if record["ts"] is None else None
-    text = json.dumps(record | {"tenant": whose, "ts": micros(record["ts"])}, ensure_ascii=False)
-    key = idempotency_key or uuid.uuid4().hex
-    event = Event(topic, whose, text, key, None, trace_of(request) or None, stamped)
-    written = await but_for_ts(resources, await resources.writing.write([event]), event)
-    (out,) = outcome(written, [key], [""])
-    if out.duplicate:
-        response.status_code = 200
-    return Given(
-        tenant=whose, frame_id=record["frame_id"], topic=topic, event=out,
-        journaled=written.journaled,
-    )  # fmt: skip
+    actor = giving.caller.subject[:ACTOR_MAX]
+    return await giving.do(FEEDBACK, body.model_dump() | {"actor": actor})

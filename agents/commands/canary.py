@@ -15,23 +15,22 @@ import click
 from agents.canary.law import METRICS, p_value
 from agents.canary.state import ACTIVE, FOR_S, TENANTS_MAX, sums
 from agents.commands.actor import actor
+from agents.commands.asking import ask
 from agents.commands.config import check, known_settings, owner_of
+from agents.commands.config_rows import newest
+from agents.kit.setting import EVERYONE
 from agents.settings import load
 from agents.tools.mapping import NAME
 from agents.tools.output import counted, plain
-from agents.tools.publisher import Publisher
-from agents.tools.reader import TopicReader, seen
 from topics import codec
-from topics.catalogue import CATALOGUE
 
 if TYPE_CHECKING:
     from agents.settings import Settings
 
 # As agents/canary/agent.py has them; without the engine that it brings.
-COMMANDS, AUDIT, STATE = "soma.admin.canary", "soma.audit", "soma.canary.state"
+COMMANDS, STATE = "soma.admin.canary", "soma.canary.state"
 TENANTS, SETTINGS = "soma.integrator.state", "soma.control.state"
-ANSWER_S = 30.0
-SEP, POSITION, EVERYONE = "\x1f", "@position", "*"
+SEP, POSITION = "\x1f", "@position"
 
 _json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 
@@ -230,50 +229,18 @@ def rows_of(settings: "Settings") -> list[dict[str, Any]]:
 
 def _newest(settings: "Settings", topic: str) -> dict[str, Any]:
     """The newest row of each tenant; of many, as long as it takes. ClickException."""
-    reader = TopicReader(settings, topic, "beginning")
-    found: dict[str, Any] = {}
-    try:
-        for message in reader.records(follow=False):
-            raw = message.key()
-            key = raw.decode(errors="replace") if isinstance(raw, bytes) else str(raw)
-            if SEP in key or key in (POSITION, EVERYONE):
-                continue
-            one = seen(message, topic, CATALOGUE[topic].schema)
-            found.pop(key, None)
-            if one.record is not None and one.error is None:
-                found[key] = one.record
-    finally:
-        reader.close()
-    return found
+    return newest(
+        settings, topic, None, lambda key: SEP not in key and key not in (POSITION, EVERYONE)
+    )
 
 
 def said(settings: "Settings", record: dict[str, Any]) -> dict[str, Any]:
     """Write a command, wait for its answer. ClickException: it is refused, or none comes."""
-    failures: list[str] = []
-    answers = TopicReader(settings, AUDIT, "end", of=record["name"])
-    try:
-        with Publisher(settings, COMMANDS, lambda _, why: failures.append(why)) as publisher:
-            publisher.send(record["name"].encode(), codec.encode("canary_command", record))
-            if publisher.close() or failures:
-                raise click.ClickException(f"not said: {(failures or ['no answer in time'])[0]}")
-        until = time.monotonic() + ANSWER_S
-        while time.monotonic() < until:
-            for message in answers.read():
-                event = seen(message, AUDIT, "audit_event").record
-                if event is None or not event["action"].startswith("canary."):
-                    continue
-                answer: dict[str, Any] = json.loads(event["detail"])
-                if answer["id"] != record["id"]:
-                    continue
-                if answer["state"] == "refused":
-                    raise click.ClickException(f"refused: {plain(answer['why'])}")
-                return answer
-    finally:
-        answers.close()
-    raise click.ClickException(
-        f"nobody has answered within {ANSWER_S:g} s: is there a worker that runs `canary`? The "
-        "command is written, and obeyed when one does"
-    )
+    value = codec.encode("canary_command", record)
+    answer = ask(settings, COMMANDS, record["name"], value, "canary", ("id", record["id"]))
+    if answer["state"] == "refused":
+        raise click.ClickException(f"refused: {plain(answer['why'])}")
+    return answer
 
 
 def _show(rows: list[dict[str, Any]], as_json: bool, nothing: str) -> None:

@@ -33,18 +33,28 @@ def history(tenant: str, as_json: bool) -> None:
     Example:
       soma config history cpu
     """
-    settings = load()
-    whose = dict.fromkeys((tenant, EVERYONE))
-    found = [(one, of) for of in whose for one in own(settings, of).history]
-    found.sort(key=lambda pair: pair[0].version)
+    found = changes(tenant)
     if as_json:
         click.echo(json.dumps({"tenant": tenant, "changes": [_data(*pair) for pair in found]}))
         return
     for one, of in found:
-        whole = "  (all)" if of == EVERYONE else ""
-        click.echo(f"{one.version}  {shown_at(one)}  {plain(one.author)}  {_words(one)}{whole}")
+        click.echo(in_a_line(one, of, _words(one)))
     if not found:
         click.echo(f"Control has made no change of {tenant}'s settings.", err=True)
+
+
+def changes(tenant: str) -> list[tuple[Change, str]]:
+    """The last 100 changes of a tenant's settings and of those of all, and whose each is."""
+    settings = load()
+    whose = dict.fromkeys((tenant, EVERYONE))
+    found = [(one, of) for of in whose for one in own(settings, of).history]
+    return sorted(found, key=lambda pair: pair[0].version)
+
+
+def in_a_line(one: Change, of: str, what: str) -> str:
+    """A change, for people."""
+    whole = "  (all)" if of == EVERYONE else ""
+    return f"{one.version}  {shown_at(one)}  {plain(one.author)}  {what}{whole}"
 
 
 @click.command()

@@ -42,9 +42,9 @@ class InForce:
 
 
 def newest(
-    settings: "Settings", topic: str, tenant: str, wanted: Callable[[str], bool]
+    settings: "Settings", topic: str, tenant: str | None, wanted: Callable[[str], bool]
 ) -> dict[str, Any]:
-    """The newest records of such keys in a tenant's partition; none of what is deleted.
+    """The newest records of such keys in a tenant's partition, or in all; none of what is deleted.
 
     What can't be read is told on standard error. ClickException where the broker doesn't answer.
     """

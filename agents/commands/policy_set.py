@@ -7,8 +7,8 @@ from typing import Any
 import click
 
 from agents.commands import actor, config_said
-from agents.commands.config_past import POLICY, shown_at
-from agents.commands.config_rows import ROWS, newest, own
+from agents.commands.config_past import POLICY, changes, in_a_line, shown_at
+from agents.commands.config_rows import ROWS, newest
 from agents.control.law import Change
 from agents.kit.setting import EVERYONE
 from agents.policy import bundle
@@ -132,19 +132,12 @@ def history(tenant: str, as_json: bool) -> None:
     Example:
       soma policy history --tenant acme
     """
-    settings = load()
-    found = [
-        (one, of) for of in dict.fromkeys((tenant, EVERYONE))
-        for one in own(settings, of).history if one.name == POLICY
-    ]  # fmt: skip
-    found.sort(key=lambda pair: pair[0].version)
+    found = [pair for pair in changes(tenant) if pair[0].name == POLICY]
     if as_json:
         click.echo(json.dumps({"tenant": tenant, "policies": [_data(*one) for one in found]}))
         return
     for one, of in found:
-        whole = "  (all)" if of == EVERYONE else ""
-        policy = one.value or "none of its own"
-        click.echo(f"{one.version}  {shown_at(one)}  {plain(one.author)}  {policy}{whole}")
+        click.echo(in_a_line(one, of, one.value or "none of its own"))
     if not found:
         click.echo(f"No policy came in band for {tenant}.", err=True)
 

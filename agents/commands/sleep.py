@@ -9,19 +9,18 @@ from typing import Any
 import click
 
 from agents.commands.actor import actor
+from agents.commands.asking import ask
 from agents.kit.asleep import ACTIVE, STATES
 from agents.settings import load
 from agents.tools.mapping import NAME
 from agents.tools.output import plain
-from agents.tools.publisher import Publisher
-from agents.tools.reader import TopicReader, seen
+from agents.tools.reader import TopicReader
 from topics import codec
 
 # As agents/sleep has them; without the engine that it brings.
-REQUESTS, STATUS, AUDIT = "brain.sleep.requests", "brain.sleep.states", "soma.audit"
+REQUESTS, STATUS = "brain.sleep.requests", "brain.sleep.states"
 TTL_S_MAX = 3600
 PREDICTORS, SLEEP_AFTER = "predictors", "sleep_after_s"
-ANSWER_S = 30.0
 SECOND = 1_000_000
 
 _json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
@@ -62,12 +61,14 @@ def set_(
         raise click.ClickException(f"{tenant[:40]!r} can't be a tenant: 1-128 of A-Z a-z 0-9 . _ -")
     if state == STATES[ACTIVE] and (ttl_seconds is not None or wake_on_traffic):
         raise click.ClickException("--ttl and --wake-on-traffic are of a sleep: active has no end")
+    request_id = f"cli-{secrets.token_hex(8)}"
     record = {
-        "request_id": f"cli-{secrets.token_hex(8)}", "tenant": tenant, "target": state,
+        "request_id": request_id, "tenant": tenant, "target": state,
         "kind": "operator", "ttl_seconds": ttl_seconds, "wake_on_traffic": wake_on_traffic,
         "version": 0, "trace_id": None, "actor": actor, "ts": time.time_ns() // 1000,
     }  # fmt: skip
-    answer = _asked(record)
+    value, named = codec.encode("sleep_request", record), ("request_id", request_id)
+    answer = {"tenant": tenant} | ask(load(), REQUESTS, tenant, value, "sleep", named)
     if as_json:
         click.echo(json.dumps(answer))
     if answer["outcome"] == "refused":
@@ -141,37 +142,6 @@ def _at(wake_at: int | None) -> str:
     if wake_at is None:
         return ""
     return f", until {datetime.fromtimestamp(wake_at / SECOND, UTC).isoformat(timespec='seconds')}"
-
-
-def _asked(record: dict[str, Any]) -> dict[str, Any]:
-    """Write a request, and wait for its answer. ClickException."""
-    settings, failures = load(), list[str]()
-    tenant = record["tenant"]
-    answers = TopicReader(settings, AUDIT, "end", of=tenant)  # from before it is asked
-    try:
-        with Publisher(settings, REQUESTS, lambda _, why: failures.append(why)) as publisher:
-            publisher.send(tenant.encode(), codec.encode("sleep_request", record))
-            if publisher.close() or failures:
-                raise click.ClickException(f"not asked: {(failures or ['no answer in time'])[0]}")
-        until = time.monotonic() + ANSWER_S
-        while time.monotonic() < until:
-            for message in answers.read():
-                detail = _detail(seen(message, AUDIT, "audit_event").record)
-                if detail.get("request_id") == record["request_id"]:
-                    return {"tenant": tenant} | detail
-    finally:
-        answers.close()
-    raise click.ClickException(
-        f"nobody has answered within {ANSWER_S:g} s: is there a worker that runs `sleep`? The "
-        "request is written, and obeyed when one does"
-    )
-
-
-def _detail(record: dict[str, Any] | None) -> dict[str, Any]:
-    if record is None or record["action"] != "sleep":
-        return {}
-    found: dict[str, Any] = json.loads(record["detail"])
-    return found
 
 
 def _states(tenant: str) -> list[dict[str, Any]]:
