@@ -27,16 +27,16 @@ from agents.engine.compiling import Compiling, CompilingError, misplaced, missin
 from agents.engine.dealing import ProcessorAssignor
 from agents.engine.ending import CLIENTS, calm, end_in
 from agents.engine.engine import Engine
-from agents.engine.plan import EPOCHS, defaults_of
+from agents.engine.plan import EPOCHS
 from agents.engine.processor import Processor
 from agents.engine.registry import processors, services
 from agents.engine.security import security
 from agents.engine.transport import BatchConsumer, BatchSchema
 from agents.engine.warm import warm
 from agents.history import live
-from agents.kit.setting import COGNITION, OFF_ON
 from agents.services.base import Service
 from agents.settings import Settings, SettingsError, load
+from agents.settings.reading import without_cognition
 from stores.postgres import check
 from topics import compiled
 from topics.broker import BrokerError, connect, look, session_limits_s
@@ -178,12 +178,6 @@ def compile_ahead(names: list[str], tell: Callable[[str], None]) -> None:
             sys.exit(f"soma worker: {error}")
 
 
-def disabled(settings: Settings, chosen: dict[str, Processor]) -> list[str]:
-    """Those of the processors that steer others and, by these settings, don't act."""
-    defaults = {name: defaults_of(one, settings) for name, one in chosen.items()}
-    return [name for name, values in defaults.items() if values.get(COGNITION) == OFF_ON[0]]
-
-
 def make() -> tuple[faust.App, Engine]:
     """The app of this process. Exits, naming everything that is wrong, if it can't be."""
     try:
@@ -217,7 +211,7 @@ def make() -> tuple[faust.App, Engine]:
     @made.on_worker_init.connect
     def prepare(sender: Any, /, *_: Any, **__: Any) -> None:
         begun = time.monotonic()
-        if off := disabled(settings, chosen):
+        if off := [name for name in without_cognition(settings) if name in chosen]:
             tell(
                 f"cognition is off: {', '.join(off)} counts what comes as disabled, and does "
                 "nothing; SOMA_ENABLE_COG_THREADS=1 switches it on"

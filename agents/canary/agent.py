@@ -33,7 +33,7 @@ from agents.canary.state import (
 from agents.engine.answer import Answer
 from agents.engine.reasons import CONTROL_REFUSED, NAMES
 from agents.kit import Emit, Reads, Refuse, RowProcessor
-from agents.kit.setting import EVERYONE, SHOWN, parse
+from agents.kit.setting import EVERYONE, SHOWN, of_tenant, parse
 
 if TYPE_CHECKING:
     from agents.engine.dead_letters import Letter
@@ -114,9 +114,9 @@ def _check(record: Any) -> None:
     known = declared()
     if processor not in known:
         raise ValueError(f"no processor {processor[:SHOWN]!r}; there are {', '.join(known)}")
-    if setting in known[processor] and known[processor][setting].scope == "deployment":
-        raise ValueError(f"{setting} is the deployment's: no tenant can have it otherwise")
-    parse(known[processor], _with_domain(setting, record.domain), record.value)
+    name = _with_domain(setting, record.domain)
+    of_tenant(known[processor], name)
+    parse(known[processor], name, record.value)
 
 
 def _with_domain(setting: str, domain: str) -> str:

@@ -91,7 +91,7 @@ class Groups:
         for block in blocks:
             for tenant, values in block.items():
                 every.setdefault(tenant, []).append(values)
-        self._base = {one: _mean(values) for one, values in every.items()}
+        self._base = {one: mean(values) for one, values in every.items()}
 
     def block(self, second: int, values: Mapping[str, Values], since: bool) -> Block | None:
         """What a second was like, for the tenants whose usual is known; None: not for both.
@@ -103,9 +103,9 @@ class Groups:
             known = [one for one in sorted(values.keys() & group) if one in self._base]
             if not known:
                 return None
-            means.append(_mean([values[one] for one in known]))
+            means.append(mean([values[one] for one in known]))
             each = {one: _less(values[one], self._base[one]) for one in known}
-            moved.append(_mean(list(each.values())))
+            moved.append(mean(list(each.values())))
             for one, way in each.items() if since else ():
                 before = self._since.get(one, [0.0] * len(METRICS))
                 self._since[one] = [a + b for a, b in zip(before, way, strict=True)]
@@ -125,13 +125,13 @@ class Groups:
             ]
             if not moved:
                 return within, 0
-            mean = _mean(moved)
+            middle = mean(moved)
             parts += 1 / len(moved)
             if alone and group is self.canary:
                 continue  # it may act on one more than on another
             count, groups = count + len(moved), groups + 1
             for row in moved:
-                within = [w + d * d for w, d in zip(within, _less(row, mean), strict=True)]
+                within = [w + d * d for w, d in zip(within, _less(row, middle), strict=True)]
         freedom = count - groups
         return [w / max(1, freedom) * parts for w in within], freedom
 
@@ -141,7 +141,8 @@ def _loss(error: float) -> float:
     return 1.0 - math.exp(-LOSS_ALPHA * max(0.0, error)) if error == error else 1.0
 
 
-def _mean(rows: Sequence[Values]) -> Values:
+def mean(rows: Sequence[Values]) -> Values:
+    """Of each metric, over rows."""
     return [math.fsum(row[k] for row in rows) / len(rows) for k in range(len(METRICS))]
 
 

@@ -5,14 +5,13 @@ start again, and goes on behind the last one that the processor has taken.
 """
 
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from confluent_kafka import OFFSET_END, Consumer, KafkaError, Message, TopicPartition
 
 from agents.canary.agent import FRAMES, SEGMENTS
-from agents.canary.blocks import Block, Groups, Values
-from agents.canary.law import METRICS
+from agents.canary.blocks import Block, Groups, Values, mean
 from agents.canary.state import BEFORE, MEASURING, SECOND, SETTLE
 from topics import codec
 from topics.reading import offsets_at
@@ -155,12 +154,7 @@ def record_of(
     return {
         "name": name, "id": id_, "before": before, "first": blocks[0].second,
         "last": blocks[-1].second, "differences": [d for one in blocks for d in one.differences],
-        "canary": _means([one.canary for one in blocks]),
-        "control": _means([one.control for one in blocks]),
+        "canary": mean([one.canary for one in blocks]),
+        "control": mean([one.control for one in blocks]),
         "spread": spread, "freedom": freedom, "ts": (blocks[-1].second + 1) * SECOND,
     }  # fmt: skip
-
-
-def _means(rows: Iterable[Values]) -> Values:
-    each = list(rows)
-    return [sum(row[k] for row in each) / len(each) for k in range(len(METRICS))]

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from functools import cache
 from typing import Any
 
-from agents.kit.setting import AT, SHOWN, Setting, find, parse
+from agents.kit.setting import AT, SHOWN, Setting, find, of_tenant, parse
 from agents.policy import bundle
 
 Declared = Mapping[str, Mapping[str, Setting]]  # processor -> its settings
@@ -90,12 +90,11 @@ def checked(known: Declared, row: Config, update: Any) -> str:
         _must_fit(row, name, update)
         return owner
     owner = owner_of(known, update.processor, update.setting)
-    setting, own, domain = find(known[owner], update.setting)
+    _, own, domain = find(known[owner], update.setting)
     name = f"{owner}.{update.setting}"
     if owner == CONTROL:
         raise ValueError(f"{owner}'s own is the deployment's: SOMA_{owner.upper()}__{own.upper()}")
-    if setting.scope == "deployment":
-        raise ValueError(f"{own} is the deployment's: no tenant can have it otherwise")
+    of_tenant(known[owner], update.setting)
     if update.value:  # what can't be a domain may be taken back where it was set
         if domain and not DOMAIN.fullmatch(domain):
             raise ValueError(f"{domain[:SHOWN]!r} can't be a domain: 1 to 128 of A-Z a-z 0-9 . _ -")

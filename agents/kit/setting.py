@@ -156,6 +156,14 @@ def find(settings: Mapping[str, Setting], name: str) -> tuple[Setting, str, str]
     return setting, own, domain
 
 
+def of_tenant(settings: Mapping[str, Setting], name: str) -> tuple[Setting, str, str]:
+    """As `find`; ValueError also for what is the deployment's, and can't be a tenant's."""
+    setting, own, domain = find(settings, name)
+    if setting.scope == "deployment":
+        raise ValueError(f"{own} is the deployment's: no tenant can have it otherwise")
+    return setting, own, domain
+
+
 def parse(settings: Mapping[str, Setting], name: str, text: str) -> Value:
     """The value of a text for NAME or NAME@DOMAIN. ValueError says what is wrong, by name."""
     setting, own, _ = find(settings, name)

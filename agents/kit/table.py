@@ -14,7 +14,7 @@ from agents.kit.asleep import ACTIVE, KEPT_AS, STATES, checked, state_of
 from agents.kit.emit import taking_of
 from agents.kit.errors import Misfit
 from agents.kit.schema import SETTINGS, TOUCHED
-from agents.kit.setting import EVERYONE, Setting, Value, find, parse
+from agents.kit.setting import EVERYONE, Setting, Value, of_tenant, parse
 from agents.kit.transposed import check_sizes, put, values
 from topics.columns import Columns
 from topics.layout import LISTS, Layout
@@ -45,9 +45,7 @@ class TextSettings:
     def refusal(self, name: str, text: str) -> str | None:
         """Why a setting can't have this value; an empty text takes a tenant's own back."""
         try:
-            setting, own, _ = find(self._declared, name)
-            if setting.scope == "deployment":
-                return f"{own} is the deployment's: no tenant can have it otherwise"
+            of_tenant(self._declared, name)
             if text:
                 parse(self._declared, name, text)
         except ValueError as error:

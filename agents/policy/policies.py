@@ -7,7 +7,6 @@ decision hangs on the last bits of a sum. Result: `allow` (boolean), and if want
 All else is an "error", whose rationale says what is wrong with it.
 """
 
-import hashlib
 import json
 import math
 import re
@@ -18,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from agents.engine.processor import RATIONALE_BYTES_MAX, Decision, Policy, Question, UnderWay
-from agents.policy import ENTRY
+from agents.policy import ENTRY, bundle
 from agents.settings import Settings, SettingsError
 
 _NAME = re.compile(r"[A-Za-z0-9._-]{1,128}")
@@ -94,7 +93,7 @@ class Embedded:
         self._under_way: dict[int, UnderWay] = {}  # by thread
         self.fail_open = fail_open
         text = json.dumps([sorted(modules.items()), rego_version(), fail_open])
-        self.digest = digest or hashlib.sha256(text.encode()).hexdigest()[:16]
+        self.digest = digest or bundle.digest(text)
 
     def decide(self, tenant: str, leader: str, weights: Mapping[str, float]) -> Decision:
         """Ask the modules; 65 µs of CPU time with three domains."""

@@ -42,8 +42,8 @@ def ask(row: Sleep, record: Any, out: Emit) -> None:
     wish = _wish(record)
     now = record.log_ms * 1000
     before, way = row.state, law.judge(row, wish)
-    if not law.free(wish, way) and not law.spend(row, now):
-        raise Refuse(f"more than {law.PER_S:g} requests a second of one tenant", TOO_MANY)
+    if not law.free(wish, way):
+        _spend(row, now)
     if wish.kind == CIRCUIT:
         law.number(row, wish, record.log_ms)
     if isinstance(way, Refused):
@@ -68,10 +68,15 @@ def stay(row: Sleep, record: Any, out: Emit) -> bool:
         ask(row, record, out)
         return True
     _wish(record)
-    if not law.spend(row, record.log_ms * 1000):
-        raise Refuse(f"more than {law.PER_S:g} requests a second of one tenant", TOO_MANY)
+    _spend(row, record.log_ms * 1000)
     _audit(row, record, REFUSED, row.state, OFF, out)
     return False
+
+
+def _spend(row: Sleep, now: int) -> None:
+    """Count a request; one too many is a dead letter."""
+    if not law.spend(row, now):
+        raise Refuse(f"more than {law.PER_S:g} requests a second of one tenant", TOO_MANY)
 
 
 def _wish(record: Any) -> Wish:
