@@ -23,6 +23,7 @@ from tests.live.agents.projections.test_postgres import TENANTS, TOPIC, frame, f
 from tests.live.helpers import Record, environment, eventually, produce, read, soma
 from topics import codec
 
+PARTITIONS = 4  # some are shared by two
 MADE = ("cog.global.frame", "cog.segments", "cog.predictor.calibration")  # topics
 
 SLOT_MS = 3_600_000  # so long that a setting stands first in the slot of most tenants
@@ -69,7 +70,7 @@ class Stores:
 
     def idle(self) -> bool:
         """Everything is read."""
-        return all(len(one.lag()) == 4 and not sum(one.lag().values()) for one in self.all)
+        return all(len(one.lag()) == PARTITIONS and not sum(one.lag().values()) for one in self.all)
 
     def equal(self) -> bool:
         """Whether all of them hold what the topic says."""

@@ -18,6 +18,7 @@ from stores.frame_cache import FrameCache
 from tests.live.helpers import ended, eventually, produce
 from topics import codec
 
+PARTITIONS = 4  # some are shared by two
 MADE = ("cog.global.frame",)  # topics
 
 TOPIC = "cog.global.frame"
@@ -118,7 +119,7 @@ def test_the_last_frame_of_each_tenant_is_shown(
     assert held is not None
     assert held["weights"] == {"state": 0.75, "agent": 0.25}
     assert held["regret_bound"] is None
-    eventually(lambda: sum(projection.lag().values()) == 0 and len(projection.lag()) == 4)
+    eventually(lambda: sum(projection.lag().values()) == 0 and len(projection.lag()) == PARTITIONS)
     done = eventually(lambda: run.count("written") + run.count("replaced") == 2_000)
     assert done and run.count("written") < 2_000, "one write per tenant and batch"
 
@@ -236,7 +237,7 @@ def test_an_outage_is_noticed_and_over_though_nothing_comes(
     caplog.set_level(logging.INFO)
     try:
         projection = run(settings)
-        eventually(lambda: len(projection.lag()) == 4)
+        eventually(lambda: len(projection.lag()) == PARTITIONS)
         own.stop("valkey")
         eventually(lambda: projection.down)
         # Joining the group takes this one longer than the other takes to ask a few times more.

@@ -33,6 +33,7 @@ from tests.live.agents.projections.compare import (
 from tests.live.helpers import Record, ended, environment, eventually, produce, soma
 from topics import codec, preflight
 
+PARTITIONS = 4  # some are shared by two
 MADE = ("cog.global.frame", "cog.segments", "cog.predictor.calibration")  # topics
 
 TOPIC = "cog.global.frame"
@@ -157,12 +158,12 @@ def test_a_restart_goes_on_at_the_position_of_the_store(ready: Settings, run: Ru
 def test_a_slow_owner_is_overtaken_and_writes_nothing(ready: Settings, run: Running) -> None:
     (one,) = run(ready, "frame_history")
     produce(ready, TOPIC, frames(range(10)))
-    eventually(lambda: sum(one.lag().values()) == 0 and len(one.lag()) == 4)
+    eventually(lambda: sum(one.lag().values()) == 0 and len(one.lag()) == PARTITIONS)
     eventually(all_of_history(ready, 200))
     # Another owner gets ahead of it, with the records that it is going to read.
     sql(ready, "UPDATE SCHEMA.projection_positions SET next_offset = next_offset + 5")
     produce(ready, TOPIC, frames(range(10, 40)))
-    eventually(lambda: run.count("frame_history", "written") == 200 + 600 - 4 * 5)
+    eventually(lambda: run.count("frame_history", "written") == 200 + 600 - PARTITIONS * 5)
     assert one.error is None
 
 
@@ -222,7 +223,7 @@ def test_an_outage_is_said_once_though_nothing_comes(
     try:
         started = run(settings, "frames", "frame_history")
         produce(settings, TOPIC, frames(range(10)))
-        eventually(lambda: all(len(one.lag()) == 4 for one in started))
+        eventually(lambda: all(len(one.lag()) == PARTITIONS for one in started))
         eventually(lambda: not any(sum(one.lag().values()) for one in started))
         own.kill("postgres")
         eventually(lambda: all(one.down for one in started))
@@ -336,7 +337,7 @@ def test_samples_days_and_their_end(topics: Settings, run: Running) -> None:
         return len(chosen()) >= 3 * len(TENANTS)
 
     eventually(spread)
-    eventually(lambda: sum(one.lag().values()) == 0 and len(one.lag()) == 4)
+    eventually(lambda: sum(one.lag().values()) == 0 and len(one.lag()) == PARTITIONS)
     assert len(chosen()) < len(records(settings, TOPIC)), "some frames are no sample"
 
     def wanted() -> bool:
@@ -408,7 +409,7 @@ def test_a_workers_role_needs_only_its_grants(ready: Settings, run: Running) -> 
     started = run(least, *(what.name for what in declared(ready)))
     produce(ready, TOPIC, frames(range(10)))
     eventually(all_there(ready))
-    eventually(lambda: all(len(one.lag()) == 4 and not one.down for one in started))
+    eventually(lambda: all(len(one.lag()) == PARTITIONS and not one.down for one in started))
     for refused in ("DELETE FROM SCHEMA.frames", "TRUNCATE SCHEMA.frames",
                     "DROP TABLE SCHEMA.frames", "CREATE TABLE SCHEMA.x ()",
                     "UPDATE SCHEMA.projections SET dropped = true"):  # fmt: skip

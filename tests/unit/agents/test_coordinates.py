@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agents.api.coordinates import TENANTS, canonical, event_id, memory_id
+from agents.coordinates import TENANTS, canonical, event_id, memory_id
 
 NUMBERS = st.lists(st.floats(allow_nan=False, allow_infinity=False), min_size=1, max_size=8)
 
@@ -33,6 +33,14 @@ def test_canonical_text_stays_as_it_is(text: str) -> None:
 def test_what_is_no_coordinate(text: str) -> None:
     with pytest.raises(ValueError, match=r"has|is"):
         canonical(text)
+
+
+@given(st.text(max_size=20), st.text(st.characters(exclude_categories=["Cs"]), max_size=40))
+def test_ids_are_those_of_the_standard_library(tenant: str, text: str) -> None:
+    tenant = tenant.encode("utf-8", "replace").decode()
+    own = uuid.uuid5(TENANTS, tenant)
+    assert memory_id(tenant, text) == str(uuid.uuid5(own, text))
+    assert event_id(tenant, text) == str(uuid.uuid5(own, f"event\x1f{text}"))
 
 
 def test_ids_are_fixed_for_ever() -> None:

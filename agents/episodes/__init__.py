@@ -1,0 +1,1 @@
+"""Segments of a tenant's time as memories."""

@@ -1,0 +1,1 @@
+"""Orders to forget memories, brought to memory in its own source."""
