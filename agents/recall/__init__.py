@@ -1,0 +1,1 @@
+"""Recall: memories found again, in memory; every node is a read replica of memory.latest."""
