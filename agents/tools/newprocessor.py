@@ -1,7 +1,11 @@
-"""Writes a new row processor into a checkout: its code, test, schemas and topics (`soma new`)."""
+"""Writes a new row processor into a checkout: its code, test, schemas and topics (`soma new`).
+
+Where there is no checkout, newpackage.py writes a package of its own.
+"""
 
 import json
 import keyword
+import os
 import re
 import subprocess
 import sys
@@ -58,26 +62,41 @@ def root_of(package: Path | None = None) -> Path:
 def checked(root: Path, name: str, source: str) -> New:
     """The processor, if it can be. CantMakeError says why it can't."""
     new = New(root, name, source)
+    check_name(name)
+    folder = root / "agents" / name
+    if taken(name) or folder.exists():
+        raise CantMakeError(f"there is {folder.relative_to(root)} already: choose another name")
+    check_free(new)
+    return new
+
+
+def check_name(name: str) -> None:
+    """CantMakeError if no processor can have this name."""
     if not NAME.fullmatch(name) or keyword.iskeyword(name):
         raise CantMakeError(
             f"no processor can be named {name[:40]!r}: 2 to 31 lower-case letters and digits, a "
             "letter first"
         )
-    folder = root / "agents" / name
-    if name in [*processor_names(), *service_names()] or folder.exists():
-        raise CantMakeError(f"there is {folder.relative_to(root)} already: choose another name")
-    for topic in (new.sink, f"soma.{name}.state"):
+
+
+def taken(name: str) -> bool:
+    """Whether a processor or service has this name."""
+    return name in processor_names() or name in service_names()
+
+
+def check_free(new: New) -> None:
+    """CantMakeError where its topics or schemas are there, or what it reads isn't."""
+    for topic in (new.sink, f"soma.{new.name}.state"):
         if topic in CATALOGUE:
             raise CantMakeError(f"there is a topic {topic} already: choose another name")
-    for schema in (new.schema, f"{name}_state"):
+    for schema in (new.schema, f"{new.name}_state"):
         if schema in schemas().names():
             raise CantMakeError(f"there is a schema {schema} already: choose another name")
-    if source not in CATALOGUE:
+    if new.source not in CATALOGUE:
         known = ", ".join(sorted(t for t in CATALOGUE if _readable(t)))
-        raise CantMakeError(f"there is no topic {source[:60]!r}; there are {known}")
-    if not _readable(source):
-        raise CantMakeError(f"{source} has no records with a tenant: no rows can be kept of it")
-    return new
+        raise CantMakeError(f"there is no topic {new.source[:60]!r}; there are {known}")
+    if not _readable(new.source):
+        raise CantMakeError(f"{new.source} has no records with a tenant: no rows can be kept of it")
 
 
 def _readable(topic: str) -> bool:
@@ -89,14 +108,17 @@ def _types(schema: str) -> dict[str, Any]:
     return {field["name"]: field["type"] for field in schemas().newest(schema)["fields"]}
 
 
-def write(new: New) -> list[Path]:
-    """Write everything; returns the files, made and changed. The row's schema comes last."""
+def filled_in(new: New, home: str, samples: str) -> dict[str, str]:
+    """What templates are filled with: `home` is the module that declares the processor, `samples`
+    imports what it is tried with.
+    """
     schema = CATALOGUE[new.source].schema
     assert schema is not None
     fields = _types(schema)
     lacking = [name for name in ("domain", "ts") if fields.get(name) not in ("string", "long")]
     reads = f"Reads({', '.join(f'{name}=None' for name in lacking)})"
-    values = {
+    imported = (f"from {home} import PROCESSOR, SECOND", "from agents.kit import Driver")
+    return {
         "name": new.name,
         "source": new.source,
         "sink": new.sink,
@@ -104,16 +126,23 @@ def write(new: New) -> list[Path]:
         "imports": "Reads, RowProcessor, Setting" if lacking else "RowProcessor, Setting",
         "reads": f"\n    reads={reads}," if lacking else "",
         "time": "record.log_ms * 1000" if "ts" in lacking else "record.ts",
-        "houses": "\n".join(
-            sorted(
-                (
-                    f"from agents.{new.name}.agent import PROCESSOR, SECOND",
-                    "from agents.kit import Driver",
-                )
-            )
-        ),
+        "houses": "\n".join(sorted(imported)),
+        "samples": samples,
         "record": _literal(_sample(schema)),
     }
+
+
+def put(made: dict[Path, str]) -> None:
+    """Write these files."""
+    for path, text in made.items():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, encoding="utf-8")
+
+
+def write(new: New) -> list[Path]:
+    """Write everything; returns the files, made and changed. The row's schema comes last."""
+    trials = f"from tests.unit.agents.{new.name}.samples import RECORD"
+    values = filled_in(new, f"agents.{new.name}.agent", trials)
     house, trial = new.root / "agents" / new.name, new.root / "tests/unit/agents" / new.name
     made = {
         house / "__init__.py": f'"""The processor {new.name}: agent.py declares it."""\n',
@@ -124,9 +153,7 @@ def write(new: New) -> list[Path]:
         new.root / "avro" / f"{new.schema}.v1.avsc": templates.OUTPUT.substitute(values),
         new.root / "topics" / "made" / f"{new.name}.py": templates.TOPICS.substitute(values),
     }
-    for path, text in made.items():
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text, encoding="utf-8")
+    put(made)
     ids = give_id(new.root / "avro", f"{new.schema}.v1", 1, RESERVED)
     return [*made, ids, _row_schema(new), _settings_page(new)]
 
@@ -165,21 +192,21 @@ def give_id(folder: Path, stem: str, low: int, high: int) -> Path:
 def _row_schema(new: New) -> Path:
     """Let a process that sees the new topics write the schema of the rows."""
     made = new.root / "avro" / f"{new.name}_state.v1.avsc"
-    _soma(new, "schema", "row", new.name)
+    soma(new, "schema", "row", new.name)
     return made
 
 
 def _settings_page(new: New) -> Path:
     """Bring the page of all settings up to date."""
     page = new.root / "ops" / "SETTINGS.md"
-    page.write_text(_soma(new, "settings", "reference"), encoding="utf-8")
+    page.write_text(soma(new, "settings", "reference"), encoding="utf-8")
     return page
 
 
-def _soma(new: New, *arguments: str) -> str:
+def soma(new: New, *arguments: str, **env: str) -> str:
     """What a verb says in a process of its own, which sees the new files."""
     done = subprocess.run(
-        [sys.executable, "-m", "agents.cli", *arguments],
+        [sys.executable, "-m", "agents.cli", *arguments], env=os.environ | env,
         cwd=new.root, capture_output=True, text=True, timeout=CHECK_S, check=False,
     )  # fmt: skip
     if done.returncode:

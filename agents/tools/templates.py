@@ -59,7 +59,7 @@ PROCESSOR = RowProcessor(
 TEST = Template('''"""What $name makes of $source."""
 
 $houses
-from tests.unit.agents.$name.samples import RECORD
+$samples
 
 
 def told(driver: Driver) -> list[tuple[str, int, bool]]:
@@ -134,13 +134,7 @@ OUTPUT = Template("""{
 }
 """)
 
-TOPICS = Template('''"""The topics of $name."""
-
-from topics.plugins import Plugin
-from topics.topic import DAY_MS, Topic, state
-
-PLUGIN = Plugin(
-    sources={"$name": "$source"},
+_BRINGS = """    sources={"$name": "$source"},
     topics=(
         Topic(
             "$sink", "$schema", "tenant", "tenant", ("$name",), ("operators",),
@@ -148,5 +142,92 @@ PLUGIN = Plugin(
         ),
         state("$name", "tenant"),
     ),
+"""
+
+TOPICS = Template(
+    '''"""The topics of $name."""
+
+from topics.plugins import Plugin
+from topics.topic import DAY_MS, Topic, state
+
+PLUGIN = Plugin(
+'''
+    + _BRINGS
+    + """)  # fmt: skip
+"""
+)
+
+# --- a package of its own ----------------------------------------------------------------
+
+CONTRACT = Template("""
+
+TestContract = suite(PROCESSOR, samples)  # what every processor must keep
+""")
+
+PLUGIN = Template(
+    '''"""What this package brings: a processor, its topics and its schemas."""
+
+from pathlib import Path
+
+from topics.plugins import Plugin
+from topics.topic import DAY_MS, Topic, state
+
+PLUGIN = Plugin(
+    processors={"$name": "$name.processor"},
+'''
+    + _BRINGS
+    + """    schemas=Path(__file__).parent / "avro",
+    kit=$kit,
 )  # fmt: skip
-''')
+"""
+)
+
+PYPROJECT = Template("""[build-system]
+requires = ["setuptools>=77"]
+build-backend = "setuptools.build_meta"
+
+[project]
+name = "$name"
+version = "0.1.0"
+description = "A processor of $source for Soma Stream"
+readme = "README.md"
+requires-python = ">=3.11"
+dependencies = ["soma-stream>=$version"]
+
+[project.optional-dependencies]
+test = ["soma-stream[test]"]
+
+# By this a worker finds the package where it is installed.
+[project.entry-points."soma.processors"]
+$name = "$name:PLUGIN"
+
+[tool.setuptools]
+packages = ["$name"]
+
+[tool.setuptools.package-data]
+$name = ["avro/*"]
+
+[tool.pytest.ini_options]
+addopts = "-p agents.contract.plugin"
+pythonpath = ["."]
+soma_plugins = ["$name"]
+
+[tool.ruff]
+line-length = 100
+""")
+
+README = Template("""# $name
+
+A processor for Soma Stream: `$source` → `$sink`. `$name/processor.py` has its law,
+`$name/__init__.py` says what the package brings.
+
+    pip install 'soma-stream[test]'
+    pytest            # its own tests, and what every processor must keep
+    pip install .     # where workers run: they find it by its entry point
+    soma topics apply && SOMA_AGENTS=$name soma worker
+
+Without installing it, from this folder: `export SOMA_PLUGINS=$name PYTHONPATH=.`, and `soma worker`
+finds it. When the dataclass of its rows has changed, `soma schema row $name` writes the next
+version of their schema. Schemas' ids begin at $first: they must differ from those of other
+packages.
+""")
