@@ -22,14 +22,18 @@ The life of a partition
     Assigned, it starts its transactional producer, which fences whoever owned it before. Then
     `recovery.py` reads its rows back from the state topic into a fresh fold, and `position.py`
     compares the position among them with the log: read on from there, or stop with one of the named
-    errors of `errors.py`. Revoked, it ends the transaction at hand and is forgotten: everything it
-    knew is in Kafka.
+    errors of `errors.py`. When the group meets anew, partitions go on meanwhile, and those that
+    stay with their owner (`dealing.py` sees to it that most do) afterwards too, with the state that
+    they have: had another owned one meanwhile, its producer would be fenced, and the next commit
+    says so. One that has gone ends the transaction at hand and is forgotten: everything it knew is
+    in Kafka.
 
 Around it
     `registry.py` finds processors; `plan.py` compiles the codecs of one once per process, `warm.py`
     its kernels before the worker says it is ready; `metrics.py` and `pages.py` say what goes on;
     `progress.py` is what a partition says of itself, `watchdog.py` tells from it, in a thread of
-    its own, what stands still; `topics/connection.py` makes aiokafka's clients fail by the right
-    name; `names.py` and `derived_ids.py` are kernels that folds use; `digest.py` tells equal
-    states.
+    its own, what stands still, and `late.py` names folds and decisions that take long;
+    `standby.py` follows the states of others' partitions; `topics/connection.py` makes aiokafka's
+    clients fail by the right name; `names.py` and `derived_ids.py` are kernels that folds use;
+    `digest.py` tells equal states.
 """

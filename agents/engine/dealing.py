@@ -3,12 +3,18 @@
 Workers may run different processors of one source. So a partition is dealt out once for each of
 them, to a member that runs it, and may go to two members; the broker minds neither. Members say in
 their metadata what they run, and are told in their assignment what of it is theirs.
+
+They also say what they have, and whoever has a partition keeps it where that leaves nobody with
+more than his share: a move costs a recovery. As in Kafka's cooperative protocol (KIP-429) nobody
+lets go before it is known what has to go, but in one round: what is moved is fenced by its
+new owner, so the old one needn't be waited for.
 """
 
 import itertools
 import json
 import logging
-from collections import defaultdict
+import re
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
@@ -27,6 +33,8 @@ if TYPE_CHECKING:  # the HTTP API reads what members say, and folds nothing
 log = logging.getLogger(__name__)
 
 URL = "@url"  # beside the topics of a member: where its web pages are; no topic is called so
+HAS = "@has"  # and what it has: "processor topic/1,2,5"
+SINCE = "@since"  # as of which generation of the group
 HINTS = "@hints"  # beside a topic's processors: the partitions whose offsets the group is told
 Dealt = dict[str, dict[str, list[int]]]  # topic -> processor -> partitions
 _RUNS = TypeAdapter(dict[str, list[str]])  # topic -> processors
@@ -46,6 +54,8 @@ class ProcessorAssignor(RoundRobinPartitionAssignor):  # type: ignore[misc]
     keepers: ClassVar[Mapping[str, str]] = {}  # topic -> its keeper
     url: ClassVar[str] = ""  # of this process' web pages; empty: it has none
     dealt: ClassVar[Dealt | None] = None  # to this process; None: it isn't said
+    since: ClassVar[int] = -1  # the group's generation that dealt it
+    missed: ClassVar[bool] = False  # a generation before: others may have had what is ours
     undealt: ClassVar[frozenset[str]] = frozenset()  # topics that we as the leader don't know (yet)
 
     @classmethod
@@ -53,6 +63,7 @@ class ProcessorAssignor(RoundRobinPartitionAssignor):  # type: ignore[misc]
         cls.undealt = frozenset()
         said = {topic: cls.runs.get(topic, []) for topic in topics}
         said |= {URL: [cls.url]} if cls.url else {}
+        said |= {HAS: told(cls.dealt), SINCE: [str(cls.since)]} if cls.dealt else {}
         return ConsumerProtocolMemberMetadata(cls.version, list(topics), json.dumps(said).encode())
 
     @classmethod
@@ -70,7 +81,7 @@ class ProcessorAssignor(RoundRobinPartitionAssignor):  # type: ignore[misc]
         cls.undealt = frozenset(topics - known.keys())
         if cls.undealt:
             log.warning("the broker names no partition (yet) of %s", ", ".join(sorted(cls.undealt)))
-        dealt = deal(running, known)
+        dealt = deal(running, known, owners_of(members))
         found = {}
         for member in members:
             mine = dealt[member]
@@ -123,6 +134,11 @@ class ProcessorAssignor(RoundRobinPartitionAssignor):  # type: ignore[misc]
                 cls.dealt = {}
 
     @classmethod
+    def met(cls, generation: int) -> None:
+        """The group met, for the so-manieth time."""
+        cls.missed, cls.since = generation != cls.since + 1, generation
+
+    @classmethod
     def unsaid(cls) -> list[str]:
         """Topics that we read, of which the group's leader hasn't said whose they are."""
         return [] if cls.dealt is None else sorted(cls.runs.keys() - cls.dealt.keys())
@@ -160,19 +176,116 @@ def member_of(metadata: bytes, assignment: bytes) -> Member:
     return Member(urls[0] if urls else "", dealt)
 
 
-def deal(
-    running: Mapping[str, Mapping[str, list[str]]], partitions: Mapping[str, Iterable[int]]
-) -> dict[str, Dealt]:
-    """member -> what it gets: each partition once for each processor of its topic, in turns.
+Unit = tuple[str, int, str]  # topic, partition, processor
 
-    Processors that run in the same members stay together: their partitions go to one member. Who
-    gets nothing of a topic in `partitions` that it reads has an empty entry there.
+
+def told(dealt: Dealt) -> list[str]:
+    """What a member has, as it says it to the group's leader."""
+    return [
+        f"{processor} {topic}/{','.join(map(str, partitions))}"
+        for topic, processors in sorted(dealt.items())
+        for processor, partitions in sorted(processors.items())
+        if partitions and processor != HINTS
+    ]
+
+
+_TOLD = re.compile(r"(\S+) (\S+)/(\d{1,9}(?:,\d{1,9})*)")
+
+
+def owners_of(members: Mapping[str, ConsumerProtocolMemberMetadata]) -> dict[Unit, str]:
+    """Who has what, as the members say. Of two, who was dealt it later: the other was away.
+
+    What can't be read counts for nothing: its partitions are dealt out as if they were new.
     """
+    found: dict[Unit, tuple[int, str]] = {}
+    for member, metadata in sorted(members.items()):
+        try:
+            said = _RUNS.validate_json(metadata.user_data or b"{}", strict=True)
+            since = int((said.get(SINCE) or ["-1"])[0])
+        except ValueError:  # pydantic's are too
+            continue
+        for match in filter(None, map(_TOLD.fullmatch, said.get(HAS, ()))):
+            processor, topic, partitions = match.groups()
+            for partition in map(int, partitions.split(",")):
+                unit = topic, partition, processor
+                found[unit] = max(found.get(unit, (-2, "")), (since, member))
+    return {unit: member for unit, (_, member) in found.items()}
+
+
+class _Bucket:
+    """The partitions of a topic's processors that run in the same members, and who gets which."""
+
+    def __init__(self, topic: str, names: list[str], able: Iterable[str]) -> None:
+        self.topic, self.names = topic, names
+        self.given: dict[str, list[int]] = {member: [] for member in able}
+
+    def least(self, load: Counter[str]) -> str:
+        """Who has the fewest of these, and of such the fewest of all."""
+        return min(self.given, key=lambda one: (len(self.given[one]), load[one], one))
+
+    def most(self, load: Counter[str]) -> str:
+        """Who has the most of these, and of such the most of all."""
+        return max(self.given, key=lambda one: (len(self.given[one]), load[one], one))
+
+    def move(self, old: str, new: str, load: Counter[str]) -> None:
+        """One partition, the last that it has."""
+        self.given[new].append(self.given[old].pop())
+        load[old] -= 1
+        load[new] += 1
+
+
+def deal(
+    running: Mapping[str, Mapping[str, list[str]]],
+    partitions: Mapping[str, Iterable[int]],
+    had: Mapping[Unit, str] | None = None,
+) -> dict[str, Dealt]:
+    """member -> what it gets: each partition once for each processor of its topic.
+
+    Processors that run in the same members stay together: their partitions go to one member. Of
+    such a bucket nobody gets two more than another who could have them, and of all together only
+    where no bucket could mend it. Within that, what was `had` stays: dealt out again, the same
+    comes out. Who gets nothing of a topic in `partitions` that it reads has an empty entry there.
+    """
+    had = had or {}
+    load = Counter(dict.fromkeys(running, 0))
+    buckets = _buckets(running, partitions)
+    for bucket in buckets:
+        left = []
+        for partition in sorted(partitions[bucket.topic]):
+            owner = had.get((bucket.topic, partition, bucket.names[0]), "")
+            if owner in bucket.given:
+                bucket.given[owner].append(partition)
+                load[owner] += 1
+            else:
+                left.append(partition)
+        for partition in left:
+            member = bucket.least(load)
+            bucket.given[member].append(partition)
+            load[member] += 1
+    for bucket in buckets:
+        while True:
+            most, least = bucket.most(load), bucket.least(load)
+            if len(bucket.given[most]) - len(bucket.given[least]) < 2:
+                break
+            bucket.move(most, least, load)
+    while move := _mending(buckets, load):
+        bucket, most, least = move
+        bucket.move(most, least, load)
     dealt: dict[str, Dealt] = {
         member: {topic: defaultdict(list) for topic in topics if topic in partitions}
         for member, topics in running.items()
     }
-    turn = itertools.cycle(sorted(running))
+    for bucket in buckets:
+        for member, given in bucket.given.items():
+            for name in bucket.names if given else ():
+                dealt[member][bucket.topic][name] += sorted(given)
+    return dealt
+
+
+def _buckets(
+    running: Mapping[str, Mapping[str, list[str]]], partitions: Iterable[str]
+) -> list[_Bucket]:
+    found = []
     for topic in sorted(partitions):
         runners: dict[str, set[str]] = defaultdict(set)
         for member, topics in running.items():
@@ -181,12 +294,21 @@ def deal(
         together: dict[tuple[str, ...], list[str]] = defaultdict(list)
         for processor, members in sorted(runners.items()):
             together[tuple(sorted(members))].append(processor)
-        for able, names in together.items():
-            for partition in sorted(partitions[topic]):
-                member = next(one for one in turn if one in able)
-                for name in names:
-                    dealt[member][topic][name].append(partition)
-    return dealt
+        found += [_Bucket(topic, names, able) for able, names in together.items()]
+    return found
+
+
+def _mending(buckets: list[_Bucket], load: Counter[str]) -> tuple[_Bucket, str, str] | None:
+    """A move from who has two more in all to who has less, that leaves its bucket as even."""
+    by_load = sorted(load, key=lambda one: (load[one], one))
+    for least, most in itertools.product(by_load, reversed(by_load)):
+        if load[most] - load[least] < 2:
+            continue
+        for bucket in buckets:
+            of = bucket.given
+            if least in of and len(of.get(most, ())) > len(of[least]):
+                return bucket, most, least
+    return None
 
 
 def name_keepers(plans: "Mapping[str, Plan]") -> None:

@@ -23,23 +23,25 @@ from agents.engine.ending import end_now
 from agents.engine.errors import Fenced
 from agents.engine.held_up import HeldUp
 from agents.engine.host import Part
+from agents.engine.late import LONG_S, Late
 from agents.engine.logs import end_of, ids_of, inspect
 from agents.engine.partition import Partition
 from agents.engine.plan import EPOCHS, Plan, defaults_of
 from agents.engine.position import Input, Recovered, recreated
-from agents.engine.processor import Fold, LocalPolicy, Processor, RemotePolicy, UnderWay
+from agents.engine.processor import LocalPolicy, Place, Processor, RemotePolicy
 from agents.engine.producer import Transactions
 from agents.engine.progress import Progress
 from agents.engine.rebuilds import Rebuild, rebuilds_since
 from agents.engine.rebuilt import Rebuilt
-from agents.engine.recovery import recover
+from agents.engine.recovery import Loader, begun, recover
 from agents.engine.security import security
 from agents.engine.side_consumer import SideConsumer
+from agents.engine.standby import Standby
 from agents.engine.transport import BatchConsumer, Fetched
 from agents.engine.turns import Turn
 from agents.engine.watchdog import Watchdog
 from agents.engine.workspace import Outcome, Workspace
-from agents.policy.bundle import BUNDLES, Bundles
+from agents.policy.bundle import BUNDLES
 from agents.settings import Settings
 from topics.broker import BrokerError
 from topics.catalogue import CATALOGUE, keeper_of
@@ -50,13 +52,13 @@ log = logging.getLogger(__name__)
 
 WATCH_S = 1.0
 HINT_S = 5.0
+MEET_S = 0.1  # between two looks whether the group has met
 FENCED_S = 10.0  # a rebalance that took our partition away has reached us by then
 RENEW_S = 1.0  # for a partition that stands still to hear that it is over
 CLOSE_S = 3.0  # a partition's time to finish its transaction: SIGTERM must end within 5 s
 # A fold gives the GIL up at every kernel. In a thread it waits each time for the loop to give it
 # back, 5 ms at the worst, which takes longer than to fold so few records.
 SMALL_RECORDS, SMALL_BYTES = 256, 64 << 10
-LONG_S = 1.0  # so long may a fold with a policy keep others waiting for its turn
 EXIT_FAILURE = 70  # EX_SOFTWARE
 
 
@@ -89,7 +91,8 @@ class Engine:
         }
         self.partitions: dict[Part, Partition] = {}
         self.consumer: BatchConsumer | None = None
-        self.assigned = False
+        self._joined = self._closed = False
+        self._leaving: set[asyncio.Task[None]] = set()
         # Whoever has a turn may fold; what takes long may hold up one thread for each partition.
         self._turns = asyncio.Semaphore(settings.threads)
         patient = sum(map(_patient, self.plans.values()))
@@ -102,11 +105,13 @@ class Engine:
                 self._spaces[plan.processor.name].put(Workspace(plan))
         self._admin = Admin(settings.librdkafka())
         epochs = settings.topic(EPOCHS)
+        self._standby = None
+        if settings.standby:
+            self._standby = Standby(settings, self._ids, self.defaults_of)
         self._rebuilt = Rebuilt(settings, self._admin, self._blocking, epochs)
         self._hinted: dict[TP, int] = {}
         self._others: dict[str, SideConsumer] = {}  # of the processors but the first of a source
-        self._told: set[UnderWay] = set()
-        self._slow: dict[Part, float] = {}  # when folds began that have been named
+        self._late = Late(settings.policy_dir)
         self._rejoin_at = 0.0
         self._security = security(settings)
         self.held_up = HeldUp()
@@ -118,20 +123,51 @@ class Engine:
     # --- assignment -----------------------------------------------------------------------
 
     async def assign(self, consumer: BatchConsumer, tps: Iterable[TP]) -> None:
-        """Own these partitions: nothing of them is read before their state is back."""
+        """Own these partitions, and no others: what stays goes on where it is.
+
+        The consumer has forgotten where it reads, so each is to say it again. Nothing of one that
+        is new is read before its state is back. Those that go finish the transaction at hand, if
+        their new owner lets them.
+        """
         self.consumer = consumer
-        self.assigned = True
+        self._joined = True
         if self._loop is None:
             self._loop = asyncio.get_running_loop()
             self._watchdog.start()
+            if self._standby is not None:
+                self._standby.start()
             name_keepers(self.plans)
         async with self._changing:
-            for tp in tps:
-                consumer.held.add(tp)  # until it is known from where
-                for name in self.reading.get(tp.topic, ()):
-                    part = Part(*tp, name)
-                    if ProcessorAssignor.ours(*part) and part not in self.partitions:
-                        self._own(part)
+            consumer.meeting = 0.0
+            if self._closed:
+                return
+            consumer.held.update(tps)  # until it is known from where
+            every = (Part(*tp, name) for tp in tps for name in self.reading.get(tp.topic, ()))
+            wanted = {part for part in every if ProcessorAssignor.ours(*part)}
+            stay = {part for part, one in self.partitions.items() if not one.resting} & wanted
+            rest = {part for part, one in self.partitions.items() if one.resting} & wanted
+            gone = self.partitions.keys() - wanted
+            for part in stay:
+                unread = self._reader(part) is consumer
+                self.partitions[part].stay(unread, ProcessorAssignor.missed)
+            for part in wanted - self.partitions.keys():
+                self._own(part)
+            # Not waited for: nobody tells the group that we are alive until this is over.
+            self._leaving.add(task := asyncio.create_task(self._let_go(gone), name="leaving"))
+            task.add_done_callback(self._leaving.discard)
+            await self._let_go(rest)
+            for part in rest:  # another try
+                self._own(part)
+        self._stand_by()
+
+    def _stand_by(self) -> None:
+        """Follow the states of all partitions that are others' now."""
+        if self._standby is not None:
+            self._standby.follow({
+                (name, number): plan
+                for name, plan in self.plans.items() for number in range(plan.partitions)
+                if Part(plan.source, number, name) not in self.partitions
+            })  # fmt: skip
 
     def _own(self, part: Part, progress: Progress | None = None) -> None:
         self.hold(part)
@@ -148,22 +184,24 @@ class Engine:
             self._others[name] = SideConsumer(self.settings, self._security, name, offer, self.end)
         return self._others[name]
 
-    async def revoke(self, tps: Iterable[TP]) -> None:
-        """Let these partitions go, each after the transaction at hand: the group assigns anew."""
-        self.assigned = False
-        async with self._changing:
-            lost = set(tps)
-            gone = [self.partitions.pop(part) for part in list(self.partitions) if part.tp in lost]
-            await asyncio.gather(*(partition.close(CLOSE_S) for partition in gone))
-            for consumer in self._others.values():
-                consumer.drop(lost)
+    async def _let_go(self, parts: Iterable[Part]) -> None:
+        """Each after the transaction at hand. Nothing is awaited before they are forgotten."""
+        gone = {part: self.partitions.pop(part) for part in list(parts)}
+        for name, consumer in self._others.items():
+            consumer.drop(part.tp for part in gone if part.processor == name)
+        await asyncio.gather(*(partition.close(CLOSE_S) for partition in gone.values()))
 
     async def close(self) -> None:
         """Let everything go."""
         self._watchdog.stop()
         if self._watching is not None:
             self._watching.cancel()  # it asks by threads that end here
-        await self.revoke([part.tp for part in self.partitions])
+        if self._standby is not None:
+            self._standby.end()
+        async with self._changing:
+            self._closed = True
+            await self._let_go(self.partitions)
+        await asyncio.gather(*self._leaving)
         for consumer in self._others.values():
             await consumer.close()
         for plan in self.plans.values():
@@ -201,14 +239,34 @@ class Engine:
             self._blocking, inspect, self.settings, self._admin, tp, plan.state
         )
 
-    async def recover(
-        self, plan: Plan, partition: int, fold: Fold, advanced: Callable[[], None]
-    ) -> Recovered:
+    def _ids(self, plan: Plan) -> Mapping[str, str]:
+        return ids_of(self._admin, [plan.source, plan.state], self.settings.answer_timeout_s)
+
+    @property
+    def assigned(self) -> bool:
+        """Whether the group has said what is ours, and isn't late with saying it anew."""
+        since = self.consumer.meeting if self.consumer is not None else 0.0
+        late = since and time.monotonic() - since > self.settings.rebalance_timeout_s
+        return self._joined and not late
+
+    async def met(self) -> None:
+        """Wait while the group meets: until then what we have may be another's."""
+        while self.consumer is not None and self.consumer.meeting:  # noqa: ASYNC110
+            await asyncio.sleep(MEET_S)  # the word comes in the thread of the consumer
+
+    async def loader(self, plan: Plan, place: Place, state_id: str) -> Loader:
+        """What reads a partition's state, as far as our standby has followed it."""
+
+        def found() -> Loader:
+            ahead = self._standby.take(plan, place, state_id) if self._standby is not None else None
+            return ahead or begun(plan, place, self.defaults_of(plan))
+
+        return await asyncio.get_running_loop().run_in_executor(self._blocking, found)
+
+    async def recover(self, loader: Loader, advanced: Callable[[], None]) -> Recovered:
         """Read a partition's state back, in a thread; `advanced` is called there as it comes."""
         loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(
-            self._blocking, recover, self.settings, plan, partition, fold, advanced
-        )
+        return await loop.run_in_executor(self._blocking, recover, self.settings, loader, advanced)
 
     async def epochs_end(self, plan: Plan, partition: int) -> int:
         """Where a partition of the epochs log ends now, for who reads what is committed."""
@@ -317,9 +375,9 @@ class Engine:
             await self._watch_ids()
             await self._watch_fenced()
             await self._rebuilt.look(self.partitions)
-            self._watch_policies(time.monotonic())
+            self._late.decisions([p.policy for p in self.plans.values()], time.monotonic())
             self._watch_held()
-            self._watch_folds(time.monotonic())
+            self._late.folds(self.partitions, time.monotonic())
             running = [p for p in self.partitions.values() if p.phase == "running"]
             metrics.RECOVERY.set(len(running) / len(self.partitions) if self.partitions else 1.0)
             if time.monotonic() - hinted > HINT_S:
@@ -366,27 +424,6 @@ class Engine:
                 await self.consumer.rejoin()
             except TimeoutError:
                 log.warning("the consumer's thread doesn't answer: asked again later")
-
-    def _watch_policies(self, now: float) -> None:
-        """Name the decisions that take long while they do: some never end."""
-        own = [p.policy for p in self.plans.values() if isinstance(p.policy, LocalPolicy)]
-        policies: list[LocalPolicy | Bundles] = [*own, BUNDLES]
-        long = {one for p in policies for one in p.under_way() if now - one.since > LONG_S}
-        for one in long - self._told:
-            log.warning(
-                "the policy in %s has been deciding for %.1f s about tenant %s, leader %s: "
-                "the tenant's partition waits",
-                self.settings.policy_dir or "force", now - one.since, one.tenant, one.leader,
-            )  # fmt: skip
-        self._told = long
-
-    def _watch_folds(self, now: float) -> None:
-        """Name the folds that take long while they do: a law may never come back."""
-        for part, partition in self.partitions.items():
-            began = partition.progress.began
-            if (text := partition.slow(now)) and self._slow.get(part) != began:
-                self._slow[part] = began
-                log.warning("%s/%d: %s; this partition waits", *part.tp, text)
 
     def _watch_held(self) -> None:
         """Show what nobody can read: behind a transaction that stays open."""

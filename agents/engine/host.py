@@ -7,9 +7,10 @@ from faust.types import TP
 
 from agents.engine.plan import Plan
 from agents.engine.position import Input, Recovered
-from agents.engine.processor import Fold
+from agents.engine.processor import Place
 from agents.engine.producer import Transactions
 from agents.engine.rebuilds import Rebuild
+from agents.engine.recovery import Loader
 from agents.engine.workspace import Outcome, Workspace
 
 
@@ -32,9 +33,9 @@ class Host(Protocol):
     schema_digest: str
 
     async def inspect(self, plan: Plan, tp: TP) -> Input: ...
-    async def recover(
-        self, plan: Plan, partition: int, fold: Fold, advances: Callable[[], None]
-    ) -> Recovered: ...
+    async def met(self) -> None: ...
+    async def loader(self, plan: Plan, place: Place, state_id: str) -> Loader: ...
+    async def recover(self, loader: Loader, advances: Callable[[], None]) -> Recovered: ...
     def producer(self, transactional_id: str) -> Transactions: ...
     async def work(
         self, plan: Plan, job: Callable[[Workspace], Outcome], records: int, size: int

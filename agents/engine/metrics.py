@@ -7,7 +7,7 @@ from functools import cache
 from prometheus_client import Counter, Gauge, Histogram
 
 from agents.engine.processor import Processor, Tally
-from agents.engine.row_counts import Counts, Place, RowCount, RowGauge
+from agents.engine.row_counts import Counts, MeanGauge, Place, RowCount, RowGauge, RowMean
 
 SHOWN_MAX = 50  # label values of a share: those that have most
 
@@ -51,6 +51,11 @@ RECOVERY = Gauge("soma_recovery_progress_ratio", "Owned partitions that are reco
 RECOVERY_ROWS = Counter("soma_recovery_rows_total", "State rows read back", ["processor"])
 RECOVERY_SECONDS = Gauge(
     "soma_recovery_seconds", "Time that reading the state back took", ["processor", "partition"]
+)
+STANDBY = Gauge(
+    "soma_standby_lag_records",
+    "State records that a standby hasn't read yet, of the partitions of others that it follows",
+    ["processor", "partition"],
 )
 ANSWERS = Counter(
     "soma_policy_answers_total",
@@ -109,7 +114,7 @@ class Share:
 def tally(declared: Tally) -> Counter | Share | RowGauge:
     """A processor's own counter or gauge. Prometheus knows each name once per process."""
     if isinstance(declared, RowCount):
-        return RowGauge(declared)
+        return MeanGauge(declared) if isinstance(declared, RowMean) else RowGauge(declared)
     if declared.recent:
         return Share(declared)
     return Counter(declared.name, declared.help, [declared.label] if declared.label else [])

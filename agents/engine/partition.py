@@ -18,8 +18,9 @@ from agents.engine.asker import Asker
 from agents.engine.batches import RawBatch
 from agents.engine.builder import RawBuilder
 from agents.engine.epochs import Epoch
-from agents.engine.errors import LawFailed, PartitionAdded, Stopped, UnknownVersion
+from agents.engine.errors import Fenced, LawFailed, PartitionAdded, Stopped, UnknownVersion
 from agents.engine.host import Host, Part
+from agents.engine.idle import Idle
 from agents.engine.inbox import Inbox
 from agents.engine.lookups import Lookups
 from agents.engine.mending import Mending
@@ -63,6 +64,7 @@ class Partition:
         self.progress = progress or Progress(plan, partition)
         self.progress.show()
         self._inbox = Inbox()
+        self._idle = Idle()
         self._saved_seen = 0
         self.unreadable = 0  # offsets behind the stable end that stay so
         self._tag = -1
@@ -71,6 +73,8 @@ class Partition:
         self.lookups = Lookups(self._wake.set)
         self._closing = False
         self._anew = False
+        self._read_on = False  # the consumer is to be told again from where it reads
+        self._kept = False  # though another may have had it, and nothing committed since
         self._until: int | None = None  # offset of a record to be folded alone: it may be a bad one
         self.epochs_end = 0  # as it was when our epochs and skips were read
         self._failures = 0  # in a row: a commit ends it, a recovery alone doesn't
@@ -101,6 +105,15 @@ class Partition:
         """The log under us changed: recover and look again."""
         log.warning("%s is taken anew: %s", self.where, why)
         self._anew = True
+        self._wake.set()
+
+    def stay(self, unread: bool, missed: bool) -> None:
+        """The group met and this is ours still: go on; where its reader forgot its place, anew.
+
+        It may have met without us before (`missed`). Did another have it then, our producer is
+        fenced, and the next commit says so.
+        """
+        self._kept, self._read_on = self._kept or missed, self._read_on or unread
         self._wake.set()
 
     def slow(self, now: float) -> str:
@@ -154,6 +167,11 @@ class Partition:
                     self._until = error.offset
                     text = "%s is taken anew up to a record that may be the one: %s"
                     log.warning(text, self.where, error.text)
+            except Fenced as error:
+                if self._kept:
+                    log.warning("%s is taken anew: another had it meanwhile", self.where)
+                else:
+                    await self._stop(error)
             except Stopped as error:
                 await self._stop(error)
             except UnknownSchema as error:
@@ -182,7 +200,9 @@ class Partition:
         self.phase, self.stopped = "stopped", error
         metrics.STOPPED.labels(*self.progress.labels, error.name).set(1)
         cause = error.__cause__ if isinstance(error, LawFailed) else None
-        log.error("%s stopped: %s: %s", self.where, error.name, error, exc_info=cause)
+        # That another has it is how a partition goes to another worker.
+        level = logging.INFO if isinstance(error, Fenced) else logging.ERROR
+        log.log(level, "%s stopped: %s: %s", self.where, error.name, error, exc_info=cause)
         await self._drop()
 
     async def _mended(self, error: Stopped) -> bool:
@@ -202,6 +222,7 @@ class Partition:
         self.lookups.refuse("its worker lets it go, or takes it anew")
         self._tag = -1
         self._inbox.clear()
+        self._idle.clear()
         if self._asker is not None:
             self._asker.stop()
             self._asker = None
@@ -211,11 +232,13 @@ class Partition:
 
     async def _take(self) -> None:
         """Fence, recover, compare with the log, and start reading at the position."""
-        self.phase, self._anew = "recovering", False
+        self.phase, self._anew, self._kept = "recovering", False, False
         plan, partition, does = self.plan, self.tp.partition, self.progress.does
         await self._drop()
         if partition >= plan.partitions:
             raise PartitionAdded(added(self.tp, plan.partitions))
+        does("the group to meet")
+        await self.host.met()  # who takes a partition that may be another's fences its owner
         producer = self.host.producer(f"{plan.transactional_id}-{partition}")
         self._producer = producer
         does("its last owner to be fenced")
@@ -224,11 +247,12 @@ class Partition:
         found = await self.host.inspect(plan, self.tp)
         self.ids = {plan.source: found.topic_id, plan.state: found.state_id}
         place = Place(found.topic_id[:8], partition)
-        fold = plan.processor.make(plan.context(place, self.host.defaults_of(plan)))
+        loader = await self.host.loader(plan, place, found.state_id)
+        fold = loader.fold
         does("its state to be read back")
         self.progress.queued = True  # until the first sign that its turn has come
         try:
-            recovered = await self.host.recover(plan, partition, fold, self.progress.advances)
+            recovered = await self.host.recover(loader, self.progress.advances)
         finally:
             self.progress.queued = False
         self.epochs_end = recovered.epochs_end
@@ -259,11 +283,17 @@ class Partition:
         try:
             while True:
                 few = self._inbox.records < OVERLAP_RECORDS
-                if commit is not None and (few or self._closing or self.lookups):
+                asked = self._closing or bool(self.lookups)
+                due = self._idle.due or (bool(self._idle) and asked)
+                if commit is not None and (few or asked or due):
                     await commit
                     commit = None
+                if due:
+                    await self._commit(self._idle.take(), time.monotonic())
                 if self._closing or self._anew:
                     return
+                if self._read_on:
+                    await self._tell_where()
                 if self.lookups:
                     await self.lookups.answer(self._worker.fold, self.committed)
                 if not await self._arrival():
@@ -273,18 +303,30 @@ class Partition:
                 outcome, began = await self._fold()
                 if commit is not None:
                     await commit
-                commit = asyncio.create_task(self._commit(outcome, began))
+                    commit = None
+                if not self._epoch.sends() and self._idle.keeps(outcome):
+                    self.progress.advances()
+                else:
+                    whole = self._idle.joined(outcome)
+                    commit = asyncio.create_task(self._commit(whole, began))
         finally:
             if commit is not None and not commit.done():
                 commit.cancel()
                 await asyncio.gather(commit, return_exceptions=True)
+
+    async def _tell_where(self) -> None:
+        """Have the consumer go on behind what it has brought."""
+        self._read_on, self._tag = False, -1
+        self._tag = await self.host.read_from(self.part, max(self._inbox.end, self._inbox.seen))
+        if self._inbox.bytes > WAITING_BYTES_MAX:
+            self.host.hold(self.part)
 
     async def _arrival(self) -> bool:
         """Wait for something to fold, or to note; False when it is time to look around instead."""
         self.progress.doing = FETCH
         if not self._inbox.batches and not self._wake.is_set():
             try:
-                await asyncio.wait_for(self._wake.wait(), TICK_S)
+                await asyncio.wait_for(self._wake.wait(), self._idle.left_s(TICK_S))
             except TimeoutError:
                 await self._maybe_tick()
                 return False
@@ -357,7 +399,7 @@ class Partition:
         await self._producer.commit([*sends, *self._answers(), *self._tick(outcome.deadline)])
         self._epoch.committed()
         self.committed = outcome.next_offset
-        self._failures = 0
+        self._failures, self._kept = 0, False
         self._ask(outcome.questions)
         self._show_lag()
         tenants = self._worker.fold.tenants()

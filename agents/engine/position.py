@@ -46,6 +46,7 @@ class Recovered:
     seconds: float
     skips: tuple[Skip, ...] = ()  # in the epochs log
     epochs_end: int = 0  # where that ended, when it was read
+    followed: int = 0  # rows that a standby had read before
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,7 +3,7 @@
 import logging
 import time
 
-from agents.engine import metrics
+from agents.engine import metrics, sleep_metrics
 from agents.engine.plan import Plan
 from agents.engine.position import Recovered
 from agents.engine.processor import Fold
@@ -49,8 +49,8 @@ class Progress:
         if isinstance(fold, CountingRows):
             metrics.show_rows(self._plan.processor.tallies, self.labels, fold.row_counts())
         log.info(
-            "recovered processor=%s partition=%s rows=%d seconds=%.3f position=%d",
-            name, partition, found.rows, found.seconds, next_offset,
+            "recovered processor=%s partition=%s rows=%d seconds=%.3f position=%d followed=%d",
+            name, partition, found.rows, found.seconds, next_offset, found.followed,
         )  # fmt: skip
 
     def committed(self, outcome: Outcome, seconds: float, tenants: int) -> None:
@@ -71,6 +71,7 @@ class Progress:
         if outcome.row_counts:
             metrics.show_rows(processor.tallies, self.labels, outcome.row_counts)
         metrics.BATCH_SECONDS.labels(name).observe(seconds)
+        sleep_metrics.show(outcome.by_sleep, time.time())
         if outcome.newest_ts:
             metrics.END_TO_END.labels(name).observe(max(0.0, time.time() - outcome.newest_ts / 1e6))
         metrics.TENANTS.labels(name, partition).set(tenants)

@@ -9,7 +9,7 @@ from importlib.util import find_spec
 from typing import TYPE_CHECKING, cast
 
 import agents
-from topics.plugins import plugins
+from topics.plugins import plugins, refuse
 
 if TYPE_CHECKING:  # who asks for names alone needs none of it
     from agents.engine.processor import Processor
@@ -24,12 +24,13 @@ def processor_names() -> list[str]:
 
 
 def modules() -> dict[str, str]:
-    """Which module declares a processor, by its name. ValueError if a plugin's name is taken."""
+    """Which module declares a processor, by its name. Exits if a package's name is taken."""
     ours = {name: f"agents.{name}.agent" for name in packages_with("agent")}
     for plugin in plugins():
         if clash := sorted({*ours, *service_names()} & set(plugin.processors)):
-            raise ValueError(f"SOMA_PLUGINS: there is a processor {', '.join(clash)} already")
-        ours |= plugin.processors
+            refuse(plugin.package, f"there is a processor {', '.join(clash)} already")
+        else:
+            ours |= plugin.processors
     return ours
 
 
@@ -67,10 +68,11 @@ def services(settings: "Settings") -> "list[Service]":
     return found
 
 
-def processors(chosen: Iterable[str] = ()) -> "dict[str, Processor]":
+def processors(chosen: Iterable[str] = (), *, partly: bool = False) -> "dict[str, Processor]":
     """The chosen processors (default: all), by name.
 
-    Raises ValueError, which names the unknown ones.
+    Raises ValueError, which names the unknown ones, or what can't be had. `partly`: without those
+    of packages that can't be had and needn't (`topics.plugins`).
     """
     homes = modules()
     known = sorted(homes)
@@ -80,7 +82,22 @@ def processors(chosen: Iterable[str] = ()) -> "dict[str, Processor]":
         raise ValueError(
             f"no such processor: {', '.join(unknown)}; there are {', '.join([*known, *beside])}"
         )
-    return {name: loaded(name, homes[name]) for name in sorted(set(wanted))}
+    found = {name: _loaded(name, homes[name], partly) for name in sorted(set(wanted))}
+    return {name: one for name, one in found.items() if one is not None}
+
+
+def _loaded(name: str, module: str, partly: bool) -> "Processor | None":
+    """`loaded`, with the package in the error; None where it is left out, which `partly` allows."""
+    package = next((one.package for one in plugins() if one.processors.get(name) == module), "")
+    try:
+        return loaded(name, module)
+    except ValueError as error:
+        if not package:
+            raise
+        if not partly:
+            raise ValueError(f"{package}: {error}") from error
+        refuse(package, str(error))
+        return None
 
 
 def loaded(name: str, module: str) -> "Processor":
@@ -91,6 +108,11 @@ def loaded(name: str, module: str) -> "Processor":
         found = getattr(importlib.import_module(module), "PROCESSOR", None)
     except ImportError as error:
         raise ValueError(f"{name}: {module} can't be imported: {error}") from error
+    except ValueError:
+        raise  # says what is wrong with what it declares
+    except Exception as error:
+        said = f"{type(error).__name__}: {error}"
+        raise ValueError(f"{name}: {module} can't be imported: {said}") from error
     if not isinstance(found, Processor) or found.name != name:
         raise ValueError(f"{name}: {module} must declare PROCESSOR, a Processor of this name")
     return found

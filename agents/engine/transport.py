@@ -103,6 +103,34 @@ def fetched_of(
     return result
 
 
+class RebalanceListener(driver.ConsumerRebalanceListener):
+    """Faust and the engine hear of a rebalance when it is over: until then all goes on.
+
+    Otherwise each would stop whenever one joins, until the last of the group has heard of it by a
+    heartbeat. Who owns what is kept by fencing, and not by who has stopped.
+    """
+
+    _thread: "BatchThread"
+
+    def __init__(self, thread: "BatchThread") -> None:
+        super().__init__(thread)
+        self._had: set[TP] = set()
+
+    async def on_partitions_revoked(self, revoked: Iterable[TopicPartition]) -> None:
+        """The group is about to meet."""
+        self._had |= {TP(*tp) for tp in revoked}
+        self._thread.consumer.meeting = self._thread.consumer.meeting or time.monotonic()
+        self._thread.go_on()
+
+    async def on_partitions_assigned(self, assigned: Iterable[TopicPartition]) -> None:
+        """The group has met."""
+        had, self._had = self._had, set()
+        ProcessorAssignor.met(self._thread.generation)
+        self._thread.app.on_rebalance_start()
+        await self._thread.on_partitions_revoked(had)
+        await super().on_partitions_assigned(assigned)
+
+
 class BatchThread(driver.AIOKafkaConsumerThread):
     """The consumer's thread: reads committed records only, and never skips or rewinds by itself."""
 
@@ -112,6 +140,7 @@ class BatchThread(driver.AIOKafkaConsumerThread):
         super().__post_init__()
         self.tags: dict[TP, int] = defaultdict(int)
         self.told: dict[TP, float] = {}  # when a partition last had something to say
+        self._begun: dict[TP, Any] = {}  # aiokafka's state of it, where we said from where
         self.wanted = ""  # why another client than this one is
         self.refused = ""  # why the group doesn't let us in
         self._topics: set[str] = set()
@@ -132,8 +161,11 @@ class BatchThread(driver.AIOKafkaConsumerThread):
         timeout: float | None = None,
         max_records: int | None = None,
     ) -> Any:
-        if not self._uses(consumer):
-            return {}  # asked of one that was given up meanwhile, or hasn't begun
+        if not self._uses(consumer) or consumer._subscription.reassignment_in_progress:
+            # Asked of one that was given up meanwhile, or hasn't begun, or wasn't given anything:
+            # aiokafka would wait for that without end.
+            await asyncio.sleep(POLL_S)
+            return {}
         try:
             records = await super()._fetch_records(
                 consumer, active_partitions, timeout, max_records
@@ -149,9 +181,11 @@ class BatchThread(driver.AIOKafkaConsumerThread):
             if consumer._coordinator._pending_exception is None:
                 raise
             return {}  # the group's, not the fetch's: it is named by `_look`
-        return fetched_of(
+        found = fetched_of(
             consumer, active_partitions, records, self.tags, self.told, self.consumer.ends
         )
+        # In a new assignment aiokafka begins at the group's offsets until it is told from where.
+        return {tp: one for tp, one in found.items() if self._begun.get(tp) is _state(consumer, tp)}
 
     def _uses(self, consumer: Any) -> bool:
         begun: bool = consumer._fetcher is not None
@@ -163,9 +197,25 @@ class BatchThread(driver.AIOKafkaConsumerThread):
         return tag
 
     async def _seek_tagged(self, tp: TP, offset: int) -> int:
-        self._ensure_consumer().seek(TopicPartition(tp.topic, tp.partition), offset)
+        consumer = self._ensure_consumer()
+        if not self._uses(consumer) or _state(consumer, tp) is None:
+            raise IllegalStateError(f"{tp.topic}/{tp.partition} isn't ours (yet, or any more)")
+        consumer.seek(TopicPartition(tp.topic, tp.partition), offset)
+        self._begun[tp] = _state(consumer, tp)
         self.tags[tp] += 1
         return self.tags[tp]
+
+    @property
+    def generation(self) -> int:
+        """Of the group, as it met last."""
+        coordinator: Any = self._ensure_consumer()._coordinator
+        return int(coordinator.generation)
+
+    def go_on(self) -> None:
+        """Have aiokafka hand out what it fetches while the group meets, of what we have so far."""
+        subscription = self._ensure_consumer()._subscription.subscription
+        if subscription is not None and subscription.assignment is not None:
+            subscription._reassignment_in_progress = False
 
     async def rejoin(self) -> None:
         """Ask the group for a new assignment."""
@@ -294,6 +344,14 @@ class BatchThread(driver.AIOKafkaConsumerThread):
             self._consumer.subscribe(topics=self._topics, listener=self._rebalance_listener)
 
 
+def _state(consumer: Any, tp: TP) -> Any:
+    """aiokafka's state of a partition, another one in each assignment; None: it isn't in this."""
+    subscribed = consumer._subscription.subscription
+    assignment = subscribed.assignment if subscribed is not None else None
+    place = TopicPartition(*tp)
+    return assignment.state_value(place) if assignment and place in assignment.tps else None
+
+
 def _hosts(urls: Iterable[Any]) -> str:
     """host:port,… of Faust's broker addresses."""
     return ",".join(f"{url.host}:{url.port}" for url in urls)
@@ -312,6 +370,7 @@ class BatchConsumer(driver.Consumer):
     """Delivers one `Fetched` per partition and fetch. `held` partitions are not delivered."""
 
     _thread: BatchThread
+    RebalanceListener = RebalanceListener
 
     answer_s = 20.0  # for one answer of the broker; of all consumers of this process
 
@@ -319,6 +378,7 @@ class BatchConsumer(driver.Consumer):
         self.held: set[TP] = set()
         self.lost: set[TP] = set()  # whose position the log no longer (or not yet) has
         self.ends: dict[TP, tuple[int, int]] = {}  # last stable offset and high watermark
+        self.meeting = 0.0  # since when the group meets, and what we have may be another's
         super().__init__(*args, **kwargs)
 
     def _new_consumer_thread(self) -> BatchThread:
@@ -345,6 +405,8 @@ class BatchConsumer(driver.Consumer):
         for tp, fetched in records.items():
             if self.should_stop or self.app.consumer_generation_id != generation:
                 break
+            # Faust leaves out what lies before the offset that it saw last: it knows no tags.
+            self._read_offset[tp] = None
             stamp = fetched.batches[-1].max_ms / 1000.0 if fetched.batches else 0.0
             yield tp, ConsumerMessage(
                 tp.topic, tp.partition, fetched.seen, stamp, 0, [], None, fetched,
@@ -353,7 +415,6 @@ class BatchConsumer(driver.Consumer):
 
     async def read_from(self, tp: TP, offset: int) -> int:
         """Start delivering a held partition from offset on; returns the tag of what comes."""
-        self._read_offset[tp] = None
         tag: int = await _in_thread(self._thread.seek_tagged(tp, offset), "a seek", THREAD_S)
         self.lost.discard(tp)
         self.held.discard(tp)

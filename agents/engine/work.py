@@ -14,6 +14,7 @@ from agents.engine import reasons
 from agents.engine.answering import Answering, answers_of
 from agents.engine.batches import BadBatch, RawBatch, unpack
 from agents.engine.builder import RawBuilder
+from agents.engine.by_sleep import TellingSleep
 from agents.engine.checks import admit, classify
 from agents.engine.control import read_control
 from agents.engine.dead_letters import DeadLetters
@@ -66,6 +67,7 @@ class Worker:
         self._counting = fold if isinstance(fold, Counting) else None
         self._rows = fold if isinstance(fold, CountingRows) else None
         self._telling = fold if isinstance(fold, Telling) else None
+        self._sleeping = fold if isinstance(fold, TellingSleep) else None
         self._answering = fold if isinstance(fold, Answering) else None
 
     def run(
@@ -97,6 +99,8 @@ class Worker:
             outcome.counted = self._counting.counted()
         if self._rows is not None:
             outcome.row_counts = self._rows.row_counts()
+        if self._sleeping is not None:
+            outcome.by_sleep = self._sleeping.by_sleep()
         return outcome
 
     def _hand_on(

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from agents.engine.builder import RawBuilder
+from agents.engine.by_sleep import BySleep
 from agents.engine.plan import Plan
 from agents.engine.processor import Output, Question, StateRows
 from agents.engine.row_counts import Counts
@@ -30,6 +31,7 @@ class Outcome:
     questions: list[Question] = field(default_factory=list)  # all unanswered ones, oldest first
     counted: Mapping[str, int] = field(default_factory=dict)  # by tally
     row_counts: Counts = field(default_factory=dict)  # behind these records
+    by_sleep: BySleep = field(default_factory=dict)
     deadline: int | None = None  # of the fold, behind these records: asked now and then
 
 

@@ -17,11 +17,11 @@ from operator import attrgetter
 from typing import Any
 
 from agents.engine.processor import Processor, Reads, Tally
-from agents.engine.row_counts import RowCount
+from agents.engine.row_counts import RowCount, RowMean
 from agents.kit.asleep import KEPT_AS
 from agents.kit.emit import Emit, layout_of, scratch_fields
 from agents.kit.fold import KIT_FIELDS, Key, Law, Off, OnTime, RowFold, Spec, Unread
-from agents.kit.row_counts import By
+from agents.kit.row_counts import By, Mean
 from agents.kit.schema import RowMismatch, differences, row_schema
 from agents.kit.setting import COGNITION, OFF_ON, Setting
 from agents.kit.table import FORGET
@@ -53,13 +53,14 @@ def RowProcessor(  # noqa: N802 - reads as a declaration
     on_time: OnTime | None = None,
     settings: Mapping[str, Setting] | None = None,
     reasons: Mapping[str, str] | None = None,
-    counts: Mapping[str, str | By] | None = None,
+    counts: Mapping[str, str | By | Mean] | None = None,
     reads: Reads | Mapping[str, Reads] | None = None,
     unread: Unread | None = None,
     controls: Mapping[str, str] | None = None,
     off: Off | None = None,
     sleeps: bool = False,
     switch: str = "",
+    lasting: bool = False,
     law: int = 1,
 ) -> Processor:
     """A processor whose law is `fold`, or one per schema of the source (`folds`).
@@ -69,15 +70,14 @@ def RowProcessor(  # noqa: N802 - reads as a declaration
     clock, no random numbers and no I/O. `on_time(row, now, out)` is called when the row's field
     `due` (wall time, microseconds, or None) has come. `settings` come in band, `reasons` are those
     of `Refuse` -> what each says of a record, `counts` are metrics -> their help (or `By`: how many
-    rows have which values in a field), `reads` says which fields of the source are checked (one for
-    all schemas, or by schema), `unread(letter)` may answer on a sink who wrote what became a dead
-    letter, `controls` are those of the sinks that get control records, or others than the catalogue
-    says -> their schema, and `law` goes up whenever other bytes would come out. With `sleeps` the
-    law knows how deep a tenant sleeps (`out.asleep`). `switch` names an off-and-on setting: while
-    nobody has it on and there are no rows, no law is called.
-    With `off` it acts only where the setting `cognition` is on: else `off(row, record, out)` takes
-    the law's place, and records for which it returns False are counted as disabled.
-
+    rows have which values in a field, or `Mean`), `reads` says which fields of the source are
+    checked (one for all schemas, or by schema), `unread(letter)` may answer on a sink who wrote a
+    dead letter, `controls` are those of the sinks that get control records, or others than the
+    catalogue says -> their schema, and `law` goes up whenever other bytes would come out. With
+    `sleeps` the law knows how deep a tenant sleeps (`out.asleep`). `switch` names an off-and-on
+    setting: while nobody has it on and there are no rows, no law is called. `lasting`: only the law
+    lets rows go, not silence. With `off` it acts only where the setting `cognition` is on: else
+    `off(row, record, out)` takes the law's place, and what it returns False for is counted.
     ValueError names what of it can't be.
     """
     laws, state = _laws(name, source, fold, folds), _state(name, row)
@@ -92,10 +92,10 @@ def RowProcessor(  # noqa: N802 - reads as a declaration
     spec = Spec(
         name, source, state, sinks, row, laws, tenants,
         attrgetter(key) if isinstance(key, str) else key,
-        on_time, declared | {FORGET: FORGET_SETTING}, tuple(said),
+        on_time, declared | ({} if lasting else {FORGET: FORGET_SETTING}), tuple(said),
         tuple(one.name for one in tallies if not isinstance(one, RowCount)),
         tuple(one for one in tallies if isinstance(one, RowCount)),
-        unread, dict(controls or {}), sleeps, switch,
+        unread, dict(controls or {}), sleeps, switch, lasting,
     )  # fmt: skip
     main, *others = laws
     return Processor(
@@ -142,21 +142,24 @@ def _reads(laws: Mapping[str, Law], reads: Reads | Mapping[str, Reads] | None) -
     return {one: by_schema.get(one, common) for one in laws}
 
 
-def _tallies(name: str, row: type[Any], counts: Mapping[str, str | By]) -> tuple[Tally, ...]:
+def _tallies(name: str, row: type[Any], counts: Mapping[str, str | By | Mean]) -> tuple[Tally, ...]:
     """What is counted; ValueError for a field that rows don't have."""
     known = {one.name for one in fields(row)}
-    if lost := [one.field for one in counts.values() if isinstance(one, By)
+    if lost := [one.field for one in counts.values() if not isinstance(one, str)
                 and one.field not in known]:  # fmt: skip
         raise ValueError(f"{name}: counts: {row.__name__} has no field {', '.join(lost)}")
-    return tuple(
-        RowCount(one, by.help, by.field, values=by.values) if isinstance(by, By) else Tally(one, by)
-        for one, by in counts.items()
-    )
+    return tuple(_tally(one, how) for one, how in counts.items())
+
+
+def _tally(name: str, how: str | By | Mean) -> Tally:
+    if isinstance(how, By):
+        return RowCount(name, how.help, how.field, values=how.values)
+    return RowMean(name, how.help, how.field) if isinstance(how, Mean) else Tally(name, how)
 
 
 def _steering(
     name: str, laws: Mapping[str, Law], off: Off, settings: dict[str, Setting],
-    counts: dict[str, str | By],
+    counts: dict[str, str | By | Mean],
 ) -> dict[str, Law]:  # fmt: skip
     """The laws of a processor that acts only where cognition is on; adds what it needs for that."""
     settings[COGNITION] = STEERS

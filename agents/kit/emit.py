@@ -60,6 +60,7 @@ class Sink:
         "lists",
         "look_at",
         "own",
+        "plain",
         "take",
         "topic",
         "width",
@@ -73,6 +74,7 @@ class Sink:
         self.take = taking(self._names)
         self._defaults = {f.name: _default(f) for f in self._layout.fields if f.has_default}
         self.lists = [k for k, f in enumerate(self._layout.fields) if f.type.kind in LISTS]
+        self.plain = -1 if self.lists else self.width  # so many items, and nothing is to be copied
         self.given: list[tuple[Any, ...]] = []
         self.cause: list[int] = []
         self.own: list[Own] = []  # of the first records; those behind its end have none
@@ -210,7 +212,7 @@ class Emit:
         tenant: then to the one at hand. A field that is lacking takes its schema's default.
         """
         sink = self._sinks.get(topic) or self._sink(topic)
-        if sink.lists or len(record) != sink.width:
+        if len(record) != sink.plain:
             sink.add(self._cause, record)
         else:  # as `add` does: these lines run once per output
             try:
@@ -233,15 +235,18 @@ class Emit:
             self.to(topic, record)
             self._sinks[topic].address((key or self.tenant).encode(), partition)
 
-    def delete(self, topic: str, key: str) -> None:
-        """Delete a key of a compacted sink: a record without a value, to that key's partition."""
+    def delete(self, topic: str, key: str, *, part: bool = False) -> None:
+        """Delete a key of a compacted sink: a record without a value, to that key's partition, or,
+        where the key is `part` of the tenant, to the one at hand.
+        """
         sink = self._sink(topic)
         sink.delete(self._cause)
-        sink.address(key.encode(), partition_of(key, self._partitions))
+        sink.address(key.encode(), -1 if part else partition_of(key, self._partitions))
 
     def setting(self, name: str) -> Any:
         """A setting's value, as it stands for this tenant at this record."""
-        return self._table.settings.value(self.tenant, name)
+        settings = self._table.settings  # as its `value` does: laws ask at each record
+        return settings.parsed.get(self.tenant, settings.common)[name]
 
     @property
     def asleep(self) -> int:
@@ -251,6 +256,17 @@ class Emit:
     def row(self, entity: str) -> Any:
         """The row of another entity of this tenant; made if there is none."""
         return self._table.open(f"{self.tenant}{SEP}{entity}" if entity else self.tenant).row
+
+    def known(self, entity: str) -> Any | None:
+        """The row of another entity of this tenant, to be read only; None if there is none."""
+        one = self._table.rows.get(f"{self.tenant}{SEP}{entity}" if entity else self.tenant)
+        return None if one is None else one.row
+
+    def rows(self) -> list[tuple[str, Any]]:
+        """The tenant's entities and their rows, to be read only. It looks at each row of the
+        partition: for what is rarely asked.
+        """
+        return self._table.of_tenant(self.tenant)
 
     def forget(self, entity: str | None = None) -> None:
         """Delete this row, or another entity's of the tenant: a tombstone."""

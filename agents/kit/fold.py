@@ -7,6 +7,7 @@ same way: decoding, checks, encoding and framing stay the kernels' work.
 from collections import namedtuple
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import repeat
 from operator import itemgetter
 from time import monotonic
@@ -74,6 +75,7 @@ class Spec:
     controls: Mapping[str, str] = field(default_factory=dict)  # sink -> schema
     sleeps: bool = False
     switch: str = ""
+    lasting: bool = False
 
 
 class Records:
@@ -95,13 +97,13 @@ class Records:
         own: dict[str, Any] = {"__slots__": (), "source_id": property(source_id)}
         if tenant != "tenant":
             own["tenant"] = property(itemgetter(names.index(tenant)))
-        self.make: Any = type(schema, (base,), own)._make  # type: ignore[attr-defined]
+        self._make = partial(tuple.__new__, type(schema, (base,), own))  # `_make`, but in C
 
     def read(self, batch: Batch, columns: Columns, rows: Any) -> Iterator[Any]:
         """The records of these rows, in their order."""
         each = [values(columns, field, rows, batch.buf) for field in self._layout.fields]
         each += [batch.offsets[rows].tolist(), batch.log_ms[rows].tolist()]
-        return map(self.make, zip(*each, strict=True))
+        return map(self._make, zip(*each, strict=True))
 
 
 class RowFold:
@@ -117,7 +119,7 @@ class RowFold:
         self._sinks = tuple(Sink(topic, spec.controls.get(topic)) for topic in spec.sinks)
         book = TextSettings(spec.settings, context.defaults)
         layout = Layout(schemas().newest(spec.state))
-        self._table = Table(spec.row, layout, book, spec.on_time is not None)
+        self._table = Table(spec.row, layout, book, spec.on_time is not None, spec.lasting)
         self._out = Emit(self._table, self._sinks, spec.counts, context.partitions)
         self._row_counts = RowCounts(spec.row_counts, self._table.rows)
 

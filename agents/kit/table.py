@@ -122,11 +122,15 @@ Change = tuple[str, Row | None, tuple[Any, ...], int]
 class Table:
     """All rows of a partition, by key: tenant, or tenant 0x1f entity."""
 
-    def __init__(self, row: type[Any], layout: Layout, settings: TextSettings, timed: bool) -> None:
+    def __init__(
+        self, row: type[Any], layout: Layout, settings: TextSettings, timed: bool,
+        lasting: bool = False,
+    ) -> None:  # fmt: skip
+        """`lasting`: silence lets no row go; its law alone does."""
         self._make = row
         self._layout = layout
         self._names = tuple(field.name for field in fields(row))
-        self._timed = timed
+        self._timed, self._lasting = timed, lasting
         self.settings = settings
         self.look = taking_of(self._names)
         self.listed = any(field.type.kind in LISTS for field in layout.fields[2:])
@@ -154,6 +158,12 @@ class Table:
             one.touched = self.log_ms
         self.dirty[name] = self.cause
         return one
+
+    def of_tenant(self, tenant: str) -> list[tuple[str, Any]]:
+        """A tenant's entities and their rows, in the order of their keys. It looks at all keys."""
+        begin = tenant + SEP
+        keys = sorted(key for key in self.rows if key.startswith(begin))
+        return [(key[len(begin) :], self.rows[key].row) for key in keys]
 
     def drop(self, name: str) -> None:
         """Delete a row; its tombstone follows with the transaction."""
@@ -248,14 +258,15 @@ class Table:
 
     def _stale(self, name: str, one: Row) -> int:
         """Wall time from which a row may be forgotten: never, while a timer is set."""
-        if one.due is not None:
+        if one.due is not None or self._lasting:
             return NEVER
         forget = self.settings.value(name.partition(SEP)[0], FORGET)
         return one.touched * 1000 + int(forget) * 1_000_000
 
     def _rests(self, name: str, one: Row) -> None:
         """A row without a timer may be forgotten from now on."""
-        self._stale_from = min(self._stale_from, self._stale(name, one))
+        if not self._lasting:
+            self._stale_from = min(self._stale_from, self._stale(name, one))
 
     def look_again(self) -> None:
         """The time to forget may have come nearer."""

@@ -41,25 +41,41 @@ SHOWN_MAX = 60  # characters of a value in an error
 
 def values(columns: Columns, field: Field, rows: Rows, buf: NDArray[np.uint8]) -> list[Any]:
     """A field of these rows, as topics.codec would give it. Spans point into `buf`."""
-    cols, kind, slot = columns.cols, field.type.kind, field.slot
-    found: list[Any]
-    if kind in LISTS:
-        bufs = (buf,) * 3
-        return [columns.get_field(r, field, bufs) for r in np.arange(columns.cap)[rows].tolist()]
-    if kind in FLOATS:
-        found = cols.f[slot, rows].tolist()
-    elif kind in SPANS:
-        found = _texts(kind, buf, cols.pos[slot, rows], cols.len[slot, rows])
+    cols, type_, slot = columns.cols, field.type, field.slot
+    if type_.kind in LISTS:
+        found = _lists(cols, field, rows, buf)
+    elif type_.kind in SPANS:
+        found = _texts(type_.kind, buf, cols.pos[slot, rows], cols.len[slot, rows])
     else:
-        found = cols.i[slot, rows].tolist()
-        if kind == BOOLEAN:
-            found = list(map(bool, found))
-        elif kind == ENUM:
-            found = [field.type.symbols[k] for k in found]
-    if field.null_slot >= 0:
-        nulls = cols.null[field.null_slot, rows].tolist()
-        found = [None if null else one for one, null in zip(found, nulls, strict=True)]
+        found = _scalars(type_, (cols.f if type_.kind in FLOATS else cols.i)[slot, rows])
+    if field.null_slot >= 0 and (nulls := cols.null[field.null_slot, rows]).any():
+        found = [None if null else one for one, null in zip(found, nulls.tolist(), strict=True)]
     return found
+
+
+def _scalars(type_: Type, column: NDArray[Any]) -> list[Any]:
+    found = column.tolist()
+    if type_.kind == BOOLEAN:
+        return list(map(bool, found))
+    return [type_.symbols[k] for k in found] if type_.kind == ENUM else found
+
+
+def _lists(cols: Cols, field: Field, rows: Rows, buf: NDArray[np.uint8]) -> list[Any]:
+    """Arrays or maps, the children of all rows at once."""
+    item, count = field.type.item, cols.cnt[field.slot, rows]
+    assert item is not None
+    end = np.cumsum(count)
+    child = np.arange(count.sum()) + np.repeat(cols.at[field.slot, rows] - end + count, count)
+    if item.kind in SPANS:
+        items = _texts(item.kind, buf, cols.vpos[child], cols.vlen[child])
+    else:
+        items = _scalars(item, (cols.vf if item.kind in FLOATS else cols.vi)[child])
+    spans = zip((end - count).tolist(), end.tolist(), strict=True)
+    if field.type.kind != MAP:
+        return [items[p:q] for p, q in spans]
+    keys = _texts(STRING, buf, cols.kpos[child], cols.klen[child])
+    pairs = list(zip(keys, items, strict=True))
+    return [dict(pairs[p:q]) for p, q in spans]
 
 
 def _texts(
@@ -158,7 +174,14 @@ def _put_lists(
     item = field.type.item
     assert item is not None
     wanted = _wanted(item.kind, exact)
-    fits = dict if field.type.kind == MAP else list | tuple
+    fits = (dict,) if field.type.kind == MAP else (list, tuple)
+    if not any(given) and set(map(type, given)) <= set(fits):  # as rows without own settings are
+        rows = slice(at, at + len(given))
+        columns.cols.at[field.slot, rows] = columns.used
+        columns.cols.cnt[field.slot, rows] = 0
+        if field.null_slot >= 0:
+            columns.cols.null[field.null_slot, rows] = 0
+        return
     for k, value in enumerate(given):
         if not (isinstance(value, fits) or (value is None and field.type.nullable)):
             name = field.type.kind_name

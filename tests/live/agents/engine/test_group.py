@@ -8,10 +8,12 @@ from typing import Any
 from confluent_kafka import Consumer, KafkaError
 from confluent_kafka.admin import AdminClient, NewPartitions  # type: ignore[attr-defined]
 
-from agents.settings import LOCAL_PARTITIONS, Settings
+from agents.settings import Settings
 from tests.live.conftest import WorkerFactory
 from tests.live.evidence import UPDATES, Evidence, Sender, encoded, fresh_tenant
-from tests.live.helpers import Worker, environment, eventually, soma
+from tests.live.helpers import PARTITIONS, Worker, environment, eventually, soma, topics_of
+
+MADE = topics_of("integrator")
 
 
 def ready(worker: Worker) -> dict[str, Any]:
@@ -64,14 +66,16 @@ def test_a_foreign_consumer_gets_no_partition_and_a_worker_says_who_is_in_its_wa
         assert not second.assignment()
     finally:
         second.close()
-    assert len(ready(kept_out)["partitions"]) == LOCAL_PARTITIONS and kept_out.ready()
+    assert len(ready(kept_out)["partitions"]) == PARTITIONS and kept_out.ready()
 
 
 def test_a_session_timeout_that_the_broker_does_not_take_is_refused_by_name(
     topics: Settings,
 ) -> None:
     for value, why in (("120", "above 0 up to 90"), ("0.5", "this broker takes 1 to 1800")):
-        env = environment(topics, SOMA_SESSION_TIMEOUT_S=value, SOMA_HEARTBEAT_S="0.1")
+        env = environment(
+            topics, SOMA_SESSION_TIMEOUT_S=value, SOMA_HEARTBEAT_S="0.1", SOMA_AGENTS="integrator"
+        )
         done = soma("worker", env=env)
         assert done.returncode != 0
         assert "SESSION_TIMEOUT_S" in done.stderr and why in done.stderr
@@ -82,12 +86,12 @@ def test_a_partition_added_meanwhile_is_named_and_the_others_go_on(
     topics: Settings, worker: WorkerFactory
 ) -> None:
     running, evidence, sender = worker(SOMA_AGENTS="integrator"), Evidence(topics), Sender(topics)
-    tenant, name = fresh_tenant(2), topics.topic(UPDATES)
+    tenant, name = fresh_tenant(1), topics.topic(UPDATES)
     try:
         client = AdminClient(topics.librdkafka())
-        grown = client.create_partitions([NewPartitions(name, LOCAL_PARTITIONS + 1)])
+        grown = client.create_partitions([NewPartitions(name, PARTITIONS + 1)])
         grown[name].result(30)
-        place = f"{name}/{LOCAL_PARTITIONS}"
+        place = f"{name}/{PARTITIONS}"
         now = eventually(
             lambda: (told := ready(running)).get("partitions", {}).get(place) and told, 60.0
         )
@@ -100,7 +104,7 @@ def test_a_partition_added_meanwhile_is_named_and_the_others_go_on(
         eventually(lambda: others() == {"running"}, 60.0, "the others run again")
         assert f"{place} stopped: partition_added: " in running.tail(400)
         assert "publish what was kept" in running.tail(400)
-        sender.send(UPDATES, [(2, tenant.encode(), encoded(UPDATES, tenant), [])])
+        sender.send(UPDATES, [(1, tenant.encode(), encoded(UPDATES, tenant), [])])
         evidence.await_outputs(UPDATES, tenant, 1)
     finally:
         evidence.close()
@@ -125,4 +129,4 @@ def test_a_worker_is_not_ready_while_the_broker_names_no_partition_of_its_source
     done = soma("topics", "apply", env=environment(topics))
     assert done.returncode == 0, done.stderr
     running.await_ready(60.0)
-    assert len(ready(running)["partitions"]) == LOCAL_PARTITIONS
+    assert len(ready(running)["partitions"]) == PARTITIONS

@@ -30,6 +30,9 @@ from topics import codec
 from topics.broker import connect, wait_for
 from topics.partition import partition_of
 
+MADE = ("memory.events", "memory.events.dlq", "soma.epochs")
+
+PARTITIONS = 4  # one for each thing that a law can't do
 SOURCE, STATE, DLQ = "memory.events", "soma.sick.state", "memory.events.dlq"
 WITH_SICK = {"SOMA_PLUGINS": "tests.live.laws"}
 SICK = {"SOMA_AGENTS": "sick", **WITH_SICK}
@@ -103,7 +106,7 @@ def until(worker: Worker, said: Callable[[dict[str, Any]], bool], what: str) -> 
 
 def homes(count: int = 2) -> list[str]:
     """Tenants of different partitions."""
-    found = {partition_of(f"t{k}", 4): f"t{k}" for k in range(40)}
+    found = {partition_of(f"t{k}", PARTITIONS): f"t{k}" for k in range(40)}
     return list(found.values())[:count]
 
 
@@ -111,7 +114,7 @@ def test_a_law_that_raises_stops_its_partition_by_name_until_the_record_is_passe
     sick: Settings, worker: WorkerFactory
 ) -> None:
     ill, well = homes()
-    place = f"{sick.topic(SOURCE)}/{partition_of(ill, 4)}"
+    place = f"{sick.topic(SOURCE)}/{partition_of(ill, PARTITIONS)}"
     first = worker(sick, **SICK)
     tell(sick, ill, {}, {}, {"raise": "sick"}, {}, {})
     answer = until(first, lambda one: "troubles" in one, "the failure in /ready")
@@ -163,8 +166,8 @@ CANT = {
 def test_what_a_law_cant_do_is_named_everything_else_goes_on_and_nothing_is_lost(
     sick: Settings, worker: WorkerFactory
 ) -> None:
-    tenants = dict(zip(homes(4), CANT, strict=True))
-    places = {one: f"{sick.topic(SOURCE)}/{partition_of(one, 4)}" for one in tenants}
+    tenants = dict(zip(homes(PARTITIONS), CANT, strict=True))
+    places = {one: f"{sick.topic(SOURCE)}/{partition_of(one, PARTITIONS)}" for one in tenants}
     both = worker(sick, **BOTH)
     for tenant, kind in tenants.items():
         tell(sick, tenant, {}, {kind: "sick"}, {}, {})
@@ -197,7 +200,7 @@ def test_rows_of_an_older_dataclass_are_read_and_those_of_a_newer_one_stop_their
     sick: Settings, worker: WorkerFactory, tmp_path: Path
 ) -> None:
     one, other = homes()
-    place = f"{sick.topic(SOURCE)}/{partition_of(one, 4)} sick"
+    place = f"{sick.topic(SOURCE)}/{partition_of(one, PARTITIONS)} sick"
     first = worker(sick, **BOTH)
     tell(sick, one, {}, {}, {})
     eventually(lambda: counts(sick) == {one: 3}, what="rows of the first version")
@@ -253,7 +256,7 @@ def test_a_record_that_takes_long_is_named_while_it_does(
     slow, quick = homes()
     one = worker(sick, **SICK)
     tell(sick, slow, {}, {"sleep": 14.0}, {})
-    place = f"{sick.topic(SOURCE)}/{partition_of(slow, 4)}"
+    place = f"{sick.topic(SOURCE)}/{partition_of(slow, PARTITIONS)}"
     answer = until(one, lambda it: "troubles" in it, "the fold in /ready")
     assert answer["partitions"][place] == "slow_fold" and not answer["ready"]
     assert answer["troubles"][place].startswith("sick has been folding for 1")
@@ -273,7 +276,7 @@ def test_processors_of_one_source_go_on_without_each_other_in_one_worker_and_in_
     both = worker(sick, **BOTH)
     tell(sick, ill, {}, {"raise": "sick"}, {})
     tell(sick, well, *[{}] * 50)
-    place = f"{sick.topic(SOURCE)}/{partition_of(ill, 4)}"
+    place = f"{sick.topic(SOURCE)}/{partition_of(ill, PARTITIONS)}"
     answer = until(both, lambda one: "troubles" in one, "the failure in /ready")
     assert len(answer["partitions"]) == 8
     assert {k for k, v in answer["partitions"].items() if v != "running"} == {f"{place} sick"}
@@ -322,7 +325,7 @@ def test_a_processor_that_nothing_is_fetched_for_is_named_and_the_other_of_its_s
         eventually(lambda: fetches.hits, 20.0, "no fetch from before it is under way")
         tell(sick, ill, *[{}] * 3)
         eventually(lambda: counts(sick) == {ill: 3}, what="what the other one folds")
-        place, log = f"{sick.topic(SOURCE)}/{partition_of(ill, 4)}", both.log
+        place, log = f"{sick.topic(SOURCE)}/{partition_of(ill, PARTITIONS)}", both.log
         for said in (f"{place} stands still: well has done to", "the consumer of well is given up"):
             eventually(lambda it=said: it in log.read_text(), 30.0, said)
         assert f"{place} stands still: sick" not in log.read_text()

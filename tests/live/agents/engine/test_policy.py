@@ -11,12 +11,15 @@ from typing import Any
 
 import pytest
 
-from agents.settings import LOCAL_PARTITIONS, Settings
+from agents.settings import Settings
+from ops.stack.ports import free_port
 from tests.live.conftest import WorkerFactory
-from tests.live.helpers import Worker, eventually, free_port, produce, read
+from tests.live.helpers import Worker, eventually, produce, read, topics_of
 from tests.opa import PolicyServer, endless, opa_server
 from topics import codec
 from topics.partition import partition_of
+
+MADE = topics_of("integrator")
 
 START = 1_769_860_800_000_000
 TEXT = """package soma.policy.integrator
@@ -34,6 +37,7 @@ leader := "action" if {
 rationale := sprintf("%s is asked about %s", [input.tenant, input.candidate.leader])
 """
 MODULES = {"p.rego": TEXT}
+PARTITIONS = 4  # two that are stuck, and two that go on
 
 
 def update(tenant: str, domain: str, second: int, error: float) -> dict[str, Any]:
@@ -114,7 +118,8 @@ def test_a_decision_without_end_holds_up_its_own_partition_only(
     assert {frame["tenant"] for frame in frames(topics)} == set(quick)
     assert {frame["leader"] for frame in frames(topics)} == {"state"}
     lags = [
-        f'soma_processor_lag_records{{partition="{n}",processor="integrator"}}' for n in range(4)
+        f'soma_processor_lag_records{{partition="{n}",processor="integrator"}}'
+        for n in range(PARTITIONS)
     ]
     eventually(lambda: [metric(one, lag) for lag in lags] == [4.0, 4.0, 0.0, 0.0])
     assert one.ready() and one.stop() == 0
@@ -123,7 +128,7 @@ def test_a_decision_without_end_holds_up_its_own_partition_only(
 def tenant_of(partition: int, kind: str) -> str:
     """A tenant that lives in this partition."""
     names = (f"{kind}{k}" for k in itertools.count())
-    return next(name for name in names if partition_of(name, LOCAL_PARTITIONS) == partition)
+    return next(name for name in names if partition_of(name, PARTITIONS) == partition)
 
 
 def test_a_worker_refuses_a_policy_that_does_not_compile(

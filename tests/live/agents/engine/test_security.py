@@ -27,9 +27,10 @@ from agents.engine.recovery import reader
 from agents.settings import Settings
 from ops.stack import Stack, kafka
 from ops.stack.jars import SHARED
+from ops.stack.ports import free_port
 from tests.live.agents.replay.test_rebuild import SOURCE, STATE, tamper
 from tests.live.conftest import WorkerFactory, settings_of, with_topics
-from tests.live.helpers import Worker, environment, eventually, free_port, produce, read, soma
+from tests.live.helpers import Worker, environment, eventually, produce, read, soma
 from tests.live.test_bad_days import delete_topics
 from tests.unit.agents.sleep.samples import BLANK
 from topics import codec, preflight

@@ -7,8 +7,11 @@ from pathlib import Path
 import pytest
 
 from agents.settings import Settings
+from ops.stack.ports import free_port
 from tests.live.deaf import Deaf
-from tests.live.helpers import REPO, Worker, eventually, free_port
+from tests.live.helpers import REPO, Worker, eventually, topics_of
+
+MADE = topics_of("integrator")
 
 # As `soma worker`, with a stop where the checks are made and nothing is started.
 STOPPING = """

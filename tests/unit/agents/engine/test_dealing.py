@@ -14,7 +14,7 @@ from aiokafka.coordinator.protocol import (
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from agents.engine.dealing import ProcessorAssignor, deal
+from agents.engine.dealing import Dealt, ProcessorAssignor, Unit, deal, owners_of
 
 NAMES = ("a", "b", "c")
 members = st.dictionaries(
@@ -64,10 +64,63 @@ def test_members_that_run_the_same_share_equally_and_keep_processors_together(
     assert all(mine["one"]["a"] == mine["one"]["b"] for mine in dealt.values())
 
 
+def owned(dealt: dict[str, Dealt]) -> dict[Unit, str]:
+    return {
+        (topic, partition, name): member
+        for member, mine in dealt.items()
+        for topic, names in mine.items()
+        for name, partitions in names.items()
+        for partition in partitions
+    }
+
+
+junk = st.dictionaries(
+    st.tuples(st.sampled_from(["one", "two", "three"]), st.integers(0, 15), st.sampled_from(NAMES)),
+    st.sampled_from("uvwxyz?"),
+)
+
+
+@given(running=members, count=st.integers(1, 12), had=junk)
+def test_dealt_out_again_the_same_comes_out_whoever_had_what(
+    running: dict[str, dict[str, set[str]]], count: int, had: dict[Unit, str]
+) -> None:
+    told = {member: {t: sorted(n) for t, n in one.items()} for member, one in running.items()}
+    topics = {topic: range(count) for one in running.values() for topic in one}
+    first = deal(told, topics, had)
+    assert owned(first).keys() == owned(deal(told, topics)).keys()
+    assert deal(told, topics, owned(first)) == first
+
+
+SAME = {"one": ["a", "b"], "two": ["c"]}
+
+
+@given(counts=st.tuples(st.integers(1, 24), st.integers(1, 24)), size=st.integers(1, 5))
+def test_who_joins_takes_his_share_and_nothing_else_moves(
+    counts: tuple[int, int], size: int
+) -> None:
+    topics = dict(zip(("one", "two"), map(range, counts), strict=True))
+    before = owned(deal({f"m{k}": SAME for k in range(size)}, topics))
+    dealt = deal({f"m{k}": SAME for k in range(size)} | {"new": SAME}, topics, before)
+    after = owned(dealt)
+    assert {after[unit] for unit in before if after[unit] != before[unit]} <= {"new"}
+    for name, count in (("a", counts[0]), ("c", counts[1])):
+        share = sum(member == "new" and unit[2] == name for unit, member in after.items())
+        assert share in (count // (size + 1), -(-count // (size + 1)))
+
+
+@given(counts=st.tuples(st.integers(1, 24), st.integers(1, 24)), size=st.integers(2, 6))
+def test_who_leaves_leaves_the_others_what_they_have(counts: tuple[int, int], size: int) -> None:
+    topics = dict(zip(("one", "two"), map(range, counts), strict=True))
+    before = owned(deal({f"m{k}": SAME for k in range(size)}, topics))
+    after = owned(deal({f"m{k}": SAME for k in range(1, size)}, topics, before))
+    moved = [unit for unit in before if after[unit] != before[unit] and before[unit] != "m0"]
+    assert not moved
+
+
 @pytest.fixture
 def fresh(monkeypatch: pytest.MonkeyPatch) -> Any:
     """The assignor of this process, as it was afterwards."""
-    for name in ("runs", "keepers", "dealt", "undealt"):
+    for name in ("runs", "keepers", "dealt", "since", "undealt"):
         monkeypatch.setattr(ProcessorAssignor, name, getattr(ProcessorAssignor, name))
     return ProcessorAssignor
 
@@ -146,6 +199,35 @@ def test_nothing_is_said_of_a_topic_whose_partitions_the_leader_does_not_know(fr
     assert ProcessorAssignor.ours("two", 0, "b") and not ProcessorAssignor.ours("one", 0, "a")
     ProcessorAssignor.metadata(["one", "two"])  # the next round: another may be the leader
     assert not ProcessorAssignor.undealt
+
+
+def test_of_two_who_say_that_they_have_a_partition_the_later_one_keeps_it(fresh: Any) -> None:
+    """Who was out of the group for a while still says what it had; nobody loses a thing by it."""
+    told = {}
+    for member, since, partitions in (("u", 7, [0, 1, 2]), ("v", 9, [2, 3])):
+        fresh.dealt, fresh.since = {"one": {"a": partitions, "@hints": partitions}}, since
+        told[member] = metadata({"one": ["a"]})
+    assert owners_of(told) == {
+        ("one", 0, "a"): "u", ("one", 1, "a"): "u", ("one", 2, "a"): "v", ("one", 3, "a"): "v",
+    }  # fmt: skip
+    found = ProcessorAssignor.assign(Cluster({"one": 4}), told)
+    assert [tuple(place) for place in found["u"].assignment] == [("one", [0, 1])]
+    told["u"] = metadata({"one": ["a"]})  # says since 9 what v says too: it doesn't matter who
+    assert len(owners_of(told)) == 2
+
+
+@given(junk=st.text() | st.from_regex(r"a one/[0-9,]{0,12}"), since=st.text(max_size=9))
+def test_what_a_member_says_unreadably_of_what_it_has_counts_for_nothing(
+    junk: str, since: str
+) -> None:
+    said = json.dumps({"one": ["a"], "@has": [junk], "@since": [since]}).encode()
+    told = {
+        name: ConsumerProtocolMemberMetadata(0, ["one"], data)
+        for name, data in (("odd", said), ("good", b'{"one": ["a"]}'))
+    }
+    found = ProcessorAssignor.assign(Cluster({"one": 4}), told)
+    got = [json.loads(one.user_data)["one"].get("a", []) for one in found.values()]
+    assert sorted(got[0] + got[1]) == [0, 1, 2, 3] and abs(len(got[0]) - len(got[1])) <= 1
 
 
 def unlike(wanted: str) -> st.SearchStrategy[bytes]:

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from agents.engine.digest import digest, rows_of
 from agents.engine.processor import Processor
 from tests.contract.harness import (
+    FORGETFUL,
     PROCESSORS,
     Message,
     Run,
@@ -19,7 +20,7 @@ from tests.contract.harness import (
 )  # fmt: skip
 from topics import codec
 
-REFUSES = ("replay", "sleep", "control", "feedback", "canary", "lessons")  # leave no trace
+REFUSES = ("replay", "sleep", "control", "canary", "lessons", "memory", *FORGETFUL)  # no trace
 each = pytest.mark.parametrize("processor", PROCESSORS, ids=lambda p: p.name)
 
 
@@ -56,7 +57,7 @@ def test_one_record_more_shows(processor: Processor) -> None:
         states += [rows for rows in (run.rows(),) if rows not in states]
         assert len(seen) == len(states)
         assert len(states) == i + 2 or processor.name in REFUSES
-    assert len(states) > 2 or processor.name == "feedback"  # which needs to know nothing
+    assert len(states) > 2 or processor.name in FORGETFUL
 
 
 @each

@@ -98,7 +98,7 @@ def test_the_keeper_of_a_source_is_the_first_writer_of_its_dead_letters() -> Non
         assert keeper_of(processor.source) == CATALOGUE[dlq_of(processor.source)].writers[0]
     assert keeper_of("cog.observations") == "predictors"
     assert keeper_of("cog.predictor.updates") == "integrator"
-    assert keeper_of("memory.events") == "gateway"
+    assert keeper_of("memory.events") == "memory"
     assert keeper_of("nowhere") == ""
 
 

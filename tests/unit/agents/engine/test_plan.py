@@ -57,7 +57,8 @@ def test_control_schemas_are_reserved_and_never_the_sources(processor: Processor
 @each
 def test_the_deployments_values_are_text_in_a_fixed_order(processor: Processor) -> None:
     values = defaults_of(processor, NAMED)
-    assert list(values) == sorted(values) and "forget_after_s" in values
+    lasts = processor.name == "memory"  # no row of it is forgotten for being silent
+    assert list(values) == sorted(values) and ("forget_after_s" in values) is not lasts
     assert set(values) >= set(processor.settings), "a later version's defaults may differ"
     assert all(isinstance(value, str) for value in values.values())
     assert values == defaults_of(processor, Settings(kafka_bootstrap="127.0.0.1:2"))

@@ -83,7 +83,7 @@ def test_what_declares_no_processor_is_named(
     ("name", "said"),
     [
         ("odd", "odd: there is no topic cog.odd; the catalogue has cog.observations"),
-        ("predictors", "SOMA_PLUGINS: there is a processor predictors already"),
+        ("predictors", "SOMA_PLUGINS: brings: there is a processor predictors already"),
     ],
 )
 def test_a_worker_ends_in_a_line_where_a_processor_cant_be_and_others_start_without_it(

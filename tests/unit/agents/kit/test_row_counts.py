@@ -1,5 +1,6 @@
 """Rows counted by their values, through changes, restarts and forgetting; and their gauge."""
 
+import math
 from collections import Counter
 
 import pytest
@@ -7,10 +8,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 from prometheus_client import REGISTRY
 
-from agents.engine.row_counts import RowCount, RowGauge
+from agents.engine.row_counts import (
+    MILLION,
+    MILLIONTHS,
+    ROWS,
+    MeanGauge,
+    RowCount,
+    RowGauge,
+    RowMean,
+)
 from agents.kit.asleep import STATES
 from agents.kit.declare import RowProcessor
-from agents.kit.row_counts import By
+from agents.kit.row_counts import By, RowCounts
+from agents.kit.table import Row
 from agents.sleep.agent import PROCESSOR, REQUESTS, STATUS
 from agents.sleep.law import Sleep
 from tests.contract.harness import LOG_MS, Message, Run, messages, plan_of
@@ -70,6 +80,32 @@ def test_a_gauge_is_the_sum_over_the_partitions_that_are_here() -> None:
     gauge.drop(("sleep", "1"))
     gauge.drop(("sleep", "7"))
     assert (shown(name, "light"), shown(name, "deep")) == (0, 1)
+
+
+@given(st.lists(st.tuples(st.sampled_from("abc"), st.floats() | st.none()), max_size=30))
+def test_a_mean_is_that_of_the_rows_there_are(given: list[tuple[str, float | None]]) -> None:
+    rows: dict[str, Row] = {}
+    counts = RowCounts([RowMean("soma_mean", "Mean.", "version")], rows)
+    for key, value in given:
+        rows.pop(key, None)
+        if value is not None:
+            rows[key] = Row(Sleep(version=value), 0)  # type: ignore[arg-type]
+        counts.look_at([key])
+    found = [one.row.version * MILLION for one in rows.values()]
+    left = [round(one) for one in found if math.isfinite(one)]
+    assert counts.now() == {"soma_mean": {ROWS: len(left), MILLIONTHS: sum(left)}}
+
+
+def test_the_gauge_of_a_mean_weighs_each_row_the_same() -> None:
+    gauge = MeanGauge(RowMean("soma_test_mean", "Mean.", "regret"))
+    shown = lambda: REGISTRY.get_sample_value("soma_test_mean")  # noqa: E731
+    assert shown() == 0
+    gauge.put(("learner", "0"), {ROWS: 3, MILLIONTHS: 600_000})
+    gauge.put(("learner", "1"), {ROWS: 1, MILLIONTHS: -200_000})
+    assert shown() == pytest.approx(0.1)
+    gauge.drop(("learner", "0"))
+    gauge.drop(("learner", "1"))
+    assert shown() == 0
 
 
 def test_a_field_that_rows_lack_is_named() -> None:

@@ -1,77 +1,32 @@
 """What row processors can do, through the engine's own path."""
 
-import sys
-from collections.abc import Callable
-from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 import pytest
 
-from agents.engine.digest import digest, rows_of
-from agents.engine.errors import LawFailed, UnknownVersion
+from agents.engine.digest import digest
+from agents.engine.errors import LawFailed
 from agents.engine.plan import Plan
-from agents.engine.processor import Batch, Processor
-from agents.kit import Driver, Emit, Reads, Refuse, RowProcessor, Setting
-from agents.kit import fold as fold_module
+from agents.kit import Driver, Emit, Reads, Refuse, RowProcessor
 from agents.kit.emit import taking, taking_of
-from agents.kit.run import LOG_MS, Message
+from agents.kit.run import Message
 from ops.examples import COUNTS, PAUSES
 from tests.contract.harness import SETTINGS, Run, loaded, messages
+from tests.unit.agents.kit.row_laws import (
+    MINUTE,
+    TS,
+    Full,
+    Row,
+    add,
+    count_of,
+    counting,
+    full,
+    observation,
+    totals,
+)
 from topics import codec
 from topics.partition import partition_of
-
-TS = LOG_MS * 1000
-MINUTE = 60_000_000
-
-
-@dataclass(slots=True)
-class Row:
-    """Has the fields of the example's schema, so that laws of these tests can be kept."""
-
-    total: int = 0
-    last_ts: int = 0
-    norms: float = 0.0
-
-
-@dataclass(slots=True)
-class Full:
-    """The other example's: with a timer, lists and what may be None."""
-
-    seen: int = 0
-    last_ts: int = 0
-    state: str | None = None
-    gaps: list[float] = field(default_factory=list)
-    sizes: dict[str, int] = field(default_factory=dict)
-    due: int | None = None
-
-
-def counting(law: Callable[[Any, Any, Emit], None], **more: Any) -> Processor:
-    """A processor with this law and plain rows."""
-    return RowProcessor("counting", "cog.observations", (COUNTS,), Row, law, **more)
-
-
-def full(law: Callable[[Any, Any, Emit], None], **more: Any) -> Processor:
-    """One with all kinds of fields."""
-    return RowProcessor("pauses", "cog.observations", (PAUSES, COUNTS), Full, law, **more)
-
-
-def observation(tenant: str = "a", domain: str = "x", n: int = 1) -> dict[str, Any]:
-    vector = np.full(n, 1.0, "<f4").tobytes()
-    return {"tenant": tenant, "domain": domain, "ts": TS, "vector": vector, "sequence": None}
-
-
-def count_of(tenant: str, total: int) -> dict[str, Any]:
-    return {"tenant": tenant, "ts": TS, "total": total, "norms": 0.0, "observation_id": ""}
-
-
-def totals(driver: Driver) -> dict[str, int]:
-    return {key: row["total"] for key, row in driver.rows.items()}
-
-
-def add(row: Row, record: Any, out: Emit) -> None:
-    row.total += 1
-
 
 # --- refusing ------------------------------------------------------------------------------
 
@@ -287,269 +242,6 @@ def test_lists_and_sizes_of_rows_are_checked(values: dict[str, Any], said: str) 
 
     with pytest.raises(LawFailed, match=said):
         Driver(full(law, on_time=lambda *_: None)).send(observation())
-
-
-# --- what is wrong -------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("record", "said"),
-    [
-        ({"total": "x"}, r"total: 'x' \(str\) isn't long"),
-        ({"norms": None}, r"norms: None \(NoneType\) isn't double"),
-        ({"norms": 1 << 2000}, r"norms: .* \(int\) isn't double"),
-        ({"observation_id": "x" * 1_000_001}, "1,000,0.. bytes, at most 1,000,000"),
-        ({"more": 1}, "no field 'more'"),
-    ],
-)
-def test_an_output_that_doesnt_fit_its_schema_names_the_record(
-    record: dict[str, Any], said: str
-) -> None:
-    def law(row: Row, seen: Any, out: Emit) -> None:
-        bad = record if seen.offset == 7 else {}
-        out.to(COUNTS, count_of(seen.tenant, 1) | bad)
-
-    with pytest.raises(LawFailed, match=rf"examples\.counts: {said}") as error:
-        Driver(counting(law)).send_all([observation()] * 9)
-    assert error.value.row == 7
-
-
-def test_an_output_without_a_field_names_it() -> None:
-    def law(row: Row, record: Any, out: Emit) -> None:
-        out.to(COUNTS, {"tenant": record.tenant})
-
-    with pytest.raises(LawFailed, match=r"examples.counts: ts is lacking"):
-        Driver(counting(law)).send(observation())
-
-
-def test_a_sink_that_wasnt_declared() -> None:
-    def law(row: Row, record: Any, out: Emit) -> None:
-        out.to("cog.segments", {})
-
-    with pytest.raises(LawFailed, match=r"cog.segments is no sink of this processor's"):
-        Driver(counting(law)).send(observation())
-
-
-def spoil(row: Any, out: Emit) -> None:
-    del row.total
-
-
-@pytest.mark.parametrize(
-    ("law", "said"),
-    [
-        (lambda row, out: dict[str, int]()["x"], "KeyError: 'x'"),
-        (lambda row, out: sys.exit("done"), "SystemExit: done"),
-        (lambda row, out: out.row("\ud800"), "UnicodeEncodeError: "),
-        (lambda row, out: out.count("examples_x", -1), "examples_x: -1 can't be counted"),
-        (lambda row, out: out.count("examples_x", "3"), "examples_x: '3' can't be counted"),
-        (spoil, "a row can't be written: AttributeError: "),
-    ],
-)
-def test_a_defect_names_processor_and_record(law: Callable[..., Any], said: str) -> None:
-    def one(row: Row, record: Any, out: Emit) -> None:
-        if record.domain == "bad":
-            law(row, out)
-
-    made = counting(one, counts={"examples_x": "x"})
-    with pytest.raises(LawFailed) as error:
-        Driver(made).send_all([observation(), observation(domain="bad")])
-    assert str(error.value).startswith(f"counting at cog.observations/0/1: {said}")
-    assert "soma skip cog.observations/0/1 --processor counting" in str(error.value)
-
-
-def test_whatever_a_refusal_says_is_told() -> None:
-    def law(row: Row, record: Any, out: Emit) -> None:
-        raise Refuse(5)  # type: ignore[arg-type]
-
-    driver = Driver(counting(law))
-    driver.send(observation())
-    assert [(one.reason, one.detail) for one in driver.dead_letters] == [("refused", "5")]
-
-
-@pytest.mark.parametrize("before", [0, 9_999])
-def test_one_record_cant_write_without_end(before: int) -> None:
-    def law(row: Row, record: Any, out: Emit) -> None:
-        for k in range(before if record.domain == "x" else 100_000):
-            out.to(COUNTS, count_of(record.tenant, k))
-
-    with pytest.raises(LawFailed, match=r"more than 10000 records to examples.counts"):
-        Driver(counting(law)).send_all([observation(), observation(), observation(domain="y")])
-
-
-def test_ten_thousand_are_allowed_each_time() -> None:
-    def law(row: Row, record: Any, out: Emit) -> None:
-        for k in range(10_000):
-            out.to(COUNTS, count_of(record.tenant, k))
-
-    driver = Driver(counting(law))
-    driver.send_all([observation()] * 3)
-    assert len(driver.outputs) == 30_000
-    assert driver.outputs[-1] is driver.outputs[-1], "decoded once"
-
-
-def test_a_slow_law_ends_early_after_one_record_at_least(monkeypatch: pytest.MonkeyPatch) -> None:
-    plan = Plan(counting(add), SETTINGS, 1)
-    whole = Run(plan).feed([messages(plan, [observation()] * 20)])
-    batch = Batch(
-        whole.space.buf.data, whole.space.columns, whole.space.offs, whole.space.ms,
-        whole.space.status, ends=1.0,
-    )  # fmt: skip
-    run = Run(plan)
-    outputs = tuple(plan.output(sink) for sink in plan.sinks)
-    for clock, lo, left in (([2.0], 0, 1), ([0.0, 1.5], 1, 3), ([0.0] * 17, 3, None)):
-        times = iter(clock)
-        monkeypatch.setattr(fold_module, "monotonic", lambda times=times: next(times))
-        assert run.fold.fold(batch, lo, 20, outputs) == left
-    assert rows_of(plan, run.fold) == rows_of(plan, whole.fold)
-
-
-# --- time ----------------------------------------------------------------------------------
-
-
-def timed() -> Processor:
-    def law(row: Full, record: Any, out: Emit) -> None:
-        row.seen += 1
-        row.due = TS + 1000 * row.seen
-
-    def on_time(row: Full, now: int, out: Emit) -> None:
-        row.gaps.append(float(now))
-        out.to(COUNTS, count_of(out.tenant, row.seen))
-        out.count("examples_fired")
-        if len(row.gaps) < 2:
-            row.due = now + 5
-
-    return full(law, on_time=on_time, counts={"examples_fired": "Timers"})
-
-
-def test_timers_fire_by_ticks_in_order_and_survive_a_restart() -> None:
-    driver, again = Driver(timed()), Driver(timed())
-    for one in (driver, again):
-        one.send_all([observation(t) for t in ("b", "c", "a", "a")])
-    again.restart()
-    for one in (driver, again):
-        one.tick(TS + 999)
-        assert one.take() == []
-        one.tick(TS + 3000)
-        assert [w.key for w in one.take()] == ["b", "c", "a"]
-        one.tick(TS + 3004)
-        assert one.take() == []
-        one.tick(TS + 3005)
-        assert [w.key for w in one.take()] == ["a", "b", "c"]
-        assert one.counts["examples_fired"] == 6
-    assert driver.rows == again.rows and driver.outputs == again.outputs
-    assert all(row["due"] is None for row in driver.rows.values())
-
-
-def test_a_defect_in_a_timers_call_names_the_row() -> None:
-    def on_time(row: Full, now: int, out: Emit) -> None:
-        raise Refuse("what?")
-
-    def law(row: Full, record: Any, out: Emit) -> None:
-        row.due = TS
-
-    driver = Driver(full(law, key="domain", on_time=on_time))
-    driver.send(observation())
-    with pytest.raises(LawFailed, match=r"the timer of a/x: Refuse: what"):
-        driver.tick(TS + 1)
-
-
-def test_the_silent_are_forgotten_at_the_whole_minute() -> None:
-    plan = Plan(counting(add), SETTINGS, 1)
-    driver = Driver(counting(add))
-    driver.send_all([observation("a"), observation("b")])
-    driver.setting("forget_after_s", 60, "a")
-    late = -(-(TS + MINUTE) // MINUTE) * MINUTE
-    driver.tick(late - 1)
-    assert set(driver.rows) == {"a", "b"}
-    driver.tick(late)
-    assert set(driver.rows) == {"b"}
-    driver.restart()
-    driver.send(observation("a"))
-    assert totals(driver) == {"a": 1, "b": 1}
-    run = Run(plan).feed([messages(plan, [observation("a")])])
-    wanted = TS + 30 * 86_400_000_000
-    assert run.fold.deadline() == -(-wanted // MINUTE) * MINUTE
-
-
-def test_a_row_whose_timer_has_fired_is_silent_from_then_on() -> None:
-    def law(row: Full, record: Any, out: Emit) -> None:
-        row.due = TS + 1000 if record.domain == "x" else None
-
-    for last in ([observation()], [observation(), observation(domain="off")]):
-        driver = Driver(full(law, on_time=lambda *_: None), settings={"forget_after_s": "60"})
-        driver.send(last[0])
-        driver.restart()
-        deadline = driver._run.fold.deadline
-        assert deadline() == TS + 1000  # a worker asks, and a row with a timer isn't silent
-        driver.send_all(last[1:])
-        driver.tick(TS + 1000)
-        late = -(-(TS + MINUTE) // MINUTE) * MINUTE
-        assert deadline() == late
-        driver.tick(late)
-        assert driver.rows == {} and deadline() is None
-
-
-def test_a_row_with_a_timer_isnt_silent() -> None:
-    def law(row: Full, record: Any, out: Emit) -> None:
-        row.due = TS + 90 * 86_400_000_000
-
-    driver = Driver(full(law, on_time=lambda *_: None))
-    driver.send(observation())
-    driver.tick(TS + 60 * 86_400_000_000)
-    assert set(driver.rows) == {"a"}
-
-
-# --- settings ------------------------------------------------------------------------------
-
-
-def test_settings_of_a_tenant_of_all_and_of_none() -> None:
-    def law(row: Row, record: Any, out: Emit) -> None:
-        row.total += out.setting("step")
-
-    steps = {"step": Setting(1, "x", 1, 100), "of_all": Setting(1, "y", scope="deployment")}
-    driver = Driver(counting(law, settings=steps))
-    driver.send_all([observation("a"), observation("b")])
-    driver.setting("step", 10)
-    driver.setting("step", 50, "a")
-    driver.restart()
-    driver.send_all([observation("a"), observation("b")])
-    driver.setting("step", 20)
-    driver.setting("step", "", "a")
-    driver.send_all([observation("a"), observation("b")])
-    assert totals(driver) == {"a": 1 + 50 + 20, "b": 1 + 10 + 20}
-    for name, value, said in (
-        ("step", 0, "step is a whole number from 1 to 100, not '0'"),
-        ("stop", 1, "no setting 'stop'; there are step, of_all, forget_after_s"),
-        ("of_all", 2, "of_all is the deployment's: no tenant can have it otherwise"),
-    ):
-        with pytest.raises(ValueError, match=said):
-            driver.setting(name, value)
-
-
-def test_the_deployments_values() -> None:
-    def law(row: Row, record: Any, out: Emit) -> None:
-        row.total += out.setting("step")
-
-    made = counting(law, settings={"step": Setting(1, "x", 1, 100)})
-    driver = Driver(made, settings={"step": "7"})
-    driver.send(observation())
-    assert totals(driver) == {"a": 7}
-    with pytest.raises(ValueError, match="step is a whole number from 1 to 100, not '700'"):
-        Driver(made, settings={"step": "700"})
-    with pytest.raises(ValueError, match="counting has no setting stop"):
-        Driver(made, settings={"stop": "7"})
-
-
-def test_a_row_with_a_setting_that_isnt_known_isnt_taken() -> None:
-    old = counting(add, settings={"step": Setting(1, "x", 1, 100)})
-    plan = Plan(old, SETTINGS, 1)
-    driver = Driver(old)
-    driver.setting("step", 3, "a")
-    driver.send(observation())
-    new = Plan(replace(counting(add)), SETTINGS, 1)
-    with pytest.raises(UnknownVersion, match="no setting 'step'"):
-        loaded(new, driver._run.rows())
-    assert loaded(plan, driver._run.rows()).fold.tenants() == 1
 
 
 # --- sources -------------------------------------------------------------------------------
