@@ -20,7 +20,7 @@ from typing import Any
 from agents.settings import load
 from ops.prove import proxy
 from ops.prove.drain import Drain
-from ops.prove.driver import PARTITIONS, PROCESSORS, STAGES, call_verifier, soma, worker_env
+from ops.prove.driver import PARTITIONS, PLAIN, PROCESSORS, call_verifier, soma, worker_env
 from ops.prove.feed import Feed
 from ops.prove.fleet import Fleet
 from ops.prove.proxy import Proxy, Rule
@@ -101,7 +101,7 @@ def run(given: argparse.Namespace, bootstrap: str, folder: Path) -> Report:
     with Proxy(bootstrap) as between:
         soma(worker_env(bootstrap, namespace, folder), "topics", "apply")
         fleet = Fleet(folder, worker_env(between.address, namespace, folder))
-        drain = Drain(bootstrap, namespace, STAGES, wire)
+        drain = Drain(bootstrap, namespace, PLAIN, wire)
         feed = iter(Feed(given.seed, wire, PARTITIONS))
         publisher = Publisher(bootstrap, namespace, feed, given.rate)
         fleet.enlist(1, PROCESSORS)
@@ -117,14 +117,14 @@ def run(given: argparse.Namespace, bootstrap: str, folder: Path) -> Report:
         finally:
             drain.close()
             fleet.close()
-    report.verdict = call_verifier(bootstrap, namespace)
+    report.verdict = call_verifier(bootstrap, namespace, steered=False)
     return report
 
 
 def _await_work(publisher: Publisher, drain: Drain) -> None:
     """Until the worker has committed something; RuntimeError if it doesn't."""
     until = time.monotonic() + START_S
-    while not drain.begun():
+    while not drain.begun(len(PLAIN)):
         if time.monotonic() > until:
             raise RuntimeError(f"the worker has committed nothing in {START_S:g} s")
         _publish(publisher, 0.5)

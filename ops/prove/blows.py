@@ -9,7 +9,7 @@ from ops.prove.servers import Server
 
 PROCESSORS = (
     "predictors", "integrator", "segmentation", "predictors,integrator", "integrator,segmentation",
-    "predictors,integrator,segmentation",
+    "predictors,integrator,segmentation", "control,sleep", "learner,lessons,feedback,canary",
 )  # fmt: skip
 KINDS = ("kill", "stop", "broker", "broker9", "guest", "leave")
 

@@ -9,9 +9,10 @@ import re
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar, Protocol
 
 from ops.prove.compare import unequal_fields
+from ops.prove.dozing import Sleep
 from ops.prove.law import Law, RefusedError, Row, Sink
 from ops.prove.partitions import home
 from ops.prove.wire import CONTROL_ID_MIN, Record, UnreadableError, Wire
@@ -35,6 +36,7 @@ class Stage:
     dead: Sequence[Record]
     state: Sequence[Record]
     epochs: Sequence[Record]
+    drained_ms: int = 0  # log time from which on a source may have records that nobody folded
 
 
 @dataclass
@@ -87,6 +89,63 @@ def by_partition(records: Iterable[Record]) -> dict[int, list[Record]]:
     return parts
 
 
+class Rowed(Protocol):
+    """A law, as far as its rows are looked at."""
+
+    tolerance: ClassVar[Mapping[str, float]]
+
+    def rows(self) -> dict[bytes, Row]: ...
+    def row(self, row: Row) -> Row: ...
+
+
+class Part(Protocol):
+    """A partition that was folded anew, of any kind of law."""
+
+    number: int
+    forwarded: dict[bytes, Record]  # by origin
+    dead: dict[bytes, tuple[Record, str]]
+
+    @property
+    def law(self) -> Rowed: ...
+
+
+def epochs_of(
+    records: Sequence[Record], processor: str, number: int, wire: Wire
+) -> list[tuple[int, dict[str, str]]]:
+    """The epochs of a partition: from which offset on which settings are the deployment's."""
+    ours = [r for r in records if r.value and not (r.key or b"").endswith(b"/skip")]
+    rows = [wire.decode(r.value, "epoch")[1] for r in ours]
+    mine = [
+        (row["from_offset"], row["settings"])
+        for row in rows
+        if (row["processor"], row["partition"]) == (processor, number)
+    ]
+    return sorted(mine, key=lambda e: e[0])
+
+
+def state_rows(state: Sequence[Record], number: int, wire: Wire) -> dict[bytes, Row]:
+    """The newest row of each key of a partition."""
+    newest = {r.key or b"": r.value for r in by_partition(state).get(number, [])}
+    return {key: wire.decode(value, "")[1] for key, value in newest.items() if value is not None}
+
+
+def folded(
+    state: Sequence[Record], number: int, source: Sequence[Record], drained_ms: int, wire: Wire,
+    findings: "Findings",
+) -> list[Record]:  # fmt: skip
+    """The records of a partition before its position: all that came before the drain was seen.
+
+    Behind that, timers may have written some that nobody has folded yet.
+    """
+    end = state_rows(state, number, wire).get(POSITION_KEY, {}).get("next_offset", 0)
+    late = [one for one in source if one.offset >= end]
+    if late and (not drained_ms or late[0].log_ms < drained_ms):
+        at = late[0]
+        findings.lost.append(f"{at.topic} {number}: position {end}, {at.offset} isn't folded")
+        return list(source)
+    return [one for one in source if one.offset < end]
+
+
 ByCause = dict[str, list[Row]]  # outputs to one topic by their cause
 
 
@@ -106,7 +165,7 @@ class _Partition:
     def run(self, source: Sequence[Record], outputs: Mapping[str, Sequence[Record]]) -> None:
         """Fold `source`; lay what was written to each topic beside it."""
         written = {s.topic: self._outputs(s, outputs.get(s.topic, ())) for s in self.law.sinks}
-        epochs = self._epochs()
+        epochs = epochs_of(self.stage.epochs, self.law.processor, self.number, self.wire)
         for record in source:
             while epochs and epochs[0][0] <= record.offset:
                 self.law.epoch(epochs.pop(0)[1])
@@ -144,26 +203,13 @@ class _Partition:
                 self.findings.out_of_order.append(f"{topic}: {cause} after offset {last}")
             last = max(last, offset)
 
-    def _epochs(self) -> list[tuple[int, dict[str, str]]]:
-        ours = [r for r in self.stage.epochs if r.value and not (r.key or b"").endswith(b"/skip")]
-        rows = [self.wire.decode(r.value, "epoch")[1] for r in ours]
-        mine = [
-            (row["from_offset"], row["settings"])
-            for row in rows
-            if (row["processor"], row["partition"]) == (self.stage.law.processor, self.number)
-        ]
-        return sorted(mine, key=lambda e: e[0])
-
     def _record(self, record: Record, origin: bytes, written: Mapping[str, ByCause]) -> None:
         name, row = self.wire.decode(record.value, self.law.source)
         control = self.wire.schema_id(name) >= CONTROL_ID_MIN
         if not control and name != self.law.source:
             raise RefusedError(f"a {name}")
         if control:
-            self.controls += 1
-            if name == "control_setting":
-                version = row.get("version", 0)
-                self.law.control(row["tenant"], row["setting"], row["value"], version)
+            self._control(name, row)
             return
         if not NAME.match(row["tenant"]) or not NAME.match(row["domain"]):
             raise RefusedError("name")
@@ -181,6 +227,18 @@ class _Partition:
         for topic, rows in self.law.fold(row, place, record.log_ms, got).items():
             self.want[topic][cause] = rows
         self.offsets[cause] = record.offset
+
+    def _control(self, name: str, row: Row) -> None:
+        """A control record: a setting may be another's who reads the topic, too."""
+        if name == "control_setting" and row.get("processor") not in ("", self.law.processor):
+            return
+        self.controls += 1
+        if name == "control_setting":
+            version = row.get("version", 0)
+            self.law.control(row["tenant"], row["setting"], row["value"], version)
+        elif name == "control_sleep":
+            sleep = Sleep(row["state"], row["version"], row["wake_on_traffic"])
+            self.law.sleep(row["tenant"], sleep)
 
     def _compare_outputs(self, topic: str, written: ByCause) -> None:
         want = self.want[topic]
@@ -210,10 +268,11 @@ def check_stage(stage: Stage, wire: Wire) -> Findings:
     parts = [_Partition(stage, number, wire, findings) for number in range(stage.partitions)]
     for part in parts:
         mine = {topic: records.get(part.number, []) for topic, records in outputs.items()}
-        part.run(source.get(part.number, []), mine)
-    _check_forwarded(stage, parts, wire, findings)
-    _check_dead(stage, parts, findings)
-    _check_state(stage, parts, source, wire, findings)
+        every = source.get(part.number, [])
+        part.run(folded(stage.state, part.number, every, stage.drained_ms, wire, findings), mine)
+    check_forwarded(stage.source, stage.law.source, parts, wire, findings)
+    check_dead(stage.dead, parts, findings)
+    check_state(stage.law.processor, stage.state, parts, wire, findings)
     findings.counts = _counts(stage.law, parts)
     return findings
 
@@ -229,13 +288,12 @@ def _counts(law: type[Law], parts: Sequence[_Partition]) -> dict[str, int]:
     }
 
 
-def _check_forwarded(
-    stage: Stage, parts: Sequence[_Partition], wire: Wire, findings: Findings
+def check_forwarded(
+    source: Sequence[Record], schema: str, parts: Sequence[Part], wire: Wire, findings: Findings
 ) -> None:
     """Each misrouted record has exactly one copy that says the same (JSON may have become Avro)."""
-    schema = stage.law.source
     copies: dict[bytes, list[Record]] = defaultdict(list)
-    for record in stage.source:
+    for record in source:
         origin = record.header("soma-origin")
         if origin is not None:
             copies[origin].append(record)
@@ -251,10 +309,10 @@ def _check_forwarded(
     findings.wrong.extend(f"copy of {origin!r}, which wasn't misrouted" for origin in copies)
 
 
-def _check_dead(stage: Stage, parts: Sequence[_Partition], findings: Findings) -> None:
+def check_dead(dead: Sequence[Record], parts: Sequence[Part], findings: Findings) -> None:
     """Each bad record has exactly one dead letter with its key and value; no other has one."""
     letters: dict[bytes, list[Record]] = defaultdict(list)
-    for record in stage.dead:
+    for record in dead:
         letters[record.header("soma-origin") or b""].append(record)
     for part in parts:
         for origin, (record, why) in part.dead.items():
@@ -273,28 +331,13 @@ def _check_dead(stage: Stage, parts: Sequence[_Partition], findings: Findings) -
     )
 
 
-def _check_state(
-    stage: Stage,
-    parts: Sequence[_Partition],
-    source: Mapping[int, Sequence[Record]],
-    wire: Wire,
-    findings: Findings,
+def check_state(
+    name: str, state: Sequence[Record], parts: Sequence[Part], wire: Wire, findings: Findings
 ) -> None:
-    """The newest row of each key is the folded state; the position is past the last record."""
-    name = stage.law.processor
-    rows: dict[int, dict[bytes, dict[str, Any]]] = defaultdict(dict)
-    for number, records in by_partition(stage.state).items():
-        for record in records:
-            if record.value is None:
-                rows[number].pop(record.key or b"", None)
-            else:
-                rows[number][record.key or b""] = wire.decode(record.value, "")[1]
+    """The newest row of each key is the folded state."""
     for part in parts:
-        have = rows[part.number]
-        position = have.pop(POSITION_KEY, {}).get("next_offset", 0)
-        last = source[part.number][-1].offset if source.get(part.number) else -1
-        if position <= last:
-            findings.lost.append(f"{name} {part.number}: position {position}, last record {last}")
+        have = state_rows(state, part.number, wire)
+        have.pop(POSITION_KEY, None)
         want = part.law.rows()
         for key, expected in want.items():
             if key not in have:

@@ -25,10 +25,13 @@ from typing import Any
 from agents.settings import load
 from ops.prove.blows import KINDS, Blows
 from ops.prove.drain import Drain
-from ops.prove.feed import FRAMES, OBSERVATIONS, UPDATES, Feed
+from ops.prove.feed import Feed
 from ops.prove.fleet import ROOT, Fleet
 from ops.prove.publisher import Publisher, Waverer
 from ops.prove.servers import Server, StackPart
+from ops.prove.steering.feed import Steered
+from ops.prove.steering.rewards import Opinions, Rewards
+from ops.prove.verify import LAWS, ROW_LAWS
 from ops.prove.wire import Wire
 from ops.stack import Stack
 
@@ -39,8 +42,10 @@ VERB_S = 300.0  # a command of an operator
 KILLED_S = 30.0  # a process that was killed: the kernel may be slow to let it go
 VERIFY_S = 1800.0  # the verifier, which reads every topic
 BUSY = "while True: pass"
-PROCESSORS = "predictors,integrator,segmentation"
-STAGES = (("predictors", OBSERVATIONS), ("integrator", UPDATES), ("segmentation", FRAMES))
+PLAIN = tuple((law.processor, law.topic) for law in LAWS)
+STAGES = (*PLAIN, *((law.processor, law.topic) for law in ROW_LAWS))
+PROCESSORS = ",".join(name for name, _ in PLAIN)
+STEERED = ",".join(name for name, _ in STAGES)
 
 
 @dataclass
@@ -97,6 +102,7 @@ def worker_env(bootstrap: str, namespace: str, home: Path) -> dict[str, str]:
         "SOMA_SESSION_TIMEOUT_S": str(SESSION_TIMEOUT_S),
         "SOMA_HEARTBEAT_S": "1",
         "SOMA_REBALANCE_TIMEOUT_S": "6",
+        "SOMA_ENABLE_COG_THREADS": "1",
     }
 
 
@@ -116,7 +122,7 @@ def run(options: Options, bootstrap: str, broker: Server | None, folder: Path) -
     env = worker_env(bootstrap, namespace, folder)
     soma(env, "topics", "apply")
     fleet = Fleet(folder, env)
-    fleet.enlist(options.workers, PROCESSORS)
+    fleet.enlist(options.workers, STEERED)
     report = Report()
     drain = Drain(bootstrap, namespace, STAGES, wire)
     loops = [subprocess.Popen([sys.executable, "-c", BUSY]) for _ in range(options.busy)]
@@ -134,7 +140,7 @@ def run(options: Options, bootstrap: str, broker: Server | None, folder: Path) -
         for loop in loops:
             loop.kill()
             loop.wait(KILLED_S)
-    report.verdict = call_verifier(bootstrap, namespace)
+    report.verdict = call_verifier(bootstrap, namespace, drain.since_ms, steered=True)
     report.seconds = round(time.monotonic() - started, 1)
     return report
 
@@ -145,7 +151,9 @@ def _strike(
 ) -> None:  # fmt: skip
     """Publish and, once the workers are at work, deal blows, until both have been enough."""
     chance = Random(options.seed)
-    feed = iter(Feed(options.seed, wire, PARTITIONS))
+    steered = Steered(Feed(options.seed, wire, PARTITIONS), options.seed, wire)
+    opinions = Opinions(steered.learners, wire, options.seed, PARTITIONS)
+    feed, rewards = iter(steered), Rewards(bootstrap, namespace, opinions)
     publisher = Publisher(bootstrap, namespace, feed, options.rate)
     left = options.sequence()
     calm = not any(kind.startswith("broker") for kind in left)
@@ -154,26 +162,31 @@ def _strike(
     due, began = 0.0, False
     while left or publisher.sent < options.events_min or fleet.frozen():
         publisher.step()
+        steered.rewards.extend(rewards.step())
         fleet.tend()
         if waverer is not None and chance.random() < 0.05:
             waverer.step()
         if not began:
-            began = drain.begun() and fleet.at_work()
+            began = drain.begun(len(PLAIN)) and fleet.at_work()
             due = time.monotonic() + options.pause[0]
         elif left and time.monotonic() >= due:
             blows.deal(left.pop(0))
             due = time.monotonic() + chance.uniform(*options.pause)
         time.sleep(0.02)
+    rewards.close()
     publisher.finish()
     report.sent = publisher.sent + (waverer.committed if waverer else 0)
     report.blows = blows.dealt
 
 
-def call_verifier(bootstrap: str, namespace: str) -> dict[str, Any]:
+def call_verifier(
+    bootstrap: str, namespace: str, drained_ms: int = 0, *, steered: bool
+) -> dict[str, Any]:
     """Run the verifier as a program of its own; its verdict, with `clean` false if it failed."""
     done = subprocess.run(
         [sys.executable, "-m", "ops.prove.verify", "--bootstrap", bootstrap,
-         "--namespace", namespace, "--json"],
+         "--namespace", namespace, "--json", "--drained", str(drained_ms),
+         *([] if steered else ["--plain"])],
         cwd=ROOT, capture_output=True, text=True, check=False, timeout=VERIFY_S,
     )  # fmt: skip
     lines = done.stdout.strip().splitlines()

@@ -38,7 +38,11 @@ class Fleet:
 
     def start(self, name: str, processors: str) -> Worker:
         """A new worker process; its log is `<name>.log` in the folder."""
-        env = os.environ | self.env | {"SOMA_AGENTS": processors, "SOMA_WEB_PORT": "0"}
+        own = {
+            "SOMA_AGENTS": processors, "SOMA_WEB_PORT": "0",
+            "SOMA_STANDBY": str(self.started % 2),  # both ways of taking over are to be right
+        }  # fmt: skip
+        env = os.environ | self.env | own
         with (self.folder / f"{name}.log").open("ab") as log:
             process = subprocess.Popen(
                 [sys.executable, "-m", "agents.cli", self.verb],

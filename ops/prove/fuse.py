@@ -6,10 +6,12 @@ from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 from ops.prove import hedging
+from ops.prove.dozing import FREEZE, Sleep, heat_left
 from ops.prove.drifting import WINDOW, Watch
 from ops.prove.hedging import Numbers
 from ops.prove.law import Law, RefusedError, Row, Rows, Sink, Written
 from ops.prove.overrides import EVERYBODY, Overrides, choice, numbers
+from ops.prove.vetoing import Denied, Policies, Verdict, digest
 
 FRAMES = "cog.global.frame"
 DRIFTS = "cog.fusion.drift.events"
@@ -17,6 +19,9 @@ ROLLBACKS = "cog.fusion.rollback.events"
 SLOTS = 16  # domains of a tenant at most
 NEAR = 1e-9  # weights that differ by less are equal as far as the verifier can tell
 SENIOR = {"state": 0, "agent": 1, "action": 2}  # who wins a tie; the others follow by name
+
+POLICY = "policy"
+LEARNT = ("learned_temperature", "prior")  # nothing starts anew by what was learned
 
 FUSIONS = ("hedge", "fixed_share", "softmax")
 KINDS: dict[str, Callable[[str], Any]] = {
@@ -35,6 +40,8 @@ KINDS: dict[str, Callable[[str], Any]] = {
     "drift_regret": float,
     "drift_cooldown_s": float,
     "auto_rollback": choice("off", "on"),
+    "learned_temperature": float,
+    "prior": float,
 }
 
 
@@ -63,6 +70,7 @@ class Tenant:
     since: int = 0
     late: int = 0
     watch: Watch = field(default_factory=Watch)
+    denied: Denied = field(default_factory=Denied)
 
     def place(self, name: str, ts: int, stale_us: float, forget_us: float) -> Domain:
         """The domain's own place, a new one, or that of the stalest stale domain.
@@ -144,6 +152,11 @@ def _enter(weights: Numbers, known: Mapping[str, object], share: float) -> Numbe
     return {name: w * rest if name in known else share / count for name, w in weights.items()}
 
 
+def _chosen(setting: str) -> bool:
+    """Whether somebody chose it: what was learned is no baseline."""
+    return setting.partition("@")[0] not in LEARNT
+
+
 def _order(name: str) -> tuple[int, bytes]:
     return SENIOR.get(name, len(SENIOR)), name.encode()
 
@@ -177,7 +190,8 @@ class Fusion(Law):
     tolerance: ClassVar[Mapping[str, float]] = {"": 1e-6}
 
     tenants: dict[str, Tenant] = field(default_factory=dict)
-    settings: Overrides = field(default_factory=lambda: Overrides(KINDS))
+    settings: Overrides = field(default_factory=lambda: Overrides(KINDS, ("prior",)))
+    policies: Policies = field(default_factory=Policies)
 
     def epoch(self, settings: Mapping[str, str]) -> None:
         """See law.Law."""
@@ -185,12 +199,22 @@ class Fusion(Law):
 
     def control(self, tenant: str, setting: str, value: str, version: int = 0) -> None:
         """See law.Law."""
-        self.settings.change(tenant, setting, value, version)
+        if setting == POLICY:
+            self.policies.change(tenant, value)
+            self.settings.move(tenant, version)
+        else:
+            self.settings.change(tenant, setting, value, version)
         if tenant != EVERYBODY:
             watch = self.tenants.setdefault(tenant, Tenant()).watch
-            watch.start_anew()
+            if setting.partition("@")[0] not in LEARNT:
+                watch.start_anew()
             if watch.frames == 0:
-                watch.baseline = dict(self.settings.own[tenant])
+                watch.baseline = dict(self.settings.own.get(tenant, {}))
+
+    def sleep(self, tenant: str, sleep: Sleep) -> None:
+        """See law.Law."""
+        if self.settings.let_sleep(tenant, sleep):
+            self.tenants.setdefault(tenant, Tenant()).watch.start_anew()
 
     def fold(self, record: Row, place: str, log_ms: int, written: Written) -> Rows:
         """See law.Law."""
@@ -206,30 +230,64 @@ class Fusion(Law):
         domain.seen = max(domain.seen, ts)
         domain.error = error
         domain.loss = -math.expm1(-settings["alpha"] * error)
+        state = self.settings.state(record["tenant"])
+        if state == FREEZE:
+            return {}
         fresh = tenant.fresh(name, ts, stale_us)
         weights, regret = learn(tenant, fresh, settings)
-        weights = hedging.tempered(weights, settings["temperature"])
+        priors = {one: self.settings.of(record["tenant"], one)["prior"] for one in weights}
+        weights = hedging.leaning(weights, priors)
+        heat = settings["temperature"] * settings["learned_temperature"] * heat_left(state)
+        weights = hedging.tempered(weights, heat)
         top = max(weights.values())
         first = min((n for n, w in weights.items() if w == top), key=_order)
         weights = hedging.capped(weights, settings["entropy_cap"], first)
         for each, known in fresh.items():
             known.published = weights[each]
-        claimed = next((row["leader"] for row in written.get(FRAMES, ())), "")
-        self._lead(tenant, weights, ts, settings, claimed)
-        frame = self._frame(record, place, tenant, weights)
+        said = written.get(FRAMES, ())
+        claimed = next(((row["leader"], row.get("veto", "none")) for row in said), ("", ""))
+        told = self._lead(record["tenant"], weights, ts, settings, claimed)
+        frame = self._frame(record, place, tenant, weights) | {
+            "veto": told.veto, "rationale": told.rationale,
+        }  # fmt: skip
         events = self._watch(frame, regret, tenant, settings, written)
         return {FRAMES: [frame], **events}
 
     def _lead(
-        self, tenant: Tenant, weights: Numbers, ts: int, settings: Mapping[str, Any], claimed: str
-    ) -> None:
+        self, name: str, weights: Numbers, ts: int, settings: Mapping[str, Any],
+        claimed: tuple[str, str],
+    ) -> Verdict:  # fmt: skip
+        """Settle who leads; `claimed`: who does and what was said, by the log."""
+        tenant = self.tenants[name]
         dwelt = ts - tenant.since >= settings["min_dwell_ms"] * 1000.0
         own, *_ = elect(weights, tenant.leader, settings["margin"], 0.0, dwelt=dwelt)
         may = elect(weights, tenant.leader, settings["margin"], NEAR, dwelt=dwelt)
-        chosen = claimed if claimed in may else own
+        each = {
+            one: self._asked(name, one, weights, ts, settings["veto_retry_ms"])
+            for one in (own, *may)
+        }
+        agree = (one for one, told in each.items() if (told.leader, told.veto) == claimed)
+        chosen = next(agree, own)
         self.near_ties += chosen != own
-        if chosen != tenant.leader or tenant.leader not in weights:
-            tenant.leader, tenant.since = chosen, ts
+        told = each[chosen]
+        if told.denied:
+            tenant.denied = Denied(chosen, ts)
+        elif told.veto != "none" and tenant.denied.name == chosen:
+            tenant.denied = Denied()
+        if told.leader != tenant.leader:
+            tenant.leader, tenant.since = told.leader, ts
+        return told
+
+    def _asked(
+        self, name: str, candidate: str, weights: Numbers, ts: int, retry_ms: float
+    ) -> Verdict:
+        """What it comes to if this candidate is to lead."""
+        tenant = self.tenants[name]
+        if candidate == tenant.leader or not self.policies.of(name):
+            return Verdict(candidate)
+        if candidate == tenant.denied.name and abs(ts - tenant.denied.at) < retry_ms * 1000.0:
+            return Verdict(tenant.leader)
+        return self.policies.asked(name, candidate, tenant.leader, weights)
 
     def _frame(
         self, record: dict[str, Any], place: str, tenant: Tenant, weights: Numbers
@@ -243,16 +301,16 @@ class Fusion(Law):
             "leader": tenant.leader,
             "weights": weights,
             "errors": {name: tenant.domains[name].error for name in weights},
-            "confidence": weights[tenant.leader],
+            "confidence": weights.get(tenant.leader, 0.0),
             "entropy": hedging.entropy(weights),
             "regret_bound": hedging.regret_bound(tenant.rounds, len(weights))
             if hedged else math.nan,
-            "dwell_ms": max(0, record["ts"] - tenant.since) // 1000,
+            "dwell_ms": max(0, record["ts"] - tenant.since) // 1000 if tenant.leader else 0,
             "veto": "none",
             "rationale": "",
             "observation_id": record["observation_id"],
             "config_version": self.settings.seen(record["tenant"]),
-            "policy": "",
+            "policy": digest(self.policies.of(record["tenant"])),
         }  # fmt: skip
 
     def _watch(
@@ -291,7 +349,12 @@ class Fusion(Law):
     def rows(self) -> dict[bytes, dict[str, Any]]:
         """See law.Law."""
         names = {*self.tenants, *self.settings.version}
-        return {name.encode(): self._row(name) for name in names}
+        rows = {name.encode(): self._row(name) for name in names}
+        if EVERYBODY in names or self.policies.texts:
+            digests, texts = self.policies.kept()
+            everybody = rows.setdefault(EVERYBODY.encode(), self._row(EVERYBODY))
+            everybody |= {"policies": digests, "bundles": texts}
+        return rows
 
     def _row(self, name: str) -> dict[str, Any]:
         tenant = self.tenants.get(name, Tenant())
@@ -313,6 +376,8 @@ class Fusion(Law):
             "late": tenant.late,
             "config_version": self.settings.version.get(name, 0),
             "settings": self.settings.numbers(name),
+            "denied": tenant.denied.name,
+            "denied_at": tenant.denied.at,
             **self._watched(tenant.watch),
         }
 
@@ -320,13 +385,14 @@ class Fusion(Law):
     def _watched(watch: Watch) -> Row:
         """The columns about drift; a baseline that is sure to be the settings isn't written."""
         written = watch.frames > 0 and watch.calm < WINDOW
+        calmer = {name: one for name, one in watch.baseline.items() if _chosen(name)}
         figures = {
             f"{part}_{name}": getattr(each, part)
             for name, each in watch.figures.items() for part in ("mean", "usual", "spread")
         }  # fmt: skip
         return figures | {
             "frames": watch.frames, "samples": watch.samples, "calm": watch.calm,
-            "drift_at": watch.last, "baseline": numbers(watch.baseline) if written else {},
+            "drift_at": watch.last, "baseline": numbers(calmer) if written else {},
         }  # fmt: skip
 
     def row(self, row: dict[str, Any]) -> dict[str, Any]:

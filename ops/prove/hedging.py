@@ -84,6 +84,13 @@ def softmax(losses: Numbers) -> Numbers:
     return normalised({name: math.exp(-loss) for name, loss in losses.items()})
 
 
+def leaning(weights: Numbers, priors: Numbers) -> Numbers:
+    """w ∝ w·prior; the same where every prior is 1."""
+    if all(prior == 1.0 for prior in priors.values()):
+        return dict(weights)
+    return normalised({name: w * priors[name] for name, w in weights.items()})
+
+
 def tempered(weights: Numbers, temperature: float) -> Numbers:
     """w ∝ w^(1/T)."""
     if temperature == 1.0:

@@ -4,6 +4,8 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, NamedTuple
 
+from ops.prove.dozing import Sleep
+
 Row = dict[str, Any]
 Rows = dict[str, list[Row]]  # outputs of one record by topic, each topic's in order
 Written = Mapping[str, Sequence[Row]]  # what the workers wrote for a record, in the same form
@@ -45,6 +47,10 @@ class Law(ABC):
     @abstractmethod
     def control(self, tenant: str, setting: str, value: str, version: int = 0) -> None:
         """A setting changed in band; RefusedError where it can't be."""
+
+    @abstractmethod
+    def sleep(self, tenant: str, sleep: Sleep) -> None:
+        """How deep a tenant sleeps from here on."""
 
     def cause(self, record: Row, place: str) -> str:
         """What outputs name as their cause: the record's place, <topic id>-<partition>-<offset>."""

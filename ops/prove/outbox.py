@@ -30,7 +30,7 @@ CATCH_S = 30.0  # so soon a relay is caught there
 # After every third kill another kind, in turn.
 OTHERS = ("between", "postgres9", "broker", "stop", "postgres", "kill-all", "broker9")
 KINDS = ("kill", *OTHERS, "backup", "restore")
-EVER = "1970-01-01"  # for `soma outbox reconcile`, also where nothing was sent since the backup
+EVER = "1970-01-01"  # for `soma outbox reconcile`
 
 
 @dataclass
@@ -71,16 +71,27 @@ class OutboxBlows(Blows):
             "backup": self._back_up,
             "restore": self._restore,
         }
-        self._backed_up = False
+        self._kept: dict[int, int] = {}  # batches by shard, as the backup has them
 
     def _back_up(self) -> None:
-        self._backed_up = True
         self._proof.table.back_up()
+        self._proof.until("the backup is made", self._note, CATCH_S)
+
+    def _note(self) -> bool:
+        self._kept = self._proof.table.batches()
+        return bool(self._kept)
+
+    def _all_sent(self) -> bool:
+        """Whether each shard has sent since the backup: only such a one is out of step with a
+        restored database, and stops for `reconcile`; the relay of another works on."""
+        now = self._proof.table.batches()
+        return bool(now) and all(now[shard] > count for shard, count in self._kept.items())
 
     def _restore(self) -> None:
         """The database as the backup has it, under writers and relays; then what operators do."""
-        if not self._backed_up:
+        if not self._kept:
             raise ValueError("restore needs a backup before it")
+        self._proof.until("each shard has sent since the backup", self._all_sent, CATCH_S)
         self._proof.table.restore()
         self._proof.restored = True
         soma(self._proof.env, "outbox", "reconcile", "--since", EVER, "--json")

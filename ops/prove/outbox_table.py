@@ -40,6 +40,15 @@ class Table:
         found = self._value("SELECT count(*) FROM outbox_queue")
         return -1 if found is None else int(found)
 
+    def batches(self) -> dict[int, int]:
+        """How many batches each shard has counted; nothing while the database is away."""
+        try:
+            return {
+                row["shard"]: row["n"] for row in self.rows("SELECT shard, n FROM outbox_batches")
+            }
+        except AWAY:
+            return {}
+
     def back_up(self) -> None:
         """Keep the whole database as it is now; whoever is connected is cut off."""
         asyncio.run(self._as_server(FORGET, ALONE, KEEP, OPEN))

@@ -3,9 +3,11 @@
 from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
+from ops.prove.dozing import ACTIVE, Sleep
 from ops.prove.law import RefusedError
 
 EVERYBODY = "*"
+KEPT_AS = "sleep"  # among the settings of a state row
 
 
 class Word(str):
@@ -47,6 +49,7 @@ class Overrides:
         self.deployment: dict[str, Any] = {}
         self.own: dict[str, dict[str, Any]] = {}
         self.version: dict[str, int] = {}
+        self.asleep: dict[str, Sleep] = {}
 
     def epoch(self, settings: Mapping[str, str]) -> None:
         """Take the deployment's values; names of other things are passed over."""
@@ -69,6 +72,10 @@ class Overrides:
                 own[setting] = self.kinds[name](value)
             except ValueError as error:
                 raise RefusedError(f"{setting} can't be {value!r}") from error
+        self.move(tenant, version)
+
+    def move(self, tenant: str, version: int) -> None:
+        """A change has been made."""
         mine, everybody = self.version.get(tenant, 0), max(self.version.values(), default=0)
         past_control = everybody if tenant == EVERYBODY else self.seen(tenant)
         before = mine if version else past_control
@@ -90,6 +97,20 @@ class Overrides:
             }  # fmt: skip
         return values
 
+    def let_sleep(self, tenant: str, sleep: Sleep) -> bool:
+        """Let a tenant sleep, or be awake; whether that is new."""
+        before = self.asleep.pop(tenant, None)
+        if sleep.state != ACTIVE:
+            self.asleep[tenant] = sleep
+        return before != self.asleep.get(tenant)
+
+    def state(self, tenant: str) -> str:
+        """How deep a tenant sleeps."""
+        return self.asleep[tenant].state if tenant in self.asleep else ACTIVE
+
     def numbers(self, tenant: str) -> dict[str, float]:
-        """A tenant's own values as a state row holds them."""
-        return numbers(self.own.get(tenant, {}))
+        """A tenant's own values, and its sleep, as a state row holds them."""
+        found = numbers(self.own.get(tenant, {}))
+        if tenant in self.asleep:
+            found[KEPT_AS] = float(self.asleep[tenant].number)
+        return found

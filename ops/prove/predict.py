@@ -16,6 +16,7 @@ from scipy.linalg import expm
 
 from ops.prove.calibrate import Calibration
 from ops.prove.compare import near
+from ops.prove.dozing import ACTIVE, FREEZE, Sleep, learning_left, time_left
 from ops.prove.law import Law, RefusedError, Row, Rows, Sink, Written
 from ops.prove.overrides import Overrides, choice
 
@@ -24,6 +25,7 @@ Floats = NDArray[np.float64]
 UPDATES = "cog.predictor.updates"
 CALIBRATIONS = "cog.predictor.calibration"
 NEXT_EVENTS = "cog.next.events"
+REQUESTS = "brain.sleep.requests"
 NEUTRAL_ERROR = 1.0  # of an observation that nothing predicted
 ERROR_MAX = 100.0
 SIGMA = 1.4826  # a normal's standard deviation, in median deviations
@@ -72,9 +74,9 @@ class Scale:
     run: int = 0  # moves in a row above the usual one; below: negative
     shift: int = 0  # observations in a row far above the level; below: negative
 
-    def take(self, x: float, last: float, n: int, forgetting: float) -> None:
-        """The n-th observation, behind `last`."""
-        slow, quick = max(forgetting, 1.0 / n), max(3.0 * forgetting, 1.0 / n)
+    def take(self, x: float, last: float, n: int, forgetting: float, part: float) -> None:
+        """The n-th observation, behind `last`; `part` of both rates is left."""
+        slow, quick = part * max(forgetting, 1.0 / n), part * max(3.0 * forgetting, 1.0 / n)
         usual, moved = self.move, abs(x - last)
         if usual == 0.0:
             self.move = moved / math.sqrt(min(n - 1, 100))
@@ -135,7 +137,8 @@ def begin(vector: Floats, before: Series | None) -> Series:
 def expected(series: Series, settings: Mapping[str, Any]) -> Floats:
     """The vector that the state predicts."""
     if settings["predictor"] == "heat":
-        return heat(settings["graph"], len(series.x), settings["diffusion_time"]) @ series.x
+        time = settings["diffusion_time"] * time_left(settings["state"])
+        return heat(settings["graph"], len(series.x), time) @ series.x
     if settings["predictor"] == "persistence":
         return series.x
     return np.array([scale.level for scale in series.scales])
@@ -152,12 +155,24 @@ def step(series: Series, vector: Floats, settings: Mapping[str, Any]) -> float:
     heated = settings["predictor"] == "heat"
     least = ROUNDING * float(np.abs(series.x).max()) if heated else 0.0
     series.n += 1
-    last, total = series.x.tolist(), 0.0
+    last, total, part = series.x.tolist(), 0.0, learning_left(settings["state"])
     for scale, x, before, miss in zip(series.scales, vector.tolist(), last, missed, strict=True):
-        scale.take(x, before, series.n, settings["forgetting"])
+        if part:
+            scale.take(x, before, series.n, settings["forgetting"], part)
         total += scale.error(miss, least)
     series.x = vector
     return total / len(vector)
+
+
+def _passed(series: Series | None, vector: Floats, ts: int) -> Series:
+    """The state after an observation of a frozen tenant: nobody predicts, or learns."""
+    if series is None or len(series.x) != len(vector):
+        series = begin(vector, series)
+    else:
+        series.x, series.n = vector, series.n + 1
+    series.calibration.waiting = None
+    series.ts = max(series.ts, ts)
+    return series
 
 
 @dataclass
@@ -171,6 +186,7 @@ class Prediction(Law):
         Sink(UPDATES, "predictor_update", "observation_id"),
         Sink(CALIBRATIONS, "predictor_calibration", "observation_id"),
         Sink(NEXT_EVENTS, "next_event", "observation_id"),
+        Sink(REQUESTS, "sleep_request", "request_id"),
     )
     state = "predictors_state"
     tolerance: ClassVar[Mapping[str, float]] = {"": 1e-6, "error_metric": 1e-5, "confidence": 1e-5}
@@ -186,6 +202,22 @@ class Prediction(Law):
         """See law.Law."""
         self.settings.change(tenant, setting, value, version)
 
+    def sleep(self, tenant: str, sleep: Sleep) -> None:
+        """See law.Law."""
+        self.settings.let_sleep(tenant, sleep)
+
+    def _wake(self, tenant: str, place: str, log_ms: int) -> list[Row]:
+        """End a sleep that traffic may end; what asks for that."""
+        sleep = self.settings.asleep.get(tenant)
+        if sleep is None or not sleep.wakes:
+            return []
+        del self.settings.asleep[tenant]
+        return [
+            {"request_id": place, "tenant": tenant, "target": ACTIVE, "kind": "traffic",
+             "ttl_seconds": None, "wake_on_traffic": False, "version": sleep.version,
+             "actor": self.processor, "ts": log_ms * 1000}
+        ]  # fmt: skip
+
     def fold(self, record: Row, place: str, log_ms: int, written: Written) -> Rows:
         """See law.Law."""
         raw = record["vector"]
@@ -194,9 +226,14 @@ class Prediction(Law):
         vector = np.frombuffer(raw, "<f4").astype(np.float64)
         if not np.isfinite(vector).all():
             raise RefusedError("not finite")
-        settings = self.settings.of(record["tenant"])
+        woken = self._wake(record["tenant"], place, log_ms)
+        state = self.settings.state(record["tenant"])
+        settings = self.settings.of(record["tenant"]) | {"state": state}
         key = (record["tenant"], record["domain"])
         series = self.series.get(key)
+        if state == FREEZE:
+            self.series[key] = _passed(series, vector, record["ts"])
+            return {}
         if series is None or len(series.x) != len(vector):
             self.series[key] = series = begin(vector, series)
             error = NEUTRAL_ERROR
@@ -227,11 +264,13 @@ class Prediction(Law):
             UPDATES: [update],
             CALIBRATIONS: [common | told] if told else [],
             NEXT_EVENTS: [next_event] if settings["next_events"] == "on" else [],
+            REQUESTS: woken,
         }
 
     def _calibrate(self, series: Series, error: float, settings: Mapping[str, Any]) -> Row | None:
         """Let the calibration hear of an error; the record that this completed, if it did."""
-        if settings["calibrate"] == "off" or series.n == 1:
+        learns = learning_left(settings["state"]) > 0.0
+        if settings["calibrate"] == "off" or series.n == 1 or not learns:
             series.calibration.waiting = None
             return None
         return series.calibration.take(error, series.n, settings)
@@ -244,9 +283,9 @@ class Prediction(Law):
     def rows(self) -> dict[bytes, Row]:
         """See law.Law."""
         settings = {
-            tenant.encode(): {"dim": 0, "n": 0, "settings": self.settings.numbers(tenant)}
-            for tenant, own in self.settings.own.items()
-            if own
+            tenant.encode(): {"dim": 0, "n": 0, "settings": kept}
+            for tenant in {*self.settings.own, *self.settings.asleep}
+            if (kept := self.settings.numbers(tenant))
         }
         return settings | {
             f"{tenant}{SEPARATOR}{domain}".encode(): {

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 from ops.prove.changes import SIDE, Change, Glr, Points
+from ops.prove.dozing import FREEZE, Sleep
 from ops.prove.law import Law, Row, Rows, Sink, Written
 from ops.prove.overrides import EVERYBODY, Overrides, choice
 from ops.prove.regimes import Bocpd, Hmm
@@ -262,6 +263,11 @@ class Segmentation(Law):
             if tenant in (owner, EVERYBODY) and self.settings.of(owner, domain)["cpd"] != "bocpd":
                 series.bocpd.stop()
 
+    def sleep(self, tenant: str, sleep: Sleep) -> None:
+        """See law.Law."""
+        if self.settings.let_sleep(tenant, sleep):
+            self.reigns.setdefault(tenant, Reign())
+
     def cause(self, record: Row, place: str) -> str:
         """Boundaries name the frame by its own id."""
         return str(record["frame_id"])
@@ -270,6 +276,10 @@ class Segmentation(Law):
         """See law.Law."""
         tenant, domain = record["tenant"], record["domain"]
         reign = self.reigns.setdefault(tenant, Reign())
+        if self.settings.state(tenant) == FREEZE:
+            if math.isfinite(record["errors"].get(domain, math.nan)):
+                self.series.setdefault((tenant, domain), Series())
+            return {}
         change = reign.frame(record, self.settings.of(tenant))
         found = [change] if change else []
         if math.isfinite(record["errors"].get(domain, math.nan)):

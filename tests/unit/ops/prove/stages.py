@@ -28,7 +28,7 @@ DEFAULTS: dict[str, dict[str, str]] = {
         "entropy_cap": "1.0", "margin": "0.05", "min_dwell_ms": "50.0",
         "stale_after_ms": "10000.0", "forget_after_s": "2592000", "veto_retry_ms": "1000.0",
         "drift": "on", "drift_entropy": "0.4", "drift_regret": "0.05", "drift_cooldown_s": "1.0",
-        "auto_rollback": "on",
+        "auto_rollback": "on", "learned_temperature": "1.0", "prior": "1.0",
     },
     "segmentation": {"threshold": "on", "gradient": "1.5"},
 }  # fmt: skip

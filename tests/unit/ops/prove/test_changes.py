@@ -52,7 +52,7 @@ def test_a_step_is_declared_where_it_was_and_not_before_it_lasts() -> None:
 
 
 @pytest.mark.kernel
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=6, deadline=None)
 @given(st.integers(0, 2**32 - 1), st.floats(1e2, 1e5))
 def test_it_agrees_with_the_processor_where_points_are_wild(seed: int, size: float) -> None:
     """Two programs that share no line: the same places, at the same points."""
@@ -73,7 +73,7 @@ def test_it_agrees_with_the_processor_where_points_are_wild(seed: int, size: flo
 
 
 @pytest.mark.kernel
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=6, deadline=None)
 @given(
     st.sampled_from(["bocpd", "hmm"]), st.integers(0, 2**32 - 1),
     st.sampled_from([1e2, 1e4, 1e6]), st.booleans(),
