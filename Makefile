@@ -19,7 +19,7 @@ LOCK := $(BIN)/pip-compile --quiet --generate-hashes --no-emit-index-url --no-em
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check bench prove lock clean setup
+.PHONY: help demo test quick check docs bench prove lock clean setup
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-6s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -32,11 +32,18 @@ test: setup ## All checks and tests, on real servers
 	$(BOUNDS) $(BIN)/pytest tests/unit/topics tests/unit/agents -m "not plain" -p no:cacheprovider $(SHARED) 2
 	$(BIN)/pytest --bounds-ran -m "not proof" $(SHARED) $(PROCESSES)
 
-check: setup ## Style, types, schemas
+quick: setup kernels ## Units and contracts, without servers
+	$(BIN)/pytest tests/unit tests/contract -m "not proof" $(SHARED) 2
+
+check: setup ## Style, types, schemas, and the pages' links
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/soma schema check
+	$(BIN)/mkdocs build --strict --quiet
+
+docs: setup ## The pages as a site, in build/site
+	$(BIN)/mkdocs build --strict
 
 bench: setup .venv-bench/.done ## Measure this engine beside its peers; writes ops/bench/RESULTS.md
 	$(BIN)/soma bench pipeline
@@ -47,6 +54,8 @@ bench: setup .venv-bench/.done ## Measure this engine beside its peers; writes o
 	$(BIN)/soma bench chain
 	$(BIN)/soma bench segmentation
 	$(BIN)/soma bench outbox
+	$(BIN)/soma bench recall
+	$(BIN)/soma bench rebalance
 
 prove: setup jars kernels ## Kill workers and keep answers back; verify records, rows, replays, rebuilds: make prove KILLS=20 SEED=7
 	$(BIN)/pytest -m proof $(SHARED) 2

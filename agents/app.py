@@ -36,7 +36,7 @@ from agents.engine.warm import warm
 from agents.history import live
 from agents.services.base import Service
 from agents.settings import Settings, SettingsError, load
-from agents.settings.reading import without_cognition
+from agents.settings.reading import cognition_off, without_cognition
 from stores.postgres import check
 from topics import compiled
 from topics.broker import BrokerError, connect, look, session_limits_s
@@ -123,10 +123,6 @@ def register(app: faust.App, engine: Engine) -> None:
     async def assigned(sender: Any, /, *found: set[TP], **_: Any) -> None:
         await engine.assign(cast(BatchConsumer, app.consumer), set().union(*found))
 
-    @app.on_partitions_revoked.connect
-    async def revoked(sender: Any, /, *lost: set[TP], **_: Any) -> None:
-        await engine.revoke(set().union(*lost))
-
     @app.on_before_shutdown.connect
     async def stopping(sender: Any, /, *_: Any, **__: Any) -> None:
         end_in()
@@ -185,7 +181,7 @@ def make() -> tuple[faust.App, Engine]:
         security(settings)  # names what is wrong more plainly than a client would
         if dsn := settings.postgres_dsn.get_secret_value():
             check(dsn)
-        chosen = processors(settings.agents)
+        chosen = processors(settings.agents, partly=True)
         beside = services(settings)
         engine = Engine(settings, chosen, checked(settings, chosen, beside))
         check_port(settings)
@@ -213,8 +209,7 @@ def make() -> tuple[faust.App, Engine]:
         begun = time.monotonic()
         if off := [name for name in without_cognition(settings) if name in chosen]:
             tell(
-                f"cognition is off: {', '.join(off)} counts what comes as disabled, and does "
-                "nothing; SOMA_ENABLE_COG_THREADS=1 switches it on"
+                f"cognition is off: {cognition_off(off)}; SOMA_ENABLE_COG_THREADS=1 switches it on"
             )
         compile_ahead([*chosen, *(one.name for one in beside)], tell)
         for plan in engine.plans.values():

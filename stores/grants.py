@@ -1,10 +1,12 @@
-"""What a role may do in the schema: a worker, a relay, the API process, a service that adds."""
+"""What a role may do in the schema: a worker, a relay, the API process, a service that adds, one
+who reads a tenant's memories.
+"""
 
 from typing import Literal, get_args
 
 from stores.names import quoted
 
-Purpose = Literal["worker", "relay", "api", "writer"]
+Purpose = Literal["worker", "relay", "api", "writer", "reader"]
 PURPOSES: tuple[Purpose, ...] = get_args(Purpose)
 
 _ADDING = """\
@@ -32,6 +34,27 @@ GRANT UPDATE (since) ON {schema}.projections TO {role};
 GRANT EXECUTE ON FUNCTION {schema}.frame_history_day(date) TO {role};
 GRANT EXECUTE ON FUNCTION {schema}.frame_history_drop_before(date) TO {role};"""
 
+# Without a policy of its own a role sees no memory. A tombstone takes rows away.
+_REMEMBERING = """\
+GRANT SELECT, INSERT, UPDATE, DELETE ON {schema}.memories TO {role};
+GRANT EXECUTE ON FUNCTION {schema}.memory_words(jsonb) TO {role};
+DROP POLICY IF EXISTS {policy} ON {schema}.memories;
+CREATE POLICY {policy} ON {schema}.memories TO {role} USING (true) WITH CHECK (true);"""
+
+# Of the tenant that the process names for each question; it is trusted to ask for whom it may.
+_RECALLING = """\
+GRANT SELECT ON {schema}.memories, {schema}.projections, {schema}.projection_positions TO {role};
+GRANT EXECUTE ON FUNCTION {schema}.memory_matches(
+    text, text, integer, text, text, timestamptz, timestamptz, jsonb) TO {role};
+DROP POLICY IF EXISTS {policy} ON {schema}.memories;
+CREATE POLICY {policy} ON {schema}.memories FOR SELECT TO {role}
+    USING (tenant = current_setting('soma.tenant', true));"""
+
+_READING = """\
+GRANT SELECT ON {schema}.memories, {schema}.memories_now TO {role};
+DROP POLICY IF EXISTS {policy} ON {schema}.memories;
+CREATE POLICY {policy} ON {schema}.memories FOR SELECT TO {role} USING (tenant = {tenant});"""
+
 # A projection made anew by a job: the owner's functions make its tables, and put them in place.
 _REBUILDING = """\
 GRANT SELECT, UPDATE (began_at) ON {schema}.projection_rebuilds TO {role};
@@ -52,21 +75,30 @@ GRANT DELETE ON {schema}.outbox_counts TO {role};
 GRANT INSERT ON {schema}.audit TO {role};
 GRANT USAGE ON SEQUENCE {schema}.outbox_events_id_seq, {schema}.audit_id_seq TO {role};"""
 
+_COMMITTING = """\
+GRANT SELECT, INSERT, UPDATE ON {schema}.matrices TO {role};
+GRANT SELECT, INSERT, UPDATE, DELETE ON {schema}.matrix_commits TO {role};"""
+
 _SCHEMA = "GRANT USAGE ON SCHEMA {schema} TO {role};"
 _VERSION = "GRANT SELECT ON {schema}.migrations TO {role};"
 _VERSIONS = "GRANT SELECT ON {schema}.migrations, {schema}.projections TO {role};"
 
 _GRANTS: dict[Purpose, tuple[str, ...]] = {
-    "worker": (_SCHEMA, _VERSIONS, _PROJECTING, _REBUILDING, _RELAYING),
+    "worker": (_SCHEMA, _VERSIONS, _PROJECTING, _REMEMBERING, _REBUILDING, _RELAYING),
     "relay": (_SCHEMA, _VERSION, _RELAYING),
-    "api": (_SCHEMA, _VERSION, _ADDING, _ADMINISTERING),
+    "api": (_SCHEMA, _VERSION, _ADDING, _ADMINISTERING, _COMMITTING, _RECALLING),
     "writer": (_SCHEMA, _ADDING),
+    "reader": (_SCHEMA, _READING),
 }
 
 
-def grants_to(role: str, schema: str, purpose: Purpose = "worker") -> str:
+def grants_to(role: str, schema: str, purpose: Purpose = "worker", tenant: str = "") -> str:
     """The statements, as the schema's owner runs them. They may be run again.
 
-    A worker relays too. A writer may add events, and read or change nothing.
+    A worker relays too. A writer may add events, and read or change nothing. A reader sees the
+    memories of `tenant`.
     """
-    return "\n".join(_GRANTS[purpose]).format(schema=quoted(schema), role=quoted(role))
+    return "\n".join(_GRANTS[purpose]).format(
+        schema=quoted(schema), role=quoted(role), policy=quoted(f"{purpose} {role}"),
+        tenant="'" + tenant.replace("'", "''") + "'",
+    )  # fmt: skip

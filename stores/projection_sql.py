@@ -40,6 +40,7 @@ class Statements:
     move: str
     incoming: str
     upsert: str
+    delete: str
     day: str
     drop_before: str
     may_forget: str
@@ -64,6 +65,7 @@ def statements(schema: str, target: Target, positions: str = POSITIONS) -> State
         incoming=f"CREATE TEMPORARY TABLE {INCOMING} (LIKE {table}) ON COMMIT DELETE ROWS",
         upsert=f"INSERT INTO {table} AS held ({columns}) {_incoming(target, columns, key)} "
         f"ON CONFLICT ({key}) DO {_update(target) if target.latest else 'NOTHING'}",
+        delete=_delete(table, target.key),
         day=f"SELECT {schema}.{quoted(target.table + '_day')}($1)",
         drop_before=f"SELECT {schema}.{quoted(target.table + '_drop_before')}($1)",
         may_forget="SELECT has_function_privilege("
@@ -83,6 +85,19 @@ def _move(positions: str) -> str:
           AND held.topic_id = wanted.was_id AND held.next_offset = wanted.was_offset
         RETURNING held.kafka_partition
     """
+
+
+def _delete(table: str, key: tuple[str, ...]) -> str:
+    """Takes away the rows of these keys, unless they are newer; keys are texts."""
+    names = [*map(quoted, key), "topic_id", "kafka_offset"]
+    kinds = ["text"] * (len(key) + 1) + ["bigint"]
+    arrays = ", ".join(f"${k}::{kind}[]" for k, kind in enumerate(kinds, 1))
+    same = " AND ".join(f"held.{name} = gone.{name}" for name in map(quoted, key))
+    return (
+        f"DELETE FROM {table} AS held USING unnest({arrays}) AS gone ({', '.join(names)}) "
+        f"WHERE {same} "
+        "AND (held.topic_id <> gone.topic_id OR held.kafka_offset < gone.kafka_offset)"
+    )
 
 
 def _incoming(target: Target, columns: str, key: str) -> str:

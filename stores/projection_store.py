@@ -7,12 +7,12 @@ neither repeat nor take back anything, and a projection that was dropped isn't f
 Statements of a `write` that isn't overtaken: BEGIN, the positions, COPY, COMMIT; whatever the
 number of rows. Where the table may hold a row of the same key (the latest of each tenant, or what
 is repeated) COPY goes into a temporary table, and a fifth statement takes them over from there.
-For one thread only.
+One more takes away what tombstones name. For one thread only.
 """
 
 import asyncio
 from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import date
 from typing import Any, TypeVar
 
@@ -65,6 +65,7 @@ class Written:
     """What became of a write: with partitions overtaken, nothing was written at all."""
 
     rows: int = 0  # new or changed
+    deleted: int = 0
     overtaken: frozenset[int] = frozenset()
     refused: Mapping[int, str] = field(
         default_factory=dict
@@ -101,12 +102,15 @@ class ProjectionStore:
         """Where these partitions stand; changes nothing."""
         return self._asked(lambda: self._look(sorted(partitions)))
 
-    def write(self, rows: Sequence[Row], moves: Mapping[int, Move]) -> Written:
+    def write(
+        self, rows: Sequence[Row], moves: Mapping[int, Move], gone: Sequence[Row] = ()
+    ) -> Written:
         """Store rows and move positions: all of it or, if a partition was overtaken, nothing.
 
-        A row that the database can't hold is left out and told of. `StoreDown`: repeat all.
+        `gone`: keys whose rows go, each with topic id and offset; none is among the rows. A row
+        that the database can't hold is left out and told of. `StoreDown`: repeat all.
         """
-        return self._asked(lambda: self._write(rows, moves))
+        return self._asked(lambda: self._write(rows, moves, gone))
 
     def ensure_days(self, days: Iterable[date]) -> None:
         """Make the partitions of the table for these days."""
@@ -225,29 +229,33 @@ class ProjectionStore:
         name = self.target.projection
         return await discard(self._connection, self._schema, name, None, untouched_s)
 
-    async def _write(self, rows: Sequence[Row], moves: Mapping[int, Move]) -> Written:
+    async def _write(
+        self, rows: Sequence[Row], moves: Mapping[int, Move], gone: Sequence[Row]
+    ) -> Written:
         try:
-            return await self._once(rows, moves)
+            return await self._once(rows, moves, gone)
         except ROW_ERRORS as error:
             if not rows or not of_row(error):
                 raise
         # Some row can't be held. Rare: found by halves, then all others are written together.
         refused = await self._sieve(rows, 0)
         left = [row for k, row in enumerate(rows) if k not in refused]
-        written = await self._once(left, moves)
-        return Written(written.rows, written.overtaken, refused)
+        written = await self._once(left, moves, gone)
+        return replace(written, refused=refused)
 
-    async def _once(self, rows: Sequence[Row], moves: Mapping[int, Move]) -> Written:
+    async def _once(
+        self, rows: Sequence[Row], moves: Mapping[int, Move], gone: Sequence[Row]
+    ) -> Written:
         if not self.target.latest and not self._merges:
             try:
-                return await self._try(rows, moves, self._append)
+                return await self._try(rows, moves, gone, self._append)
             except asyncpg.UniqueViolationError:
                 self._merges = AGAIN
         self._merges = max(0, self._merges - 1)
-        return await self._try(rows, moves, self._merge)
+        return await self._try(rows, moves, gone, self._merge)
 
     async def _try(
-        self, rows: Sequence[Row], moves: Mapping[int, Move],
+        self, rows: Sequence[Row], moves: Mapping[int, Move], gone: Sequence[Row],
         store: Callable[[Sequence[Row]], Coroutine[Any, Any, int]],
     ) -> Written:  # fmt: skip
         transaction = self._connection.transaction()
@@ -260,12 +268,13 @@ class ProjectionStore:
                 await transaction.rollback()
                 return Written(overtaken=overtaken)
             count = await store(rows) if rows else 0
+            deleted = await self._delete(gone) if gone else 0
         except ROW_ERRORS as error:
             if of_row(error):
                 await transaction.rollback()
             raise
         await transaction.commit()
-        return Written(rows=count)
+        return Written(count, deleted)
 
     async def _append(self, rows: Sequence[Row]) -> int:
         self.statements += 1
@@ -280,6 +289,11 @@ class ProjectionStore:
             projection_sql.INCOMING, records=rows, columns=self.target.columns
         )
         tag = await self._connection.execute(self._sql.upsert)
+        return int(tag.rpartition(" ")[2])
+
+    async def _delete(self, gone: Sequence[Row]) -> int:
+        self.statements += 1
+        tag = await self._connection.execute(self._sql.delete, *map(list, zip(*gone, strict=True)))
         return int(tag.rpartition(" ")[2])
 
     async def _sieve(self, rows: Sequence[Row], first: int) -> dict[int, str]:

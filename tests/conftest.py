@@ -13,6 +13,7 @@ from hypothesis import HealthCheck, settings
 # Kernels compile in the first example: a time limit for each example says nothing.
 settings.register_profile("soma", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("soma")
+pytest.register_assert_rewrite("agents.contract.suite")
 
 # Here and not in a fixture: modules may read the environment when they are imported.
 # SOMA_TEST_… tell tests where to find what isn't ours: data sets, programs.

@@ -9,12 +9,14 @@ from importlib import import_module
 from pkgutil import iter_modules
 
 from topics import made
-from topics.plugins import bring, plugins
+from topics.plugins import bring, plugins, take
+from topics.schemas import schemas
 from topics.topic import (
     COMPACTED,
     DAY_MS,
     DLQ_EXTRA_BYTES,
     MESSAGE_BYTES_MAX,
+    OUTBOX,
     USERS,
     Topic,
     dlq,
@@ -28,6 +30,7 @@ from topics.topic import (
 
 CONTROL_ROWS = "config_state"  # names that begin with control_ are those of control records
 BROUGHT_ROWS = "brought_row"  # of processors that bring records into another's source
+MEMORY_ROWS = "memory_row"  # a memory_state is what is told of one
 LOCAL_PARTITIONS = 4  # on the local stack; elsewhere the operator says how many
 
 __all__ = [
@@ -72,8 +75,8 @@ _TOPICS = (
         retention_ms=30 * DAY_MS,
     ),
     Topic(
-        "cog.segments", "segment_boundary", "tenant", "tenant", ("segmentation",),
-        ("projections", "canary"), retention_ms=30 * DAY_MS,
+        "cog.segments", "segment_boundary", "tenant", "tenant", ("segmentation", "control"),
+        ("projections", "canary", "episodes"), retention_ms=30 * DAY_MS,
     ),
     Topic(
         # All that the learner learns from: rewards as users write them, and what `lessons` brings
@@ -99,14 +102,33 @@ _TOPICS = (
     ),
     Topic(
         # The journal of memory: everything else about memories is made from it again.
-        "memory.events", "memory_event", "tenant", "tenant", (USERS, "outbox", "api"),
-        ("memory", "gateway"),
+        "memory.events", "memory_event", "tenant", "tenant",
+        (USERS, "outbox", "api", "episodes", "prune", "memory", "control"), ("memory", "gateway"),
+    ),
+    Topic(
+        # What is remembered now, two rows a memory: agents/memory_rows.py.
+        "memory.latest", "memory_state", "tenant 0x1f namespace 0x1f id", "as memory.events",
+        ("memory",), ("recall", "projections"), cleanup="compact", config=COMPACTED,
+    ),
+    Topic(
+        "memory.audit", "memory_audit", "tenant", "tenant", ("memory", "prune"),
+        ("projections", "operators"), retention_ms=90 * DAY_MS,
+    ),
+    Topic(
+        # Not the outbox's: what is to be forgotten is told by control planes and operators alone.
+        "prune.order", "prune_order", "the tenant", "tenant", (USERS, "operators", "control"),
+        ("prune",), retention_ms=30 * DAY_MS,
+    ),
+    Topic(
+        # Told in the transaction of a commit of ρ: by the outbox, but by nobody else.
+        "rho.status", "rho_status", "tenant", "tenant", (OUTBOX,), ("operators",),
+        retention_ms=30 * DAY_MS,
     ),
     Topic(
         "soma.epochs", "epoch", "processor and partition", "as the processor's source",
         (
             "predictors", "integrator", "segmentation", "replay", "sleep", "control", "feedback",
-            "lessons", "learner", "canary",
+            "lessons", "learner", "canary", "memory", "prune", "episodes",
         ),
         ("rebuild", "audit"),
     ),
@@ -150,9 +172,16 @@ _TOPICS = (
     state("learner", "tenant"),
     state("lessons", "tenant", BROUGHT_ROWS),
     state("feedback", "tenant", BROUGHT_ROWS),
+    state("prune", "tenant", BROUGHT_ROWS),
+    state("episodes", "tenant", BROUGHT_ROWS),
+    # Beside what it tells on memory.latest: dedupe keys, and what its law needs; no contents.
+    state("memory", "tenant, or tenant 0x1f entity", MEMORY_ROWS),
     *map(snapshots, ("predictors", "integrator", "segmentation", "replay", "learner")),
     snapshots("lessons", BROUGHT_ROWS),
     snapshots("feedback", BROUGHT_ROWS),
+    snapshots("prune", BROUGHT_ROWS),
+    snapshots("episodes", BROUGHT_ROWS),
+    snapshots("memory", MEMORY_ROWS),
     snapshots("sleep", "sleep_row"),
     snapshots("control", CONTROL_ROWS),
     Topic(
@@ -177,7 +206,9 @@ _TOPICS = (
         ("dlq", "replay", "sleep", "control", "canary"),
         ("operators",), retention_ms=90 * DAY_MS,
     ),
-    dlq("memory.events", "gateway"),
+    dlq("memory.events", "memory", "gateway"),
+    dlq("prune.order", "prune"),
+    dlq("cog.segments", "episodes"),
     dlq("soma.admin.replay", "replay"),
     dlq("brain.sleep.requests", "sleep"),
     dlq("cog.config.updates", "control"),
@@ -192,8 +223,10 @@ _TOPICS = (
 CATALOGUE: dict[str, Topic] = {topic.name: topic for topic in _TOPICS}
 for _module in iter_modules(made.__path__):
     bring(import_module(f"{made.__name__}.{_module.name}").PLUGIN, CATALOGUE)
+if plugins():
+    schemas()  # which may refuse one
 for _plugin in plugins():
-    bring(_plugin, CATALOGUE)
+    take(_plugin, CATALOGUE)
 
 
 def sources() -> dict[str, str]:

@@ -6,11 +6,12 @@ re-keying anything, or nothing at all; `check_topics` is what a worker asks befo
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 from topics.broker import BrokerError, Found, alter, connect, create_all, look, topic_ids, wait_for
 from topics.catalogue import CATALOGUE, DLQ_EXTRA_BYTES, Topic, dlq_of
+from topics.plugins import bringer_of
 
 __all__ = [
     "BrokerError", "BrokerSettings", "CannotApplyError", "Difference", "apply", "check_topics",
@@ -132,7 +133,7 @@ class _Plan:
 
     def differences(self) -> list[Difference]:
         return [
-            one
+            _of_package(one, topic)
             for name, topic in self.topics.items()
             for one in compare(
                 name, self.found.get(name), self.wanted(name, topic), self.partitions,
@@ -156,6 +157,13 @@ class _Plan:
     def _usual(self) -> int | None:
         counts = Counter(self.found[name].partitions for name in self.topics if name in self.found)
         return max(counts, key=lambda n: (counts[n], n)) if counts else None
+
+
+def _of_package(found: Difference, topic: Topic) -> Difference:
+    """The difference, with who wants it so where that is a package that was brought."""
+    package = bringer_of(topic.name)
+    said = f"{found.detail} (declared by {package})"
+    return replace(found, detail=said) if package else found
 
 
 def wanted_config(topic: Topic, replication: int) -> dict[str, str]:

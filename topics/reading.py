@@ -23,6 +23,7 @@ UNSETTLED = (
     KafkaError.NOT_LEADER_FOR_PARTITION,
     KafkaError.UNKNOWN_LEADER_EPOCH,
 )
+NO_PARTITION = (KafkaError._UNKNOWN_PARTITION, KafkaError.UNKNOWN_TOPIC_OR_PART)
 AWAY = (KafkaError._ALL_BROKERS_DOWN, KafkaError._TRANSPORT, KafkaError._RESOLVE)
 # The client looks for the coordinator of the group that it has to be given, though who is assigned
 # partitions by hand never joins it: where ACLs keep it from there, it reads on all the same.

@@ -14,7 +14,7 @@ from typing import Any
 
 from fastavro import parse_schema
 
-from topics.plugins import plugins
+from topics.plugins import plugins, refuse
 
 Schema = dict[str, Any]
 RESERVED = 900
@@ -80,17 +80,22 @@ class Schemas:
         self._take(place)
 
     def _take(self, place: Path) -> None:
+        """Take in a folder, all of it or nothing."""
         table = {int(number): stem for number, stem in read(place / "ids.json").items()}
+        ids: dict[tuple[str, int], int] = {}
+        raw: dict[tuple[str, int], Schema] = {}
         for number, stem in sorted(table.items()):
             key = split(stem)
-            if key in self._ids:
-                raise SchemaError(f"ids.json gives {stem} two ids: {self._ids[key]} and {number}")
+            if taken := ids.get(key) or self._ids.get(key):
+                raise SchemaError(f"ids.json gives {stem} two ids: {taken} and {number}")
             if number in self._stems:
                 raise SchemaError(f"the id {number} is {self._stems[number]}'s, not {stem}'s")
-            self._stems[number] = stem
-            self._ids[key] = number
-            self._raw[key] = read(place / f"{stem}.avsc")
-            self._parsed[key] = parse(self._raw[key], stem)
+            ids[key], raw[key] = number, read(place / f"{stem}.avsc")
+        parsed = {key: parse(one, table[ids[key]]) for key, one in raw.items()}
+        self._stems |= table
+        self._ids |= ids
+        self._raw |= raw
+        self._parsed |= parsed
 
     def names(self) -> list[str]:
         """Every schema's name, in alphabetical order."""
@@ -149,7 +154,10 @@ def schemas() -> Schemas:
     known = Schemas()
     for plugin in plugins():
         if plugin.schemas is not None:
-            known.add(plugin.schemas)
+            try:
+                known.add(plugin.schemas)
+            except SchemaError as error:
+                refuse(plugin.package, str(error))
     return known
 
 

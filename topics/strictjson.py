@@ -44,13 +44,7 @@ def parse(data: bytes | str, parse_int: Callable[[str], Any] | None = None) -> A
         raw = (data.encode() if isinstance(data, str) else data).removeprefix(BOM)
         if depth(raw) > DEPTH_MAX:
             raise NotJsonError(f"nested too deeply: more than {DEPTH_MAX} levels")
-        return json.loads(
-            raw.decode(),
-            object_pairs_hook=_object,
-            parse_float=_float,
-            parse_int=parse_int,
-            parse_constant=_constant,
-        )
+        return (_DECODER if parse_int is None else _decoder(parse_int)).decode(raw.decode())
     except UnicodeEncodeError as error:
         raise NotUtf8Error(f"not UTF-8: {error.reason}", error.start) from None
     except UnicodeDecodeError as error:
@@ -99,6 +93,16 @@ def _float(text: str) -> float:
 
 def _constant(name: str) -> NoReturn:
     raise NotJsonError(f"{name} is no number in JSON")
+
+
+def _decoder(parse_int: Callable[[str], Any] | None) -> json.JSONDecoder:
+    return json.JSONDecoder(
+        object_pairs_hook=_object, parse_float=_float, parse_int=parse_int,
+        parse_constant=_constant,
+    )  # fmt: skip
+
+
+_DECODER = _decoder(None)  # to make one takes as long as a short text
 
 
 def _shown(name: str) -> str:

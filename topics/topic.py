@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
 USERS = "users"  # among a topic's writers: anyone may write; what is bad there is a dead letter
+OUTBOX = "outbox"  # among them: the house adds to the outbox in transactions of its own
 DAY_MS = 24 * 3600 * 1000
 MESSAGE_BYTES_MAX = 1_048_588  # Kafka's own default: 1 MiB and a record batch's overhead
 EPOCHS = "soma.epochs"
@@ -37,6 +38,11 @@ class Topic:
         of all tenants at once has another key.
         """
         return self.public and self.key == "tenant"
+
+    @property
+    def relayed(self) -> bool:
+        """Whether the relay brings the outbox's events there: a tenant's, or the house's own."""
+        return self.of_tenants or (OUTBOX in self.writers and self.key == "tenant")
 
     def settings(self) -> dict[str, str]:
         """The broker's settings for this topic, but for those that depend on replication."""

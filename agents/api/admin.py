@@ -11,6 +11,7 @@ from agents.api.bodies import StrictRoute
 from agents.api.body_models import BodyModel, Time
 from agents.api.callers import Caller, asker
 from agents.api.dependencies import AdminCaller, Resources, ResourcesDep
+from agents.api.permission import MayI, scope_of
 from agents.api.problems import documented
 from stores.outbox import TenantSummary
 
@@ -162,9 +163,10 @@ async def summary(resources: ResourcesDep, caller: AdminCaller) -> SummaryOut:
 
 
 @router.post("/replay", response_model=ReplayedOut, summary="Replay events")
-async def replay(resources: ResourcesDep, caller: AdminCaller, body: Ids) -> ReplayedOut:
+async def replay(resources: ResourcesDep, caller: AdminCaller, may: MayI, body: Ids) -> ReplayedOut:
     """Failed and skipped events go back into the queue, at their place in the order."""
     _take(resources, caller)
+    await may.ask("outbox.replay", scope_of(caller))
     ids, hidden = await _visible(resources, caller, body.event_ids)
     if not ids:
         return ReplayedOut(replayed=[], missing=hidden, not_failed=[])
@@ -176,11 +178,12 @@ async def replay(resources: ResourcesDep, caller: AdminCaller, body: Ids) -> Rep
 
 @router.post("/replay/tenant", response_model=ReplayedOut, summary="Replay a tenant's events")
 async def replay_tenant(
-    resources: ResourcesDep, caller: AdminCaller, body: ReplayTenant
+    resources: ResourcesDep, caller: AdminCaller, may: MayI, body: ReplayTenant
 ) -> ReplayedOut:
     """A tenant's failed (or skipped) events go back into the queue, oldest first."""
     whose = caller.must_cover(body.tenant_id)
     _take(resources, caller)
+    await may.ask("outbox.replay", whose)
     done = await resources.outbox.replay_tenant(
         whose,
         caller.subject,
@@ -195,9 +198,10 @@ async def replay_tenant(
 
 
 @router.post("/skip", response_model=SkippedOut, summary="Give events up")
-async def skip(resources: ResourcesDep, caller: AdminCaller, body: Ids) -> SkippedOut:
+async def skip(resources: ResourcesDep, caller: AdminCaller, may: MayI, body: Ids) -> SkippedOut:
     """Failed events are given up; what waits behind them goes on."""
     _take(resources, caller)
+    await may.ask("outbox.skip", scope_of(caller))
     ids, hidden = await _visible(resources, caller, body.event_ids)
     if not ids:
         return SkippedOut(skipped=[], missing=hidden, not_failed=[])

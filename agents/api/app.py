@@ -5,7 +5,6 @@ import logging
 import signal
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from importlib.metadata import PackageNotFoundError, version
 
 from fastapi import FastAPI
 
@@ -13,13 +12,17 @@ from agents.api import (
     admin,
     dlq_routes,
     events,
+    explain_routes,
     health,
     journal_routes,
     learning_routes,
     memories,
+    memory_writes,
     openapi,
     problems,
+    recall_routes,
     replay_routes,
+    rho_routes,
     sleep_routes,
     state_routes,
 )
@@ -31,10 +34,14 @@ from agents.api.journaled import LOCK_S, JournaledOutbox, open_journal
 from agents.api.metrics import ApiMetrics
 from agents.api.middleware import Around
 from agents.api.owners import Owners
+from agents.api.recall_desk import RecallDesk
 from agents.api.sleep_desk import SleepDesk
 from agents.api.tokens import Tokens
 from agents.api.writing import Writing
+from agents.policy.access import access_of
+from agents.rho.matrices import opened
 from agents.settings import Settings
+from agents.tools.version import version
 from stores.outbox_tenants import TenantOutbox
 
 ASIDE = 2  # connections: one drains, one asks
@@ -53,21 +60,34 @@ def make(settings: Settings) -> FastAPI:
     """The FastAPI application. `SettingsError` if the settings don't allow it to be safe."""
     limits = settings.api
     buckets = Buckets(limits.rate_per_s, limits.rate_burst)
-    resources = Resources(limits, Tokens(limits), ApiMetrics(), buckets)
+    policy = access_of(settings)
+    resources = Resources(limits, Tokens(limits), ApiMetrics(), buckets, policy=policy)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        async with outboxes(settings, resources), journal_of(settings, resources) as journaled:
+        async with (
+            outboxes(settings, resources),
+            matrices_of(settings, resources),
+            journal_of(settings, resources) as journaled,
+        ):
             resources.writing = Writing(resources.outbox, resources.metrics, journaled)
+            recall: RecallDesk | None = app.state.recall
+            if recall is not None:
+                await recall.start()
             try:
                 yield
             finally:
                 resources.offload.close()
+                if recall is not None:
+                    await recall.close()
                 await app.state.sleep.close()
+                app.state.explaining.close()
+                if policy is not None:
+                    await policy.close()
 
     app = FastAPI(
         title="Soma Stream",
-        version=_version(),
+        version=version(),
         description=DESCRIPTION,
         docs_url=None,  # they load scripts from elsewhere
         redoc_url=None,
@@ -80,11 +100,25 @@ def make(settings: Settings) -> FastAPI:
     app.state.resources = resources
     app.state.owners = Owners(settings)
     app.state.sleep = SleepDesk(settings)
-    app.state.readiness = health.Readiness()
+    app.state.explaining = explain_routes.Explaining(settings)
+    on = settings.recall.serve == "on"
+    app.state.recall = RecallDesk(settings, resources.metrics.registry) if on else None
+    app.state.readiness = health.Readiness(app.state.recall)
     problems.install(app)
     routes = (events, memories, learning_routes, admin, dlq_routes, journal_routes, replay_routes)
-    for one in (*routes, sleep_routes, state_routes, health):
+    # The fixed paths of recall before those with a coordinate in them.
+    more = (
+        recall_routes,
+        memory_writes,
+        sleep_routes,
+        state_routes,
+        explain_routes,
+        rho_routes,
+        health,
+    )
+    for one in (*routes, *more):
         app.include_router(one.router)
+    app.include_router(rho_routes.several)
     openapi.install(app)
     return app
 
@@ -100,6 +134,15 @@ async def outboxes(settings: Settings, resources: Resources) -> AsyncIterator[No
         yield
     finally:
         await asyncio.gather(resources.outbox.close(), resources.aside.close())
+
+
+@asynccontextmanager
+async def matrices_of(settings: Settings, resources: Resources) -> AsyncIterator[None]:
+    """ρ, over connections of its own: matrices are large, and events don't wait for them."""
+    async with opened(settings, "soma api rho") as matrices:
+        resources.matrices = matrices
+        resources.metrics.follow(matrices)
+        yield
 
 
 @asynccontextmanager
@@ -139,10 +182,3 @@ def guarded(app: FastAPI) -> Around:
     return Around(
         app, resources.metrics, limits.concurrency, limits.timeout_s, limits.body_timeout_s
     )
-
-
-def _version() -> str:
-    try:
-        return version("soma-stream")
-    except PackageNotFoundError:
-        return "0"

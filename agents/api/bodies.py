@@ -20,12 +20,14 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+MORE = "The body has more than {} bytes."
 TOKEN_BYTES = 4096  # of a body count as one event against the rate
 
 
 class StrictRequest(Request):
     """A request whose body is read and parsed by our rules; FastAPI asks `body` and `json`."""
 
+    takes: tuple[str, ...] = ("application/json",)  # what its body may be
     whose: str  # in whose name it is read
     check: Callable[[Any], Any]  # the value as the route's model has it
 
@@ -49,12 +51,21 @@ class StrictRequest(Request):
         resources: Resources = self.app.state.resources
         return await resources.offload.do(self.whose, len(await self.body()), work)
 
+    def most(self) -> int:
+        """How many bytes it may have."""
+        most: int = self.app.state.limits.body_bytes_max
+        return most
+
+    def too_large(self) -> Problem:
+        """413, and the connection closes: the rest isn't read."""
+        return Problem(413, MORE.format(self.most()), {"Connection": "close"})
+
     async def _read(self) -> bytes:
         limits = self.app.state.limits
-        _check_type(self)
-        most: int = limits.body_bytes_max
+        _check_type(self, self.takes)
+        most = self.most()
         if not _within(self.headers.get("content-length"), most):
-            raise too_large(most)
+            raise self.too_large()
         chunks: list[bytes] = []
         size = 0
         try:
@@ -62,7 +73,7 @@ class StrictRequest(Request):
                 async for chunk in self.stream():
                     size += len(chunk)
                     if size > most:
-                        raise too_large(most)
+                        raise self.too_large()
                     chunks.append(chunk)
         except TimeoutError:
             late = f"The body wasn't here within {limits.body_timeout_s:g} s."
@@ -74,6 +85,8 @@ class StrictRequest(Request):
 
 class StrictRoute(APIRoute):
     """A route for those who show a token, which reads its requests strictly."""
+
+    request_class = StrictRequest
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         handle = super().get_route_handler()
@@ -87,7 +100,7 @@ class StrictRoute(APIRoute):
             request.scope["soma.caller"] = caller
             if unknown := sorted(request.query_params.keys() - known):
                 raise _no_parameters(unknown)
-            own = StrictRequest(request.scope, request.receive)
+            own = self.request_class(request.scope, request.receive)
             own.whose = payer(caller, request.headers.get("x-soma-tenant"))
             own.check = partial(_checked, field)
             with resources.under_way(own.whose):
@@ -114,11 +127,6 @@ def _checked(field: Any, value: Any) -> Any:
     if errors:
         raise invalid(errors)
     return found
-
-
-def too_large(most: int) -> Problem:
-    """413, and the connection closes: the rest isn't read."""
-    return Problem(413, f"The body has more than {most} bytes.", {"Connection": "close"})
 
 
 def parse(data: bytes) -> Any:
@@ -160,10 +168,16 @@ def _characters(value: Any) -> None:
             _characters(one)
 
 
-def _check_type(request: Request) -> None:
+def media_type(request: Request) -> str:
+    """What the body says it is."""
+    return request.headers.get("content-type", "").partition(";")[0].strip().lower()
+
+
+def _check_type(request: Request, takes: tuple[str, ...]) -> None:
     given = request.headers.get("content-type", "").partition(";")
-    if given[0].strip().lower() != "application/json":
-        raise Problem(415, "The body must be application/json.", {"Accept": "application/json"})
+    if media_type(request) not in takes:
+        known = " or ".join(takes)
+        raise Problem(415, f"The body must be {known}.", {"Accept": ", ".join(takes)})
     charset = given[2].strip().lower().replace('"', "")
     if charset.startswith("charset=") and charset != "charset=utf-8":
         raise Problem(415, "JSON is UTF-8.")

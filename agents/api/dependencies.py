@@ -18,6 +18,8 @@ from agents.api.problems import Problem
 from agents.api.shares import Shares
 from agents.api.tokens import Tokens
 from agents.api.writing import Writing
+from agents.policy.access import Access
+from agents.rho.matrices import Matrices
 from agents.settings import ApiSettings
 from stores.journal import Journal
 from stores.outbox_tenants import TenantOutbox
@@ -40,7 +42,9 @@ class Resources:
     outbox: TenantOutbox = field(init=False)  # from start to end of the app
     aside: TenantOutbox = field(init=False)  # it too, over connections kept for asking and draining
     writing: Writing = field(init=False)
+    matrices: Matrices = field(init=False)
     journal: Journal | None = None  # likewise, unless it is off; may be opened before
+    policy: Access | None = None  # that decides about writes, where one does
 
     def __post_init__(self) -> None:
         self.shares = Shares(self.limits.concurrency)

@@ -33,6 +33,7 @@ from agents.api.dlq_models import (
     Status,
     Tenant,
 )
+from agents.api.permission import MayI, scope_of
 from agents.api.problems import Problem, documented
 from agents.dlq.letters import LEFT, BadChoiceError, BusyError, DlqError, LateError, place_of
 from agents.settings import Settings, SettingsError
@@ -184,22 +185,25 @@ async def shown(
 
 
 @router.post("/redrive", response_model=RedrivenOut, summary="Redrive dead letters")
-async def redriven(desk: OfLetters, caller: AdminCaller, body: RedriveIn) -> RedrivenOut:
+async def redriven(desk: OfLetters, caller: AdminCaller, may: MayI, body: RedriveIn) -> RedrivenOut:
     """Their records go to their topic again, the oldest first, each once for each failure."""
+    given, whose = _chosen(caller, body), [scope_of(caller, body.tenant)]
     if isinstance(mended := body.set.get("tenant"), str):
-        caller.must_cover(mended)
-    given = _chosen(caller, body)
+        whose.append(caller.must_cover(mended))
+    await may.ask("dlq.redrive", *whose)
     tally = await _done(desk, caller, body, given, most=body.max_attempts, changes=body.set)
     logger.info("%s redrove %d dead letters", caller.subject, 0 if body.dry_run else tally.sent)
     return RedrivenOut.model_validate(tally.data())
 
 
 @router.post("/drop", response_model=DroppedOut, summary="Give dead letters up")
-async def dropped(desk: OfLetters, caller: AdminCaller, body: DropIn) -> DroppedOut:
+async def dropped(desk: OfLetters, caller: AdminCaller, may: MayI, body: DropIn) -> DroppedOut:
     """They are listed and redriven no more. Asked with `dry_run` first: how many there are."""
     if not (body.confirm or body.dry_run):
         raise Problem(422, "confirm: true is needed to give letters up, or ask with dry_run first.")
-    tally = await _done(desk, caller, body, _chosen(caller, body), drops=True)
+    given = _chosen(caller, body)
+    await may.ask("dlq.drop", scope_of(caller, body.tenant))
+    tally = await _done(desk, caller, body, given, drops=True)
     logger.info("%s dropped %d dead letters", caller.subject, 0 if body.dry_run else tally.dropped)
     return DroppedOut.model_validate(tally.data())
 

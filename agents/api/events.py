@@ -16,11 +16,11 @@ from agents.api.dependencies import (
     TRACEPARENT,
     IdempotencyKey,
     Resources,
-    ResourcesDep,
     TenantHeader,
     WriterCaller,
     trace_of,
 )
+from agents.api.permission import MayI
 from agents.api.problems import Problem, documented, wrong
 from agents.api.writing import Written
 from stores.outbox import Event
@@ -115,8 +115,8 @@ EXAMPLE = {"domain": "cpu", "ts": "2026-01-31T12:00:00Z", "vector": [0.25, 0.5, 
 async def add_events(
     request: StrictRequest,
     response: Response,
-    resources: ResourcesDep,
     caller: WriterCaller,
+    may: MayI,
     topic: Annotated[str, Path(description="of the catalogue, one that users may write")],
     body: OneOrMore,
     idempotency_key: IdempotencyKey,
@@ -127,12 +127,13 @@ async def add_events(
     An event's dedupe key is its own `dedupe_key`; else Idempotency-Key (in a batch from the
     second event on with `:1`, `:2` … after it); else one is made up, which the answer names.
     """
-    whose = caller.must_cover(tenant_of(tenant))
+    whose, resources = caller.must_cover(tenant_of(tenant)), may.resources
     given = body if isinstance(body, list) else [body]
     places = [f"/{k}" for k in range(len(given))] if isinstance(body, list) else [""]
     _few(resources, given)
     resources.take(whose, len(given))
     schema = schema_for(topic)
+    await may.ask("events", whose)
     keys = dedupe_keys([one.dedupe_key for one in given], idempotency_key)
     trace = trace_of(request)
     named = list(zip(places, keys, given, strict=True))

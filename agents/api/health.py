@@ -10,6 +10,7 @@ from pydantic import BaseModel, Field
 
 from agents.api.dependencies import Resources, ResourcesDep, resources_of
 from agents.api.keysets import KeysError
+from agents.api.recall_desk import RecallDesk
 from stores.errors import NotMigrated, StoreError
 from stores.journal import JournalError
 from stores.outbox import Defect
@@ -26,22 +27,30 @@ class Alive(BaseModel):
     """The process answers."""
 
     status: Literal["alive"] = "alive"
+    psd_ok: bool | None = Field(
+        None,
+        description="of the matrix (ρ) that this process committed or read last: whether it is "
+        "one still, where it is kept; null: there was none yet",
+    )
+    trace_error: float | None = Field(None, description="how far its trace is from 1")
 
 
 class Ready(BaseModel):
-    """Whether events are accepted. `degraded`: into the journal only."""
+    """Whether events are accepted. `degraded`: into the journal only, or memories aren't
+    read just now."""
 
     status: Literal["ready", "degraded", "unavailable"]
     dependencies: dict[str, State] = Field(
         examples=[{"postgres": "up", "journal": "up"}],
-        description="postgres; schema, where its migrations lack; journal and jwks, where used",
+        description="postgres; schema, where its migrations lack; journal, jwks, recall, if used",
     )
 
 
 class Readiness:
     """Asks the dependencies, not more often than once a second."""
 
-    def __init__(self) -> None:
+    def __init__(self, recall: RecallDesk | None = None) -> None:
+        self._recall = recall
         self._last: Ready | None = None
         self._at = float("-inf")
         self._lock = asyncio.Lock()
@@ -50,16 +59,28 @@ class Readiness:
         """What they say."""
         async with self._lock:
             if self._last is None or time.monotonic() - self._at > AGAIN_S:
-                self._last = await _asked(resources)
+                self._last = self._with_recall(await _asked(resources))
                 self._at = time.monotonic()
             return self._last
+
+    def _with_recall(self, ready: Ready) -> Ready:
+        """Not ready before all memories were read once; later only what is found is old."""
+        if self._recall is None:
+            return ready
+        up = not self._recall.replica.why
+        known = ready.dependencies | {"recall": "up" if up else "down"}
+        if not self._recall.ready():
+            return Ready(status="unavailable", dependencies=known)
+        worse = ready.status == "ready" and not up
+        return Ready(status="degraded" if worse else ready.status, dependencies=known)
 
 
 @router.head("/healthz", include_in_schema=False)
 @router.get("/healthz", response_model=Alive, summary="Is the process alive?")
-async def healthz() -> Alive:
+async def healthz(resources: ResourcesDep) -> Alive:
     """Always, if it answers."""
-    return Alive()
+    matrices = resources.matrices
+    return Alive(psd_ok=matrices.psd_ok, trace_error=matrices.trace_error)
 
 
 @router.head("/readyz", include_in_schema=False)

@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from agents.api import journal_admin
 from agents.api.bodies import StrictRoute
 from agents.api.dependencies import AdminCaller, ResourcesDep
+from agents.api.permission import SEVERAL, MayI
 from agents.api.problems import Problem, documented
 from stores.errors import StoreDown
 from stores.journal import Journal, JournalError, JournalRow
@@ -139,9 +140,10 @@ async def events(
 
 @router.post("/replay", response_model=ReplayedOut, summary="Drain events again")
 async def replay(
-    journal: InJournal, resources: ResourcesDep, caller: AdminCaller, body: ReplayIn
+    journal: InJournal, resources: ResourcesDep, caller: AdminCaller, may: MayI, body: ReplayIn
 ) -> ReplayedOut:
     """Refused events wait again; with `drained` those as well that the outbox took. Audited."""
+    await may.ask("journal.replay", SEVERAL)
     try:
         done = await journal_admin.replay(
             journal, resources.outbox, caller.subject, body.seqs, body.drained
@@ -157,9 +159,10 @@ async def replay(
 
 @router.post("/cleanup", response_model=CleanedOut, summary="Tidy the journal")
 async def cleanup(
-    journal: InJournal, resources: ResourcesDep, caller: AdminCaller, body: CleanupIn
+    journal: InJournal, resources: ResourcesDep, caller: AdminCaller, may: MayI, body: CleanupIn
 ) -> CleanedOut:
     """Drained files are packed, those whose time is over removed. What is deleted is audited."""
+    await may.ask("journal.cleanup", SEVERAL)
     deleted = 0
     try:
         if body.drop_failed:

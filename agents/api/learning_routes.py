@@ -20,8 +20,9 @@ from agents.api.dependencies import (
     WriterCaller,
     trace_of,
 )
-from agents.api.events import EventOut, outcome
-from agents.api.memories import Number, Plain, but_for_ts, micros
+from agents.api.events import EventOut
+from agents.api.memories import Number, Plain, bring, micros
+from agents.api.permission import MayI
 from agents.api.problems import documented
 from stores.outbox import Event
 
@@ -85,30 +86,27 @@ class Giving:
 
     def __init__(
         self, request: StrictRequest, response: Response, resources: ResourcesDep,
-        caller: WriterCaller, idempotency_key: IdempotencyKey, tenant: TenantHeader = None,
+        caller: WriterCaller, may: MayI, idempotency_key: IdempotencyKey,
+        tenant: TenantHeader = None,
     ) -> None:  # fmt: skip
-        self.caller = caller
+        self.caller, self._may = caller, may
         self._request, self._response, self._resources = request, response, resources
         self._key, self._tenant = idempotency_key or uuid.uuid4().hex, tenant
 
-    async def do(self, topic: str, record: dict[str, Any]) -> Given:
+    async def do(self, action: str, topic: str, record: dict[str, Any]) -> Given:
         """Bring it there."""
         whose = self.caller.must_cover(tenant_of(self._tenant))
         self._resources.take(whose)
+        await self._may.ask(action, whose)
         stamped = "ts" if record["ts"] is None else None
         whole = record | {"tenant": whose, "ts": micros(record["ts"])}
         text = json.dumps(whole, ensure_ascii=False)
         trace = trace_of(self._request) or None
         event = Event(topic, whose, text, self._key, None, trace, stamped)
-        written = await self._resources.writing.write([event])
-        written = await but_for_ts(self._resources, written, event)
-        (out,) = outcome(written, [self._key], [""])
-        if out.duplicate:
-            self._response.status_code = 200
+        out, journaled = await bring(self._resources, self._response, event)
         return Given(
-            tenant=whose, frame_id=record["frame_id"], topic=topic, event=out,
-            journaled=written.journaled,
-        )  # fmt: skip
+            tenant=whose, frame_id=record["frame_id"], topic=topic, event=out, journaled=journaled
+        )
 
 
 ToGive = Annotated[Giving, Depends()]
@@ -124,7 +122,7 @@ async def reward(
     body: RewardIn,
 ) -> Given:
     """A frame has one reward. The learner says on cog.reward.events.dlq what it refuses."""
-    return await giving.do(REWARDS, body.model_dump() | {"frame_id": frame_id})
+    return await giving.do("reward", REWARDS, body.model_dump() | {"frame_id": frame_id})
 
 
 @router.post(
@@ -134,4 +132,4 @@ async def reward(
 async def feedback(giving: ToGive, body: FeedbackIn) -> Given:
     """A frame has one feedback beside its reward: 1 (bad) counts as -1, 5 (good) as 1."""
     actor = giving.caller.subject[:ACTOR_MAX]
-    return await giving.do(FEEDBACK, body.model_dump() | {"actor": actor})
+    return await giving.do("feedback", FEEDBACK, body.model_dump() | {"actor": actor})

@@ -3,6 +3,7 @@
 import json
 import time
 import uuid
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any, Literal
 
@@ -12,7 +13,6 @@ from pydantic import BaseModel, Field
 from agents.api.bodies import StrictRequest, StrictRoute
 from agents.api.body_models import BodyModel, Time, at_most
 from agents.api.callers import tenant_of
-from agents.api.coordinates import NUMBERS_MAX, canonical, event_id, memory_id
 from agents.api.dependencies import (
     IdempotencyKey,
     Resources,
@@ -21,9 +21,11 @@ from agents.api.dependencies import (
     WriterCaller,
     trace_of,
 )
-from agents.api.events import PAYLOAD_BYTES_MAX, Text, outcome, too_long, unfit
+from agents.api.events import PAYLOAD_BYTES_MAX, EventOut, Text, outcome, too_long, unfit
+from agents.api.permission import MayI
 from agents.api.problems import Problem, documented
 from agents.api.writing import Fate, Written
+from agents.coordinates import NUMBERS_MAX, canonical, event_id, memory_id
 from stores.errors import StoreDown
 from stores.outbox import Event
 
@@ -32,6 +34,7 @@ SCHEMA = "memory_event"
 DIMENSION_MAX = 4096
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 LINKS_MAX = 256
+NAMESPACE_MAX = 200
 
 router = APIRouter(route_class=StrictRoute, tags=["memories"])
 Number = Annotated[float, Field(allow_inf_nan=False)]
@@ -43,7 +46,9 @@ class MemoryIn(BodyModel):
     """Something to remember."""
 
     payload: dict[str, Any] = Field(description="What is remembered; any JSON object.")
-    namespace: str = Field("", max_length=200, pattern=Plain, description="A part of the memory.")
+    namespace: str = Field(
+        "", max_length=NAMESPACE_MAX, pattern=Plain, description="A part of the memory."
+    )
     coordinate: str | Annotated[list[Number], Field(max_length=NUMBERS_MAX)] | None = Field(
         None,
         description="Where it lies: a text or numbers. The id follows from it, so the same "
@@ -95,6 +100,7 @@ async def remember(
     response: Response,
     resources: ResourcesDep,
     caller: WriterCaller,
+    may: MayI,
     body: MemoryIn,
     idempotency_key: IdempotencyKey,
     tenant: TenantHeader = None,
@@ -102,40 +108,23 @@ async def remember(
     """Creates a memory, or a new version of the one at the same coordinate."""
     whose = caller.must_cover(tenant_of(tenant, body.namespace))
     resources.take(whose)
+    await may.ask("memories", whose)
     dedupe_key = body.dedupe_key or idempotency_key or uuid.uuid4().hex
     trace = trace_of(request)
     stamped = "ts" if body.ts is None else None
 
     def made() -> tuple[dict[str, Any], Event]:
         record = recorded(body, whose, dedupe_key)
-        return record, _event(whose, record, dedupe_key, trace, stamped)
+        return record, event_of(whose, record, dedupe_key, trace, stamped)
 
     record, event = await request.aside(made)
-    written = await but_for_ts(resources, await resources.writing.write([event]), event)
-    (out,) = outcome(written, [dedupe_key], [""])
-    if out.duplicate:
-        response.status_code = 200
-    return Remembered(
-        tenant=whose,
-        namespace=body.namespace,
-        id=record["id"],
-        coordinate=record["coordinate"],
-        event_id=record["event_id"],
-        outbox_id=out.id,
-        dedupe_key=dedupe_key,
-        duplicate=out.duplicate,
-        journaled=written.journaled,
-    )
+    return remembered(record, *await bring(resources, response, event))
 
 
 def recorded(body: MemoryIn, tenant: str, dedupe_key: str) -> dict[str, Any]:
     """The memory_event as JSON data."""
     event = event_id(tenant, dedupe_key)
-    try:
-        coordinate = canonical(event if body.coordinate is None else body.coordinate)
-    except ValueError as error:
-        wrong = _at("/coordinate", str(error))
-        raise Problem(422, "The coordinate can't be used.", errors=[wrong]) from None
+    coordinate = place_of(event if body.coordinate is None else body.coordinate, "/coordinate")
     return {
         "event_id": event,
         "id": memory_id(tenant, coordinate),
@@ -157,15 +146,42 @@ def recorded(body: MemoryIn, tenant: str, dedupe_key: str) -> dict[str, Any]:
     }
 
 
-def _event(
+def place_of(coordinate: str | Sequence[float], at: str) -> str:
+    """A coordinate in canonical form. `Problem` 422, which names where in the body it is."""
+    try:
+        return canonical(coordinate)
+    except ValueError as error:
+        raise Problem(422, "The coordinate can't be used.", errors=[_at(at, str(error))]) from None
+
+
+def event_of(
     tenant: str, record: dict[str, Any], dedupe_key: str, trace: dict[str, str], but_for: str | None
 ) -> Event:
+    """A memory_event for the outbox. `Problem` 422, 413."""
     if bad := unfit(SCHEMA, record):
         raise Problem(422, "Not as the schema memory_event has it.", errors=[_at("", bad)])
     text = json.dumps(record, ensure_ascii=False)
     if (size := len(text.encode())) > PAYLOAD_BYTES_MAX:
         raise too_long("The memory", size)
     return Event(TOPIC, tenant, text, dedupe_key, record["id"], trace or None, but_for)
+
+
+async def bring(resources: Resources, response: Response, event: Event) -> tuple[EventOut, bool]:
+    """One event into the outbox: what became of it, and whether it is in the journal. `Problem`."""
+    written = await but_for_ts(resources, await resources.writing.write([event]), event)
+    (out,) = outcome(written, [event.dedupe_key], [""])
+    if out.duplicate:
+        response.status_code = 200
+    return out, written.journaled
+
+
+def remembered(record: dict[str, Any], out: EventOut, journaled: bool) -> Remembered:
+    """The answer about a memory_event."""
+    return Remembered(
+        tenant=record["tenant"], namespace=record["namespace"], id=record["id"],
+        coordinate=record["coordinate"], event_id=record["event_id"], outbox_id=out.id,
+        dedupe_key=out.dedupe_key, duplicate=out.duplicate, journaled=journaled,
+    )  # fmt: skip
 
 
 async def but_for_ts(resources: Resources, written: Written, event: Event) -> Written:

@@ -65,7 +65,15 @@ def answer(
     more: Mapping[str, Any] | None = None,
 ) -> Response:
     """The response that says so."""
-    document = {
+    body = json.dumps(document(status, detail, request_id, more)).encode()
+    return Response(body, status, headers=dict(headers or {}), media_type=MEDIA)
+
+
+def document(
+    status: int, detail: str, request_id: str, more: Mapping[str, Any] | None = None
+) -> dict[str, Any]:
+    """A problem document."""
+    return {
         "type": "about:blank",
         "title": http.HTTPStatus(status).phrase,
         "status": status,
@@ -73,8 +81,6 @@ def answer(
         "request_id": request_id,
         **(more or {}),
     }
-    body = json.dumps(document).encode()
-    return Response(body, status, headers=dict(headers or {}), media_type=MEDIA)
 
 
 def wrong(items: Iterable[tuple[str, str]]) -> list[dict[str, str]]:
@@ -168,11 +174,12 @@ WHEN = {
     405: "The path doesn't take this method.",
     408: "The body didn't come in time.",
     409: "The idempotency key was used for something else; `conflicts` has the first one's id "
-    "(null while it is in the journal), or its place in this batch (`first`). Or somebody else is "
+    "(null while it is in the journal), or its place in this batch (`first`). Of a matrix: it is "
+    "at another version (`current`), or see `result`. Or somebody else is "
     "at the same dead letters: see Retry-After. Or the tenant's sleep can't be changed so: see "
     "`detail`.",
     413: "Too large.",
-    415: "The body must be application/json, not compressed.",
+    415: "The body must be application/json (a matrix may be octets), not compressed.",
     422: "Well-formed, but not acceptable; `errors` names each thing.",
     429: "Too many for this tenant, of events (each full 4 kB of a body counts as one more) or of "
     "requests under way (it may have a quarter of all): see Retry-After.",

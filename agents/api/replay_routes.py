@@ -17,6 +17,7 @@ from agents.api.bodies import StrictRoute
 from agents.api.body_models import BodyModel, at_most
 from agents.api.callers import Caller, asker
 from agents.api.dependencies import AdminCaller, ResourcesDep
+from agents.api.permission import SEVERAL, MayI
 from agents.api.problems import Problem, documented
 from agents.replay import client
 from agents.replay.command import TENANTS_MAX, Command
@@ -46,9 +47,9 @@ class CommandIn(BodyModel):
 
     id: JobId | None = Field(None, description="the job's; a start without one gets a new one")
     type: Literal["start", "pause", "resume", "stop", "status"] = "start"
-    mode: Literal["republish", "rebuild", "redrive", "outbox", "what-if", "projection"] = (
-        "republish"
-    )
+    mode: Literal[
+        "republish", "rebuild", "redrive", "outbox", "what-if", "projection", "shadow"
+    ] = "republish"
     source: Text = Field(
         "",
         description="the topic to read; of a redrive, where records failed; "
@@ -148,12 +149,13 @@ OfAll = Annotated[Settings, Depends(settings_of)]
 
 @router.post("", status_code=202, response_model=SaidOut, summary="Start or command a job")
 async def say(
-    settings: OfAll, resources: ResourcesDep, caller: AdminCaller, body: CommandIn
+    settings: OfAll, resources: ResourcesDep, caller: AdminCaller, may: MayI, body: CommandIn
 ) -> SaidOut:
     """The same start again does nothing more; another body under the same id is refused."""
     record = _record(body, caller)
     if body.type == "start" and (why := _refused(body)) is not None:
         raise Problem(422, why)
+    await may.ask(f"replay.{body.type}", body.tenants[0] if len(body.tenants) == 1 else SEVERAL)
     said = {k: v for k, v in record.items() if v and k != "actor"}
     try:
         await resources.outbox.note(caller.subject, f"replay.{body.type}", {None: said})

@@ -12,11 +12,10 @@ from typing import Any
 
 import h11
 import uvicorn
-from fastapi import FastAPI
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-from agents.api.app import guarded
 from agents.api.framing import Connection
+from agents.api.middleware import App
 from agents.tools.signals import audible
 
 GRACE_S = 4  # for requests under way, after SIGTERM
@@ -97,15 +96,15 @@ class Server(uvicorn.Server):
         yield
 
     def _asked(self, number: int) -> None:
-        logger.info("%s: the API closes", signal.Signals(number).name)
+        logger.info("%s: it closes", signal.Signals(number).name)
         self.force_exit = self.should_exit
         self.should_exit = True
 
 
-def serve(app: FastAPI, host: str, port: int) -> None:
+def serve(app: App, host: str, port: int) -> None:
     """Run until SIGTERM or Ctrl-C. The exit status is non-zero when the port can't be had."""
     config = uvicorn.Config(
-        guarded(app),
+        app,
         host=host,
         port=port,
         http=Protocol,

@@ -1,4 +1,4 @@
-"""What the routes of sleep do: whether one may ask, the request written once, its answer awaited.
+"""What the routes of sleep do: the request written once, its answer awaited.
 
 An idempotency key is in the request's id, so the log itself tells whether it was used: among the
 last `sleep_log.KEPT` requests of the tenant's partition, for every process of the API.
@@ -19,10 +19,8 @@ from agents.api import sleep_log as log
 from agents.api.buckets import Buckets
 from agents.api.problems import Problem
 from agents.api.sleep_answers import Answer, Answers, Requests
-from agents.policy.access import DeniedError, access_of
 from agents.settings import Settings, SettingsError
 from agents.sleep.law import BURST, PER_S
-from stores.opa import NoAnswerError
 
 PART_OF_TIME = 0.7  # of a request's time: the answer is to be written, too
 LOOKS = 4  # questions about the past that a process asks Kafka at a time
@@ -50,7 +48,6 @@ class SleepDesk:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self.buckets = Buckets(PER_S, BURST)
-        self._policy = access_of(settings)
         self._requests, self._answers = Requests(settings), Answers(settings)
         self._threads = ThreadPoolExecutor(LOOKS, "sleep")
         self._turns: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
@@ -58,19 +55,6 @@ class SleepDesk:
     def deadline(self) -> float:
         """When a request that begins now must be done; time.monotonic()."""
         return time.monotonic() + PART_OF_TIME * self._settings.api.timeout_s
-
-    async def must_be_allowed(self, document: dict[str, Any]) -> None:
-        """`Problem` 403 with the policy's reason, 503 where it has no answer."""
-        if self._policy is None:
-            return
-        try:
-            await self._policy.ask(document)
-        except DeniedError as error:
-            raise Problem(403, f"The policy denies it: {error}.") from None
-        except NoAnswerError as error:
-            logger.warning("The policy of the API: %s", error)
-            silent = "The policy gives no answer, and without one this isn't done."
-            raise Problem(503, silent, RETRY_S) from None
 
     async def ask(self, record: dict[str, Any], key: str | None, until: float, wait: bool) -> Done:
         """Write a request, unless its key says that it was; `wait`: until it is answered.
@@ -152,11 +136,9 @@ class SleepDesk:
         return await asyncio.get_running_loop().run_in_executor(self._threads, work)
 
     async def close(self) -> None:
-        """Let Kafka and the policy go."""
+        """Let Kafka go."""
         self._threads.shutdown(wait=False, cancel_futures=True)
         await self._answers.close()
-        if self._policy is not None:
-            await self._policy.close()
 
 
 def _id_of(tenant: str, key: str | None) -> str:

@@ -1,7 +1,7 @@
 """/api/…/sleep: how deep a tenant is to sleep, and how deep it does.
 
 A request is written to brain.sleep.requests, which isn't the outbox's; the processor `sleep` obeys
-or refuses it. Only administrators of the tenant ask, and where an OPA server is set, it decides.
+or refuses it. Only administrators of the tenant ask.
 """
 
 import time
@@ -25,6 +25,7 @@ from agents.api.dependencies import (
     trace_of,
 )
 from agents.api.owners import Owners
+from agents.api.permission import MayI
 from agents.api.problems import documented
 from agents.api.sleep_desk import Done, SleepDesk
 from agents.kit.asleep import ACTIVE, STATES, powers
@@ -127,8 +128,8 @@ class Asking:
     """A request to sleep, before its body is looked at."""
 
     def __init__(
-        self, request: Request, resources: ResourcesDep, desk: Desk, caller: AdminCaller,
-        idempotency_key: IdempotencyKey, tenant: TenantHeader = None,
+        self, request: Request, resources: ResourcesDep, desk: Desk, may: MayI,
+        caller: AdminCaller, idempotency_key: IdempotencyKey, tenant: TenantHeader = None,
     ) -> None:  # fmt: skip
         self.deadline = desk.deadline()
         self.tenant = caller.must_cover(tenant_of(tenant))
@@ -137,16 +138,15 @@ class Asking:
             resources.metrics.refused.labels("sleep").inc()
             raise too_many("More requests for this tenant's sleep than it may have.", wait)
         self._request, self._desk, self._caller = request, desk, caller
-        self._key = idempotency_key
+        self._key, self._may = idempotency_key, may
 
     async def do(self, body: SleepIn, kind: str, response: Response) -> AskedOut:
         """Ask the policy, write it, and wait if so asked."""
         path = self._request.url.path
-        await self._desk.must_be_allowed({
-            "method": self._request.method, "path": path, "tenant_id": self.tenant,
-            "action": path.rpartition("/")[2], "target_state": body.target_state,
-            "max_seconds": body.ttl_seconds,
-        })  # fmt: skip
+        await self._may.ask(
+            path.rpartition("/")[2], self.tenant,
+            target_state=body.target_state, max_seconds=body.ttl_seconds,
+        )  # fmt: skip
         parent = trace_of(self._request).get("traceparent", "")
         record = {
             "tenant": self.tenant, "target": body.target_state, "kind": kind,

@@ -5,6 +5,8 @@ it. The processor takes each block once, so that two who measure for a moment do
 whoever comes after one that was killed goes on where the row is.
 """
 
+import logging
+from collections.abc import Mapping
 from typing import Any
 
 from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaException, Producer, TopicPartition
@@ -12,6 +14,7 @@ from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaException, Producer
 from agents.canary.agent import BLOCK_SCHEMA, COMMANDS, FRAMES, PROCESSOR, SEGMENTS, STATE
 from agents.canary.state import ACTIVE, MEASURING
 from agents.canary.watch import Watch, record_of
+from agents.engine.errors import UnknownVersion
 from agents.engine.work import POSITION_KEY
 from agents.services.base import Service
 from agents.services.stream import consumer_of
@@ -22,6 +25,8 @@ from topics.reading import PASSED
 NAME = "canary"
 TURN_S = 0.2
 READ_MAX = 1000  # rows a turn
+
+logger = logging.getLogger(__name__)
 
 
 class CanaryService(Service):
@@ -34,6 +39,8 @@ class CanaryService(Service):
         self._settings = settings
         self._rows: dict[int, dict[str, dict[str, Any]]] = {}  # partition -> setting -> row
         self._watches: dict[str, Watch] = {}  # by setting
+        # (partition, setting) -> why; replaced whole, never changed: other threads look.
+        self._unread: Mapping[tuple[int, str], str] = {}
         self._waits = self._lacks = ""
 
     def waits(self) -> str:
@@ -69,6 +76,8 @@ class CanaryService(Service):
     def _taken(self, _: Consumer, places: list[TopicPartition]) -> None:
         for one in places:
             self._rows.pop(one.partition, None)
+            left = {at: why for at, why in self._unread.items() if at[0] != one.partition}
+            self._unread = left
 
     def _turn(self, rows: Consumer, producer: Producer) -> None:
         """Hear which canaries there are, and tell what was seen of each."""
@@ -81,15 +90,10 @@ class CanaryService(Service):
             if not isinstance(key, bytes) or key == POSITION_KEY:
                 continue
             self._lacks = ""
-            known = self._rows.setdefault(message.partition() or 0, {})
-            known.pop(key.decode(), None)
-            if isinstance(value, bytes):
-                row = codec.decode(value)[1]
-                if row["state"] in ACTIVE:
-                    known[key.decode()] = row | {"name": key.decode()}
-        wanted = {name: row for known in self._rows.values() for name, row in known.items()}
+            given = value if isinstance(value, bytes) else None
+            self.hear(message.partition() or 0, key.decode(), given)
         try:
-            self._follow(wanted)
+            self._follow(self.wanted)
             self._waits = ""
         except KafkaException as error:  # the next turn asks again
             self._waits = f"the broker, for canaries: {error.args[0].str()}"
@@ -103,6 +107,38 @@ class CanaryService(Service):
                     value=codec.encode(BLOCK_SCHEMA, record),
                 )  # fmt: skip
         producer.poll(0)
+
+    def hear(self, partition: int, name: str, value: bytes | None) -> None:
+        """Take in the row of a setting's canary; None: there is none any more.
+
+        One that this version can't read isn't measured here, and is named; the others are.
+        """
+        known, place = self._rows.setdefault(partition, {}), (partition, name)
+        known.pop(name, None)
+        self._unread = {one: why for one, why in self._unread.items() if one != place}
+        if value is None:
+            return
+        try:
+            schema, row = codec.decode(value)
+            if schema != PROCESSOR.state_schema:
+                raise codec.BadRecord("unknown_schema", f"it is a {schema}")
+        except codec.BadRecord as error:
+            logger.error(
+                "the canary of %s isn't measured: its row can't be read (%s): a newer version "
+                "wrote it? Update this worker", name, error.detail,
+            )  # fmt: skip
+            self._unread = {**self._unread, place: UnknownVersion.name}
+            return
+        if row["state"] in ACTIVE:
+            known[name] = row | {"name": name}
+
+    @property
+    def wanted(self) -> dict[str, dict[str, Any]]:
+        """The rows of the canaries that are under way, by setting."""
+        return {name: row for known in self._rows.values() for name, row in known.items()}
+
+    def stopped(self) -> Mapping[str, str]:
+        return {f"{NAME} of {name}": why for (_, name), why in self._unread.items()}
 
     def _follow(self, wanted: dict[str, dict[str, Any]]) -> None:
         """A watch for each canary that is under way, and none for others."""

@@ -35,13 +35,16 @@ def api(ctx: click.Context, host: str | None, port: int | None) -> None:
       SOMA_API__AUTH=off soma api --port 8080
       curl localhost:8080/memories -H content-type:application/json -d '{"payload":{"text":"x"}}'
     """
-    if ctx.invoked_subcommand is not None:
-        return
-    from agents.api.app import make
+    if ctx.invoked_subcommand is None:
+        run(with_(load(), host, port))
+
+
+def run(settings: "Settings") -> None:
+    """Serve until a signal. ClickException says what is in the way."""
+    from agents.api.app import guarded, make
     from agents.api.serving import log_to, serve
     from stores.postgres import check
 
-    settings = _with(load(), host, port)
     try:
         check(settings.postgres())
     except ValueError as error:
@@ -49,7 +52,7 @@ def api(ctx: click.Context, host: str | None, port: int | None) -> None:
     log_to(settings.log_level)
     app = make(settings)
     app.state.resources.journal = _opened(settings)
-    serve(app, settings.api.host, settings.api.port)
+    serve(guarded(app), settings.api.host, settings.api.port)
 
 
 @api.command()
@@ -119,7 +122,7 @@ def _opened(settings: "Settings") -> "Journal | None":
         raise click.ClickException(f"{error}. {own}.") from error
 
 
-def _with(settings: "Settings", host: str | None, port: int | None) -> "Settings":
+def with_(settings: "Settings", host: str | None, port: int | None) -> "Settings":
     """The settings with what the command line says instead."""
     given = {"host": host, "port": port}
     changes = {name: value for name, value in given.items() if value is not None}

@@ -9,7 +9,18 @@ import click
 
 from agents.commands import benching
 from agents.commands.bench_outbox import outbox
-from agents.commands.bench_rows import canary, laws, replay, rows
+from agents.commands.bench_retrieval import retrieval
+from agents.commands.bench_rho import rho
+from agents.commands.bench_rows import (
+    canary,
+    control,
+    laws,
+    memory_events,
+    rebalance,
+    recall,
+    replay,
+    rows,
+)
 from agents.commands.bench_scaling import scaling
 from agents.tools.output import say
 
@@ -388,7 +399,13 @@ def projections(backlog: int, rate: int, seconds: float, tenants: int, as_json: 
 
 bench.add_command(outbox)
 bench.add_command(rows)
+bench.add_command(memory_events)
 bench.add_command(canary)
+bench.add_command(control)
 bench.add_command(laws)
+bench.add_command(rebalance)
+bench.add_command(recall)
 bench.add_command(replay)
+bench.add_command(retrieval)
+bench.add_command(rho)
 bench.add_command(scaling)

@@ -1,4 +1,4 @@
-"""`soma bench rows`, `laws`, `replay` and `canary`: verbs and options. The work is in ops/bench."""
+"""`soma bench rows|memory-events|laws|replay|control|canary|recall`: ops/bench does it."""
 
 from dataclasses import asdict
 from typing import Any
@@ -41,6 +41,30 @@ def rows(
     with benching.site() as site:
         results = bench_rows.RowsPipeline(site, workload).run()
     benching.finish(bench_rows.report(workload, results), bench_rows.as_json(results), as_json)
+
+
+@click.command("memory-events")
+@click.option("--events", type=click.IntRange(1000), default=100_000, show_default=True)
+@benching.runs
+@click.option("--tenants", type=click.IntRange(1), default=100, show_default=True)
+@click.option("--dimension", type=click.IntRange(1, 4096), default=384, show_default=True)
+@click.option("--seed", default=1, show_default=True, help="Of the generated input.")
+@benching.as_json
+def memory_events(
+    events: int, runs: int, tenants: int, dimension: int, seed: int, as_json: bool
+) -> None:
+    """Events of memories, folded into memory.latest by one worker.
+
+    \b
+    Example:
+      soma bench memory-events --events 20000 --runs 1
+    """
+    from ops.bench import memory_events as bench_memory
+
+    workload = bench_memory.Workload(events, runs, tenants, dimension, seed)
+    with benching.site() as site:
+        found = bench_memory.run(site, workload)
+    benching.finish(bench_memory.report(workload, found), vars(found), as_json)
 
 
 @click.command()
@@ -111,6 +135,39 @@ def replay(as_json: bool, parts: str, **given: Any) -> None:
 
 
 @click.command()
+@click.option("--parts", default="", help="Some of config,sleep,wake,frozen.")
+@click.option(
+    "--changes", type=click.IntRange(1), default=200, show_default=True, help="Of each kind."
+)
+@click.option(
+    "--rate", type=click.IntRange(1, 20_000), default=400, show_default=True,
+    help="Observations per second beside them, of 8 tenants.",
+)  # fmt: skip
+@click.option(
+    "--events", type=click.IntRange(1000), default=600_000, show_default=True,
+    help="Observations of frozen tenants.",
+)  # fmt: skip
+@benching.runs
+@benching.as_json
+def control(parts: str, changes: int, rate: int, events: int, runs: int, as_json: bool) -> None:
+    """How soon settings and sleep are in force, how soon traffic wakes, what the frozen cost.
+
+    \b
+    Example:
+      soma bench control --parts config,sleep --changes 100
+    """
+    from ops.bench import control as bench_control
+
+    workload = bench_control.Workload(
+        changes, rate, events=events, runs=runs,
+        parts=benching.parts(parts, bench_control.PARTS),
+    )  # fmt: skip
+    with benching.site() as site:
+        found = bench_control.run(site, workload)
+    benching.finish(bench_control.report(workload, found), bench_control.as_json(found), as_json)
+
+
+@click.command()
 @click.option("--runs", type=click.IntRange(1), default=20, show_default=True)
 @click.option("--seconds", type=click.IntRange(5), default=30, show_default=True, help="Of data.")
 @click.option(
@@ -130,3 +187,61 @@ def canary(runs: int, seconds: int, quiet_seconds: int, as_json: bool) -> None:
     found = bench_canary.run(runs, seconds, quiet_seconds, say)
     data = {kind: [asdict(one) for one in each] for kind, each in found.items()}
     benching.finish(bench_canary.report(found), data, as_json)
+
+
+@click.command()
+@click.option("--parts", default="", help="Some of exact,large,open,foreign.")
+@click.option("--rows", type=click.IntRange(1000), default=100_000, show_default=True)
+@click.option("--large", type=click.IntRange(1000), default=1_000_000, show_default=True)
+@click.option("--queries", type=click.IntRange(10), default=100, show_default=True)
+@click.option("--searches", type=click.IntRange(100), default=100_000, show_default=True)
+@benching.as_json
+def recall(
+    parts: str, rows: int, large: int, queries: int, searches: int, as_json: bool
+) -> None:  # fmt: skip
+    """Exact search in memory beside faiss, and of many tenants. Needs no broker.
+
+    \b
+    Example:
+      soma bench recall --parts exact,open
+    """
+    from ops.bench import recall as bench_recall
+
+    chosen = benching.parts(parts, bench_recall.PARTS)
+    workload = bench_recall.Workload(
+        chosen, rows, large, queries, min(queries, bench_recall.CHECKED), searches=searches
+    )
+    try:
+        found = bench_recall.run(workload)
+    except bench_recall.FailedError as error:
+        raise click.ClickException(str(error)) from error
+    benching.finish(bench_recall.report(found), found, as_json)
+
+
+@click.command()
+@click.option("--parts", default="", help="Some of join,death,standby.")
+@click.option("--partitions", type=click.IntRange(2, 240), default=24, show_default=True)
+@click.option("--workers", type=click.IntRange(2, 16), default=4, show_default=True)
+@click.option(
+    "--rows", type=click.IntRange(10_000), default=1_000_000, show_default=True, help="Of state."
+)
+@benching.runs
+@benching.as_json
+def rebalance(
+    parts: str, partitions: int, workers: int, rows: int, runs: int, as_json: bool
+) -> None:  # fmt: skip
+    """How long partitions are silent when a worker joins, and when one is killed.
+
+    \b
+    Examples:
+      soma bench rebalance
+      soma bench rebalance --parts join --rows 100000 --runs 1
+    """
+    from ops.bench import rebalance as bench_rebalance
+
+    chosen = benching.parts(parts, bench_rebalance.PARTS)
+    workload = bench_rebalance.Workload(partitions, workers, rows, runs, parts=chosen)
+    with benching.settings() as settings:
+        found = bench_rebalance.run(settings, say, workload)
+        table = bench_rebalance.report(workload, found, settings.session_timeout_s)
+        benching.finish(table, bench_rebalance.as_json(found), as_json)

@@ -16,7 +16,7 @@ from agents.canary.law import METRICS, p_value
 from agents.canary.state import ACTIVE, FOR_S, TENANTS_MAX, sums
 from agents.commands.actor import actor
 from agents.commands.asking import ask
-from agents.commands.config import check, known_settings, owner_of
+from agents.commands.config import check, known_settings, owned
 from agents.commands.config_rows import newest
 from agents.kit.setting import EVERYONE
 from agents.settings import load
@@ -67,17 +67,12 @@ def start(
 
     \b
     Examples:
-      soma canary start --set alpha=4 --processor integrator --percent 10
+      soma canary start --set integrator.alpha=4 --percent 10
       soma canary start --set cpd@state=bocpd --tenants acme,globex --for 7200
     """
-    setting, equals, value = what.partition("=")
-    if not equals or not value:
-        raise click.ClickException(f"--set {what}: give NAME=VALUE")
-    if (percent is None) == (tenants is None):
-        raise click.ClickException("give --percent or --tenants, one of the two")
-    if percent is not None and not 0 < percent <= 100:
-        raise click.ClickException(f"--percent is a number above 0 up to 100, not {percent:g}")
-    owner = owner_of(processor, setting)
+    setting, value = proposed(what)
+    must_say_whom(percent, tenants)
+    owner, setting = owned(processor, setting)
     check(known_settings()[owner], "a canary's tenants", setting, value)
     own, _, domain = setting.partition("@")
     name, settings = f"{owner}.{own}", load()
@@ -97,6 +92,22 @@ def start(
         f"({plain(', '.join(chosen[:5]))}{', …' if chosen[5:] else ''}), compared with "
         f"{len(control)}; `soma canary status` shows what is found"
     )
+
+
+def proposed(text: str) -> tuple[str, str]:
+    """The setting and the value of --set. ClickException."""
+    setting, equals, value = text.partition("=")
+    if not equals or not value:
+        raise click.ClickException(f"--set {text}: give NAME=VALUE")
+    return setting, value
+
+
+def must_say_whom(percent: float | None, tenants: str | None) -> None:
+    """ClickException where it isn't clear on whom something is tried."""
+    if (percent is None) == (tenants is None):
+        raise click.ClickException("give --percent or --tenants, one of the two")
+    if percent is not None and not 0 < percent <= 100:
+        raise click.ClickException(f"--percent is a number above 0 up to 100, not {percent:g}")
 
 
 @canary.command()
@@ -165,7 +176,7 @@ def groups(
         raise click.ClickException(f"there is a canary on {name} already: {same[0]}")
     busy = {tenant for row in active for tenant in (*row["tenants"], *row["control"])}
     own = {tenant for tenant, row in _newest(settings, SETTINGS).items() if name in row["values"]}
-    known = {key for key in _newest(settings, TENANTS) if NAME.fullmatch(key)}
+    known = tenants_of(settings)
     free = ranked(known - busy - own, name)
     if named is None:
         assert percent is not None
@@ -189,6 +200,11 @@ def groups(
             "a smaller --percent will do"
         )
     return sorted(chosen), sorted(control)
+
+
+def tenants_of(settings: "Settings") -> set[str]:
+    """Whoever has had a frame. ClickException."""
+    return {key for key in _newest(settings, TENANTS) if NAME.fullmatch(key)}
 
 
 def ranked(tenants: Iterable[str], name: str) -> list[str]:

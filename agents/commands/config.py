@@ -64,11 +64,11 @@ def set_(
     Examples:
       soma config set cpu fusion hedge
       soma config set '*' min_dwell_ms 500
-      soma config set cpu alpha 1.5 --processor predictors
+      soma config set cpu predictors.alpha 1.5
       soma config set cpu threshold@state on
     """
     must_be_tenant(tenant)
-    owner = owner_of(processor, setting)
+    owner, setting = owned(processor, setting)
     check(known_settings()[owner], tenant, setting, value)
     update = config_said.update_of(tenant, f"{owner}.{setting}", value, actor.user())
     if direct:
@@ -184,6 +184,16 @@ def must_be_tenant(tenant: str) -> None:
         raise click.ClickException(
             f"{tenant!r} can't be a tenant: 1 to 128 of A-Z a-z 0-9 . _ - (or '*' for all)."
         )
+
+
+def owned(asked: str, setting: str) -> tuple[str, str]:
+    """The processor that has a setting, and the setting: as `alpha` or `predictors.alpha`."""
+    name, dot, rest = setting.partition(".")
+    if not dot or AT in name:  # domains have dots too
+        return owner_of(asked, setting), setting
+    if asked and asked != name:
+        raise click.ClickException(f"{setting} is a setting of {name}, not of {asked}.")
+    return owner_of(name, rest), rest
 
 
 def owner_of(asked: str, setting: str) -> str:

@@ -16,24 +16,32 @@ from agents.settings import load
 from agents.tools.output import counted, plain
 
 POLICY = f"{bundle.OWNER}.{bundle.SETTING}"
+SOURCES = ("people", "learner")
 
 _json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 
 
 @click.command()
 @click.argument("tenant")
+@click.option(
+    "--source",
+    type=click.Choice(SOURCES),
+    help="Changes by people (and canaries), or learned ones.",
+)
 @_json
-def history(tenant: str, as_json: bool) -> None:
-    """Show the last 100 changes of TENANT's settings and of those of all, the latest last.
+def history(tenant: str, source: str | None, as_json: bool) -> None:
+    """Show the last changes of TENANT's settings and of those of all, the latest last.
 
-    Each with its version, which frames have as their config_version. soma.audit has all changes of
-    90 days, and what was refused.
+    100 by people, and 50 by the learner, are kept of each; every one with its version, which frames
+    have as their config_version. soma.audit has all changes of 90 days, and what was refused.
 
     \b
     Example:
-      soma config history cpu
+      soma config history cpu --source people
     """
-    found = changes(tenant)
+    found = [
+        pair for pair in changes(tenant) if source in (None, SOURCES[pair[0].learned])
+    ]  # fmt: skip
     if as_json:
         click.echo(json.dumps({"tenant": tenant, "changes": [_data(*pair) for pair in found]}))
         return
@@ -44,7 +52,7 @@ def history(tenant: str, as_json: bool) -> None:
 
 
 def changes(tenant: str) -> list[tuple[Change, str]]:
-    """The last 100 changes of a tenant's settings and of those of all, and whose each is."""
+    """The last changes of a tenant's settings and of those of all, and whose each is."""
     settings = load()
     whose = dict.fromkeys((tenant, EVERYONE))
     found = [(one, of) for of in whose for one in own(settings, of).history]
@@ -99,7 +107,7 @@ def rollback(tenant: str, version: int | None, dry_run: bool, as_json: bool) -> 
     """Set what TENANT has set itself as it was at a version; '*' for the settings of all.
 
     Those are changes as others are, with versions of their own, one for each setting that differs.
-    What somebody else has changed meanwhile is refused.
+    What somebody else has changed meanwhile is refused; what the learner changed last stays.
 
     \b
     Example:
@@ -107,14 +115,15 @@ def rollback(tenant: str, version: int | None, dry_run: bool, as_json: bool) -> 
     """
     settings = load()
     known = own(settings, tenant)
+    ours = [one for one in known.history if not one.learned]
     if version is None:
-        version = known.history[-2].version if len(known.history) > 1 else 0
-    wanted = _at(known, version)
+        version = ours[-1].version - 1 if ours else known.version
+    wanted, learned = _at(known, version), _learned(known)
     updates = [
         config_said.update_of(
             tenant, name, wanted.get(name, ""), actor.user(), known.versions.get(name, 0)
         )
-        for name in sorted({*wanted, *known.values} - {POLICY})
+        for name in sorted({*wanted, *known.values} - {POLICY} - learned)
         if wanted.get(name) != known.values.get(name)
     ]
     if wanted.get(POLICY) != known.values.get(POLICY):
@@ -141,6 +150,12 @@ def rollback(tenant: str, version: int | None, dry_run: bool, as_json: bool) -> 
             f"{counted(len(refused), 'setting')} of {tenant} couldn't be set back: "
             f"{refused[0].refused}"
         )
+
+
+def _learned(known: Own) -> set[str]:
+    """The settings that the learner was the last to change."""
+    by = {one.name: one.learned for one in known.history}
+    return {name for name, learned in by.items() if learned}
 
 
 def _tell(said: list[config_said.Said]) -> None:

@@ -23,6 +23,7 @@ from agents.tools.screen import screen
 from agents.tools.show import DemoOptions, Show, hints, how_to_call_soma
 from agents.tools.signals import ENDING, deaf, handled, unbroken
 from ops.stack import StackError
+from ops.stack.ports import free_port
 from topics import preflight
 from topics.broker import BrokerError
 
@@ -81,7 +82,7 @@ def demo(
       soma demo
       soma demo --headless --seconds 10 --json
     """
-    options = DemoOptions(tenants, interval, speed)
+    options = DemoOptions(tenants, interval, speed, free_port())
     # In a script's background too, where a shell makes us ignore Ctrl-C.
     ours = handled(signal.default_int_handler, *ENDING)
     with ours, _kernels() as kernels, _stack_up():

@@ -166,11 +166,14 @@ def _groups(settings: "Settings") -> str:
 
 def _cognition(settings: "Settings") -> str:
     """Which processors of an installation don't act, for it is off; that is no error."""
-    from agents.settings.reading import without_cognition  # the engine: when it is used
+    from agents.settings.reading import (  # the engine: when it is used
+        cognition_off,
+        without_cognition,
+    )
 
     if off := without_cognition(settings):
         return (
-            f"off: {', '.join(off)} counts what comes as disabled, and does nothing; "
+            f"off: {cognition_off(off)}; "
             "SOMA_ENABLE_COG_THREADS=1 switches it on, `soma config set TENANT cognition on "
             "--processor NAME` for a tenant"
         )
@@ -284,6 +287,9 @@ def _policy(settings: "Settings") -> str:
         return f"{settings.policy_dir} is fit for use, digest {found.digest}"
     if why := asyncio.run(_opa_error(settings)):
         raise SettingsError(f"the OPA server (SOMA_OPA_URL) gives no decision: {why}")
+    if why := asyncio.run(_access_error(settings)):
+        refused = "lets every write pass" if settings.opa_fail_open else "refuses every write"
+        return f"the OPA server (SOMA_OPA_URL) answers; but `soma api` {refused}: {why}"
     return "the OPA server (SOMA_OPA_URL) answers"
 
 
@@ -300,6 +306,27 @@ async def _opa_error(settings: "Settings") -> str:
     finally:
         await remote.close()
     return told.rationale if told.outcome == "error" else ""
+
+
+async def _access_error(settings: "Settings") -> str:
+    """What is wrong with what the server says of a write by HTTP; empty: nothing."""
+    from agents.policy.access import DeniedError, access_of
+    from stores.opa import NoAnswerError
+
+    limit = min(ANSWER_S, settings.opa_timeout_s)
+    access = access_of(settings.model_copy(update={"opa_timeout_s": limit, "opa_fail_open": False}))
+    assert access is not None
+    probe = {"method": "POST", "path": "/events/cog.observations", "tenant_id": "probe",
+             "action": "events", "target_state": None, "max_seconds": None}  # fmt: skip
+    try:
+        await access.ask(probe)
+    except NoAnswerError as problem:
+        return str(problem)
+    except DeniedError:
+        pass
+    finally:
+        await access.close()
+    return ""
 
 
 def _silent(what: str, where: str, error: object) -> SettingsError:

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from agents.commands.kernels import compile_ahead
-from agents.commands.past import TELL_S, Meter, in_a_line, json_option, plan_named
+from agents.commands.past import TELL_S, Meter, in_a_line, json_option, tenant_option
 from agents.settings import load
 from agents.tools.output import plain, say
 
 if TYPE_CHECKING:
-    from agents.history.explain import Explained, Subject
+    from agents.history.explain import Explained
     from agents.history.lineage import Step
 
 WIDTH = 160  # of a value, in characters
@@ -26,8 +26,9 @@ FATES = {
 @click.command()
 @click.argument("record_id", metavar="ID")
 @click.option("--processor", default="", help="Whose fold of it, where several read its topic.")
+@tenant_option
 @json_option
-def explain(record_id: str, processor: str, as_json: bool) -> None:
+def explain(record_id: str, processor: str, tenant: str, as_json: bool) -> None:
     """Say what a record did to its tenant's state, why, whence it came, and what it caused.
 
     ID is the id of a frame (that is its update's, too), segment or observation, as records, Redis
@@ -35,22 +36,28 @@ def explain(record_id: str, processor: str, as_json: bool) -> None:
     reads, or of a dead letter. The tenant's records are folded anew up to it, and over it, by the
     settings as they were; the words are the law's, with its numbers. Nothing is written.
 
+    Ids in records are as their writers said, and may name another tenant's records. With --tenant
+    only that tenant's are told, as by HTTP.
+
     \b
     Examples:
       soma explain "$(soma watch cog.global.frame --tenant cpu --count 1 | cut -d'"' -f4)"
       soma explain "$(soma watch cog.segments --from beginning --count 1 | cut -d'"' -f4)" --json
     """
-    from agents.history.explain import explained, subject
+    from agents.history.explain import explained, plan_for, subject
     from agents.history.finding import Finder
 
     settings = load()
     with in_a_line(settings):
         finder = Finder(settings, _Teller())
         found = subject(settings, finder, record_id)
-        plan = plan_named(settings, _reader(found, processor))
+        if tenant and not found.record.of(tenant):
+            raise click.ClickException(f"{tenant} has no record {record_id}")
+        plan = plan_for(settings, found, processor)
         offset = found.record.place.offset
         compile_ahead(plan.processor.name)
-        said = explained(settings, finder, plan, found, Meter(lambda: offset))
+        meter = Meter(lambda: offset)
+        said = explained(settings, finder, plan, found, meter, alone=bool(tenant))
     if as_json:
         click.echo(json.dumps(said.data(), ensure_ascii=False))
     else:
@@ -67,22 +74,6 @@ class _Teller:
         if time.monotonic() >= self._at:
             self._at = time.monotonic() + TELL_S
             say(f"looking through {text}")
-
-
-def _reader(found: "Subject", wanted: str) -> str:
-    """Which processor's fold is asked for. ClickException."""
-    from agents.engine.registry import processors
-    from topics.catalogue import keeper_of
-
-    topic = found.record.place.topic
-    readers = [name for name, one in processors().items() if one.source == topic]
-    if wanted and wanted in readers:
-        return wanted
-    listed = ", ".join(readers) or "no processor"
-    if wanted or not readers:
-        asked = f", not {wanted}" if wanted else ""
-        raise click.ClickException(f"{found.record.place}: {listed} reads {topic}{asked}.")
-    return next((one for one in (found.processor, keeper_of(topic)) if one in readers), readers[0])
 
 
 def _print(said: "Explained") -> None:

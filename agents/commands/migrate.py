@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from agents.settings import load
+from agents.tools.mapping import NAME
 from agents.tools.output import counted
 from stores import migrations
 from stores.errors import StoreDown
@@ -88,18 +89,23 @@ def status(as_json: bool) -> None:
     type=click.Choice(PURPOSES),
     default="worker",
     show_default=True,
-    help="What the role is for. A writer is a service that adds events in its own transactions.",
+    help="What the role is for. A writer is a service that adds events in its own transactions, "
+    "a reader one who sees a tenant's memories.",
 )
+@click.option("--tenant", default="", help="Of a reader: whose memories.")
 @_json
-def grants(role: str, purpose: Purpose, as_json: bool) -> None:
+def grants(role: str, purpose: Purpose, tenant: str, as_json: bool) -> None:
     """Print the SQL that gives ROLE what it needs, and no more. Changes nothing.
 
     \b
     Examples:
       soma migrate grants soma_worker | psql …
       soma migrate grants orders --for writer | psql …
+      soma migrate grants acme_reports --for reader --tenant acme | psql …
     """
-    text = grants_to(role, schema_of(load().namespace), purpose)
+    if (purpose == "reader") != bool(NAME.fullmatch(tenant)):
+        raise click.BadParameter("a reader has a tenant, and no other", param_hint="--tenant")
+    text = grants_to(role, schema_of(load().namespace), purpose, tenant)
     click.echo(json.dumps({"role": role, "for": purpose, "sql": text}) if as_json else text)
 
 

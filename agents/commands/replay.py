@@ -181,7 +181,7 @@ def status(job: str, as_json: bool) -> None:
     Example:
       soma replay status nightly
     """
-    found = _last(job)
+    found = last_of(job)
     if job not in found:
         raise click.ClickException(f"there is no job {job}; `soma replay list` shows which are")
     _show(found[job], as_json)
@@ -198,7 +198,7 @@ def list_(as_json: bool) -> None:
     """
     from agents.replay.client import shown
 
-    found = sorted(_last(None).values(), key=lambda one: int(one["ts"]))
+    found = sorted(last_of(None).values(), key=lambda one: int(one["ts"]))
     if as_json:
         click.echo(json.dumps({"jobs": [shown(one) for one in found]}))
         return
@@ -251,6 +251,11 @@ def stop(job: str, as_json: bool, actor: str) -> None:
 
 
 def _command(job: str, type_: str, actor: str, as_json: bool) -> None:
+    _show(ordered(job, type_, actor), as_json)
+
+
+def ordered(job: str, type_: str, actor: str) -> dict[str, Any]:
+    """Command a job; how it is then. ClickException."""
     from agents.replay.client import Statuses, command
 
     settings = load()
@@ -258,7 +263,7 @@ def _command(job: str, type_: str, actor: str, as_json: bool) -> None:
         said = _said(settings, statuses, command({"id": job, "type": type_, "actor": actor}))
     if said["state"] == "refused":
         raise click.ClickException(plain(said["message"]))
-    _show(said, as_json)
+    return said
 
 
 def _said(settings: "Settings", statuses: "Statuses", record: dict[str, Any]) -> dict[str, Any]:
@@ -269,7 +274,7 @@ def _said(settings: "Settings", statuses: "Statuses", record: dict[str, Any]) ->
     return statuses.answer(record["id"], record["type"], ANSWER_S)
 
 
-def _last(job: str | None) -> dict[str, dict[str, Any]]:
+def last_of(job: str | None) -> dict[str, dict[str, Any]]:
     """The last status of each job; of one, only its partition is read."""
     from agents.replay.client import Statuses
 

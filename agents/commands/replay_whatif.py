@@ -79,7 +79,7 @@ def _result(result: Mapping[str, Any]) -> Iterator[str]:
     more: list[str] = []
     for one in result["figures"].values():
         was, would = one["was"], one["would"]
-        rows += _rows(was, would)
+        rows += rows_of(was, would)
         plots += _plots(was, would)
         if "boundaries" in one:
             more += _boundaries(one["boundaries"], result["tenant"] == EVERYONE)
@@ -126,7 +126,7 @@ def _output(name: str, one: Mapping[str, Any]) -> Iterator[str]:
         )
 
 
-def _rows(was: Mapping[str, Any], would: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:
+def rows_of(was: Mapping[str, Any], would: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:
     """The numbers of both sides that are numbers or words, by what they are."""
     for name, value in was.items():
         words = name.replace("_", " ")

@@ -77,3 +77,25 @@ def record(replace: tuple[str, ...]) -> None:
     except SchemaError as error:
         raise click.ClickException(str(error)) from error
     click.echo("\n".join(fresh) if fresh else "Nothing new.")
+
+
+@schema.command()
+def topics() -> None:
+    """Print what a producer must know of each topic that users write: its schema, and its id.
+
+    As JSON: what lies in client/soma_client/schemas.json, and topics of SOMA_PLUGINS.
+
+    \b
+    Example:
+      soma schema topics > schemas.json
+    """
+    from topics.catalogue import CATALOGUE
+    from topics.schemas import schemas
+
+    known = schemas()
+    found = {
+        name: {"id": known.schema_id(one.schema), "schema": known.raw(one.schema)}
+        for name, one in sorted(CATALOGUE.items())
+        if one.of_tenants and one.schema is not None
+    }
+    click.echo(json.dumps(found, ensure_ascii=False, indent=1))

@@ -89,6 +89,7 @@ def kept(row: Config, now: int, out: Emit) -> None:
 PROCESSOR = RowProcessor(
     "control", source=UPDATES, sinks=(AUDIT, *sorted(set(INPUTS.values()))), row=Config,
     fold=settle, on_time=kept, unread=unread,
+    law=2,  # 1: people's changes made room for learned ones
     controls=dict.fromkeys(INPUTS.values(), CONTROL_SCHEMA),
     reads=Reads(domain=None, ts=None, strings={"value": VALUE_BYTES}, of_settings=True),
     counts={

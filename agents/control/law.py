@@ -20,7 +20,9 @@ Declared = Mapping[str, Mapping[str, Setting]]  # processor -> its settings
 
 CONTROL = "control"  # this processor: it doesn't write its own input
 NAMES_MAX = 1000  # settings that a tenant may have of its own: a domain's are one each
-KEPT = 100  # of a tenant's changes; all of 90 days are in the audit
+KEPT = 100  # of a tenant's changes by people; all of 90 days are in the audit
+KEPT_LEARNED = 50  # and of those by the processor learner, which makes one every few seconds
+LEARNER = "learner"  # their author
 NEVER = 1 << 62  # a timer that never comes: what a tenant has set isn't forgotten
 DOMAIN = re.compile(r"[A-Za-z0-9._-]{1,128}")
 
@@ -47,6 +49,11 @@ class Change:
     value: str
     author: str
     ts: int  # the log's time, microseconds
+
+    @property
+    def learned(self) -> bool:
+        """Whether the learner made it, not somebody."""
+        return self.author == LEARNER
 
     @property
     def text(self) -> str:
@@ -133,10 +140,20 @@ def make(row: Config, owner: str, update: Any, value: str | None = None) -> Chan
     if value:
         row.values[name] = value
     row.version = row.versions[name] = version
-    row.history = [*row.history[1 - KEPT :], one.text]
+    row.history = _kept([*row.history, one.text], one)
     row.due = NEVER if row.values else None
     _tidy(row)
     return one
+
+
+def _kept(history: list[str], newest: Change) -> list[str]:
+    """A history without the oldest change of the newest one's kind, where it has too many."""
+    most = KEPT_LEARNED if newest.learned else KEPT
+    if len(history) <= most:
+        return history
+    mine = [k for k, text in enumerate(history) if Change.of(text).learned == newest.learned]
+    gone = set(mine[: max(0, len(mine) - most)])
+    return [text for k, text in enumerate(history) if k not in gone]
 
 
 def _tidy(row: Config) -> None:
@@ -149,11 +166,12 @@ def _tidy(row: Config) -> None:
 def values_at(values: Mapping[str, str], history: list[Change], version: int) -> dict[str, str]:
     """What a tenant had set itself when `version` was its last one. ValueError for one that is
     before all that is known.
+
+    What the learner changed before all that is known of it is as it was then.
     """
-    if len(history) >= KEPT and version < history[0].version:
-        raise ValueError(
-            f"only the last {KEPT} changes are kept, from version {history[0].version}"
-        )
+    ours = [one for one in history if not one.learned]
+    if len(ours) >= KEPT and version < ours[0].version:
+        raise ValueError(f"only the last {KEPT} changes are kept, from version {ours[0].version}")
     found = dict(values)
     for one in reversed(history):
         if one.version <= version:

@@ -48,6 +48,19 @@ ADVICE: Mapping[str, str] = {
     "conflict": "The memory service has this event, or this dedupe key, with another content: drop "
     "the letter, or give it another event_id and dedupe_key.",
     "bad_payload": "The payload must be a JSON object, as text: `--set payload='{\"a\": 1}'`.",
+    "memory:malformed": "No order to prune can be so: the detail names the field. Give it anew on "
+    "prune.order, and drop the letter.",
+    "id": "A memory's id follows from tenant and coordinate (uuid5): mend who writes it, or send "
+    "it by POST /memories, which makes the id; drop the letter.",
+    "coordinate": "The detail has the canonical form: `--set coordinate=TEXT`, with the id that "
+    "follows from it.",
+    "namespace": "Up to 200 characters without control characters: `--set namespace=NAME`.",
+    "payload": "The payload must be a JSON object, as text: `--set payload='{\"a\": 1}'`.",
+    "vector": "Little-endian float32, finite and not all zero: mend who embeds, and `--set "
+    "embedding='[1, 2, 3]'`, or drop the letter.",
+    "link": "Links lead to ids of other memories, and a kind has up to 64 characters: `--set "
+    "links='{}'`, or drop the letter.",
+    "importance": "It is a finite number, or none: `--set importance=NUMBER`.",
     "malformed": "No request for sleep can be so: the detail names the field. Ask anew (`soma "
     "sleep set`), and drop the letter: redriven, it would act later than it was meant.",
     "too_many": "The tenant had more requests for sleep than it may have: drop the letter, and see "

@@ -11,10 +11,10 @@ from topics import codec, strictjson
 from topics.codec import BadRecord
 from topics.jsonform import from_json
 from topics.messages import as_bytes
-from topics.schemas import is_control_id
+from topics.schemas import is_control_id, schemas
 from topics.strictjson import begins_object
 
-SCHEMA = "memory_event"
+SCHEMA, ORDER = "memory_event", "prune_order"
 NAME = re.compile(rb"[A-Za-z0-9._-]{1,128}")
 KEY = re.compile(r"[\x21-\x7e]{1,200}")  # idempotency keys that a header can carry
 RECORD_BYTES = 512  # of a record's object, beside its own bytes
@@ -44,14 +44,14 @@ def tenant_of(message: Message) -> str:
 
 
 def is_control(message: Message) -> bool:
-    """Whether it is a control record: obeyed by processors, no event."""
+    """Whether it is no event, but obeyed by processors: a control record, or an order to prune
+    (what that lets go are events).
+    """
     value = message.value()
-    return (
-        isinstance(value, bytes)
-        and len(value) >= codec.HEADER
-        and value[0] == 0
-        and is_control_id(int.from_bytes(value[1 : codec.HEADER], "big"))
-    )
+    if not isinstance(value, bytes) or len(value) < codec.HEADER or value[0] != 0:
+        return False
+    number = int.from_bytes(value[1 : codec.HEADER], "big")
+    return is_control_id(number) or number in schemas().writers(ORDER)
 
 
 def size_of(message: Message) -> int:

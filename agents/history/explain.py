@@ -13,11 +13,12 @@ from agents.dlq import listing
 from agents.dlq.letters import DlqError, Letter
 from agents.engine.plan import Plan
 from agents.engine.processor import SEP
-from agents.engine.registry import explainer
+from agents.engine.registry import explainer, processors
 from agents.history.errors import Gone, HistoryError
 from agents.history.finding import ID, Finder, Place, Record
 from agents.history.folded import FOLDED, FORWARDED, Folded
 from agents.history.lineage import LINKS, Step, lineage
+from agents.history.plans import plan_of
 from agents.history.rows import Differing, Rows, differing
 from agents.history.states import Past
 from agents.history.view import View, views
@@ -25,7 +26,7 @@ from agents.kit.explaining import Case, Fields, values_of
 from agents.kit.schema import SETTINGS
 from agents.settings import Settings
 from topics import codec
-from topics.catalogue import dlq_of
+from topics.catalogue import dlq_of, keeper_of
 
 FRAMES, SEGMENTS = (next(one for one in LINKS if one.what == what) for what in ("frame", "segment"))
 
@@ -127,16 +128,32 @@ def _origin(letter: Letter) -> Place:
     return Place(*letter.origin)
 
 
+def plan_for(settings: Settings, found: Subject, wanted: str) -> Plan:
+    """The plan of the processor whose fold of it is asked for: the one wanted; or the one that the
+    id says; or its topic's keeper; or any that reads it. HistoryError, BrokerError.
+    """
+    topic = found.record.place.topic
+    readers = [name for name, one in processors().items() if one.source == topic]
+    if not readers or wanted not in ("", *readers):
+        asked = f", not {wanted}" if wanted else ""
+        listed = ", ".join(readers) or "no processor"
+        raise HistoryError(f"{found.record.place}: {listed} reads {topic}{asked}.")
+    likely = (wanted, found.processor, keeper_of(topic))
+    name = next((one for one in likely if one in readers), readers[0])
+    return plan_of(settings, processors([name])[name])
+
+
 def explained(
     settings: Settings, finder: Finder, plan: Plan, found: Subject,
-    told: Callable[[Past], None],
+    told: Callable[[Past], None], *, alone: bool,
 ) -> Explained:  # fmt: skip
     """Fold a record that `plan`'s processor reads, and say what came of it.
 
-    `told` is called while it goes on. HistoryError, KafkaException, BrokerError.
+    `told` is called while it goes on. `alone`: nothing is told of other tenants' records, though
+    its ids name them. HistoryError, KafkaException, BrokerError.
     """
     record, name = found.record, plan.processor.name
-    tenant = _tenant(record)
+    tenant = tenant_of(record)
     past = Past(settings, plan, record.place.partition, tenant, told=lambda: told(past))
     begun = past.start(record.place.offset)
     past.fold_to(record.place.offset)
@@ -146,7 +163,8 @@ def explained(
     case = case_of(plan, record, (before, after, everyone), fate, past.epoch["settings"])
     words = _words(name, case, notes) if fate.fate == FOLDED else []
     sides = views(plan.processor, before), views(plan.processor, after)
-    steps = lineage(finder, record, folded=fate.fate == FOLDED)
+    whose = tenant if alone else None
+    steps = lineage(finder, record, folded=fate.fate == FOLDED, tenant=whose)
     changed = differing(before, after)
     return Explained(found, name, tenant, begun, fate, *sides, changed, words, steps, notes)
 
@@ -158,8 +176,8 @@ def _elsewhere(record: Record, tenant: str) -> Folded:
     return Folded(FORWARDED, "", "", {})
 
 
-def _tenant(record: Record) -> str:
-    """Whose it is."""
+def tenant_of(record: Record) -> str:
+    """Whose it is. HistoryError."""
     tenant = (record.key or b"").decode(errors="replace")
     tenant = tenant or str((record.fields or {}).get("tenant", ""))
     if not tenant:
@@ -179,7 +197,7 @@ def case_of(
     values = values_of(
         plan.processor.settings, defaults, all_, own, str(fields.get("domain", ""))
     )  # fmt: skip
-    return Case(_tenant(record), fields, *sides, fate.outputs, values)
+    return Case(tenant_of(record), fields, *sides, fate.outputs, values)
 
 
 def _entities(rows: Rows) -> dict[str, Fields]:

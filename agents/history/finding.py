@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-from confluent_kafka import Message
+from confluent_kafka import Consumer, KafkaException, Message
 
 from agents.engine.recovery import reader
 from agents.history.errors import Gone, HistoryError, TookTooLong
@@ -20,7 +20,7 @@ from topics import codec
 from topics.broker import connect, topic_ids
 from topics.catalogue import CATALOGUE
 from topics.messages import as_bytes
-from topics.reading import TopicAndPartition, read_to, span_of
+from topics.reading import NO_PARTITION, TopicAndPartition, read_to, span_of
 
 ID = re.compile(r"([0-9a-f]{8})-(\d{1,9})-(\d{1,18})")
 SHORT = 8  # hex digits of a topic's id in a record's
@@ -56,6 +56,16 @@ class Record:
     def data(self) -> dict[str, Any] | None:
         """Its fields as JSON data."""
         return codec.to_json(self.schema, dict(self.fields)) if self.fields is not None else None
+
+    @property
+    def tenants(self) -> frozenset[str]:
+        """Whose it is by its key and by itself: one, unless it isn't as it should be."""
+        key = (self.key or b"").decode(errors="replace")
+        return frozenset({key, str((self.fields or {}).get("tenant") or "")} - {""})
+
+    def of(self, tenant: str | None) -> bool:
+        """Whether it is this tenant's and nobody else's; None: anybody's."""
+        return tenant is None or self.tenants == {tenant}
 
 
 Told = Callable[[str], None]
@@ -97,7 +107,7 @@ class Finder:
             raise HistoryError(f"{place}: there is no topic {where[0]}")
         consumer = reader(self._settings, "soma-history", [where], place.offset)
         try:
-            low, end = span_of(consumer, where, self._settings.answer_timeout_s)
+            low, end = self._span(consumer, place, where)
             if place.offset < low:
                 raise Gone(
                     f"{place} is gone: the topic's retention removed all before offset {low}"
@@ -115,10 +125,13 @@ class Finder:
             "aborted or compacted"
         )
 
-    def caused(self, topic: str, name: str, cause: Record, most: int) -> list[Record]:
+    def caused(
+        self, topic: str, name: str, cause: Record, most: int, tenant: str | None = None
+    ) -> list[Record]:
         """The records of a topic whose field `name` is the id of `cause`, at most so many.
 
-        TookTooLong after FIND_S.
+        Of a tenant alone, unless it is None: others' take no room from them. TookTooLong after
+        FIND_S.
         """
         place = self._settings.topic(topic), cause.place.partition
         start = since(self._settings, place, cause) if topic in self.ids else None
@@ -127,10 +140,20 @@ class Finder:
         found: list[Record] = []
         for last, ones in mentions(self._settings, place, (start, None), cause.id, self._told):
             records = [self._record(topic, one) for one in ones]
-            found += [one for one in records if (one.fields or {}).get(name) == cause.id]
+            named = [one for one in records if (one.fields or {}).get(name) == cause.id]
+            found += [one for one in named if one.of(tenant)]
             if len(found) >= most or self._behind(topic, last, name, cause):
                 break
         return found[:most]
+
+    def _span(self, consumer: Consumer, place: Place, where: TopicAndPartition) -> tuple[int, int]:
+        """From where to where a place's partition goes. HistoryError: the topic hasn't got it."""
+        try:
+            return span_of(consumer, where, self._settings.answer_timeout_s)
+        except KafkaException as error:
+            if error.args[0].code() not in NO_PARTITION:
+                raise
+            raise HistoryError(f"{place}: {where[0]} has no such partition") from None
 
     def _behind(self, topic: str, message: Message, name: str, cause: Record) -> bool:
         """Whether what comes is of later causes only: our writers take them in their order."""

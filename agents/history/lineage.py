@@ -7,7 +7,7 @@ later versions makes of segments or frames is one more line here.
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from agents.history.errors import Gone, TookTooLong
+from agents.history.errors import HistoryError, TookTooLong
 from agents.history.finding import Finder, Place, Record, parts
 
 MANY = 1000  # of what one record can cause more than one of
@@ -37,6 +37,10 @@ LINKS = (
 BY_TOPIC = {one.topic: one for one in LINKS}
 BY_WHAT = {one.what: one for one in LINKS}
 SHOWN = 60  # characters of a vector
+# To a tenant nothing tells another's record from one that is gone or never was, nor how far a log
+# goes that it shares with others.
+ABSENT = "this tenant has no such record, or has it no more"
+LATE = "not all was looked through in the time that there is"
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,56 +59,71 @@ class Step:
         return {"what": self.what, "place": place, "id": self.id, **self.shows, "note": self.note}
 
 
-def lineage(finder: Finder, record: Record, *, folded: bool) -> list[Step]:
-    """The record's causes and what it caused, the first cause first. HistoryError, KafkaException.
+def lineage(finder: Finder, record: Record, *, folded: bool, tenant: str | None) -> list[Step]:
+    """The record's causes and what it caused, the first cause first. KafkaException.
 
     Empty where the record is of a topic that has no lineage. What wasn't folded caused nothing.
+    Of `tenant`'s records alone, unless it is None: an id is what a record's writer says, and users
+    write updates, whose ids may name anybody's.
     """
     link = BY_TOPIC.get(record.place.topic)
     if link is None:
         return []
     known: dict[str, list[Record]] = {link.what: [record]}
     steps: dict[str, list[Step]] = {link.what: [_step(link, record)]}
-    _up(finder, link, record, known, steps)
+    _up(finder, link, tenant, known, steps)
     if folded:
-        _down(finder, known, steps)
+        _down(finder, tenant, known, steps)
     return [step for one in LINKS for step in steps.get(one.what, [])]
 
 
 def _up(
-    finder: Finder, link: Link, record: Record, known: dict[str, list[Record]],
+    finder: Finder, link: Link, tenant: str | None, known: dict[str, list[Record]],
     steps: dict[str, list[Step]],
 ) -> None:  # fmt: skip
     """Cause by cause, as far as their topics have them."""
+    (record,) = known[link.what]
     while link.of:
         text = str((record.fields or {}).get(link.field, ""))
         link = BY_WHAT[link.of]
-        if parts(text) is None:
-            said = text or "none"
-            steps[link.what] = [Step(link.what, None, text, {}, f"its id isn't a place: {said}")]
+        found = _cause(finder, link, text, tenant)
+        if isinstance(found, Step):
+            steps[link.what] = [found]
             return
-        try:
-            place = finder.place(text)
-            if place.topic != link.topic:
-                steps[link.what] = [Step(link.what, place, text, {}, "of another topic")]
-                return
-            record = finder.at(place)
-        except Gone as error:
-            steps[link.what] = [Step(link.what, place, text, {}, str(error))]
-            return
+        record = found
         known[link.what], steps[link.what] = [record], [_step(link, record)]
 
 
-def _down(finder: Finder, known: dict[str, list[Record]], steps: dict[str, list[Step]]) -> None:
+def _cause(finder: Finder, link: Link, text: str, tenant: str | None) -> Record | Step:
+    """The record that an id names; else a step that says why there is none."""
+    if parts(text) is None:
+        return Step(link.what, None, text, {}, f"its id isn't a place: {text or 'none'}")
+    place = None
+    try:
+        place = finder.place(text)
+        if place.topic == link.topic and (found := finder.at(place)).of(tenant):
+            return found
+        note = "of another topic"
+    except HistoryError as error:
+        note = str(error)
+    if tenant is None:
+        return Step(link.what, place, text, {}, note)
+    return Step(link.what, None, text, {}, ABSENT)
+
+
+def _down(
+    finder: Finder, tenant: str | None, known: dict[str, list[Record]],
+    steps: dict[str, list[Step]],
+) -> None:  # fmt: skip
     """What each of the known records caused."""
     for link in LINKS:
         if link.what in steps or link.of not in known:
             continue
         found, none = list[Record](), "none" if link.most > 1 else "none (yet)"
         try:
-            found = finder.caused(link.topic, link.field, known[link.of][0], link.most)
+            found = finder.caused(link.topic, link.field, known[link.of][0], link.most, tenant)
         except TookTooLong as error:
-            none = str(error)
+            none = str(error) if tenant is None else LATE
         if found:
             known[link.what] = found
         steps[link.what] = [_step(link, one) for one in found] or [

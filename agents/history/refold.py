@@ -12,7 +12,7 @@ from agents.engine.errors import Stopped
 from agents.engine.inbox import Inbox
 from agents.engine.plan import Plan
 from agents.engine.processor import Control, Fold, Place, Processor
-from agents.engine.recovery import CHUNK, Loader
+from agents.engine.recovery import CHUNK, begun
 from agents.engine.transport import Fetched
 from agents.engine.work import PositionMaker, UnknownSchema, Worker
 from agents.engine.workspace import Outcome, Workspace, empty_rows
@@ -21,7 +21,7 @@ from agents.history.errors import HistoryError
 from agents.history.folded import Folded, folded
 from agents.history.framed import Framed
 from agents.history.outputs import Written, written
-from agents.history.pick import pick
+from agents.history.pick import Sample, pick, pick_some
 from agents.history.rows import Rows, only
 from agents.kit.schema import SETTINGS
 from agents.kit.setting import EVERYONE, find, parse
@@ -31,7 +31,8 @@ Changes = Mapping[str, str]  # NAME of a setting -> its value as text
 
 
 class Refold(Worker):
-    """Folds the records before `end`; with a tenant only its own and those for everybody.
+    """Folds the records before `end`; with a tenant, or a sample of some, only theirs and those for
+    everybody.
 
     `heard` and `framed`, where there is one, get what it would send.
     """
@@ -41,6 +42,7 @@ class Refold(Worker):
     ) -> None:
         super().__init__(plan, place, fold, skips)
         self._tenant = np.frombuffer(bytearray(tenant.encode()), np.uint8)
+        self.sample: Sample | None = None
         self.end = 0
         self.folded = 0  # records
         self.heard: list[Written] | None = None
@@ -67,6 +69,11 @@ class Refold(Worker):
         if self._tenant.shape[0]:
             ws.n = pick(
                 ws.buf.data, ws.n, self._tenant, self.plan.reserved,
+                ws.offs, ws.ms, ws.kpos, ws.klen, ws.vpos, ws.vlen,
+            )  # fmt: skip
+        elif self.sample is not None:
+            ws.n = pick_some(
+                ws.buf.data, ws.n, self.sample.names, self.sample.ends, self.plan.reserved,
                 ws.offs, ws.ms, ws.kpos, ws.klen, ws.vpos, ws.vlen,
             )  # fmt: skip
         return done
@@ -127,13 +134,12 @@ def _no_position(_: int) -> bytes:
 
 def fold_of(plan: Plan, place: Place, defaults: Mapping[str, str], rows: Rows) -> Fold:
     """A fold made with these values, which holds these rows. UnknownVersion."""
-    fold = plan.processor.make(plan.context(place, defaults))
-    loader = Loader(plan, place.partition, fold)
+    loader = begun(plan, place, defaults)
     keys = list(rows)
     for lo in range(0, len(keys), CHUNK):
         part = keys[lo : lo + CHUNK]
         loader.load(part, [rows[key] for key in part], np.zeros(len(part), np.uint8))
-    return fold
+    return loader.fold
 
 
 class Refolding:
@@ -150,6 +156,7 @@ class Refolding:
         self.at = -1  # all before this offset is folded
         self.number = 0  # of the epoch that the fold was made with
         self.records = 0  # read so far
+        self.sample: Sample | None = None  # tenants who alone are folded; set it before `enter`
         self.most = 0  # offsets before `told` is called again; 0: as many as a workspace takes
         self.values: Mapping[str, str] = {}  # that the fold was made with
         self._plan, self._place, self._skips, self._tenant = plan, place, skips, tenant
@@ -182,7 +189,7 @@ class Refolding:
         except (Stopped, ValueError) as error:
             raise HistoryError(f"{self.where}: epoch {epoch['number']}: {error}") from error
         self._worker = Refold(self._plan, self._place, fold, self._skips, self._tenant)
-        self._worker.changes = self._changes
+        self._worker.changes, self._worker.sample = self._changes, self.sample
         self._worker.heard, self._worker.folded, self._worker.framed = heard, folded, framed
         self.number = int(epoch["number"])
 

@@ -5,7 +5,7 @@ rows are taken into a new fold made with that epoch's values, as a worker that r
 the past was folded with and we don't have (another law, another policy) is told in `notes`.
 """
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import closing
 from typing import NamedTuple, TypeVar
 
@@ -18,7 +18,7 @@ from agents.engine.logs import inspect
 from agents.engine.plan import Plan, defaults_of
 from agents.engine.position import Input, Position
 from agents.engine.processor import Place
-from agents.engine.recovery import CHUNK, Loader, reader
+from agents.engine.recovery import CHUNK, begun, reader
 from agents.engine.transport import Fetched
 from agents.engine.work import POSITION_KEY
 from agents.history import snapshots
@@ -26,9 +26,10 @@ from agents.history.epochs import Epoch, Stretch, of_topic, read_epochs, stretch
 from agents.history.errors import Gone, HistoryError
 from agents.history.folded import Folded
 from agents.history.log import read
-from agents.history.refold import Changes, Refolding, fold_of
-from agents.history.rows import Rows, counts_for, only
+from agents.history.refold import Changes, Refolding
+from agents.history.rows import Rows, counts_for, only, tenant_of
 from agents.history.snapshots import Snapshot
+from agents.kit.setting import EVERYONE
 from agents.settings import Settings
 from topics.missed import Admin
 from topics.reading import ends_of, read_to
@@ -73,28 +74,33 @@ def _nothing() -> None:
     """Nobody is told."""
 
 
-def current(settings: Settings, plan: Plan, partition: int, tenant: str = "") -> State:
-    """The state topic's rows (of one tenant, if told) as this version writes them, to its end as
-    it is now: rows and position are of the same transactions.
+def current(
+    settings: Settings, plan: Plan, partition: int, tenant: str = "",
+    some: Collection[str] | None = None,
+) -> State:  # fmt: skip
+    """The state topic's rows (of one tenant, if told, or of some and everybody) as this version
+    writes them, to its end as it is now: rows and position are of the same transactions.
 
     HistoryError for what this version can't read; KafkaException.
     """
     place = (plan.state, partition)
-    fold = fold_of(plan, Place("0" * 8, partition), defaults_of(plan.processor, settings), {})
-    loader = Loader(plan, partition, fold)
+    loader = begun(plan, Place("0" * 8, partition), defaults_of(plan.processor, settings))
     consumer = reader(settings, "soma-history", [place])
     try:
         ends = ends_of(consumer, [place], settings.answer_timeout_s)
         for messages in read_to(consumer, ends, CHUNK):
-            loader.take(_wanted(messages, tenant))
+            loader.take(_wanted(messages, tenant, some))
     except Stopped as error:
         raise HistoryError(str(error)) from error
     finally:
         consumer.close()
-    return State(only(rows_of(plan, fold), tenant), loader.position)
+    return State(only(rows_of(plan, loader.fold), tenant), loader.position)
 
 
-def _wanted(messages: list[Message], tenant: str) -> list[Message]:
+def _wanted(messages: list[Message], tenant: str, some: Collection[str] | None) -> list[Message]:
+    if some is not None:
+        kept = {*some, EVERYONE, POSITION_KEY.decode()}
+        return [one for one in messages if tenant_of(one.key() or b"") in kept]
     if not tenant:
         return messages
     return [
@@ -311,11 +317,20 @@ class Past:
         self._note(before[-1])
         self._folding.enter(before[-1], {})
 
+    def start_with(self, offset: int, rows: Rows) -> None:
+        """Begin with rows that are of this offset, as in the epoch in force there. HistoryError."""
+        self.check(offset)
+        before = [one for one in self.epochs if int(one["from_offset"]) <= offset]
+        if not before:
+            raise HistoryError(f"{self.where}: no epoch holds at offset {offset}")
+        self.begun = self._folding.at = offset
+        self._folding.enter(before[-1], rows)
+
     def twin(self, changes: Changes) -> Refolding:
         """Another fold with the same rows, at the same offset, under changed settings."""
         place, skips, tenant = self._place, self._skips, self._tenant
         other = Refolding(self._plan, place, skips, tenant, _nothing, changes)
-        other.at = self.at
+        other.at, other.sample = self.at, self._folding.sample
         other.enter(self._epoch(self._folding.number), self._folding.all())
         return other
 

@@ -12,6 +12,7 @@ from typing import Any
 
 from agents.engine.processor import SEP
 from agents.kit import Emit, Reads, Refuse, RowProcessor
+from agents.kit.row_counts import Mean
 from agents.kit.setting import SHOWN
 from agents.learner import law
 from agents.learner.law import Learning
@@ -29,6 +30,7 @@ UNSAID = 1.0  # what a learned setting is before anything was learned
 NOT_FINITE, NO_ID, BEFORE = "not_finite", "no_frame_id", "after_window"
 NO_FRAME, TWICE, NOT_LEARNING = "no_frame", "rewarded_before", "not_learning"
 LEARNED, REPORTED = "soma_rewards_total", "soma_learned_settings_total"
+REGRET = "soma_learner_regret_ewma"
 
 
 def reward(row: Learning, event: Any, out: Emit) -> None:
@@ -158,5 +160,6 @@ PROCESSOR = RowProcessor(
     counts={
         LEARNED: "Rewards that met their frames.",
         REPORTED: "Changes of settings that follow from what was learned.",
+        REGRET: Mean("regret", "Mean over tenants that learn of their regret's moving average."),
     },
 )  # fmt: skip

@@ -88,7 +88,7 @@ class Checker:
 
 
 def checkers(topics: Mapping[str, int]) -> dict[bytes, Checker]:
-    """A checker for each topic of the catalogue that users may write and the broker has."""
+    """A checker for each topic of the catalogue that events are for and the broker has."""
     found = {}
     for name in topics:
         fields = schemas().newest(CATALOGUE[name].schema or "")["fields"]

@@ -40,17 +40,17 @@ STOP_S = 3.5
 log = logging.getLogger(__name__)
 
 
-def public_topics() -> list[str]:
-    """The topics that users may write, without namespace."""
-    return [name for name, topic in CATALOGUE.items() if topic.of_tenants]
+def relayed_topics() -> list[str]:
+    """The topics that events of the outbox are for, without namespace."""
+    return [name for name, topic in CATALOGUE.items() if topic.relayed]
 
 
 def topics_there(settings: Settings) -> dict[str, int]:
-    """Topic -> partitions, of the receipts and those that users may write and are there.
+    """Topic -> partitions, of the receipts and those that events are for and are there.
 
     `BrokerError` where no broker answers, or without receipts.
     """
-    names = {settings.topic(name): name for name in [*public_topics(), RECEIPTS]}
+    names = {settings.topic(name): name for name in [*relayed_topics(), RECEIPTS]}
     admin = connect(settings.librdkafka())
     found = {names[name]: one.partitions for name, one in look(admin, names).items()}
     if RECEIPTS not in found:
@@ -271,7 +271,7 @@ class Relay:
             await connection.recount()
         if ours[0] == 0 and self._is_due("forget", FORGET_S):
             await self._forget(resources)
-        if len(resources.topics) < len(public_topics()) and self._is_due("topics", TOPICS_S):
+        if len(resources.topics) < len(relayed_topics()) and self._is_due("topics", TOPICS_S):
             found = await asyncio.to_thread(topics_there, self._settings)
             found.pop(RECEIPTS)
             if found != resources.topics:

@@ -1,9 +1,11 @@
-"""The policy in front of what the HTTP API is asked to do: an OPA server's, asked at each request.
+"""The policy in front of what the HTTP API is asked to write: an OPA server's, asked each time.
 
-Input: {"method", "path", "tenant_id", "action", "target_state", "max_seconds"}. Result: `allow`
-(boolean), and if wanted `rationale`. All else is no answer: it denies, unless SOMA_OPA_FAIL_OPEN.
+Input: {"method", "path", "tenant_id", "action", "target_state", "max_seconds"}; the last two are
+of a sleep, else null. Result: `allow` (boolean), and if wanted `rationale`. All else is no answer:
+it denies, unless SOMA_OPA_FAIL_OPEN.
 """
 
+import asyncio
 from typing import Any
 
 from agents.policy import ACCESS
@@ -20,16 +22,24 @@ class DeniedError(Exception):
 class Access:
     """Asks. For one event loop."""
 
-    def __init__(self, client: Opa, fail_open: bool = False) -> None:
-        self._client, self._fail_open = client, fail_open
+    def __init__(self, client: Opa, within_s: float, fail_open: bool = False) -> None:
+        """`within_s`: for an answer, with the wait for others' questions before it."""
+        self._client, self._within_s, self._fail_open = client, within_s, fail_open
 
     async def ask(self, document: dict[str, Any]) -> None:
         """Returns if it is allowed. DeniedError; NoAnswerError where that isn't known."""
         try:
-            verdict((await self._client.ask(ACCESS, document)).get("result"))
+            verdict((await self._answer(document)).get("result"))
         except NoAnswerError:
             if not self._fail_open:
                 raise
+
+    async def _answer(self, document: dict[str, Any]) -> dict[str, Any]:
+        try:
+            async with asyncio.timeout(self._within_s):
+                return await self._client.ask(ACCESS, document)
+        except TimeoutError:
+            raise NoAnswerError(f"no answer within {self._within_s:g} s") from None
 
     async def close(self) -> None:
         """Close the connections."""
@@ -51,4 +61,4 @@ def access_of(settings: Settings) -> Access | None:
     if not settings.opa_url:
         return None
     client = Opa(settings.opa_url, settings.opa_timeout_s, settings.opa_token.get_secret_value())
-    return Access(client, settings.opa_fail_open)
+    return Access(client, settings.opa_timeout_s, settings.opa_fail_open)

@@ -159,13 +159,13 @@ def load_policy(folder: Path, fail_open: bool = False) -> Embedded:
         raise SettingsError(f"The policy in {folder} can't be used: {problem}") from problem
 
 
-def try_out(modules: Mapping[str, str]) -> None:
+def try_out(modules: Mapping[str, str], within_s: float | None = None) -> None:
     """Returns if a worker may use these modules. `rego.PolicyError` and TimeoutError, as `probe`;
     and PolicyError for a sample that has no answer, or nonsense.
     """
     from agents.policy import rego
 
-    for asked, result in rego.probe(modules):
+    for asked, result in rego.probe(modules, within_s or rego.PROBE_S_MAX):
         told = decision(
             _MISSING if result is rego.UNDEFINED else result, asked["candidate"]["leader"]
         )

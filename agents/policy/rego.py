@@ -229,12 +229,14 @@ def samples() -> list[dict[str, Any]]:
     return found
 
 
-def probe(modules: Mapping[str, str]) -> list[tuple[dict[str, Any], object]]:
+def probe(
+    modules: Mapping[str, str], within_s: float = PROBE_S_MAX
+) -> list[tuple[dict[str, Any], object]]:
     """Compile modules and ask them the samples, in a child; returns (input, result) of each.
 
     Raises PolicyError: they don't compile, can't be evaluated, are no pure function, or take longer
     than COMPILE_S_MAX, or DECISION_S_MAX for a decision. Longer ones couldn't be cut short once the
-    worker runs. TimeoutError where the child didn't get so much time within PROBE_S_MAX.
+    worker runs. TimeoutError where the child wasn't done `within_s`, by the clock.
     """
     try:
         done = subprocess.run(
@@ -243,10 +245,10 @@ def probe(modules: Mapping[str, str]) -> list[tuple[dict[str, Any], object]]:
             input=json.dumps(dict(modules)),
             capture_output=True,
             text=True,
-            timeout=PROBE_S_MAX,
+            timeout=within_s,
         )
     except subprocess.TimeoutExpired:
-        raise TimeoutError(f"it couldn't be tried out within {PROBE_S_MAX:g} s") from None
+        raise TimeoutError(f"it couldn't be tried out within {within_s:g} s") from None
     if done.returncode == -signal.SIGPROF:
         if not done.stdout:
             raise PolicyError(f"compiling it takes longer than {COMPILE_S_MAX:g} s")

@@ -5,6 +5,7 @@ import sys
 import numpy as np
 
 from agents.engine.processor import Batch, Context, Control, Output
+from agents.kit.asleep import ACTIVE
 from agents.kit.batches import source_of
 from agents.kit.column_table import ColumnTable
 from agents.kit.columnar import ColumnarFold
@@ -20,6 +21,7 @@ from agents.predictors.plans import PlanBook
 from agents.predictors.requests import Wish
 from agents.predictors.rows import DomainTable
 from agents.predictors.settings import GRAPH, NEXT, SETTINGS
+from agents.predictors.sleepers import Sleepers
 
 if sys.byteorder != "little":
     raise ImportError("vectors are little-endian on the wire, and so must this machine be")
@@ -39,6 +41,8 @@ class PredictorFold(ColumnarFold):
         self._work = _work(16)
         self._reports = reports(64)
         self._wishes: list[Wish] = []  # of ticks, to be written with the records behind them
+        self._sleepers = Sleepers()
+        self.by_sleep = self._sleepers.take
         self.store.next_due = self._next_due
 
     def _next_due(self) -> float:
@@ -91,7 +95,11 @@ class PredictorFold(ColumnarFold):
             elif why != kernels.DONE:
                 values = own.table[slot[self._domains.rows["owner"][ids[lo]]]]
                 self._plans.make(int(values[GRAPH]), kernels.diffusion_time(values), n)
-        if own.anybody_sleeps:
+        if not own.anybody_sleeps:
+            self._sleepers.note(ACTIVE, source, records, found.error)
+        else:
+            how = own.table[slot[self._domains.rows["owner"][ids[records]]], -1]
+            self._sleepers.add(how, source, records, found.error)
             records = records[found.predictor[records] != kernels.SILENT]
         out.updates(outputs[0], source, records, found, self._prefix)
         out.calibrations(outputs[1], source, self._reports, self._prefix)

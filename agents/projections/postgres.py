@@ -73,7 +73,7 @@ class TopicToTable(Projection):
         moves = self._moves(stream, waiting.upto)
         made = make(self.settings, self._what, waiting.records(), stream.topic, stream.topic_id)
         self.store.ensure_days(made.days)
-        written = self.store.write(made.rows, moves)
+        written = self.store.write(made.rows, moves, made.gone)
         if written.overtaken:
             # Another owner, a rebuild or a drop: nothing was written; what is ours still waits.
             stream.unplace(written.overtaken)
@@ -83,7 +83,8 @@ class TopicToTable(Projection):
         refused = len(written.refused)
         counts = made.counts | {"written": written.rows, "refused": refused}
         counts |= {"replaced": waiting.replaced, "control": waiting.control}
-        counts["known"] = len(made.rows) - refused - written.rows
+        counts["deleted"] = written.deleted
+        counts["known"] = len(made.rows) + len(made.gone) - refused - written.rows - written.deleted
         stream.done(waiting.take())
         self._moved(moves)
         self.count(counts)

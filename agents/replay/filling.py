@@ -163,7 +163,7 @@ class Filling:
             self._held |= self._store.positions(unknown, self._plan["source_id"])
         moves = {p: Move(self._held[p], self._plan["source_id"], at) for p, at in upto.items()}
         self._store.ensure_days(made.days)
-        written = self._store.write(made.rows, moves)
+        written = self._store.write(made.rows, moves, made.gone)
         if written.overtaken:
             raise StoreDown(f"another worker makes {self._what.name} anew")
         self._leave_out("refused", len(written.refused))

@@ -7,7 +7,7 @@ worker dies goes on with `steps` from the last place, by the plan as it was made
 """
 
 from collections import Counter
-from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from agents.engine.builder import RawBuilder
 
 Take = Callable[[int], Awaitable[int]]  # records wanted -> how many may be read now, 1 at least
-WHAT_IF, PROJECTION = "what-if", "projection"
-MODES = ("republish", "rebuild", "redrive", "outbox", WHAT_IF, PROJECTION)
+WHAT_IF, PROJECTION, SHADOW = "what-if", "projection", "shadow"
+MODES = ("republish", "rebuild", "redrive", "outbox", WHAT_IF, PROJECTION, SHADOW)
 NOT_OF_REPUBLISH = ("apply", "reasons", "max_attempts", "settings", "status", "folded_to", "begin")
 NOT_OF_REBUILD = (
     "source", "domains", "predicate", "reasons", "max_attempts", "settings", "status",
@@ -46,10 +46,12 @@ NOT_OF_PROJECTION = (
     "source", "shadow", "tenants", "domains", "predicate", "since", "until", "apply", "reasons",
     "max_attempts", "settings", "status", "folded_to", "begin",
 )  # fmt: skip
+NOT_OF_SHADOW = (*NOT_OF_WHAT_IF, "since", "until", "partial", "dry_run")
 BEGINS = ("", "log", "snapshot")  # of a rebuild
 ATTEMPTS_MAX = 1_000
 CHANGES_MAX = 100_000  # characters of what a redrive sets: each part of it is audited with them
 TRIED_MAX = 20  # tenants of a what-if that are named: each is shown whole
+SAMPLE_MAX = 500  # of a shadow
 
 
 class CantReplayError(Exception):
@@ -164,15 +166,32 @@ def _of_outbox(command: Command) -> str | None:
     return filter_refusal(command)
 
 
-def _of_what_if(command: Command) -> str | None:
+def _of_trial(command: Command, others: Sequence[str], what: str) -> str | None:
+    """Of what folds under other settings; `others` are fields that `what` has no use for."""
     try:
         changes_of(command.settings)
     except ValueError as error:
         return f"settings: {error}"
-    if said := [name for name in NOT_OF_WHAT_IF if getattr(command, name)]:
-        return f"{', '.join(said)}: not of a what-if, which writes nothing and folds all domains"
+    if said := [name for name in others if getattr(command, name)]:
+        return f"{', '.join(said)}: not of {what}"
+    return None
+
+
+def _of_what_if(command: Command) -> str | None:
+    what = "a what-if, which writes nothing and folds all domains"
+    if why := _of_trial(command, NOT_OF_WHAT_IF, what):
+        return why
     if len(command.tenants) > TRIED_MAX:
         return f"tenants: at most {TRIED_MAX}, not {len(command.tenants)}; none for all together"
+    return filter_refusal(command)
+
+
+def _of_shadow(command: Command) -> str | None:
+    what = "a shadow, which begins now and writes nothing"
+    if why := _of_trial(command, NOT_OF_SHADOW, what):
+        return why
+    if not 0 < len(command.tenants) <= SAMPLE_MAX:
+        return f"tenants: 1 to {SAMPLE_MAX}, not {len(command.tenants)}"
     return filter_refusal(command)
 
 
@@ -201,5 +220,5 @@ def _of_republish(command: Command) -> str | None:
 
 OF_MODE: Mapping[str, Callable[[Command], str | None]] = {
     "republish": _of_republish, "rebuild": _of_rebuild, "redrive": _of_redrive,
-    "outbox": _of_outbox, WHAT_IF: _of_what_if, PROJECTION: _of_projection,
+    "outbox": _of_outbox, WHAT_IF: _of_what_if, PROJECTION: _of_projection, SHADOW: _of_shadow,
 }  # fmt: skip

@@ -145,7 +145,8 @@ def _declared(settings: Settings, name: str) -> Declared:
     found = {one.name: one for one in declared(settings)}
     if name in found:
         return found[name]
-    raise CantReplayError(f"target: {name} is off in this worker: SOMA_PROJECTIONS__HISTORY")
+    which = {"memories": "MEMORIES"}.get(name, "HISTORY")
+    raise CantReplayError(f"target: {name} is off in this worker: SOMA_PROJECTIONS__{which}")
 
 
 def _refusal(command: Command, found: Outlook) -> str | None:

@@ -12,7 +12,8 @@ from agents.replay import projection
 from agents.replay.budget import Budget
 from agents.replay.command import Command
 from agents.replay.jobs import Status, now_us
-from agents.replay.modes import PROJECTION, WHAT_IF, Mode, Plan, Step
+from agents.replay.live import Live
+from agents.replay.modes import PROJECTION, SHADOW, WHAT_IF, Mode, Plan, Step
 from agents.replay.outbox import PutBack
 from agents.replay.projection import Remaking
 from agents.replay.rebuild import Rebuilding
@@ -30,6 +31,7 @@ HOMES: Mapping[str, Callable[[Settings, str], Mode]] = {  # given the job's id
     "outbox": PutBack,
     WHAT_IF: lambda settings, _: WhatIf(settings),
     PROJECTION: Remaking,
+    SHADOW: lambda settings, _: Live(settings),
 }
 # What is to be done when a job is stopped or fails, given its plan.
 LEAVES: Mapping[str, Callable[[Settings, Mapping[str, Any]], Coroutine[Any, Any, None]]] = {

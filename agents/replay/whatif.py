@@ -14,21 +14,22 @@ from typing import Any, TypeVar
 from confluent_kafka import Consumer
 
 from agents.engine.plan import Plan as ProcessorPlan
-from agents.engine.registry import processor_names, processors
+from agents.engine.registry import processors
 from agents.engine.transport import Fetched
 from agents.history.errors import Gone, HistoryError
 from agents.history.plans import plan_of
 from agents.history.reading import Fetching, RangeReader
 from agents.history.states import Past
-from agents.history.trial import Together, Trial, checked
+from agents.history.trial import Together, Trial
 from agents.replay.bounds import refusal
-from agents.replay.command import Command, changes_of
+from agents.replay.command import Command
 from agents.replay.compiling import compiled_first
 from agents.replay.ids import located
 from agents.replay.modes import CantReplayError, JobFailedError, Plan, Step, Take
 from agents.replay.places import check_still
 from agents.replay.ranges import log_of, range_of
 from agents.replay.republish import counted
+from agents.replay.trying import tried
 from agents.settings import Settings
 from topics.broker import connect, topic_ids
 from topics.partition import partition_of
@@ -57,13 +58,8 @@ class WhatIf:
         return Plan(total, said, "; ".join(said["missing"]))
 
     def _found(self, command: Command) -> dict[str, Any]:
-        name, changes = changes_of(command.settings)
-        if name not in processor_names():
-            listed = ", ".join(processor_names())
-            raise CantReplayError(f"settings: there is no processor {name!r}; there are {listed}")
         try:
-            plan = plan_of(self._settings, processors([name])[name])
-            changes = checked(plan, changes)
+            name, plan, changes = tried(self._settings, command)
             source_id, spans, missing = self._spans(command, plan)
             stretches = [
                 self._stretch(command, plan, changes, tenant, spans)

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
         JournalSettings,
         OutboxDefaults,
         ProjectionSettings,
+        RhoSettings,
     )
     from agents.settings.tree import HIDDEN, LOCAL_PARTITIONS, Settings
 
@@ -33,6 +34,7 @@ __all__ = [
     "JournalSettings",
     "OutboxDefaults",
     "ProjectionSettings",
+    "RhoSettings",
     "Settings",
     "SettingsError",
     "load",

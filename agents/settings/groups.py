@@ -17,6 +17,9 @@ class ProjectionSettings(Group):
         values="off, all, 1/N (every n-th), or 1s, 500ms … (a tenant's first in each)",
     )
     history_days: int = setting(7, "how long they are kept", 1, 3650)
+    memories: Literal["on", "off"] = setting(
+        "on", "whether memories are kept there, too: keyword search asks for it"
+    )
 
 
 class GatewaySettings(Group):
@@ -108,3 +111,61 @@ class ApiSettings(Group):
     journal: Literal["on", "off"] = setting(
         "on", "whether events are taken while PostgreSQL is away"
     )
+
+
+class McpSettings(Group):
+    """Memories as tools (`soma mcp --http`), by the HTTP API, whose tokens it takes."""
+
+    host: Host = setting("127.0.0.1", "address to listen at")
+    port: int = setting(8090, "port to listen at; 0: a free one", 0, 65_535)
+    calls: int = setting(64, "of tools at a time, a quarter of them for one tenant", 1, 10_000)
+
+
+class RecallSettings(Group):
+    """Memories found again: in `soma recall`, or in `soma api` where `serve` is on."""
+
+    serve: Literal["on", "off"] = setting(
+        "off", "whether `soma api` answers searches, too: it holds all memories then"
+    )
+    bits: Literal["32", "16", "8"] = setting(
+        "32", "of each number of a vector: at 32 a search is exact, at 16 it takes half the memory"
+    )
+    provider: Literal["ngrams", "http", "off"] = setting(
+        "ngrams",
+        "what makes vectors of memories that come without one, and of questions; http: a server "
+        "of OpenAI's /v1/embeddings",
+    )
+    dimension: int = setting(384, "of the vectors that it makes", 8, 4096)
+    embedding_url: HttpUrl = setting(
+        "", "of that server, /v1/embeddings is put behind it", values="an http(s) URL"
+    )
+    embedding_model: str = setting("", "asked for there")
+    embedding_revision: str = setting(
+        "", "name another where the model behind its name changes: all is embedded anew"
+    )
+    embedding_token: SecretStr = setting(SecretStr(""), "sent to it")
+    embedding_timeout_s: float = setting(5.0, "one call", 0, 300, above=True)
+    embedding_batch: int = setting(64, "texts of one call", 1, 2048)
+    alpha: float = setting(1.0, "power of the importance in a score; 0: it doesn't count", 0, 10)
+    half_life_s: float = setting(
+        0.0, "age at which a memory's score is halved; 0: it is never", 0, 3_153_600_000
+    )
+    folder: WholePath | None = setting(
+        None, "where a node keeps its snapshot; not set: recall in SOMA_HOME"
+    )
+    snapshot_every_s: float = setting(
+        3600.0, "between snapshots, which let a node start quickly; 0: none", 0, 82_800
+    )
+
+
+class RhoSettings(Group):
+    """Density matrices (ρ): PostgreSQL keeps them, Redis answers reads."""
+
+    dimension_max: int = setting(1024, "rows and columns at most", 1, 2048)
+    cache_s: float = setting(
+        60.0,
+        "how long Redis keeps a matrix: a commit that it didn't take may go unseen for so long",
+        30,  # longer than any read that brings one there from PostgreSQL
+        3600,
+    )
+    connections: int = setting(4, "of `soma api` to PostgreSQL for them", 1, 100)

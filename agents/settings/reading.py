@@ -3,7 +3,7 @@ comes from.
 """
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from difflib import get_close_matches
 from functools import cache
 from importlib import import_module
@@ -19,7 +19,7 @@ from agents.kit.setting import COGNITION, OFF_ON, Setting
 from agents.settings.errors import SettingsError
 from agents.settings.fields import values_of
 from agents.settings.tree import COMMON, PREFIX, ProcessorGroup, Settings
-from topics.plugins import plugins
+from topics.plugins import left_out, plugins, refuse
 
 SECRETS_DIR = "SOMA_SECRETS_DIR"
 FOR_TESTS = "SOMA_TEST_"  # which run workers too
@@ -45,7 +45,10 @@ def declared(mentioned: str | None = None) -> dict[str, Mapping[str, Setting]]:
     for plugin in plugins():
         for name, module in plugin.processors.items():
             if mentioned is None or f"{PREFIX}{name.upper()}__" in mentioned:
-                found[name] = _settings_of(name, module)
+                try:
+                    found[name] = _settings_of(name, module)
+                except SettingsError as error:
+                    refuse(plugin.package, str(error))
     return found
 
 
@@ -158,6 +161,13 @@ def without_cognition(settings: Settings) -> list[str]:
     ]  # fmt: skip
 
 
+def cognition_off(names: Sequence[str]) -> str:
+    """What processors do whose cognition is off, in words."""
+    listed = " and ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)
+    counts, does = ("count", "do") if len(names) > 1 else ("counts", "does")
+    return f"{listed} {counts} what comes as disabled, and {does} nothing"
+
+
 def _files(folder: str | None) -> list[str]:
     return [path.name for path in Path(folder).iterdir()] if folder else []
 
@@ -172,7 +182,8 @@ def _unknown(env: Mapping[str, str], tree: type[Settings]) -> Iterator[str]:
             continue
         # Pydantic itself names a wrong field of a group.
         group, nested, _ = name.partition("__")
-        if name not in known | groups and not (nested and group in groups):
+        # Whoever goes on without a package has its settings all the same.
+        if name not in known | groups and not (nested and (group in groups or left_out())):
             yield variable
 
 

@@ -97,8 +97,16 @@ class Settings(BaseSettings):
         (), "processors and services of this worker; not set: all", values="names such as a,b"
     )
 
-    plugins: str = setting(  # read before there are settings (topics/plugins.py)
-        "", "packages that bring processors, topics and schemas", values="modules such as a,b"
+    # Both are read before there are settings (topics/plugins.py).
+    plugins: str = setting(
+        "",
+        "packages that bring processors, topics and schemas, beside those installed",
+        values="modules such as a,b",
+    )
+    plugins_optional: str = setting(
+        "",
+        "packages without which a process goes on where they can't be had",
+        values="names such as a,b; * for each",
     )
 
     kafka_bootstrap: Annotated[str, AfterValidator(addresses.servers)] = setting(
@@ -141,6 +149,11 @@ class Settings(BaseSettings):
     )
     log_level: Literal["debug", "info", "warning", "error"] = setting("info", "what is logged")
 
+    standby: bool = setting(
+        False,
+        "whether the states of partitions that other workers own are followed, so that taking one "
+        "over costs the last seconds only; it takes the memory of those states",
+    )
     threads: int = setting(
         lambda: os.cpu_count() or 1, "that fold; not set: as many as there are cores", 1, 256
     )
@@ -190,7 +203,7 @@ class Settings(BaseSettings):
     policy_dir: WholePath | None = setting(None, "Rego policy in front of every change of leader")
     opa_url: HttpUrl = setting(
         "",
-        "OPA server that is asked instead; by the HTTP API too, before a tenant's sleep is changed",
+        "OPA server that is asked instead; by the HTTP API too, before anything is written",
         values="an http(s) URL",
     )
     opa_token: SecretStr = setting(SecretStr(""), "sent to it")
@@ -207,6 +220,9 @@ class Settings(BaseSettings):
     outbox: groups.OutboxDefaults = groups.OutboxDefaults()
     gateway: groups.GatewaySettings = groups.GatewaySettings()
     api: groups.ApiSettings = groups.ApiSettings()
+    mcp: groups.McpSettings = groups.McpSettings()
+    recall: groups.RecallSettings = groups.RecallSettings()
+    rho: groups.RhoSettings = groups.RhoSettings()
 
     _filled: set[str] = PrivateAttr(default_factory=set)  # from the local stack
 

@@ -17,6 +17,7 @@ class Waiting:
     """Records read but not stored. What a later record of the same tenant replaced is counted."""
 
     headers: frozenset[bytes]  # of the projection's schema
+    tombstones: bool = False  # a record without a value says that its key's is gone
     last: dict[bytes, Message] = field(default_factory=dict)
     upto: dict[int, int] = field(default_factory=dict)  # partition -> next offset
     replaced: int = 0
@@ -32,7 +33,8 @@ class Waiting:
         if header in codec.control_headers():
             self.control += 1
             return
-        if key is None or header not in self.headers:
+        gone = self.tombstones and message.value() is None
+        if key is None or not (gone or header in self.headers):
             self.apart.append(message)
             return
         name = key if isinstance(key, bytes) else key.encode()

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from confluent_kafka import Message
 
 from agents.tables.batch import Every, Waiting
+from agents.tables.memories import KEY, MemoryRows
 from agents.tables.rows import Rows, of_log
 from agents.tables.sampling import Sampling, Sieve, parse
 from stores.projection_sql import Target
@@ -22,6 +23,7 @@ TOPICS = {
     "frame_history": "cog.global.frame",
     "segments": "cog.segments",
     "calibration": "cog.predictor.calibration",
+    "memories": "memory.latest",
 }
 
 
@@ -62,6 +64,8 @@ def declared(settings: "Settings") -> list[Declared]:
             "calibration", "predictor_calibration", ("tenant", "domain", "ts", "observation_id")
         ),
     ]
+    if settings.projections.memories == "on":
+        found.append(_memories())
     rule = parse(settings.projections.history)
     return [*found, _history(rule)] if rule else found
 
@@ -72,6 +76,15 @@ def _whole(name: str, schema: str, key: tuple[str, ...], latest: bool = False) -
     headers = codec.headers(schema)
     kind = Waiting if latest else Every
     return Declared(TOPICS[name], target, rows, lambda: kind(headers))
+
+
+def _memories() -> Declared:
+    rows, name = MemoryRows(), "memories"
+    headers = codec.headers(rows.schema)
+    return Declared(
+        TOPICS[name], Target(name, name, rows.columns, KEY, latest=True), rows,
+        lambda: Waiting(headers, tombstones=True),
+    )  # fmt: skip
 
 
 def _history(rule: Sampling) -> Declared:

@@ -10,6 +10,7 @@ from confluent_kafka import Message
 
 from agents.settings import Settings
 from agents.tables.declared import Declared
+from agents.tables.rows import Gone
 from topics import codec
 
 logger = logging.getLogger(__name__)
@@ -21,6 +22,7 @@ class Made:
 
     rows: list[tuple[Any, ...]] = field(default_factory=list)
     places: list[str] = field(default_factory=list)
+    gone: list[tuple[Any, ...]] = field(default_factory=list)  # keys, each with topic id, offset
     days: set[date] = field(default_factory=set)  # of a table that has a partition for each
     counts: dict[str, int] = field(default_factory=lambda: {"unreadable": 0, "expired": 0})
 
@@ -38,11 +40,15 @@ def make(
             continue
         place = f"{topic} partition {message.partition()} offset {message.offset()}"
         try:
-            found.rows.append(what.rows.row(message, topic_id))
+            taken = what.rows.taken(message, topic_id)
         except codec.BadRecord as error:
             found.counts["unreadable"] += 1
             logger.error("%s is no %s: %s", place, what.rows.schema, error)
             continue
+        if isinstance(taken, Gone):
+            found.gone += [(*key, topic_id, message.offset()) for key in taken.keys]
+            continue
+        found.rows.append(taken)
         found.places.append(place)
         if since is not None:
             found.days.add(day)

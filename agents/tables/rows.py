@@ -1,6 +1,7 @@
 """Records as rows: a schema's fields in order, and the record's place in Kafka."""
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from operator import itemgetter
@@ -31,8 +32,17 @@ class Rows:
         self._convert = [(name, convert) for name, convert in makers if convert is not same]
         self._values = itemgetter(*self.fields)
 
+    def taken(self, message: Message, topic_id: str) -> "tuple[Any, ...] | Gone":
+        """The row of a record, or which it says are gone; `BadRecord` if it says neither."""
+        return self.row(message, topic_id)
+
     def row(self, message: Message, topic_id: str) -> tuple[Any, ...]:
         """The row of a record; `BadRecord` if it holds none of this schema."""
+        record = self.record(message)
+        return (*self._values(record), *place_of(message, topic_id))
+
+    def record(self, message: Message) -> dict[str, Any]:
+        """The record, its values as the columns have them. `BadRecord`."""
         value = message.value()
         if not isinstance(value, bytes):
             raise codec.BadRecord("null_value", "no value")
@@ -44,9 +54,20 @@ class Rows:
                 record[field] = convert(record[field])
         except OverflowError as error:
             raise codec.BadRecord("ts_range", f"a time that no calendar has: {error}") from None
-        log_time = of_log(message.timestamp()[1])
-        place = (topic_id, message.partition(), message.offset(), log_time)
-        return (*self._values(record), *place)
+        return record
+
+
+@dataclass(frozen=True, slots=True)
+class Gone:
+    """The keys of rows that are gone, where they aren't newer."""
+
+    keys: tuple[tuple[str, ...], ...]
+
+
+def place_of(message: Message, topic_id: str) -> tuple[Any, ...]:
+    """The values of the columns `PLACE`."""
+    log_time = of_log(message.timestamp()[1])
+    return topic_id, message.partition(), message.offset(), log_time
 
 
 def instant(us: int) -> datetime:

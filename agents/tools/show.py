@@ -27,11 +27,13 @@ LAGS_EVERY_S = 1.0
 
 @dataclass(frozen=True, slots=True)
 class DemoOptions:
-    """What is played: tenants of the machine, seconds between samples, speed of the recording."""
+    """What is played: tenants of the machine, seconds between samples, speed of the recording; and
+    the port of the worker's pages."""
 
     tenants: Sequence[str]
     interval: float
     speed: float
+    port: int
 
 
 class Show:
@@ -39,7 +41,7 @@ class Show:
 
     def __init__(self, settings: "Settings", options: DemoOptions) -> None:
         self.settings = settings
-        self.worker = SubWorker(settings.home / "logs" / "demo-worker.log")
+        self.worker = SubWorker(settings.home / "logs" / "demo-worker.log", options.port)
         self._options = options
         self._feeds: list[MachineFeed | SeriesFeed] = []
         self._audience: Audience | None = None

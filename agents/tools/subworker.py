@@ -2,7 +2,6 @@
 
 import os
 import signal
-import socket
 import subprocess
 import sys
 import urllib.error
@@ -15,11 +14,10 @@ LAGS = {"soma_processor_lag_records": "processor", "soma_projection_lag_records"
 
 
 class SubWorker:
-    """`soma worker`, its log in a file, its web pages on a free port."""
+    """`soma worker`, its log in a file, its web pages on a port."""
 
-    def __init__(self, log: Path) -> None:
-        self.log = log
-        self.port = _free_port()
+    def __init__(self, log: Path, port: int) -> None:
+        self.log, self.port = log, port
         log.parent.mkdir(parents=True, exist_ok=True)
         cognition = {"SOMA_ENABLE_COG_THREADS": "1"}  # unless somebody says otherwise
         env = cognition | os.environ | {"SOMA_WEB_PORT": str(self.port)}
@@ -83,9 +81,3 @@ class SubWorker:
                 return body.decode(errors="replace") if answer.status == 200 else None
         except (urllib.error.URLError, OSError):
             return None
-
-
-def _free_port() -> int:
-    with socket.socket() as one:
-        one.bind(("127.0.0.1", 0))
-        return int(one.getsockname()[1])

@@ -103,6 +103,29 @@ def on_postgres(settings: Settings, say: Say) -> Iterator[Settings]:
 
 
 @contextmanager
+def on_stores(settings: Settings, say: Say) -> Iterator[Settings]:
+    """The settings, if they name a database and a Redis; else those of both, started for the run:
+    PostgreSQL forces to disk what is committed, and the cache writes nothing there, which would
+    hold its readers up."""
+    if settings.postgres_dsn.get_secret_value() and settings.redis_url.get_secret_value():
+        yield settings
+        return
+    say("no PostgreSQL and Redis are set and no local stack runs: starting both for this run")
+    home = Path(tempfile.mkdtemp(prefix="soma-bench-stack-"))
+    database = Stack(home / "database", without=("kafka", "valkey"), say=say)
+    cache = Stack(home / "cache", ephemeral=True, without=("kafka", "postgres"), say=say)
+    try:
+        stores = {
+            "postgres_dsn": database.up().postgres_dsn, "redis_url": cache.up().redis_url,
+        }  # fmt: skip
+        yield settings.model_copy(update={k: SecretStr(text) for k, text in stores.items()})
+    finally:
+        database.destroy()
+        cache.destroy()
+        shutil.rmtree(home, ignore_errors=True)
+
+
+@contextmanager
 def opened(settings: Settings, say: Say, partitions: int = PARTITIONS) -> Iterator[Site]:
     """A fresh namespace with all topics; they and the folder are gone afterwards."""
     namespace = f"bench-{uuid.uuid4().hex[:8]}"

@@ -2,7 +2,6 @@
 
 import json
 import os
-import socket
 import subprocess
 import sys
 import time
@@ -17,6 +16,7 @@ import psutil
 
 from agents.settings import Settings
 from ops.bench.broker import PARTITIONS
+from ops.stack.ports import free_port
 
 READY_S = 180.0
 STOP_S = 30.0
@@ -26,13 +26,6 @@ ROOT = Path(__file__).resolve().parents[2]
 
 class WorkerError(Exception):
     """A worker ended or hung; the text has the end of its log."""
-
-
-def free_port() -> int:
-    """A TCP port that nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def environment(settings: Settings, **more: str) -> dict[str, str]:

@@ -36,6 +36,11 @@ def choose(names: Iterable[str], kept: Mapping[str, int]) -> dict[str, int]:
     return ports
 
 
+def free_port() -> int:
+    """A port that nobody has now."""
+    return choose(("",), {})[""]
+
+
 def _random() -> Iterator[int]:
     """Ports that the system doesn't give to outgoing connections while the server is down."""
     for _ in range(1000):

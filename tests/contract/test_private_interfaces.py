@@ -54,6 +54,8 @@ SOURCES = {
     "aiokafka.producer.message_accumulator:MessageBatch": "36a7b1dac89d",
     "aiokafka.producer.message_accumulator:MessageAccumulator.add_batch": "5ed1c5b1367a",
     "aiokafka.producer.producer:AIOKafkaProducer.send_batch": "bf42b0f0c5c0",
+    f"{GROUP}:GroupCoordinator._on_join_prepare": "4d9524afc0ee",
+    "aiokafka.consumer.subscription_state:Subscription": "5e570aaff58e",
     f"{GROUP}:GroupCoordinator._perform_assignment": "a5cf61fa9732",
     f"{GROUP}:GroupCoordinator._on_join_complete": "0b0b3d204b40",
     f"{GROUP}:CoordinatorGroupRebalance.perform_group_join": "ff2c2109b2e9",

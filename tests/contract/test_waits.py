@@ -17,6 +17,9 @@ RUNS = {"call", "check_call", "check_output", "run"}  # of `subprocess`
 FOR_GOOD = {
     "agents/engine/lookups.py:_hand: looking.result()": "an event loop's, and done",
     "ops/bench/outbox_relay.py:count: rows.result()": "an event loop's, and done",
+    # Of a thread that ends with the process: it reads on when there was an answer.
+    "agents/mcp/lines.py:each: asyncio.run_coroutine_threadsafe(take(line), loop).result()": "",
+    "agents/mcp/lines.py:_write_all: self._writes.get()": "likewise",
     "agents/tools/rows.py:csv_rows: source.wait()": "waits for nothing: says that more may come",
 }
 

@@ -16,11 +16,11 @@ import psutil
 import pytest
 from pydantic import SecretStr
 
-from agents.settings import LOCAL_PARTITIONS, Settings
+from agents.settings import Settings
 from ops.prove.servers import StackPart
 from ops.stack import Endpoints, Stack
 from ops.stack.jars import SHARED
-from tests.live.helpers import Worker
+from tests.live.helpers import PARTITIONS, Worker
 from topics import preflight
 from topics.broker import connect
 from topics.catalogue import CATALOGUE
@@ -86,7 +86,9 @@ def namespace() -> str:
     return f"t{uuid.uuid4().hex[:10]}"
 
 
-def settings_of(ends: Endpoints, namespace: str, home: Path) -> Settings:
+def settings_of(
+    ends: Endpoints, namespace: str, home: Path, partitions: int = PARTITIONS
+) -> Settings:
     """Settings for a test on these servers."""
     return Settings(
         home=home,
@@ -94,16 +96,23 @@ def settings_of(ends: Endpoints, namespace: str, home: Path) -> Settings:
         kafka_bootstrap=ends.kafka_bootstrap,
         redis_url=SecretStr(ends.redis_url),
         postgres_dsn=SecretStr(ends.postgres_dsn),
-        topics_partitions=LOCAL_PARTITIONS,
+        topics_partitions=partitions,
         topics_replication=1,
         web_port=0,
     )
 
 
 @pytest.fixture
-def settings(stack: Endpoints, namespace: str, tmp_path: Path) -> Settings:
+def partitions(request: pytest.FixtureRequest) -> int:
+    """How many partitions this test's topics have: its module's PARTITIONS, if it has some."""
+    number: int = getattr(request.module, "PARTITIONS", PARTITIONS)
+    return number
+
+
+@pytest.fixture
+def settings(stack: Endpoints, namespace: str, tmp_path: Path, partitions: int) -> Settings:
     """The settings of this test: the run's stack, a fresh namespace."""
-    return settings_of(stack, namespace, tmp_path)
+    return settings_of(stack, namespace, tmp_path, partitions)
 
 
 @pytest.fixture
@@ -157,11 +166,13 @@ class Broker(StackPart):
 
 
 @pytest.fixture
-def broker(new_home: Callable[[], Path], namespace: str, tmp_path: Path) -> Iterator[Broker]:
+def broker(
+    new_home: Callable[[], Path], namespace: str, tmp_path: Path, partitions: int
+) -> Iterator[Broker]:
     """A Kafka to treat badly; `broker.settings` are for it alone (all topics made)."""
     own = Stack(new_home(), ephemeral=True, cache=SHARED, without=("postgres", "valkey"))
     try:
-        one = Broker(own, lambda ends: settings_of(ends, namespace, tmp_path))
+        one = Broker(own, lambda ends: settings_of(ends, namespace, tmp_path, partitions))
         with_topics(one.settings)
         yield one
     finally:

@@ -8,10 +8,10 @@ from typing import Any, NamedTuple
 import numpy as np
 from confluent_kafka import Consumer, Message, Producer, TopicPartition
 
-from agents.settings import LOCAL_PARTITIONS, Settings
+from agents.settings import Settings
 from ops.prove.partitions import home
 from ops.prove.wire import Record, Wire
-from tests.live.helpers import eventually
+from tests.live.helpers import PARTITIONS, eventually
 
 OBSERVATIONS = "cog.observations"
 UPDATES = "cog.predictor.updates"
@@ -41,11 +41,12 @@ class Sent(NamedTuple):
         return f"{self.topic}/{self.partition}/{self.offset}".encode()
 
 
-def fresh_tenant(partition: int | None = None) -> str:
-    """A tenant that no other test uses, living in this partition if one is given."""
+def fresh_tenant(partition: int | None = None, partitions: int = PARTITIONS) -> str:
+    """A tenant that no other test uses, living in this partition of so many if one is given."""
+    assert partition is None or partition < partitions
     while True:
         name = f"tenant-{next(_numbers)}"
-        if partition is None or home(name, LOCAL_PARTITIONS) == partition:
+        if partition is None or home(name, partitions) == partition:
             return name
 
 
@@ -122,7 +123,7 @@ class Evidence:
             [
                 TopicPartition(settings.topic(topic), number, 0)
                 for topic in self.topics
-                for number in range(LOCAL_PARTITIONS)
+                for number in range(settings.topics_partitions or 0)
             ]
         )
         self.letters: dict[bytes, list[Record]] = defaultdict(list)

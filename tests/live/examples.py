@@ -6,9 +6,14 @@ from collections.abc import Iterator
 import click
 
 from agents.cli import main
+from tests.live import transcripts
 from tests.live.helpers import REPO
 
-PAGES = ("README.md", *sorted(str(p.relative_to(REPO)) for p in (REPO / "ops").glob("**/*.md")))
+FOLDERS = ("docs", "ops")
+PAGES = (
+    "README.md",
+    *sorted(str(p.relative_to(REPO)) for folder in FOLDERS for p in (REPO / folder).rglob("*.md")),
+)
 HEADS = ("Example:", "Examples:", "Start here:")
 # A word in capitals stands for a reader's own; SOMA_NAME=value is meant as it is.
 OWN_WORD = re.compile(r"(?<![\w$'\"])[A-Z]{2,}(?![\w=])")
@@ -40,7 +45,8 @@ def _commands(command: click.Command, context: click.Context) -> Iterator[click.
 def from_pages() -> Iterator[str]:
     """Each command of ours in a block of code, or in a sentence with at least two words more."""
     for page in PAGES:
-        text = (REPO / page).read_text()
+        # Transcripts are typed as they stand, elsewhere.
+        text = transcripts.BLOCK.sub("", (REPO / page).read_text())
         blocks = re.findall(r"(?m)^(?:    |\t)(.*)$", re.sub(r"(?m)^```.*$", "", _indented(text)))
         yield from (
             line.strip()

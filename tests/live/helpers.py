@@ -2,7 +2,6 @@
 
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -17,10 +16,30 @@ from confluent_kafka import Consumer, KafkaError, Message, Producer, TopicPartit
 
 from agents.services.base import Service
 from agents.settings import Settings
+from ops.stack.ports import free_port
+from tests.live.forking import Started, begun, forked, late
+from topics.catalogue import CATALOGUE
+from topics.topic import snapshots_of
 
 T = TypeVar("T")
 POLL_S = 0.05
+# Of a test's topics. Each costs the broker 10 ms of CPU for each topic, and each worker a recovery.
+PARTITIONS = 2
 REPO = Path(__file__).parents[2]
+
+
+def topics_of(*names: str) -> tuple[str, ...]:
+    """The topics that these processors and services read or write: for a module's MADE.
+
+    Snapshots are written by a service of their own: here they belong to the processor's.
+    """
+    among = set(names)
+    kept = {snapshots_of(name) for name in names}
+    return tuple(
+        name
+        for name, topic in CATALOGUE.items()
+        if name in kept or among & {*topic.writers, *topic.readers}
+    )
 
 
 @contextmanager
@@ -41,13 +60,6 @@ def eventually(condition: Callable[[], T], timeout: float = 30.0, what: str = ""
             raise AssertionError(f"not within {timeout} s: {name} (last: {value!r})")
         time.sleep(POLL_S)
     return value
-
-
-def free_port() -> int:
-    """A port of the loopback interface that nobody uses now."""
-    with socket.socket() as one:
-        one.bind(("127.0.0.1", 0))
-        return int(one.getsockname()[1])
 
 
 def environment(settings: Settings, **more: str) -> dict[str, str]:
@@ -92,23 +104,17 @@ class Worker:
         self.port = int(more.get("SOMA_WEB_PORT", free_port()))
         self.log = log
         self._env = environment(settings, **{"SOMA_WEB_PORT": str(self.port), **more})
-        self._process: subprocess.Popen[bytes] | None = None
+        # What a library reads while it is imported, a fork would have read before.
+        self._start = forked if all(map(late, more)) else begun
+        self._process: Started | None = None
 
     def start(self) -> Self:
         """Start the process; it needn't be ready."""
-        with self.log.open("ab") as out:
-            self._process = subprocess.Popen(
-                [sys.executable, "-m", "agents.cli", "worker"],
-                env=self._env,
-                cwd=REPO,
-                stdin=subprocess.DEVNULL,
-                stdout=out,
-                stderr=subprocess.STDOUT,
-            )
+        self._process = self._start(["worker"], self._env, REPO, self.log)
         return self
 
     @property
-    def process(self) -> "subprocess.Popen[bytes]":
+    def process(self) -> Started:
         assert self._process is not None, "the worker was never started"
         return self._process
 
@@ -146,7 +152,7 @@ class Worker:
     def stop(self, timeout: float = 15.0) -> int:
         """Ask it to stop (SIGTERM); its exit status. AssertionError when it takes too long."""
         self.process.send_signal(signal.SIGCONT)
-        self.process.terminate()
+        self.process.send_signal(signal.SIGTERM)
         try:
             return self.process.wait(timeout)
         except subprocess.TimeoutExpired:
@@ -155,7 +161,7 @@ class Worker:
 
     def kill(self) -> None:
         """End it by SIGKILL, at whatever point it is."""
-        self.process.kill()
+        self.process.send_signal(signal.SIGKILL)
         self.process.wait(10.0)
 
     def tail(self, lines: int = 40) -> str:

@@ -13,7 +13,7 @@ import pytest
 from confluent_kafka import TopicPartition
 from confluent_kafka.admin import AdminClient, NewTopic  # type: ignore[attr-defined]
 
-from agents.settings import LOCAL_PARTITIONS, Settings
+from agents.settings import Settings
 from ops.prove.driver import Options, run
 from tests.live.conftest import Broker, WorkerFactory
 from tests.live.evidence import (
@@ -29,6 +29,7 @@ from tests.live.evidence import (
 from tests.live.helpers import Worker, eventually, produce
 from topics import preflight
 
+PARTITIONS = 4  # each has a fate of its own
 INTEGRATOR_STATE = "soma.integrator.state"
 PREDICTORS_STATE = "soma.predictors.state"
 
@@ -103,7 +104,7 @@ def test_a_worker_refuses_topics_that_are_not_right_and_names_each(
     topics: Settings, worker: WorkerFactory
 ) -> None:
     delete_topics(topics, "cog.global.frame", INTEGRATOR_STATE)
-    wrong = NewTopic(topics.topic("cog.global.frame"), LOCAL_PARTITIONS - 1, 1)
+    wrong = NewTopic(topics.topic("cog.global.frame"), PARTITIONS - 1, 1)
     client = admin(topics)  # kept: one that is let go never answers
     for future in client.create_topics([wrong]).values():
         future.result(30)
@@ -120,7 +121,7 @@ def test_a_worker_refuses_topics_that_are_not_right_and_names_each(
 def test_each_partition_has_its_own_bad_day_and_the_others_go_on(
     topics: Settings, worker: WorkerFactory, evidence: Evidence
 ) -> None:
-    tenants = [fresh_tenant(partition) for partition in range(LOCAL_PARTITIONS)]
+    tenants = [fresh_tenant(partition, PARTITIONS) for partition in range(PARTITIONS)]
     sender, three = Sender(topics), "predictors,integrator,segmentation"
     first = worker(topics, SOMA_AGENTS=three)
     for partition, tenant in enumerate(tenants):
@@ -145,12 +146,12 @@ def test_each_partition_has_its_own_bad_day_and_the_others_go_on(
         sender.send(UPDATES, updates(tenant, partition, 10, 100))
 
     second = worker(topics, ready=False, SOMA_AGENTS=three)
-    now = eventually(settled(second, 3 * LOCAL_PARTITIONS), 90.0, "no partition recovers")
+    now = eventually(settled(second, 3 * PARTITIONS), 90.0, "no partition recovers")
     name, seen = topics.topic(UPDATES), topics.topic(OBSERVATIONS)
-    assert [now[f"{name}/{number}"] for number in range(LOCAL_PARTITIONS)] == [
+    assert [now[f"{name}/{number}"] for number in range(PARTITIONS)] == [
         "records_gone", "running", "unknown_version", "running",
     ]  # fmt: skip
-    worked = {number for number in range(LOCAL_PARTITIONS) if now[f"{seen}/{number}"] != "running"}
+    worked = {number for number in range(PARTITIONS) if now[f"{seen}/{number}"] != "running"}
     assert worked and {now[f"{seen}/{number}"] for number in worked} == {"state_lost"}
     for number in (1, 3):
         evidence.await_outputs(UPDATES, tenants[number], 60)
@@ -165,7 +166,7 @@ def test_each_partition_has_its_own_bad_day_and_the_others_go_on(
 def test_a_recreated_input_topic_gives_new_ids_and_mixes_nothing(
     topics: Settings, worker: WorkerFactory, evidence: Evidence
 ) -> None:
-    tenant, sender = fresh_tenant(1), Sender(topics)
+    tenant, sender = fresh_tenant(1, PARTITIONS), Sender(topics)
     running = worker(topics, SOMA_AGENTS="integrator")
     sender.send(UPDATES, updates(tenant, 1, 20))
     evidence.await_outputs(UPDATES, tenant, 20)
@@ -198,7 +199,7 @@ def test_a_clock_that_jumps_back_changes_nothing(
     running = worker(
         topics, SOMA_AGENTS="integrator", PYTHONPATH=str(tmp_path), TEST_CLOCK_BACK=str(sign)
     )
-    tenant, sender = fresh_tenant(2), Sender(topics)
+    tenant, sender = fresh_tenant(2, PARTITIONS), Sender(topics)
     sender.send(UPDATES, updates(tenant, 2, 20))
     evidence.await_outputs(UPDATES, tenant, 20)
     sign.touch()
@@ -211,7 +212,7 @@ def test_sigterm_under_load_ends_within_five_seconds(
     topics: Settings, worker: WorkerFactory, evidence: Evidence
 ) -> None:
     """The transaction at hand is finished, the group left at once; the next worker goes on."""
-    tenants = [fresh_tenant(partition) for partition in range(LOCAL_PARTITIONS)]
+    tenants = [fresh_tenant(partition, PARTITIONS) for partition in range(PARTITIONS)]
     enough, sent = threading.Event(), [0]
 
     def load() -> None:

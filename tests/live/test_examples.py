@@ -17,10 +17,11 @@ from typing import NamedTuple
 
 import pytest
 
+from ops.stack.ports import free_port
 from tests.live import transcripts
 from tests.live.conftest import Endpoints, settings_of, with_topics
 from tests.live.examples import examples
-from tests.live.helpers import REPO, environment, eventually, free_port, soma
+from tests.live.helpers import REPO, environment, eventually, soma
 
 # A hundred commands, each with a limit of its own, on a machine that may be busy.
 pytestmark = pytest.mark.timeout(1500)
@@ -29,11 +30,17 @@ LIMIT_S = 120.0  # of one example
 AT_A_TIME = 2
 # A stream that never pauses, and leaves most of the machine to the examples.
 QUIETLY = ("--interval", "1", "--speed", "4")
-PAGES = sorted((REPO / "docs").glob("*.md"))
+ALONE = REPO / "docs" / "tutorial.md"  # in tests/unit/test_tutorial.py
+PAGES = sorted(
+    page
+    for page in (REPO / "docs").glob("**/*.md")
+    if page != ALONE and transcripts.typed(page.read_text())
+)
 
 # What runs until Ctrl-C, and must end on it quickly and well; with what shows that it works.
 FOLLOWS = {
     "SOMA_API__AUTH=off soma api --port 8080": "Uvicorn running",
+    "SOMA_API__AUTH=off soma recall --port 8081": "Uvicorn running",
     "soma worker": "Worker ready",
     "soma worker --agents integrator,predictors --web-port 6067": "Worker ready",
     "soma relay": "shard",
@@ -59,6 +66,7 @@ REFUSED = {
     "soma outbox skip 17 --yes": "not there: 17",
     "soma canary stop integrator.alpha": "no canary that runs is called 'integrator.alpha'",
     "soma canary promote integrator.alpha": "no canary that runs is called 'integrator.alpha'",
+    "soma shadow stop shadow-20260131T120000-3f2a": "no shadow that runs is called",
     "soma dlq show cog.observations.dlq/1/0": "there is no letter at cog.observations.dlq/1/0",
     'echo \'{"tenant": "me", "domain": "state", "vector": [1, "two"]}\' | soma publish '
     "cog.observations": "vector",
@@ -75,7 +83,13 @@ ELSEWHERE = {
     "soma stack down": "tests/live/ops/stack/test_stack.py",
     "soma bench": "minutes each: tests/live/ops/bench/",
     "soma outbox reconcile": "where no relay works: tests/live/agents/outbox/test_restore.py",
+    "soma shadow start": "tests/live/agents/replay/test_shadow.py",
     "soma canary start": "tests/live/agents/canary/test_canary.py",
+    "soma rho": "tests/live/agents/rho/test_rho.py",
+    # Where a `soma recall` answers.
+    "soma memory": "tests/live/agents/api/test_recall.py",
+    "soma mcp": "tests/live/test_ways_in.py",
+    "curl localhost:8081": "tests/live/agents/api/test_recall.py",
     "soma warm": "tests/unit/agents/engine/test_compiling.py",
     # These write into the checkout that they run from.
     "soma new": "tests/unit/agents/tools/test_newprocessor.py",
@@ -166,7 +180,7 @@ def runnable(example: str) -> str:
     of pipes into programs that a machine may lack."""
     for other in (" | psql", " | jq"):
         example = example.partition(other)[0]
-    for port in ("8080", "9100", "6067"):
+    for port in ("8080", "8081", "9100", "6067"):
         example = example.replace(f"port {port}", f"port {free_port()}")
     event = {
         "event_id": "1", "id": "1", "namespace": "n", "type": "created", "coordinate": "a",
@@ -229,10 +243,12 @@ def wrong(ended: Ended) -> str:
 
 
 def test_each_example_runs_on_a_live_stream(env: dict[str, str], place: Path) -> None:
-    # Those that go on first: they make the journal that others look into.
-    chosen = [*FOLLOWS, *(x for x in examples() if not elsewhere(x) and x not in FOLLOWS)]
+    others = [one for one in examples() if not elsewhere(one) and one not in FOLLOWS]
     with ThreadPoolExecutor(AT_A_TIME) as pool:
-        ends = list(pool.map(lambda one: run(one, env, place), chosen))
+        # Those that go on first, and to their end: one makes the journal that others look into, and
+        # as long as it runs the journal is its own.
+        ends = [*pool.map(lambda one: run(one, env, place), FOLLOWS)]
+        ends += pool.map(lambda one: run(one, env, place), others)
     failures = [f"{why}: {e.example}\n{e.text[-1500:]}" for e in ends if (why := wrong(e))]
     assert not failures, "\n\n".join(failures)
 

@@ -11,13 +11,13 @@ from pathlib import Path
 
 import pytest
 
-from agents.settings import LOCAL_PARTITIONS, Settings
+from agents.settings import Settings
 from ops.prove import proxy
 from ops.prove.proxy import Proxy, Rule
 from ops.stack import Endpoints
 from tests.live.conftest import settings_of, with_topics
 from tests.live.evidence import UPDATES, Evidence, Sender, encoded, fresh_tenant
-from tests.live.helpers import Worker, eventually
+from tests.live.helpers import PARTITIONS, Worker, eventually
 
 # In the worker's own process: the transport of a chosen request closes just before its bytes are
 # written, and uvloop says so (test_connection.py), or with a "!" something that nobody foresaw.
@@ -224,7 +224,7 @@ def test_a_partition_that_commits_nothing_is_named(watched: Watched) -> None:
         now = eventually(
             lambda: (found := phases()) and "stalled" in found.values() and found, DEADLINE_S
         )
-        assert isinstance(now, dict) and len(now) == LOCAL_PARTITIONS
+        assert isinstance(now, dict) and len(now) == PARTITIONS
         assert [name.endswith(place) for name, phase in now.items() if phase == "stalled"] == [True]
         assert f"{place} stands still: " in watched.worker.tail(400)
     finally:

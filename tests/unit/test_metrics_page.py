@@ -10,7 +10,10 @@ from tests.metrics_page import Metric, differences, documented, said
 REPO = Path(__file__).parents[2]
 WORD = re.compile(r"\bsoma_[a-z0-9_]*[a-z0-9]")
 # Other things of ours with such names: functions and roles are in the migrations.
-OTHERS = {"soma_x", "soma_avro", "soma_outbox", "soma_outbox_avro", "soma_owner"}  # examples
+OTHERS = {  # examples, packages
+    "soma_x", "soma_avro", "soma_outbox", "soma_outbox_avro", "soma_owner", "soma_client",
+    "soma_plugins",
+}  # fmt: skip
 
 
 def names() -> set[str]:

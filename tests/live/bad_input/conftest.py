@@ -5,12 +5,11 @@ from pathlib import Path
 
 import pytest
 
-from agents.settings import LOCAL_PARTITIONS
 from ops.prove.partitions import home
 from ops.stack import Endpoints
 from tests.live.conftest import settings_of, with_topics
 from tests.live.evidence import START_MICROS, Evidence, Headers, Row, Sender, Sent, encoded
-from tests.live.helpers import Worker
+from tests.live.helpers import PARTITIONS, Worker
 
 Odd = tuple[bytes | None, Headers]  # value, headers
 
@@ -36,7 +35,7 @@ class Bed:
 
     def send(self, topic: str, bad: list[Odd], tenant: str) -> list[Sent]:
         """Send 3 good records, the bad ones, 3 good ones; returns the bad ones as sent."""
-        key, partition = tenant.encode(), home(tenant, LOCAL_PARTITIONS)
+        key, partition = tenant.encode(), home(tenant, PARTITIONS)
         around: list[Row] = [(partition, key, self.good(topic, tenant), []) for _ in range(6)]
         odd = [(partition, key, value, headers) for value, headers in bad]
         return self.sender.send(topic, [*around[:3], *odd, *around[3:]])[3:-3]

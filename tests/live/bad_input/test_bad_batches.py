@@ -11,11 +11,11 @@ from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError
 from aiokafka.record.util import calc_crc32c
 
-from agents.settings import LOCAL_PARTITIONS, Settings
+from agents.settings import Settings
 from ops.prove.partitions import home
 from tests.live.bad_input.conftest import Bed
 from tests.live.evidence import UPDATES, Row, fresh_tenant
-from tests.live.helpers import eventually
+from tests.live.helpers import PARTITIONS, eventually
 
 HEADER = struct.Struct(">qiibIhiqqqhii")  # Kafka protocol guide, record batch, magic 2
 GZIP, LZ4, ZSTD = 1, 3, 4
@@ -97,7 +97,7 @@ async def _write(settings: Settings, partition: int, batches: list[tuple[bytes, 
 
 def write(bed: Bed, tenant: str, batches: list[tuple[bytes, int]]) -> list[int]:
     """Write batches between good records of the tenant, which all must be folded."""
-    partition = home(tenant, LOCAL_PARTITIONS)
+    partition = home(tenant, PARTITIONS)
     row: list[Row] = [(partition, tenant.encode(), bed.good(UPDATES, tenant), [])]
     bed.sender.send(UPDATES, row)
     offsets = asyncio.run(_write(bed.settings, partition, batches))
@@ -143,7 +143,7 @@ def test_a_batch_that_unpacks_to_gigabytes(bed: Bed, codec: int, size: int) -> N
     (offset,) = write(bed, tenant, [(data, 1)])
     bed.evidence.await_outputs(UPDATES, tenant, 2)
     if offset >= 0:
-        letter(bed, home(tenant, LOCAL_PARTITIONS), offset, data)
+        letter(bed, home(tenant, PARTITIONS), offset, data)
     assert bed.worker.alive
     assert process.memory_info().rss - before < RESIDENT_MORE_MAX
 
@@ -155,7 +155,7 @@ def test_a_batch_that_does_not_unpack(bed: Bed, codec: int) -> None:
     (offset,) = write(bed, tenant, [(data, 1)])
     bed.evidence.await_outputs(UPDATES, tenant, 2)
     if offset >= 0:
-        letter(bed, home(tenant, LOCAL_PARTITIONS), offset, data)
+        letter(bed, home(tenant, PARTITIONS), offset, data)
     assert bed.worker.alive
 
 
@@ -209,7 +209,7 @@ def test_mutated_batches_never_break_a_worker_and_nothing_of_them_is_lost(bed: B
     """Each record of a batch that the broker took comes to something: a frame, a dead letter, its
     whole batch a dead letter, or (its key or tenant was hit) one more record at its new home."""
     random, tenant = Random(5), fresh_tenant()
-    partition = home(tenant, LOCAL_PARTITIONS)
+    partition = home(tenant, PARTITIONS)
     before = ends(bed)
     batches = [mutated(random, tenant, bed) for _ in range(300)]
     offsets = write(bed, tenant, batches)

@@ -10,7 +10,6 @@ from typing import Any
 
 import pytest
 
-from agents.settings import LOCAL_PARTITIONS
 from ops.prove.partitions import home
 from tests.live.bad_input.conftest import Bed, Odd
 from tests.live.evidence import (
@@ -27,6 +26,7 @@ from tests.live.evidence import (
     fresh_tenant,
     good,
 )
+from tests.live.helpers import PARTITIONS
 
 Value = Callable[[str, str], bytes | None]  # (topic, tenant) -> value
 YEAR_US = 365 * 86_400_000_000
@@ -173,8 +173,8 @@ def test_ten_thousand_bad_records_in_a_row(bed: Bed, topic: str) -> None:
 def test_records_that_belong_elsewhere_are_forwarded_once(bed: Bed) -> None:
     """A null key, another key or partition: each has one copy at home, and is folded there."""
     tenant = fresh_tenant()
-    key, at = tenant.encode(), home(tenant, LOCAL_PARTITIONS)
-    other = (at + 1) % LOCAL_PARTITIONS
+    key, at = tenant.encode(), home(tenant, PARTITIONS)
+    other = (at + 1) % PARTITIONS
     ways = [(at, None), (at, b"somebody"), (other, key), (other, None), (other, b"")]
     for topic in (OBSERVATIONS, UPDATES):
         sent = bed.sender.send(
@@ -201,7 +201,7 @@ def test_librdkafkas_default_partitioner_loses_nothing(bed: Bed) -> None:
     sent = careless.send(UPDATES, records)
     for tenant in tenants:
         bed.evidence.await_outputs(UPDATES, tenant, 50)
-    astray = [r for r in sent if home((r.key or b"").decode(), LOCAL_PARTITIONS) != r.partition]
+    astray = [r for r in sent if home((r.key or b"").decode(), PARTITIONS) != r.partition]
     assert len(astray) > 500
     assert all(len(bed.evidence.copies[record.origin]) == 1 for record in astray)
     assert sum(len(bed.evidence.copies[record.origin]) for record in sent) == len(astray)
@@ -209,7 +209,7 @@ def test_librdkafkas_default_partitioner_loses_nothing(bed: Bed) -> None:
 
 def test_an_aborted_transaction_is_never_folded(bed: Bed) -> None:
     tenant = fresh_tenant()
-    key, partition = tenant.encode(), home(tenant, LOCAL_PARTITIONS)
+    key, partition = tenant.encode(), home(tenant, PARTITIONS)
     user = Sender(bed.settings, **{"transactional.id": f"user-{tenant}"})
     user.producer.init_transactions(30)
     for commit in (True, False, True, False):
@@ -226,7 +226,7 @@ def test_an_aborted_transaction_is_never_folded(bed: Bed) -> None:
 
 def test_good_json_is_folded_like_avro(bed: Bed) -> None:
     tenant = fresh_tenant()
-    key, partition = tenant.encode(), home(tenant, LOCAL_PARTITIONS)
+    key, partition = tenant.encode(), home(tenant, PARTITIONS)
     sent: list[Sent] = []
     for topic, before in ((OBSERVATIONS, 0), (UPDATES, 1)):
         value = as_json(lambda record: record)(topic, tenant)

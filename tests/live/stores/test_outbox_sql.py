@@ -19,8 +19,8 @@ from tests.live.stores.outbox import TOPIC, add, many, run, waits
 
 PUBLIC = """
 import json
-from agents.outbox.relay import public_topics
-print(json.dumps(sorted(public_topics())))
+from agents.outbox.relay import relayed_topics
+print(json.dumps(sorted(relayed_topics())))
 """
 PATIENT_UPTO = 7  # later ones add columns: they wait for who uses a table, for 5 s at most
 LIMIT = "INSERT INTO outbox_limits VALUES ($1, $2)"
@@ -290,7 +290,7 @@ def test_debeziums_router_finds_its_columns(settings: Settings) -> None:
         [sys.executable, "-c", PUBLIC], cwd=REPO, capture_output=True, text=True, timeout=60,
         check=True,
     )  # fmt: skip
-    assert topics == json.loads(alone.stdout), "those that users may write"
+    assert topics == json.loads(alone.stdout), "those that events are for"
 
     async def test(one: Any) -> None:
         await add(one, "k", payload='{"x": 1}', key="z")

@@ -5,6 +5,8 @@ from tests.live.agents.dlq.written import write_nameless
 from tests.live.helpers import environment, read, soma
 from topics.messages import headers_of
 
+MADE = ("cog.observations",)
+
 TOPIC, MANY = "cog.observations", 200  # calls that run often are specialised
 
 

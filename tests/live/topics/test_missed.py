@@ -7,6 +7,8 @@ from agents.settings import Settings
 from tests.live.helpers import eventually, produce
 from topics.missed import Admin, Missed
 
+MADE = ("memory.events",)
+
 TOPIC = "memory.events"
 AFTER_S = 1.0
 

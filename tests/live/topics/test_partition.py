@@ -9,6 +9,8 @@ from confluent_kafka import Message, Producer
 from agents.settings import Settings
 from topics.partition import partition_of
 
+MADE = ("cog.observations",)
+
 TOPIC = "cog.observations"
 KEYS = 3000
 

@@ -9,7 +9,7 @@ from confluent_kafka.admin import AdminClient
 
 from agents.commands.topics import topics as command
 from agents.settings import Settings
-from tests.live.helpers import eventually
+from tests.live.helpers import PARTITIONS, eventually
 from topics import broker
 from topics.catalogue import CATALOGUE, DLQ_EXTRA_BYTES
 from topics.preflight import (
@@ -60,7 +60,7 @@ def test_namespaces_share_a_broker(topics: Settings, admin: AdminClient) -> None
 
 def test_every_difference_is_named_at_once(settings: Settings, admin: AdminClient) -> None:
     broker.create(admin, settings.topic(SOURCE), 3, 1, {"message.timestamp.type": "CreateTime"})
-    broker.create(admin, settings.topic(STATE), 4, 1, {})
+    broker.create(admin, settings.topic(STATE), PARTITIONS, 1, {})
     broker.wait_for(admin, [settings.topic(SOURCE), settings.topic(STATE)])
     found = [(one.topic.removeprefix(f"{settings.namespace}."), one.kind, one.setting)
              for one in check_topics(settings, CATALOGUE)]  # fmt: skip
@@ -72,7 +72,7 @@ def test_every_difference_is_named_at_once(settings: Settings, admin: AdminClien
         (STATE, "config", "message.timestamp.type"),
         (STATE, "config", "cleanup.policy"),
     ])  # fmt: skip
-    with pytest.raises(CannotApplyError, match=r"has 3 partition\(s\), not 4"):
+    with pytest.raises(CannotApplyError, match=rf"has 3 partition\(s\), not {PARTITIONS}"):
         apply(settings)
     assert set(topic_ids(admin, map(settings.topic, CATALOGUE))) == {
         settings.topic(SOURCE),

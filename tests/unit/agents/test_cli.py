@@ -190,6 +190,13 @@ def test_config_list_says_what_each_setting_can_be() -> None:
         (["cpu", "colour"], "There is no setting 'colour'; there are"),
         (["cpu", "margin@state", "0"], "margin is the tenant's: it can't be set for a domain"),
         (["cpu", "leader@state", "on"], "leader is the tenant's: it can't be set for a domain"),
+        (["cpu", "integrator.margin", "5"], "margin of cpu can't be '5': margin is a number"),
+        (["cpu", "x.margin", "0"], "There is no processor 'x'; there are"),
+        (["cpu", "cpd@a.b", "5"], "cpd@a.b of cpu can't be '5'"),
+        (
+            ["cpu", "integrator.margin", "0", "--processor", "predictors"],
+            "integrator.margin is a setting of integrator, not of predictors",
+        ),
         (["cpu", "cpd@a b", "off"], "'a b' can't be a domain"),
         (["cpu", "margin", "0", "--processor", "x"], "There is no processor 'x'; there are"),
         (

@@ -10,7 +10,7 @@ from pydantic import SecretStr, ValidationError
 import agents
 from agents.kit.setting import Setting
 from agents.settings import HIDDEN, Settings, SettingsError, load, reading
-from agents.settings.reading import declared, origin, tree_of, without_cognition
+from agents.settings.reading import cognition_off, declared, origin, tree_of, without_cognition
 
 Env = pytest.MonkeyPatch
 EVERY = Setting(10, "records", 1)
@@ -335,3 +335,10 @@ def test_settings_never_change() -> None:
     with pytest.raises(ValidationError):
         load().web_port = 1
     assert Settings(redis_url=SecretStr("redis://x")).redis() == "redis://x"
+
+
+def test_one_counts_and_several_count() -> None:
+    more = "as disabled, and"
+    assert cognition_off(["sleep"]) == f"sleep counts what comes {more} does nothing"
+    assert cognition_off(["a", "b"]) == f"a and b count what comes {more} do nothing"
+    assert cognition_off(["a", "b", "c"]).startswith("a, b and c count ")

@@ -10,8 +10,9 @@ import pytest
 from agents.engine.processor import Decision, Question
 from agents.policy import ENTRY
 from agents.policy.policies import Embedded, Remote, question
+from ops.stack.ports import free_port
 from stores.opa import ANSWER_BYTES_MAX, NoAnswerError, Opa
-from tests.live.helpers import eventually, free_port
+from tests.live.helpers import eventually
 from tests.opa import PolicyServer, opa_server
 
 TEXT = """package soma.policy.integrator
@@ -111,7 +112,7 @@ def test_a_server_that_is_not_there_is_an_error_until_it_comes_back() -> None:
 
 def test_many_questions_wait_their_turn_and_the_limit_holds_for_each_alone() -> None:
     with PolicyServer(MODULES) as server:
-        told = asked(server.url, 5.0, [ASKED] * 200)
+        told = asked(server.url, 30.0, [ASKED] * 200)
         assert len(server.asked) == 200
     assert {one.outcome for one in told} == {"allow"}
 

@@ -19,6 +19,7 @@ def test_users_write_the_sources_memories_and_commands_only() -> None:
     assert public == {
         *SOURCES, "memory.events", "soma.admin.replay", "brain.sleep.requests",
         "cog.config.updates", "cog.reward.events", "cog.teach.feedback", "soma.admin.canary",
+        "prune.order",
     }  # fmt: skip
 
 

@@ -11,8 +11,9 @@ import httpx
 import jwt
 
 from agents.settings import Settings
+from ops.stack.ports import free_port
 from tests.live.agents.projections.compare import sql
-from tests.live.helpers import REPO, environment, eventually, free_port
+from tests.live.helpers import REPO, environment, eventually
 
 SECRET = "a secret of thirty-two bytes, no less"
 JSON = {"content-type": "application/json"}

@@ -133,7 +133,7 @@ def test_letters_are_counted_and_dropped_when_confirmed(client: Client, letters:
 
 
 QUERIES = (
-    "topic=nowhere", "topic=cog.segments", "reason=nothing", "reason=No", "tenant=a/b",
+    "topic=nowhere", "topic=cog.next.events", "reason=nothing", "reason=No", "tenant=a/b",
     "since=2999-01-01T00:00:00Z", "since=yesterday", "limit=0", "limit=501", "status=gone",
     "since=2026-01-02T00:00:00Z&until=2026-01-01T00:00:00Z", "cursor=x", "cursor=1:a/b",
 )  # fmt: skip

@@ -24,6 +24,9 @@ def test_what_is_posted_is_consumed_once_and_in_order(topics: Settings) -> None:
             assert client.post("/events/cog.observations", json=batch, headers=headers).is_success
         memory = {"payload": {"text": "tall"}, "coordinate": [1, 2], "embedding": [0.5]}
         said = client.post("/memories", json=memory, headers=acme()).json()
+        one = {"commits": [{"key": "k", "expected_version": 0, "matrix": [[1]]}]}
+        assert client.post("/rho", json=one, headers=acme()).is_success
+        eventually(lambda: read(settings, "rho.status"), 60.0, "the commit is told")
         eventually(lambda: read(settings, "memory.events"), 60.0, "the memory is in its topic")
         eventually(lambda: len(read(settings, "cog.observations")) >= 20, 60.0, "all events")
 
@@ -42,3 +45,7 @@ def test_what_is_posted_is_consumed_once_and_in_order(topics: Settings) -> None:
         said["event_id"],
     )
     assert json.loads(record["payload"]) == {"text": "tall"}
+    (told,) = read(settings, "rho.status")
+    name, record = codec.decode(told.value() or b"")
+    assert (name, told.key(), record["key"], record["version"]) == ("rho_status", b"acme", "k", 1)
+    assert record["psd_ok"] and record["trace_error"] == 0.0 and record["lowest"] is None

@@ -3,7 +3,7 @@
 import json
 import uuid
 
-from agents.api.coordinates import TENANTS
+from agents.coordinates import TENANTS
 from agents.settings import Settings
 from tests.live.agents.api.helpers import JSON, acme, bearer, events_of
 from tests.live.agents.api.inside import Client

@@ -16,7 +16,7 @@ from agents.settings import Settings
 from tests.live.agents.api.conftest import Api
 from tests.live.agents.api.helpers import bearer
 from tests.live.conftest import WorkerFactory
-from tests.live.helpers import environment, eventually, produce, read
+from tests.live.helpers import PARTITIONS, environment, eventually, produce, read
 from topics import codec
 from topics.partition import partition_of
 
@@ -83,7 +83,7 @@ def test_a_tenant_s_state_is_told_by_the_worker_that_has_it(
         from_topics = shown(topics, tenant)
         assert said["rows"] == from_topics["rows"]
         assert (said["partition"], said["offset"]) == (
-            partition_of(tenant, 4), from_topics["offset"],
+            partition_of(tenant, PARTITIONS), from_topics["offset"],
         )  # fmt: skip
     assert ask(tenants=("t1",)).status_code == 403
     assert ask(roles=("write",)).status_code == 403

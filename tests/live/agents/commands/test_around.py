@@ -8,12 +8,17 @@ from pathlib import Path
 import pytest
 
 from agents.settings import Settings
-from tests.live.helpers import REPO, environment, free_port, soma
+from ops.stack.ports import free_port
+from tests.live.helpers import REPO, environment, soma, topics_of
+
+MADE = topics_of("integrator", "projections")
 
 
 def lines(settings: Settings, *words: str, **env: str) -> list[str]:
     """What a command says that must be refused."""
-    done = soma(*words, env=environment(settings, **env), timeout=120)
+    done = soma(
+        *words, env=environment(settings, **{"SOMA_AGENTS": "integrator", **env}), timeout=120
+    )
     assert done.returncode not in (0, 70), done.stdout
     assert "Traceback" not in done.stderr
     return done.stderr.splitlines()
@@ -44,7 +49,8 @@ def test_a_workers_host_that_is_nobodys(topics: Settings, host: str) -> None:
     ],
 )
 def test_a_store_whose_address_cannot_be_read(topics: Settings, name: str, value: str) -> None:
-    said = lines(topics, "worker", **{name: value, "SOMA_WEB_PORT": "0"})
+    agents = "integrator,projections"
+    said = lines(topics, "worker", **{name: value, "SOMA_WEB_PORT": "0", "SOMA_AGENTS": agents})
     assert name in said[-1] and ": give " in said[-1]
     assert "geheim" not in "".join(said)
 

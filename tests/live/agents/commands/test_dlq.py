@@ -179,7 +179,7 @@ def empty(stack: Endpoints, tmp_path_factory: pytest.TempPathFactory) -> Setting
     ("words", "said"),
     [
         (("list", "--topic", "nowhere"), "There is no topic 'nowhere'"),
-        (("list", "--topic", "cog.segments"), "cog.segments has no dead letters"),
+        (("list", "--topic", "cog.next.events"), "cog.next.events has no dead letters"),
         (("list", "--reason", "nothing"), "There is no reason 'nothing'"),
         (("list", "--tenant", "a/b"), "isn't 1-128 of"),
         (("list", "--since", "2999-01-01"), "is in the future"),

@@ -13,6 +13,8 @@ from tests.live.agents.projections.compare import migrated, sql
 from tests.live.helpers import REPO, environment, eventually, soma
 from tests.opa import PolicyServer
 
+PARTITIONS = 4  # two for each of two
+
 
 def found(settings: Settings, status: int, **env: str) -> dict[str, bool]:
     told = soma("doctor", "--json", env=environment(settings, **env))

@@ -63,7 +63,9 @@ def end_of_topic(settings: Settings) -> int:
     consumer = Consumer(settings.librdkafka(group_id="tests-end"))
     try:
         name = settings.topic(TOPIC)
-        places = [TopicPartition(name, partition) for partition in range(4)]
+        places = [
+            TopicPartition(name, partition) for partition in range(settings.topics_partitions)
+        ]
         return sum(consumer.get_watermark_offsets(place, timeout=10)[1] for place in places)
     finally:
         consumer.close()
@@ -75,7 +77,10 @@ def unstable(settings: Settings) -> int:
     for isolation in ("read_committed", "read_uncommitted"):
         consumer = Consumer(settings.librdkafka(group_id="tests", isolation_level=isolation))
         try:
-            places = [(settings.topic(TOPIC), partition) for partition in range(4)]
+            places = [
+                (settings.topic(TOPIC), partition)
+                for partition in range(settings.topics_partitions)
+            ]
             ends.append(sum(ends_of(consumer, places).values()))
         finally:
             consumer.close()

@@ -17,6 +17,7 @@ from topics import codec
 from topics.partition import partition_of
 from topics.reading import TopicAndPartition, ends_of
 
+PARTITIONS = 4  # some are named
 MADE = ("cog.global.frame", "cog.observations", "cog.observations.dlq")
 
 TOPIC = "cog.observations"

@@ -17,15 +17,18 @@ from pydantic import SecretStr
 from agents.cli import main
 from agents.dlq.letters import Letter, Place
 from agents.dlq.lines import line_of
-from agents.settings import LOCAL_PARTITIONS, Settings
+from agents.settings import Settings
 from stores.journal import Journal
-from tests.live.helpers import REPO, environment, eventually, soma
+from tests.live.helpers import PARTITIONS, REPO, environment, eventually, soma
 from tests.unit.stores.journals import Outbox, event, with_journal
 
 GUARD_S = 240.0  # of each; they have 10 to 20 s of their own, and start slowly on a busy machine
 ADMIN = "No Kafka broker answers at "
 CLIENT = "Kafka at "
 POSTGRES = "PostgreSQL: no answer in time"
+API = "http://127.0.0.1:"
+AWAY = "The outbox is away, events go to the journal: no answer within 3 s"
+MEMORY = '{"coordinate":"a","payload":{},"ts":"2026-01-31T12:00:00Z"}'
 LINE = '{"tenant":"me","domain":"state","ts":"2026-01-31T12:00:00Z","vector":[1,2]}\n'
 
 # Each verb that asks a server, and what it says at its end. {home}: a folder with `line`,
@@ -80,6 +83,16 @@ ENDS = {
     "canary promote margin": CLIENT,
     "canary status": CLIENT,
     "canary list": CLIENT,
+    "memory add acme x": API,
+    "memory get acme x": API,
+    "memory delete acme x": API,
+    "memory link acme x y": API,
+    "memory search acme x": API,
+    "memory list acme": CLIENT,
+    "memory export acme {home}/exported": CLIENT,
+    "memory import acme {home}/memories": "not accepted within 120 s: http://127.0.0.1:",
+    "rho get k": POSTGRES,
+    "rho commit k={home}/m.json@0": POSTGRES,
     "skip cog.observations/0/0 --processor predictors --reason x": CLIENT,
     "digest integrator --rebuild": ADMIN,
     "state show integrator --tenant acme": ADMIN,
@@ -102,18 +115,23 @@ ENDS = {
     "replay pause one": CLIENT,
     "replay resume one": CLIENT,
     "replay stop one": CLIENT,
+    "shadow start --set margin=0.1 --percent 10": CLIENT,
+    "shadow stop one": CLIENT,
+    "shadow status": CLIENT,
+    "shadow list": CLIENT,
 }
 # Those that run for ever say what they wait for, wait, and end by SIGTERM.
 GO_ON = {
     "relay": ADMIN,
-    "api --port 0": "The outbox is away, events go to the journal: no answer within 3 s",
+    "api --port 0": AWAY,
+    "recall --port 0": AWAY,
 }
-# These ask nobody, or the servers that they start themselves.
+# These ask nobody (`mcp`: before it is asked), or the servers that they start themselves.
 ALONE = {
     "api openapi", "api token", "bench", "config list", "demo", "journal events", "journal stats",
-    "migrate grants", "new", "policy check", "policy eval", "schema check", "schema record",
-    "schema row", "segment", "settings print", "settings reference", "stack down", "stack status",
-    "stack up", "warm",
+    "mcp", "migrate grants", "new", "policy check", "policy eval", "rho check", "schema check",
+    "schema record", "schema row", "schema topics", "segment", "settings print",
+    "settings reference", "stack down", "stack status", "stack up", "warm",
 }  # fmt: skip
 
 
@@ -167,15 +185,17 @@ def nobody_answers(home: Path, **more: str) -> Iterator[dict[str, str]]:
             kafka_bootstrap=f"127.0.0.1:{port}",
             redis_url=SecretStr(f"redis://127.0.0.1:{port}/0"),
             postgres_dsn=SecretStr(f"postgresql://soma:Secret@127.0.0.1:{port}/soma"),
-            topics_partitions=LOCAL_PARTITIONS,
+            topics_partitions=PARTITIONS,
         )
-        yield environment(settings, SOMA_API__AUTH="off", **more)
+        yield environment(settings, SOMA_API__AUTH="off", SOMA_API__PORT=str(port), **more)
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(600)
 def test_every_command_ends_and_names_the_server_that_does_not_answer(tmp_path: Path) -> None:
     (tmp_path / "line").write_text(LINE)
+    (tmp_path / "memories").write_text(MEMORY)
+    (tmp_path / "m.json").write_text("[[1.0]]")
     letter = Letter(Place("cog.observations.dlq", 0, 0), "0" * 32, 0, b"me", LINE.encode())
     (tmp_path / "letters").write_text(json.dumps(line_of(letter)))
     rule = "package soma.policy.integrator\ndefault allow := true\n"

@@ -18,10 +18,9 @@ from agents.tools.ledger import Ledger
 from agents.tools.marks import MARKS
 from ops.prove.reader import read_all
 from tests.live.conftest import WorkerFactory
-from tests.live.helpers import REPO, environment, soma
+from tests.live.helpers import PARTITIONS, REPO, environment, soma
 from tests.live.restless import Restless
 from tests.live.topics.test_reading import TOPIC
-from topics.catalogue import LOCAL_PARTITIONS
 from topics.partition import partition_of
 
 WRITTEN = [
@@ -49,11 +48,12 @@ def test_every_command_comes_to_its_end(written: Settings) -> None:
     assert (nothing.returncode, nothing.stdout) == (0, "")
     got = soma("config", "get", "acme", "--json", env=env, timeout=LIMIT_S)
     assert json.loads(got.stdout)["processors"] == {
-        "canary": {}, "control": {}, "feedback": {}, "integrator": {}, "learner": {},
-        "lessons": {}, "predictors": {}, "replay": {}, "segmentation": {}, "sleep": {},
+        "canary": {}, "control": {}, "episodes": {}, "feedback": {}, "integrator": {},
+        "learner": {}, "lessons": {}, "memory": {}, "predictors": {}, "prune": {}, "replay": {},
+        "segmentation": {}, "sleep": {},
     }  # fmt: skip
     status = soma("gateway", "status", "--json", env=env, timeout=LIMIT_S)
-    assert len(json.loads(status.stdout)["partitions"]) == LOCAL_PARTITIONS
+    assert len(json.loads(status.stdout)["partitions"]) == PARTITIONS
     command = [sys.executable, "-m", "agents.cli", "watch", TOPIC, "--count", "1000000", "--json"]
     with subprocess.Popen(command, env=env, cwd=REPO, stdout=subprocess.PIPE) as watching:
         assert watching.stdout is not None and watching.stdout.readline()
@@ -68,7 +68,7 @@ def test_every_command_comes_to_its_end(written: Settings) -> None:
 def test_marks_receipts_and_the_verifier_come_to_their_end(written: Settings) -> None:
     with closing(Ledger(written, TOPIC, "one")) as ledger:
         assert ledger.open() is None
-    assert asyncio.run(Receipts(written, LOCAL_PARTITIONS).latest()) == {}
+    assert asyncio.run(Receipts(written, PARTITIONS).latest()) == {}
     assert all(
         record.value == b"x" for record in read_all(written.bootstrap(), written.topic(TOPIC))
     )

@@ -11,10 +11,11 @@ from confluent_kafka import Consumer
 from agents.settings import Settings
 from tests.live.agents.dlq.written import DLQ, TOPIC, headers, number, value, write_letters
 from tests.live.conftest import WorkerFactory
-from tests.live.helpers import REPO, environment, eventually, read, soma
+from tests.live.helpers import PARTITIONS, REPO, environment, eventually, read, soma, topics_of
 from topics import codec
-from topics.catalogue import LOCAL_PARTITIONS
 from topics.reading import ends_of
+
+MADE = topics_of("replay", "dlq", "predictors")
 
 LETTERS = 4000
 UPDATES = "cog.predictor.updates"
@@ -36,7 +37,7 @@ def kill_on_the_way(settings: Settings, reached: int) -> bool:
     """Start, and kill when so much is in the log, committed or not; whether it was alive then."""
     group, isolation = settings.prefix("kill"), "read_uncommitted"
     reader = Consumer(settings.librdkafka(group_id=group, isolation_level=isolation))
-    places = [(settings.topic(TOPIC), number) for number in range(LOCAL_PARTITIONS)]
+    places = [(settings.topic(TOPIC), number) for number in range(PARTITIONS)]
     deadline = time.monotonic() + 60.0
     one = started(settings)
     try:
@@ -65,7 +66,7 @@ def test_killed_in_the_middle_nothing_is_doubled_or_lost_downstream(
     sent = read(topics, TOPIC)
     assert sorted(number(one) for one in sent) == list(range(LETTERS))
     assert {headers(one)["soma-redriven"] for one in sent} == {b"1"}
-    for partition in range(4):  # in the order in which they were written
+    for partition in range(PARTITIONS):  # in the order in which they were written
         numbers = [number(one) for one in sent if one.partition() == partition]
         assert all(a < b for a, b in pairwise(numbers))
     eventually(lambda: len(read(topics, UPDATES)) >= LETTERS, 60.0, "an update of each")

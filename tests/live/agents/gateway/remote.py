@@ -21,7 +21,8 @@ from typing import Any
 import uvicorn
 from fastapi import FastAPI, Request, Response
 
-from tests.live.helpers import REPO, eventually, free_port
+from ops.stack.ports import free_port
+from tests.live.helpers import REPO, eventually
 
 TABLES = """
 PRAGMA journal_mode = WAL;

@@ -13,7 +13,9 @@ from confluent_kafka import Producer
 from agents.settings import Settings
 from tests.live.agents.gateway.conftest import Running, event, numbers
 from tests.live.agents.gateway.remote import Remote
-from tests.live.helpers import eventually
+from tests.live.helpers import eventually, topics_of
+
+MADE = topics_of("gateway")
 
 GOOD = [f"good{k}" for k in range(70)]
 BAD = [f"bad{k}" for k in range(30)]

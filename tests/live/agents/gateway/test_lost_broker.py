@@ -10,7 +10,9 @@ from ops.prove import proxy
 from ops.prove.proxy import Proxy, Rule
 from tests.live.agents.gateway.conftest import Running, event, numbers
 from tests.live.agents.gateway.remote import Remote
-from tests.live.helpers import eventually, produce, read
+from tests.live.helpers import eventually, produce, read, topics_of
+
+MADE = topics_of("gateway")
 
 TOPIC = "memory.events"
 FOREVER = 10**9

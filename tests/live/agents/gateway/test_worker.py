@@ -8,7 +8,9 @@ from agents.settings import Settings
 from tests.live.agents.gateway.conftest import event, numbers
 from tests.live.agents.gateway.remote import Remote
 from tests.live.conftest import WorkerFactory
-from tests.live.helpers import environment, eventually, produce, soma
+from tests.live.helpers import environment, eventually, produce, soma, topics_of
+
+MADE = topics_of("gateway")
 
 TENANTS = [f"t{k}" for k in range(12)]
 TOPIC = "memory.events"

@@ -2,25 +2,34 @@
 
 import json
 import time
+from itertools import count
 from typing import Any
 
 import numpy as np
 import pytest
 from click.testing import CliRunner, Result
 from confluent_kafka import TopicPartition
+from pydantic import SecretStr
 
 from agents.cli import main
-from agents.settings import Settings
+from agents.history.lineage import ABSENT
+from agents.settings import ApiSettings, Settings
+from tests.live.agents.api.helpers import SECRET, bearer
+from tests.live.agents.api.inside import Client
+from tests.live.agents.projections.compare import migrated
 from tests.live.conftest import WorkerFactory
-from tests.live.helpers import environment, eventually, produce, read
+from tests.live.helpers import PARTITIONS, environment, eventually, produce, read
 from topics import codec
 from topics.broker import connect, topic_ids
 from topics.partition import partition_of
 
 TENANT, N, GLITCH = "t", 60, 30
-P = partition_of(TENANT, 4)
+P = partition_of(TENANT, PARTITIONS)
 FRAMES, SEGMENTS = "cog.global.frame", "cog.segments"
-OBSERVATIONS = "cog.observations"
+OBSERVATIONS, UPDATES = "cog.observations", "cog.predictor.updates"
+# Another tenant, whose updates lie among those of the first and name its records as their cause.
+OTHER = next(one for k in count() if partition_of(one := f"other{k}", PARTITIONS) == P)
+NAMED = GLITCH + 2
 
 
 def run(settings: Settings, *words: str) -> Result:
@@ -56,15 +65,36 @@ def observations() -> list[tuple[bytes, bytes]]:
     return [*found, (TENANT.encode(), b"junk")]
 
 
+def forged(settings: Settings) -> list[str]:
+    """Updates of the other tenant's are written; what each names as its observation."""
+    own = topic_ids(connect(settings.librdkafka()), [settings.topic(OBSERVATIONS)])
+    short = own[settings.topic(OBSERVATIONS)][:8]
+    # One that will be there, a dead letter, one that never will, a partition and a topic that
+    # aren't there.
+    ids = [f"{short}-{P}-{NAMED}", f"{short}-{P}-{N}", f"{short}-{P}-100000", f"{short}-99-0",
+           "01234567-0-1"]  # fmt: skip
+    update = {
+        "tenant": OTHER, "domain": "state", "predictor_type": "own", "error_metric": 1.0,
+        "ts": time.time_ns() // 1000,
+    }  # fmt: skip
+    records = [codec.encode("predictor_update", update | {"observation_id": one}) for one in ids]
+    produce(settings, UPDATES, [(OTHER.encode(), one) for one in records])
+    return ids
+
+
 @pytest.mark.timeout(180)
 def test_a_stream_is_explained(topics: Settings, worker: WorkerFactory) -> None:
     env = {"SOMA_SEGMENTATION__MAX_DWELL_MS": "2000"}
     worker(SOMA_AGENTS="predictors,integrator,segmentation", **env)
+    ids = forged(topics)
     produce(topics, OBSERVATIONS, observations())
-    eventually(lambda: len(read(topics, FRAMES)) == N, 60, "all frames")
+    eventually(lambda: len(read(topics, FRAMES)) == N + len(ids), 60, "all frames")
     done = run(topics, "config", "set", TENANT, "fusion", "hedge", "--direct")
     assert done.exit_code == 0, done.stderr
-    frames = [codec.decode(one.value() or b"")[1] for one in read(topics, FRAMES)]
+    all_ = [codec.decode(one.value() or b"")[1] for one in read(topics, FRAMES)]
+    frames = [one for one in all_ if one["tenant"] == TENANT]
+    others = [one for one in all_ if one["tenant"] == OTHER]
+    assert [one["observation_id"] for one in others] == ids
     eventually(lambda: read(topics, SEGMENTS), what="a segment")
     frame = frames[GLITCH]
 
@@ -109,13 +139,70 @@ def test_a_stream_is_explained(topics: Settings, worker: WorkerFactory) -> None:
     said = explain(topics, f"{OBSERVATIONS}.dlq/{P}/0")
     assert (said["fate"], said["reason"]) == ("dead_letter", "bad_wire_format")
     assert said["letter"]["reason"] == "bad_wire_format" and said["changed"] == []
-    told = [
-        one for one in read(topics, "cog.predictor.updates") if b"fusion" in (one.value() or b"")
-    ]
-    said = explain(topics, f"cog.predictor.updates/{P}/{told[0].offset()}")
+    told = [one for one in read(topics, UPDATES) if b"fusion" in (one.value() or b"")]
+    said = explain(topics, f"{UPDATES}/{P}/{told[0].offset()}")
     assert said["fate"] == "control" and "settings" in said["changed"][0]["fields"]
 
+    by_http(topics, frame["frame_id"], others, frames[NAMED])
     check_errors(topics, frame)
+
+
+def by_http(
+    topics: Settings, frame_id: str, others: list[dict[str, Any]], frame: dict[str, Any]
+) -> None:
+    """The same, for those who may see it; to others it isn't there."""
+    own = {
+        "api": ApiSettings(auth="jwt", jwt_secret=SecretStr(SECRET), journal="off", timeout_s=120.0)
+    }
+    with Client(migrated(topics).model_copy(update=own)) as client:
+        said = client.get(f"/explain/{frame_id}", headers=bearer((TENANT,)))
+        assert said.status_code == 200, said.text
+        here = explain(topics, frame_id)
+        assert said.json() == here
+        assert client.get(f"/explain/{said.json()['place']}", headers=bearer(("*",))).is_success
+        hidden = [
+            client.get(f"/explain/{one}", headers=bearer(("other",)) | more)
+            for one in (frame_id, "01234567-0-1", "nothing/0/0")
+            for more in ({}, {"x-soma-tenant": "other"})
+        ]
+        assert {one.status_code for one in hidden} == {404}
+        assert len({one.json()["detail"] for one in hidden}) == 1
+        wrong = client.get(f"/explain/{frame_id}?processor=memory", headers=bearer((TENANT,)))
+        assert wrong.status_code == 422 and "not memory" in wrong.json()["detail"]
+        not_by_ids(topics, client, others, frame)
+
+
+def not_by_ids(
+    topics: Settings, client: Client, others: list[dict[str, Any]], frame: dict[str, Any]
+) -> None:
+    """Whoever names another's record as the cause of its own sees none of it, nor whether it is
+    there, nor is seen by the other. To operators all is told.
+    """
+    told = [client.get(f"/explain/{one['frame_id']}", headers=bearer((OTHER,))) for one in others]
+    assert {one.status_code for one in told} == {200}, [one.text for one in told]
+    causes = [one.json()["lineage"][0] for one in told]
+    assert [one.pop("id") for one in causes] == [one["observation_id"] for one in others]
+    assert causes == [{"what": "observation", "place": None, "note": ABSENT}] * len(others)
+
+    victim = frame["observation_id"]
+    said = client.get(f"/explain/{victim}", headers=bearer((TENANT,)))
+    steps = {one["what"]: one for one in said.json()["lineage"]}
+    assert steps["update"]["id"] == frame["frame_id"], "not the other's, which came before"
+    seen = [one for one in (OTHER, *(one["frame_id"] for one in others)) if f'"{one}"' in said.text]
+    assert seen == []
+
+    first = others[0]["frame_id"]
+    step = explain(topics, first)["lineage"][0]
+    assert step["place"] == f"{OBSERVATIONS}/{P}/{NAMED}" and "vector" in step
+    everyone = client.get(f"/explain/{first}", headers=bearer(("*",))).json()
+    assert everyone["lineage"][0] == step
+    assert explain(topics, first, "--tenant", OTHER) == told[0].json()
+    assert f"{TENANT} has no record" in refused(topics, first, "--tenant", TENANT)
+    absent, nowhere, unknown = (
+        explain(topics, one["frame_id"])["lineage"][0]["note"] for one in others[2:]
+    )
+    assert "the log ends at" in absent and "has no such partition" in nowhere
+    assert "no topic here has an id that begins so" in unknown
 
 
 def check_errors(topics: Settings, frame: dict[str, Any]) -> None:

@@ -14,7 +14,7 @@ import pytest
 from agents.settings import Settings
 from ops import examples
 from tests.live.conftest import WorkerFactory
-from tests.live.helpers import Worker, environment, eventually, produce, read, soma
+from tests.live.helpers import PARTITIONS, Worker, environment, eventually, produce, read, soma
 from tests.unit.agents.engine.echo import event
 from topics import codec
 from topics.partition import partition_of
@@ -137,7 +137,7 @@ def test_states_folded_anew_are_those_of_workers_that_were_killed(
     row = decoded(value)
     assert before["partitions"][0]["tenants"].keys() <= {*TENANTS, "*"}
     tampered = encoded(row | {"total": row["total"] + 1}, value)
-    produce(settings, "soma.counting.state", [(b"t3", tampered)], partition_of("t3", 4))
+    produce(settings, "soma.counting.state", [(b"t3", tampered)], partition_of("t3", PARTITIONS))
     said = digest(env, "counting", "--rebuild", status=1)
     (bad,) = [row for part in said["partitions"] for row in part["rebuilt"]["differing"]]
     total = {"live": row["total"] + 1, "rebuilt": row["total"]}
@@ -197,7 +197,7 @@ def test_a_record_that_was_passed_over_is_so_when_folded_anew(
     texts = ["{}", "{}", '{"raise": "sick"}', "{}"]
     told = [(b"a", codec.encode("memory_event", event("a", text, now))) for text in texts]
     produce(settings, "memory.events", told)
-    place = f"{settings.topic('memory.events')}/{partition_of('a', 4)}/2"
+    place = f"{settings.topic('memory.events')}/{partition_of('a', PARTITIONS)}/2"
     skip = ("skip", place, "--processor", "sick", "--reason", "bad")
     eventually(lambda: soma(*skip, env=env).returncode == 0, 60, "the record to be next")
     eventually(lambda: folded(settings, "sick") >= 4, what="the record behind")
@@ -209,13 +209,13 @@ def test_a_record_that_was_passed_over_is_so_when_folded_anew(
 def test_what_isnt_there_is_named_in_a_line(settings: Settings, env: dict[str, str]) -> None:
     for words, text in (
         (("nobody",), "There is no processor 'nobody'; there are canary, control, "),
-        (("integrator", "--partition", "7"), "has the partitions 0 to 3, not 7."),
+        (("integrator", "--partition", "7"), f"has the partitions 0 to {PARTITIONS - 1}, not 7."),
         (("integrator", "--outputs"), "--outputs is of --rebuild"),
         (("integrator", "--tenant", "t1", "--partition", "9"), "t1 lives in partition "),
     ):
         done = soma("digest", *words, env=env)
         assert done.returncode == 1 and text in done.stderr and "Traceback" not in done.stderr
     done = soma("digest", "integrator", "--rebuild", env=env)
-    assert done.returncode == 0 and done.stdout.count("nothing folded yet") == 4
+    assert done.returncode == 0 and done.stdout.count("nothing folded yet") == PARTITIONS
     done = soma("digest", "integrator", "--tenant", "t1", env=env)
     assert done.returncode == 0 and "has no state of the tenant t1" in done.stderr

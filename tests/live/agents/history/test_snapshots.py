@@ -19,7 +19,7 @@ from agents.history.rows import Digest, differing
 from agents.history.states import Past, current
 from agents.settings import Settings
 from tests.live.conftest import WorkerFactory
-from tests.live.helpers import Worker, environment, eventually, produce, soma
+from tests.live.helpers import Worker, environment, eventually, produce, soma, topics_of
 from tests.live.test_bad_days import delete_topics
 from tests.live.test_invariants import FRAMES, UPDATES, everything_folded, set_value, updates
 from topics import codec, preflight
@@ -27,6 +27,9 @@ from topics.broker import connect
 from topics.missed import Admin
 from topics.reading import ends_of
 
+MADE = topics_of("integrator")
+
+PARTITIONS = 4  # the third is looked at
 PARTITION = 2
 SNAPSHOTS = "soma.integrator.snapshots"
 

@@ -13,7 +13,9 @@ from agents.outbox import SHARDS, doze, relay
 from agents.settings import Settings
 from stores.names import quoted, schema_of
 from tests.live.agents.outbox.outbox import Running, add, asked, made, sequences
-from tests.live.helpers import eventually
+from tests.live.helpers import eventually, topics_of
+
+MADE = (*topics_of("relay"), "cog.observations")
 
 KEYS = "SELECT DISTINCT ON (outbox_shard($1, k::text)) k::text AS key FROM generate_series(1, 99) k"
 LOCKS = """

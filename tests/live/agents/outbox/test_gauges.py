@@ -8,7 +8,9 @@ from agents.outbox import SHARDS
 from agents.settings import Settings
 from stores.names import quoted, schema_of
 from tests.live.agents.outbox.outbox import Running, add, add_all, asked, made, queued, value
-from tests.live.helpers import eventually
+from tests.live.helpers import eventually, topics_of
+
+MADE = (*topics_of("relay"), "cog.observations")
 
 
 @pytest.fixture(autouse=True)

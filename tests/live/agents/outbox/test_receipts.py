@@ -10,7 +10,9 @@ from agents.outbox.receipts import Receipts, ReceiptsLost
 from agents.outbox.service import RelayService
 from agents.settings import Settings
 from tests.live.agents.outbox.outbox import made
-from tests.live.helpers import eventually
+from tests.live.helpers import eventually, topics_of
+
+MADE = (*topics_of("relay"), "cog.observations")
 
 
 def test_a_transaction_that_is_open_among_them_is_named_by_the_relay_too(

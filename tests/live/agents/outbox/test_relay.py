@@ -11,7 +11,7 @@ from agents.engine.producer import Transactions
 from agents.engine.records import frame_one
 from agents.outbox import RECEIPTS
 from agents.outbox.receipts import Receipt, Receipts, receipt
-from agents.settings import LOCAL_PARTITIONS, Settings
+from agents.settings import Settings
 from tests.live.agents.outbox.outbox import (
     TOPIC,
     Running,
@@ -24,9 +24,11 @@ from tests.live.agents.outbox.outbox import (
     sequences,
     value,
 )
-from tests.live.helpers import eventually, read
+from tests.live.helpers import PARTITIONS, eventually, read, topics_of
 from topics import codec
 from topics.partition import partition_of
+
+MADE = (*topics_of("relay"), "cog.observations")
 
 
 @pytest.fixture
@@ -82,7 +84,7 @@ def test_a_record_has_the_tenants_key_and_partition_and_all_headers(ready: Setti
         drained(ready)
     (message,) = read(ready, TOPIC)
     assert message.key() == b"acme"
-    assert message.partition() == partition_of("acme", LOCAL_PARTITIONS)
+    assert message.partition() == partition_of("acme", PARTITIONS)
     assert message.value() == codec.encode("observation", codec.from_json("observation", record))
     assert message.headers() == [
         ("ce_specversion", b"1.0"),
@@ -108,7 +110,7 @@ def test_what_was_sent_but_not_taken_off_isnt_sent_again(ready: Settings) -> Non
         return first, await connection.fetchval("SELECT outbox_shard('acme', 'k')")
 
     first, shard = asked(ready, write)
-    place = Receipts(ready, LOCAL_PARTITIONS).partition
+    place = Receipts(ready, PARTITIONS).partition
     other = next(n for n in range(16) if n != shard and place(n) == place(shard))
 
     async def as_killed() -> None:
@@ -125,7 +127,7 @@ def test_what_was_sent_but_not_taken_off_isnt_sent_again(ready: Settings) -> Non
         framed = frame_one(0, b"acme", value("acme", 1), [("soma-key", b"k")])
         await ours.commit(
             [
-                (ready.topic(TOPIC), partition_of("acme", LOCAL_PARTITIONS), RawBuilder(framed, 1)),
+                (ready.topic(TOPIC), partition_of("acme", PARTITIONS), RawBuilder(framed, 1)),
                 (ready.topic(RECEIPTS), place(shard), receipt(shard, Receipt([first]), 0)),
             ]
         )

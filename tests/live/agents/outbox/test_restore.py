@@ -20,7 +20,7 @@ from agents.engine.records import frame_one
 from agents.outbox import RECEIPTS, SHARDS
 from agents.outbox.out_of_step import DATABASE, KAFKA
 from agents.outbox.receipts import Receipts, key_of
-from agents.settings import LOCAL_PARTITIONS, Settings
+from agents.settings import Settings
 from tests.live.agents.outbox.outbox import (
     Running,
     add,
@@ -31,9 +31,11 @@ from tests.live.agents.outbox.outbox import (
 )
 from tests.live.agents.outbox.restored import Database
 from tests.live.conftest import WorkerFactory
-from tests.live.helpers import environment, eventually, read
+from tests.live.helpers import PARTITIONS, environment, eventually, read, topics_of
 from topics import codec, preflight
 from topics.broker import connect
+
+MADE = (*topics_of("relay"), "cog.observations")
 
 TOPIC = "cog.observations"
 
@@ -286,7 +288,7 @@ def test_an_older_relays_receipt_is_obeyed_and_counting_begins(database: Databas
     async def as_the_older_one() -> None:
         one = Transactions(ready.bootstrap(), ready.prefix(f"outbox-{shard}"), {})
         await one.start()
-        place = Receipts(ready, LOCAL_PARTITIONS).partition(shard)
+        place = Receipts(ready, PARTITIONS).partition(shard)
         paper = RawBuilder(frame_one(0, key_of(shard), old, []), 1)
         await one.commit([(ready.topic(RECEIPTS), place, paper)])
         await one.stop()
@@ -294,7 +296,7 @@ def test_an_older_relays_receipt_is_obeyed_and_counting_begins(database: Databas
     asyncio.run(as_the_older_one())
     relayed(ready)
     assert ids(ready) == [str(second).encode()]
-    papers = Receipts(ready, LOCAL_PARTITIONS).read()
+    papers = Receipts(ready, PARTITIONS).read()
     assert (papers[shard].ids, papers[shard].batch) == ([second], 1)
 
 

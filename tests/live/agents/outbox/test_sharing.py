@@ -20,7 +20,8 @@ from agents.outbox import SHARDS
 from agents.outbox.metrics import metrics_of
 from agents.outbox.relay_resources import RelayResources
 from agents.outbox.shard import Shard
-from agents.settings import LOCAL_PARTITIONS, Settings
+from agents.settings import Settings
+from ops.stack.ports import free_port
 from stores.grants import grants_to
 from stores.names import schema_of
 from stores.outbox_relay import Keeper
@@ -34,9 +35,11 @@ from tests.live.agents.outbox.outbox import (
     queued,
     sequences,
 )
-from tests.live.helpers import REPO, environment, eventually, free_port, read
+from tests.live.helpers import PARTITIONS, REPO, environment, eventually, read, topics_of
 from tests.metrics_page import differences, documented
 from tests.metrics_page import said as said_by
+
+MADE = (*topics_of("relay"), "cog.observations")
 
 Processes = Callable[..., "subprocess.Popen[bytes]"]
 
@@ -221,7 +224,7 @@ def turn_statements(settings: Settings) -> list[tuple[int, int]]:
 
     async def turns() -> list[tuple[int, int]]:
         metrics = metrics_of(CollectorRegistry())
-        resources = RelayResources(settings, {TOPIC: LOCAL_PARTITIONS}, LOCAL_PARTITIONS, metrics)
+        resources = RelayResources(settings, {TOPIC: PARTITIONS}, PARTITIONS, metrics)
         keeper = await Keeper.open(
             settings.postgres(),
             resources.schema,

@@ -22,8 +22,10 @@ from tests.live.agents.outbox.outbox import (
     made,
     queued,
 )
-from tests.live.helpers import eventually, read
+from tests.live.helpers import eventually, read, topics_of
 from tests.turns import share
+
+MADE = (*topics_of("relay"), "cog.observations")
 
 T = TypeVar("T")
 

@@ -18,8 +18,9 @@ from hypothesis import strategies as st
 from agents.engine.processor import Decision, Question
 from agents.policy import rego
 from agents.policy.policies import Embedded, Remote
+from ops.stack.ports import free_port
 from stores.opa import Opa
-from tests.live.helpers import REPO, eventually, free_port
+from tests.live.helpers import REPO, eventually
 from tests.opa import opa_server
 
 HEAD = "package soma.policy.integrator\n"

@@ -20,7 +20,9 @@ from tests.live.agents.replay.helpers import (
     say,
 )
 from tests.live.conftest import WorkerFactory
-from tests.live.helpers import environment, eventually, produce, read, soma
+from tests.live.helpers import environment, eventually, produce, read, soma, topics_of
+
+MADE = topics_of("replay", "predictors", "integrator")
 
 __all__ = ["api", "database"]
 

@@ -38,10 +38,21 @@ from tests.live.agents.replay.test_rebuild import (
     tamper,
 )
 from tests.live.conftest import WorkerFactory
-from tests.live.helpers import ended, environment, eventually, produce, read, soma
+from tests.live.helpers import (
+    ended,
+    environment,
+    eventually,
+    produce,
+    read,
+    soma,
+    topics_of,
+)
 from topics import codec
 from topics.broker import alter, create, wait_for
 from topics.partition import partition_of
+
+MADE = topics_of("replay", "dlq", "predictors", "integrator")
+PARTITIONS = 4  # so few rows of each are refused
 
 SMALL, LARGE = {"max.message.bytes": "500"}, {"max.message.bytes": "1048588"}
 FEW = {"min.insync.replicas": "2"}  # there is one broker
@@ -162,7 +173,7 @@ def snapshots_are_refused(topics: Settings, admin: AdminClient) -> None:
     alter(admin, topics.topic(SNAPSHOTS), {"min.insync.replicas": "1"})
     assert soma(*take, env=environment(topics)).returncode == 0
     good = soma("snapshot", "verify", "predictors", env=environment(topics))
-    assert good.returncode == 0 and good.stdout.count(", good") == 4, good.stdout
+    assert good.returncode == 0 and good.stdout.count(", good") == PARTITIONS, good.stdout
 
 
 def no_room_for_a_table(topics: Settings) -> None:

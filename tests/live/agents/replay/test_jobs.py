@@ -18,7 +18,9 @@ from tests.live.agents.replay.helpers import (
     statuses,
 )
 from tests.live.conftest import WorkerFactory
-from tests.live.helpers import eventually, produce, read
+from tests.live.helpers import eventually, produce, read, topics_of
+
+MADE = topics_of("replay", "predictors", "integrator")
 
 SOON_S = 5.0  # what is promised is a second; on a machine that has other things to do
 

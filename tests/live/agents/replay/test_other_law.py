@@ -9,6 +9,7 @@ from tests.live.conftest import WorkerFactory
 from tests.live.helpers import environment, eventually, read, soma
 from tests.live.laws import OUT
 
+PARTITIONS = 4  # two tenants, each in one of its own
 SENT = 20
 PLAIN = f"all {SENT // 10} rows are equal"
 

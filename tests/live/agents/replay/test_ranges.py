@@ -19,10 +19,13 @@ from tests.live.agents.replay.helpers import (
     statuses,
 )
 from tests.live.conftest import WorkerFactory
-from tests.live.helpers import eventually, produce, read
+from tests.live.helpers import eventually, produce, read, topics_of
 from topics import codec
 from topics.broker import topic_ids
 
+MADE = topics_of("replay", "predictors", "integrator")
+
+PARTITIONS = 4  # ranges name some of them
 FRAMES, UPDATES = "cog.global.frame", "cog.predictor.updates"
 
 
@@ -68,7 +71,7 @@ def test_ranges_by_offsets_times_and_ids(topics: Settings, worker: WorkerFactory
     wanted += [("3", k) for k in part(topics, SOURCE, 3, 20, 25)]
     assert offsets(topics, "to.offsets") == wanted
     assert len(offsets(topics, "to.every")) == sum(
-        len(part(topics, SOURCE, p, 5, 9)) for p in range(4)
+        len(part(topics, SOURCE, p, 5, 9)) for p in range(PARTITIONS)
     )
     assert (len(read(topics, "to.before")), len(read(topics, "to.after"))) == (400, 300)
     assert offsets(topics, "to.ids") == [("3", k) for k in range(7, 11)]

@@ -34,10 +34,21 @@ from tests.live.agents.dlq.written import value, write_letters
 from tests.live.agents.engine.test_laws import until
 from tests.live.agents.replay.helpers import await_state, observations, say, statuses
 from tests.live.conftest import WorkerFactory
-from tests.live.helpers import Worker, environment, eventually, produce, read, soma
+from tests.live.helpers import (
+    Worker,
+    environment,
+    eventually,
+    produce,
+    read,
+    soma,
+    topics_of,
+)
 from tests.live.test_bad_days import delete_records, delete_topics
 from topics import codec, preflight
 from topics.partition import partition_of
+
+MADE = topics_of("replay", "predictors")
+PARTITIONS = 4  # some of its tenants lie apart
 
 SINKS = ("cog.predictor.updates", "cog.next.events", "cog.predictor.calibration")
 SOURCE, OUT, STATE = "cog.observations", "cog.predictor.updates", "soma.predictors.state"
@@ -142,7 +153,7 @@ def looked_at(topics: Settings, one: Worker) -> None:
     assert done["message"] == "all 20 rows are equal; 0 are written"
     assert (done["read"], done["done"], done["total"]) == (700, 700, 700)
     parts = plan_of(done)["partitions"]
-    assert len(parts) == 4 and sum(part["rows"] for part in parts.values()) == 20
+    assert len(parts) == PARTITIONS and sum(part["rows"] for part in parts.values()) == 20
     assert "fenced" not in one.log.read_text(), "nobody is disturbed where nothing differs"
 
     tamper(topics, "t1")
@@ -350,7 +361,7 @@ def begun_late(topics: Settings) -> None:
 
 def gone_on(topics: Settings, worker: WorkerFactory) -> None:
     """Records are deleted before they were read; who goes on knows other schemas."""
-    home = partition_of("t1", 4)
+    home = partition_of("t1", topics.topics_partitions)
     low = sum(1 for each in read(topics, SOURCE) if each.partition() == home)
     produce(topics, SOURCE, observations(70))
     delete_records(topics, SOURCE, home)

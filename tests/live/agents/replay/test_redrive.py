@@ -18,9 +18,11 @@ from tests.live.agents.dlq.written import TOPIC, headers, number, value, write_l
 from tests.live.agents.projections.compare import migrated
 from tests.live.agents.replay.helpers import await_state, few, ran, say, statuses
 from tests.live.conftest import WorkerFactory
-from tests.live.helpers import environment, eventually, produce, read, soma
+from tests.live.helpers import environment, eventually, produce, read, soma, topics_of
 from topics import codec
 from topics.partition import partition_of
+
+MADE = topics_of("replay", "dlq", "predictors", "integrator")
 
 LETTERS = 600
 BAD = b'{"tenant": "a", "domain": "state", "ts": "2026-01-31T12:00:00Z", "vector": "no"}'

@@ -16,8 +16,10 @@ from confluent_kafka.admin import AdminClient
 from agents.settings import Settings
 from tests.live.agents.replay.helpers import await_state, say, statuses
 from tests.live.conftest import WorkerFactory
-from tests.live.helpers import environment, eventually, produce, read, soma
+from tests.live.helpers import environment, eventually, produce, read, soma, topics_of
 from topics import codec
+
+MADE = topics_of("replay", "integrator")
 
 UPDATES, FRAMES = "cog.predictor.updates", "cog.global.frame"
 N, SPLIT, GLITCH = 600, 240, range(330, 400)

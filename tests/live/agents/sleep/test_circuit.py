@@ -11,8 +11,10 @@ from agents.sleep.agent import REQUESTS, STATUS
 from tests.live.agents.gateway.conftest import Running, event, remote, run
 from tests.live.agents.gateway.remote import Remote
 from tests.live.conftest import WorkerFactory
-from tests.live.helpers import environment, eventually, produce, read, soma
+from tests.live.helpers import environment, eventually, produce, read, soma, topics_of
 from topics import codec
+
+MADE = topics_of("sleep", "gateway")
 
 __all__ = ["remote", "run"]  # fixtures
 

@@ -19,9 +19,11 @@ from tests.live.agents.api.helpers import admin, bearer
 from tests.live.agents.api.inside import Client
 from tests.live.agents.projections.compare import migrated
 from tests.live.conftest import WorkerFactory
-from tests.live.helpers import environment, eventually, produce, read, soma
+from tests.live.helpers import environment, eventually, produce, read, soma, topics_of
 from tests.opa import PolicyServer
 from topics import codec
+
+MADE = topics_of("sleep")
 
 UTIL, MODE, POLICY = "/api/util/sleep", "/api/brain/sleep_mode", "/api/brain/sleep_policy"
 STATE = "/api/sleep/state"

@@ -4,7 +4,9 @@ import urllib.request
 
 from agents.settings import Settings
 from tests.live.conftest import WorkerFactory
-from tests.live.helpers import environment, eventually, soma
+from tests.live.helpers import environment, eventually, soma, topics_of
+
+MADE = topics_of("control", "sleep")
 
 OFF = {"SOMA_ENABLE_COG_THREADS": "0"}
 
@@ -15,7 +17,7 @@ def test_off_it_is_never_silent_and_a_tenant_is_switched_on_without_a_restart(
     running = worker(SOMA_AGENTS="control,sleep", **OFF)
     env = environment(topics, **OFF)
     assert "cognition is off: sleep counts what comes as disabled" in running.tail(400)
-    assert "off: canary, sleep counts what comes" in soma("doctor", env=env).stdout
+    assert "off: canary and sleep count what comes" in soma("doctor", env=env).stdout
     refused = soma("sleep", "set", "acme", "deep", env=env)
     assert refused.returncode == 1 and "acme stays active: cognition is off" in refused.stderr
 

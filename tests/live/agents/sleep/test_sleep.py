@@ -6,8 +6,10 @@ from typing import Any
 from agents.settings import Settings
 from agents.sleep.agent import AUDIT, REQUESTS, STATUS
 from tests.live.conftest import WorkerFactory
-from tests.live.helpers import environment, eventually, produce, read, soma
+from tests.live.helpers import environment, eventually, produce, read, soma, topics_of
 from topics import codec
+
+MADE = topics_of("sleep")
 
 
 def states(settings: Settings, tenant: str) -> list[dict[str, Any]]:

@@ -17,8 +17,10 @@ from tests.live.agents.sleep.test_acting import (
     told,
 )
 from tests.live.conftest import WorkerFactory
-from tests.live.helpers import environment, eventually, produce, read, soma
+from tests.live.helpers import environment, eventually, produce, read, soma, topics_of
 from topics import codec
+
+MADE = topics_of("predictors", "integrator", "segmentation", "sleep", "control")
 
 TENANTS = tuple(f"t{k}" for k in range(8))
 

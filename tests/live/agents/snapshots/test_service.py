@@ -13,6 +13,8 @@ from tests.live.conftest import WorkerFactory
 from tests.live.helpers import eventually, produce
 from tests.live.test_invariants import UPDATES, set_value, updates
 
+PARTITIONS = 4  # two of them are made unreadable
+
 STATE = "soma.integrator.state"
 
 

@@ -12,8 +12,7 @@ from confluent_kafka.admin import AdminClient, NewTopic
 from agents.settings import Settings
 from agents.tools.ledger import Ledger
 from agents.tools.marks import MARKS, LedgerError, last_mark
-from tests.live.helpers import read
-from topics.catalogue import LOCAL_PARTITIONS
+from tests.live.helpers import PARTITIONS, read
 from topics.partition import partition_of
 
 MADE = ("cog.observations", "soma.imports")  # topics
@@ -82,7 +81,7 @@ def open_transaction(settings: Settings, partition: int) -> Iterator[Producer]:
 
 def test_a_mark_behind_anothers_open_transaction_is_found(topics: Settings) -> None:
     """The one that readers of committed records see by themselves is an older one."""
-    partition = partition_of("one", LOCAL_PARTITIONS)
+    partition = partition_of("one", PARTITIONS)
     with closing(Ledger(topics, TOPIC, "one")) as ledger:
         ledger.open()
         ledger.commit(mark(1))

@@ -8,6 +8,8 @@ from ops.prove import proxy
 from ops.prove.proxy import Proxy, Rule
 from tests.live.helpers import eventually, produce
 
+MADE = ("memory.events",)
+
 TOPIC = "memory.events"
 
 

@@ -7,6 +7,7 @@ import pytest
 
 from agents.settings import Settings
 from ops.bench import (
+    control,
     latency,
     laws,
     outbox,
@@ -131,3 +132,15 @@ def test_the_outbox_is_measured_beside_its_peers(settings: Settings) -> None:
     assert all(one.rows_per_s > 0 for (one,) in found.drained.values())
     assert set(found.peers) == {"one", "batched", "batched-4"}
     assert all(rate > 0 for (rate,) in found.peers.values())
+
+
+@pytest.mark.proof
+def test_settings_sleep_and_waking_are_timed_to_their_first_frame(settings: Settings) -> None:
+    workload = control.Workload(changes=3, events=40_000, runs=1)
+    with opened(settings, print) as site:
+        found = control.run(site, workload)
+    assert {len(one.ms) for one in found.ms.values()} == {3}
+    for part in ("config", "sleep"):
+        assert found.ms[part].at(50) >= found.ms[f"{part}, record"].at(50) > 0
+    assert found.ms["wake"].at(50) > 0
+    assert found.frozen[0].events == found.active[0].events == 40_000

@@ -67,6 +67,16 @@ def test_a_change_of_all_goes_into_every_partition() -> None:
     assert driver.rows["*"]["values"] == {} and len(driver.rows["*"]["history"]) == 2
 
 
+@pytest.mark.parametrize("off_s", [-3600, 3600])
+def test_an_author_s_clock_an_hour_off_changes_no_version(driver: Driver, off_s: int) -> None:
+    """The log's time counts: of two changes the later one has the higher version."""
+    driver.send(update(ts=driver.time + off_s * 1_000_000))
+    driver.send(update(value="softmax", ts=driver.time))
+    first, second = (one["detail"]["version"] for one in said(driver))
+    assert (first, second) == (driver.time // 1000, driver.time // 1000 + 1)
+    assert driver.rows[TENANT]["values"] == {"integrator.fusion": "softmax"}
+
+
 def test_what_is_refused_changes_nothing_and_is_told(driver: Driver) -> None:
     driver.send(update(value="magic"))
     (told,) = said(driver)

@@ -9,8 +9,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agents.control import law
-from agents.control.law import KEPT, NEVER, Change, Config, checked, make, values_at
+from agents.control.law import (
+    KEPT,
+    KEPT_LEARNED,
+    LEARNER,
+    NEVER,
+    Change,
+    Config,
+    checked,
+    make,
+    values_at,
+)
 from agents.kit.setting import Setting
+from agents.learner.agent import AUTHOR
 
 KNOWN = {
     "one": {
@@ -132,6 +143,24 @@ def test_versions_rise_and_each_tells_what_was_set(said: list[tuple[str, str, in
     if len(said) >= KEPT:
         with pytest.raises(ValueError, match=f"only {KEPT} changes are kept"):
             values_at(row.values, history, 0)
+
+
+def test_what_is_learned_leaves_peoples_changes_their_room() -> None:
+    """Two hours of a learning tenant, a change every 5 s: what people did is there still."""
+    row, n = Config(), 1440
+    change(row, "mode", "on", log_ms=1000)
+    before = dict(row.values)
+    change(row, "mode", "off", log_ms=2000)
+    for k in range(n):
+        change(row, "speed", f"{k % 7 + 1}", log_ms=10_000 + k, author=LEARNER)
+    history = [Change.of(text) for text in row.history]
+    assert [one.learned for one in history] == [False] * 2 + [True] * KEPT_LEARNED
+    assert values_at(row.values, history, 1000)["one.mode"] == before["one.mode"] == "on"
+    for k in range(KEPT + 5):
+        change(row, "mode", ("on", "off")[k % 2], log_ms=20_000 + k)
+    kinds = [Change.of(text).learned for text in row.history]
+    assert kinds == [True] * KEPT_LEARNED + [False] * KEPT
+    assert AUTHOR == LEARNER
 
 
 def test_a_change_may_expect_the_value_that_it_replaces() -> None:

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from agents.control.agent import AUDIT, INPUTS, PROCESSOR
+from agents.control.vetting import WITHIN_S, vetted
 from agents.kit import Driver
 from agents.policy.bundle import BYTES_MAX, digest, read
 from tests.opa import endless
@@ -76,6 +77,14 @@ def test_one_that_cannot_be_used_is_refused_and_the_old_one_stays(
     assert told["action"] == "config.refused" and why in told["detail"]["why"]
     assert len(told["detail"]["why"]) <= 1000
     assert driver.rows[TENANT] == before
+
+
+def test_what_cannot_be_tried_out_in_time_is_refused_by_name_and_may_come_again() -> None:
+    """Others' settings wait behind it, so it has some seconds and no more."""
+    text = f"{HEAD}allow := true  # not tried out before\n"
+    with pytest.raises(ValueError, match=r"too_slow: .* within 0\.001 s: say it again"):
+        vetted(text, 0.001)
+    assert vetted(text) == read(text).text and WITHIN_S <= 5.0
 
 
 def test_one_far_too_large_is_answered_as_a_dead_letter_is(driver: Driver) -> None:

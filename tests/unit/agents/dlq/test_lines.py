@@ -44,7 +44,7 @@ def test_a_mended_line_has_a_new_value_and_the_old_one_s_name() -> None:
         ({"record": GOOD | {"vector": []}}, "record: vector: 0 numbers"),
         ({"record": [1]}, "record: neither an object nor null"),
         ({"place": "x"}, "place:"),
-        ({"place": "cog.segments.dlq/0/1"}, "place: there is no topic of dead letters"),
+        ({"place": "cog.next.events.dlq/0/1"}, "place: there is no topic of dead letters"),
         ({"place": "cog.observations/0/1"}, "place: there is no topic of dead letters"),
         ({"origin": "cog.global.frame/1/7"}, "origin: isn't cog.observations/"),
         ({"origin": 7}, "origin: isn't text"),

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from agents.gateway.events import KEY, call_of, is_control, tenant_of
 from topics import codec
 
+ORDER = 69  # the id of prune_order.v1
 TOPIC_ID = "0123456789abcdef0123456789abcdef"
 
 
@@ -119,6 +120,7 @@ def test_whatever_the_key_there_is_a_lane(key: bytes | None) -> None:
 @example(b"\0\0\0\x03\x84")
 @example(b"\0\0\0\x03\xe7")
 @example(b"\0\0\0\x03\xe8")  # of a plugin
+@example(b"\0\0\0\0\x45")  # an order to prune: for memory
 def test_any_bytes_are_told_from_control_records(value: bytes | None) -> None:
     assert (
         is_control(Record(b"t", value))
@@ -126,6 +128,6 @@ def test_any_bytes_are_told_from_control_records(value: bytes | None) -> None:
             value is not None
             and len(value) >= 5
             and value[0] == 0
-            and 900 <= int.from_bytes(value[1:5], "big") < 1000
+            and (900 <= (number := int.from_bytes(value[1:5], "big")) < 1000 or number == ORDER)
         )
     )

@@ -20,7 +20,7 @@ from topics.catalogue import MESSAGE_BYTES_MAX
 
 TRIED = {
     "integrator": ("fusion", "softmax"), "predictors": ("alpha", "0.9"),
-    "segmentation": ("cpd", "bocpd"),
+    "segmentation": ("cpd", "bocpd"), "memory": ("links_max", "0"),
 }  # fmt: skip
 SPLIT = 100
 STATUS_MAX = MESSAGE_BYTES_MAX // 10  # of a result: a job's status is a record

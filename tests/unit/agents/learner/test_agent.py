@@ -138,6 +138,16 @@ def test_what_can_t_be_learned_from_is_refused_by_name_and_nothing_stops() -> No
     assert driver.rows["a"]["rewards"] == 2
 
 
+@pytest.mark.parametrize("off_s", [-3600, 3600])
+def test_a_rewarder_s_clock_an_hour_off_makes_no_reward_late(off_s: int) -> None:
+    """A reward's own time counts nowhere: frames are in the window by theirs."""
+    driver = driven(window_s="1")
+    teach(driver, lesson(10, {"x": 0.1}))
+    driver.send_all([reward(10, ts=START + off_s * SECOND), reward(11, ts=START + off_s * SECOND)])
+    assert driver.rows["a"]["rewards"] == 1 and not driver.dead_letters
+    assert len(driver.rows["a"]["waiting"]) == 1
+
+
 def test_a_frame_that_never_was_is_told_from_one_that_is_too_old() -> None:
     driver = driven()
     teach(driver, lesson(10, {"x": 0.1}), lesson(12, {"x": 0.1}))

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from agents.predictors.kernels import REASONS
 from agents.predictors.state import DIM_MAX
 from ops.prove import predict
+from ops.prove.dozing import ACTIVE
 from tests.unit.agents.predictors.harness import Harness, Record, observation
 from tests.unit.agents.predictors.samples import records
 from tests.unit.agents.predictors.samples import settings as valid
@@ -26,6 +27,7 @@ def sample(seed: int, n: int = 60) -> list[Record]:
 def direct(given: list[Record], predictor: str, graph: str) -> list[float]:
     """The errors by the verifier's law, which shares no code with the processor's."""
     of = {"predictor": predictor, "graph": graph, "diffusion_time": 0.5, "forgetting": 0.01}
+    of |= {"state": ACTIVE}
     held: dict[Any, predict.Series] = {}
     found = []
     for record in given:

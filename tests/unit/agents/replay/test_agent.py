@@ -113,7 +113,7 @@ def test_a_job_that_isnt_there_is_named(type_: str) -> None:
         ({"predicate": "`[1]`" + "|[@,@][]" * 25}, "predicate: it takes more than 10,000 steps"),
         ({"rate_limit": -1}, "rate_limit: -1"),
         ({"reasons": ["bad_json"], "max_attempts": 2}, "reasons, max_attempts: not of republish"),
-        (LETTERS | {"source": "cog.segments"}, "'cog.segments' has no dead letters; those have"),
+        (LETTERS | {"source": "cog.next.events"}, "'cog.next.events' has no dead letters; those"),
         (LETTERS | {"target": "mine", "predicate": "a"}, "target, predicate: not of redrive"),
         (LETTERS | {"since": "5"}, "of dead letters they are times"),
         (LETTERS | {"max_attempts": -1}, "max_attempts: 1 to 1,000"),
