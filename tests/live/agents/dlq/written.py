@@ -10,7 +10,6 @@ from confluent_kafka import Message, Producer
 
 from agents.settings import Settings
 from tests.live.bad_input.test_bad_batches import Crafted, batch, varint
-from tests.live.helpers import PARTITIONS
 from topics import codec
 from topics.partition import partition_of
 
@@ -32,7 +31,7 @@ def write_letters(
     producer = Producer(settings.librdkafka(linger_ms=20))
     failed: list[str] = []
     for tenant, data, offset in letters:
-        home = partition_of(tenant, PARTITIONS)
+        home = partition_of(tenant, settings.topics_partitions)
         why: list[tuple[str, str | bytes | None]] = [
             *headers,
             ("soma-reason", reason.encode()),

@@ -34,7 +34,7 @@ from tests.live.helpers import Record, ended, environment, eventually, produce, 
 from topics import codec, preflight
 
 PARTITIONS = 4  # some are shared by two
-MADE = ("cog.global.frame", "cog.segments", "cog.predictor.calibration")  # topics
+MADE = ("cog.global.frame", "cog.segments", "cog.predictor.calibration", "memory.latest")  # topics
 
 TOPIC = "cog.global.frame"
 TENANTS = [f"t{k}" for k in range(20)]
