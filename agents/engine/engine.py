@@ -9,7 +9,7 @@ import asyncio
 import logging
 import queue
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Container, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
@@ -150,6 +150,8 @@ class Engine:
             for part in stay:
                 unread = self._reader(part) is consumer
                 self.partitions[part].stay(unread, ProcessorAssignor.missed)
+            # Before one that is new asks for what was followed of it.
+            self._stand_by(wanted)
             for part in wanted - self.partitions.keys():
                 self._own(part)
             # Not waited for: nobody tells the group that we are alive until this is over.
@@ -158,15 +160,14 @@ class Engine:
             await self._let_go(rest)
             for part in rest:  # another try
                 self._own(part)
-        self._stand_by()
 
-    def _stand_by(self) -> None:
+    def _stand_by(self, ours: Container[Part]) -> None:
         """Follow the states of all partitions that are others' now."""
         if self._standby is not None:
             self._standby.follow({
                 (name, number): plan
                 for name, plan in self.plans.items() for number in range(plan.partitions)
-                if Part(plan.source, number, name) not in self.partitions
+                if Part(plan.source, number, name) not in ours
             })  # fmt: skip
 
     def _own(self, part: Part, progress: Progress | None = None) -> None:

@@ -95,7 +95,7 @@ class Standby:
         """
         key = plan.processor.name, place.partition
         with self._lock:
-            self._wanted.pop(key, None)
+            # What is wanted stays as it is: who asks late may have lost the partition meanwhile.
             found = self._followed.pop(key, None)
             if found is None or (found.place, found.state_id) != (place, state_id):
                 return None

@@ -12,11 +12,16 @@ from contextlib import contextmanager
 
 from confluent_kafka import Producer
 
+from agents.engine.plan import Plan, defaults_of
+from agents.engine.processor import Place
+from agents.engine.registry import processors
+from agents.engine.standby import Standby
 from agents.settings import Settings
 from tests.live.conftest import WorkerFactory
 from tests.live.helpers import Worker, environment, eventually, produce, read, soma, topics_of
 from tests.live.test_invariants import FRAMES, UPDATES, update
 from topics import codec
+from topics.broker import connect, topic_ids
 from topics.partition import partition_of
 
 MADE = topics_of("integrator")
@@ -131,3 +136,19 @@ def test_a_standby_has_the_states_of_a_worker_that_dies_and_nothing_is_wrong_wit
     # The states that were followed are those that the log gives.
     done = soma("digest", "integrator", "--rebuild", env=environment(topics), timeout=120.0)
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_a_state_that_was_asked_for_too_late_is_followed_all_the_same(topics: Settings) -> None:
+    """Its partition went to another between the question and the answer."""
+    integrator = processors()["integrator"]
+    plan = Plan(integrator, topics, PARTITIONS)
+    ids = topic_ids(connect(topics.librdkafka()), [plan.source, plan.state], 10.0)
+    place, key = Place(ids[plan.source][:8], 0), (integrator.name, 0)
+    standby = Standby(topics, lambda _: ids, lambda _: defaults_of(integrator, topics))
+    standby.start()
+    try:
+        standby.follow({key: plan})
+        for _ in range(2):
+            eventually(lambda: standby.take(plan, place, ids[plan.state]), 20.0, "it is followed")
+    finally:
+        standby.end()
