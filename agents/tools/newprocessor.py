@@ -105,7 +105,9 @@ def _readable(topic: str) -> bool:
 
 
 def _types(schema: str) -> dict[str, Any]:
-    return {field["name"]: field["type"] for field in schemas().newest(schema)["fields"]}
+    """Each field's type; of a time, which is a long with a logical type, the long."""
+    types = {field["name"]: field["type"] for field in schemas().newest(schema)["fields"]}
+    return {name: one["type"] if isinstance(one, dict) else one for name, one in types.items()}
 
 
 def filled_in(new: New, home: str, samples: str) -> dict[str, str]:
@@ -115,7 +117,8 @@ def filled_in(new: New, home: str, samples: str) -> dict[str, str]:
     schema = CATALOGUE[new.source].schema
     assert schema is not None
     fields = _types(schema)
-    lacking = [name for name in ("domain", "ts") if fields.get(name) not in ("string", "long")]
+    wanted = {"domain": "string", "ts": "long"}  # what `Reads` takes them for where it isn't told
+    lacking = [name for name, kind in wanted.items() if fields.get(name) != kind]
     reads = f"Reads({', '.join(f'{name}=None' for name in lacking)})"
     imported = (f"from {home} import PROCESSOR, SECOND", "from agents.kit import Driver")
     return {

@@ -135,6 +135,20 @@ def test_what_cant_be_is_refused_and_nothing_written(
     assert sorted(path.name for path in tmp_path.rglob("*")) == ["agents", "integrator", "kit"]
 
 
+@pytest.mark.parametrize(
+    ("source", "reads", "time"),
+    [
+        ("cog.observations", "", "record.ts"),
+        ("memory.events", "Reads(domain=None)", "record.ts"),
+        ("cog.segments", "Reads(ts=None)", "record.log_ms * 1000"),
+    ],
+)
+def test_the_engine_checks_what_records_have(source: str, reads: str, time: str) -> None:
+    filled = newprocessor.filled_in(newprocessor.New(ROOT, "pulse", source), "home", "")
+    assert filled["reads"] == (f"\n    reads={reads}," if reads else "")
+    assert (filled["time"], "Reads" in filled["imports"]) == (time, bool(reads))
+
+
 def test_an_installed_package_isnt_a_checkout(tmp_path: Path) -> None:
     package = tmp_path / "site-packages" / "agents" / "__init__.py"
     with pytest.raises(newprocessor.CantMakeError, match="is no checkout"):
