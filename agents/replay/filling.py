@@ -9,7 +9,6 @@ import time
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
-from itertools import islice
 from typing import Any
 
 from confluent_kafka import Consumer, Message, TopicPartition
@@ -27,6 +26,7 @@ from topics.broker import connect, look
 from topics.reading import SILENCE_S, read_to, span_of
 
 PART = 5_000  # records of a transaction
+PART_BYTES = 16 << 20  # of them in all, unless one alone has more: a payload may have 900 kB
 NEAR = 2_000  # records of a round after which the rest is read while the live projection is held
 ROUNDS_MAX = 10  # before it is tried all the same: records come as fast as they are read
 HOLD_S = 3.0  # that the live projection may be held while the rest is read
@@ -86,9 +86,8 @@ class Filling:
                 return self._place()
             self._look()
             self._under_way, self._round = self._reading(self._ends), 0
-        found = list(islice(self._under_way, most))
+        found, ended = part_of(self._under_way, most)
         self._round += len(found)
-        ended = len(found) < most
         step = self._fill(found, self._ends if ended else {})
         if ended:
             self._under_way = None
@@ -209,9 +208,11 @@ class Filling:
                 end = span_of(self._consumer, (self._topic, p), ANSWER_S)[1]
                 ends[p] = max(mine, min(position.next_offset, end))
         found: list[Message] = []
+        size = 0
         for message in self._reading(ends, HOLD_S):
             found.append(message)
-            if time.monotonic() > until:
+            size += size_of(message)
+            if time.monotonic() > until or size > PART_BYTES:
                 return None
         return self._fill(found, ends)
 
@@ -227,7 +228,7 @@ class Filling:
         done, self._told = self._passed() - self._told, self._passed()
         step = Step(dict(self._at), done, read, len(made.rows))
         if messages:
-            step.size = sum(len(one.value() or b"") + len(one.key() or b"") for one in messages)
+            step.size = sum(map(size_of, messages))
             stamps = [one.timestamp()[1] for one in messages]
             step.times = min(stamps), max(stamps)
             step.tenants = Counter(_text(one.key()) for one in messages)
@@ -260,6 +261,23 @@ class Filling:
         finally:
             if self._consumer is not None:
                 self._consumer.close()
+
+
+def part_of(messages: Iterator[Message], most: int) -> tuple[list[Message], bool]:
+    """The next of them, PART_BYTES and `most` at most, and whether there are no more."""
+    found: list[Message] = []
+    size = 0
+    for message in messages:
+        found.append(message)
+        size += size_of(message)
+        if len(found) >= most or size >= PART_BYTES:
+            return found, False
+    return found, True
+
+
+def size_of(message: Message) -> int:
+    """Bytes of a record."""
+    return len(message.value() or b"") + len(message.key() or b"")
 
 
 def _consumer(settings: Settings) -> Consumer:

@@ -13,6 +13,7 @@ import pytest
 from confluent_kafka import OFFSET_END, TopicPartition
 
 from agents.replay.command import Command
+from agents.replay.filling import PART_BYTES
 from agents.replay.modes import CantReplayError, JobFailedError
 from agents.replay.projection import Remaking, leave
 from agents.settings import ProjectionSettings, Settings
@@ -20,6 +21,7 @@ from stores import projection_admin
 from stores.names import quoted, schema_of
 from stores.postgres import connected
 from tests.live.agents.projections.compare import migrated, records, rows, same, sql
+from tests.live.agents.projections.test_memories import memory, write
 from tests.live.agents.projections.test_postgres import TOPIC, Running, all_there, frames
 from tests.live.agents.replay.helpers import await_state, say, statuses
 from tests.live.conftest import WorkerFactory
@@ -221,6 +223,24 @@ def test_rows_without_records_a_reader_in_the_way_and_a_topic_made_anew(
     assert again == ["it is in place: a worker put it there that is gone"]
 
 
+def test_large_memories_are_filled_in_by_parts_that_fit_into_memory(topics: Settings) -> None:
+    """45 MB of payloads, fewer records than one part may have."""
+    migrated(topics)
+    payload, ids = json.dumps({"text": "x" * 750_000}), [str(k) for k in range(60)]
+    write(topics, [memory("t0", id_, 1, payload) for id_ in ids])
+    command, job = Command(mode="projection", target="memories"), Remaking(topics, "large")
+    plan = asyncio.run(job.plan(command, few))
+
+    async def sizes() -> list[int]:
+        async with aclosing(job.steps(command, plan.said, {}, many)) as steps:
+            return [step.size async for step in steps]
+
+    found = asyncio.run(sizes())
+    assert sum(found) > 45_000_000 and max(found) < PART_BYTES + 1_000_000
+    rows = sql(topics, "SELECT id FROM SCHEMA.memories WHERE length(payload->>'text') = 750000")
+    assert sorted(one["id"] for one in rows) == sorted(ids)
+
+
 async def told(
     settings: Settings,
     command: Command,
@@ -235,6 +255,10 @@ async def told(
             if hears is not None:
                 await hears(found[-1])
     return found
+
+
+async def many(wanted: int) -> int:
+    return wanted
 
 
 async def few(wanted: int) -> int:

@@ -3,11 +3,12 @@
 from typing import Any
 
 import pytest
+from confluent_kafka import Message
 from hypothesis import given
 from hypothesis import strategies as st
 
 from agents.replay.command import Command
-from agents.replay.filling import Filling
+from agents.replay.filling import PART_BYTES, Filling, part_of, size_of
 from agents.replay.modes import CantReplayError
 from agents.replay.projection import _declared, _refusal
 from agents.settings import ProjectionSettings, Settings
@@ -73,3 +74,19 @@ def test_what_is_done_adds_up_to_the_range_wherever_it_goes_on(
         done += filling._fill([], {}).done
         assert 0 <= done <= sum(end - first for first, end in ranges.values())
     assert done + filling._ended("").done == sum(end - first for first, end in ranges.values())
+
+
+@given(st.lists(st.sampled_from([0, 1, 7, 40]), max_size=30), st.integers(1, 9))
+def test_parts_have_a_limit_of_records_and_of_bytes_and_are_all_there_is(
+    mib: list[int], most: int
+) -> None:
+    # A payload of so many MiB: the same bytes, so that a test needs no 1 GB.
+    held = {n: bytes(n << 20) for n in {*mib}}
+    messages = [Message(topic="t", partition=0, offset=k, value=held[n]) for k, n in enumerate(mib)]
+    source, found, ended = iter(messages), list[Message](), False
+    while not ended:
+        part, ended = part_of(source, most)
+        assert len(part) <= most and sum(map(size_of, part[:-1])) < PART_BYTES
+        assert part or ended
+        found += part
+    assert found == messages
