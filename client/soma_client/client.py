@@ -13,6 +13,7 @@ import httpx
 
 from soma_client import memories, mind, rho
 from soma_client.call import Answer, Call
+from soma_client.deadline import Transport, within
 from soma_client.errors import BadAnswer, CantSend
 from soma_client.trying import Policy, Send, Steps, steps
 
@@ -87,7 +88,9 @@ class Client:
     """The API at `url`, for one tenant; safe to share between threads, and to be closed.
 
     Writes carry an Idempotency-Key, so what fails in passing is tried again until `timeout_s` is
-    over or `tries` are. `transport` is httpx's, for proxies or TLS of one's own.
+    over or `tries` are: a whole call, tries and waits and reads of a trickle, ends by then. With a
+    `transport` of one's own (httpx', for proxies or TLS) that is true of single reads and of a
+    body's, but not of headers that trickle.
     """
 
     def __init__(
@@ -96,8 +99,9 @@ class Client:
     ) -> None:  # fmt: skip
         self._caller = Caller(tenant, token, Policy(timeout_s, tries))
         with _urls():
+            own = Transport(httpx.URL(url), _LIMITS) if transport is None else transport
             self._http = httpx.Client(
-                base_url=url, transport=transport, headers={"User-Agent": AGENT}, limits=_LIMITS
+                base_url=url, transport=own, headers={"User-Agent": AGENT}, limits=_LIMITS
             )
 
     def using(self, *, tenant: str | None = None, timeout_s: float | None = None) -> Self:
@@ -123,7 +127,7 @@ class Client:
     def _sent(self, call: Call[Any], within_s: float) -> Answer | httpx.HTTPError:
         until = time.monotonic() + within_s
         try:
-            with _urls(), self._http.stream(
+            with _urls(), within(until), self._http.stream(
                 call.method, call.path, params=dict(call.query), content=call.body,
                 headers=self._caller.headers(call), timeout=within_s,
             ) as answer:  # fmt: skip

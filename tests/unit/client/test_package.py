@@ -15,7 +15,7 @@ from soma_client import AsyncClient, Client
 
 HERE = Path(soma_client.__file__).parent
 KAFKA = {"avro.py": {"fastavro"}, "kafka.py": {"confluent_kafka"}}
-NEEDED = {"httpx", "anyio"}  # httpx brings anyio, which is its own backend
+NEEDED = {"httpx", "anyio", "httpcore"}  # httpx brings the others, which it stands on
 
 
 def packages(path: Path) -> set[str]:

@@ -122,6 +122,46 @@ def test_a_trickle_ends_with_the_time(ask: Ask) -> None:
 
 
 @BOTH
+def test_headers_that_trickle_end_with_the_time_too(ask: Ask) -> None:
+    head = b"HTTP/1.1 202 Accepted\r\nX-Long: " + b"x" * 500
+    with server(lambda _: tuple(bytes([one]) for one in head), pause_s=0.05) as (url, asked):
+        since = time.monotonic()
+        with pytest.raises(DeadlineExceeded):
+            ask(url, 0.5)
+        assert time.monotonic() - since < 10.0  # it would have been 27 s a try
+        assert len(asked) == 1
+
+
+def test_a_server_that_takes_nothing_in_ends_with_the_time() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        url = f"http://127.0.0.1:{listening.getsockname()[1]}"
+        with Client(url, "acme", timeout_s=0.5) as client, pytest.raises(DeadlineExceeded):
+            client.remember({"text": "x" * (32 << 20)})
+
+
+def test_calls_at_once_have_each_its_own_time() -> None:
+    """Threads share a client and its connections, and no deadline."""
+    with server(lambda _: (http("202 Accepted", DONE[:40], length=len(DONE)), DONE[40:]),
+                pause_s=0.3) as (url, _), Client(url, "acme") as client:  # fmt: skip
+        hasty = client.using(timeout_s=0.1)
+        with pytest.raises(DeadlineExceeded):
+            hasty.reward(FRAME, r_task=1.0)
+        assert client.reward(FRAME, r_task=1.0).event.dedupe_key == "k"
+
+
+def test_the_environments_proxy_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    with server(lambda _: (http("202 Accepted", DONE),)) as (url, asked):
+        monkeypatch.setenv("http_proxy", url.replace("://", "://me:it@"))
+        monkeypatch.delenv("no_proxy", raising=False)
+        monkeypatch.delenv("NO_PROXY", raising=False)
+        assert sync("http://soma.invalid:81", LIMIT_S).event.dedupe_key == "k"
+        monkeypatch.setenv("no_proxy", "127.0.0.1")
+        assert sync(url, LIMIT_S).event.dedupe_key == "k"
+    assert asked[0].startswith(b"POST http://soma.invalid:81/") and b"Basic" in asked[0]
+    assert asked[1].startswith(b"POST /")
+
+
+@BOTH
 def test_no_answer_or_nobody_there_is_said(ask: Ask) -> None:
     with server(lambda _: ()) as (url, _), pytest.raises(NotReached):
         ask(url, 0.3)
