@@ -41,6 +41,7 @@ from stores.postgres import check
 from topics import compiled
 from topics.broker import BrokerError, connect, look, session_limits_s
 from topics.catalogue import dlq_of
+from topics.plugins import optional, plugins, refuse
 from topics.preflight import check_topics
 
 log = logging.getLogger(__name__)
@@ -86,6 +87,19 @@ def checked(
             f"{limits[0]:g} to {limits[1]:g} (its group.min and group.max.session.timeout.ms)"
         )
     return look(admin, [name])[name].partitions
+
+
+def with_fitting_topics(settings: Settings, chosen: dict[str, Processor]) -> dict[str, Processor]:
+    """The chosen, without those of packages that needn't be had and whose topics the broker has
+    otherwise, or hasn't. Of other packages' topics `checked` tells.
+    """
+    for plugin in plugins():
+        mine = set(plugin.processors) & set(chosen)
+        own = {one.name for one in plugin.topics} & {n for p in mine for n in needs(chosen[p])}
+        if own and optional(plugin.package) and (wrong := check_topics(settings, sorted(own))):
+            refuse(plugin.package, "; ".join(map(str, wrong)))
+            chosen = {name: one for name, one in chosen.items() if name not in mine}
+    return chosen
 
 
 def check_port(settings: Settings) -> None:
@@ -181,7 +195,7 @@ def make() -> tuple[faust.App, Engine]:
         security(settings)  # names what is wrong more plainly than a client would
         if dsn := settings.postgres_dsn.get_secret_value():
             check(dsn)
-        chosen = processors(settings.agents, partly=True)
+        chosen = with_fitting_topics(settings, processors(settings.agents, partly=True))
         beside = services(settings)
         engine = Engine(settings, chosen, checked(settings, chosen, beside))
         check_port(settings)

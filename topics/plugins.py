@@ -66,10 +66,15 @@ def left_out() -> Mapping[str, str]:
     return dict(_left_out)
 
 
+def optional(package: str) -> bool:
+    """Whether a process may go on without a package."""
+    name = package.removeprefix(f"{VARIABLE}: ").partition(" ")[0]
+    return bool({ALL, name} & set(_names(os.environ.get(OPTIONAL, ""))))
+
+
 def refuse(package: str, why: str) -> None:
     """Go on without a package where that is told so; else exit, naming it."""
-    name = package.removeprefix(f"{VARIABLE}: ").partition(" ")[0]
-    if not {ALL, name} & set(_names(os.environ.get(OPTIONAL, ""))):
+    if not optional(package):
         raise SystemExit(f"{package}: {why}" if package else why)
     if package not in _left_out:
         _left_out[package] = why
@@ -147,12 +152,14 @@ def _had(package: str, load: Callable[[], object]) -> Plugin | None:
     """The plugin, if it can be had: whatever its code raises is told as the package's."""
     try:
         found = load()
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         what = "" if isinstance(error, ImportError) else f"{type(error).__name__}: "
         refuse(package, f"can't be imported: {what}{error}")
         return None
     if not isinstance(found, Plugin):
         refuse(package, "has no PLUGIN (a topics.plugins.Plugin)")
+    elif wrong := _misshapen(found):
+        refuse(package, f"its PLUGIN has no {wrong}")
     elif found.kit > KIT:
         refuse(
             package, f"needs version {found.kit} of the kit, and this soma-stream has {KIT}: a "
@@ -161,3 +168,24 @@ def _had(package: str, load: Callable[[], object]) -> Plugin | None:
     else:
         return replace(found, package=package)
     return None
+
+
+def _misshapen(plugin: Plugin) -> str:
+    """What a plugin should have and hasn't, for nobody else checks its code; empty: all is well."""
+    for name in ("processors", "sources"):
+        found = getattr(plugin, name)
+        whole = isinstance(found, Mapping) and all(
+            isinstance(text, str) for pair in found.items() for text in pair
+        )
+        if not whole:
+            return f"{name} that are a mapping of names"
+    if not all(isinstance(one, Topic) for one in _each(plugin.topics)):
+        return "topics that are topics.topic.Topic each"
+    schemas: object = plugin.schemas
+    if not isinstance(schemas, Path | None):
+        return "schemas that are a pathlib.Path"
+    return "" if type(plugin.kit) is int else "kit that is a whole number"
+
+
+def _each(found: object) -> tuple[object, ...]:
+    return tuple(found) if isinstance(found, tuple | list) else (found,)

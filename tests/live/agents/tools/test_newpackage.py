@@ -18,6 +18,7 @@ from typing import Any, NamedTuple
 
 import pytest
 from confluent_kafka import Producer
+from confluent_kafka.admin import NewTopic
 
 from agents.settings import Settings
 from ops.prove.check import POSITION_KEY
@@ -26,6 +27,7 @@ from ops.prove.reader import identities, read_all
 from ops.prove.wire import Record, Wire
 from tests.live.conftest import WorkerFactory
 from tests.live.helpers import PARTITIONS, REPO, Worker, environment, eventually, topics_of
+from topics.broker import connect, wait_for
 
 NAME = "counting"
 SOURCE, SINK, STATE = "cog.observations", f"cog.{NAME}", f"soma.{NAME}.state"
@@ -36,7 +38,8 @@ RATE = 500  # observations a second
 EVERY, SILENCE_S = 3, 1
 SECOND = 1_000_000  # of Kafka's and our times, microseconds
 TENANTS = [f"t{k}" for k in range(12)]
-RARE = len(TENANTS) // 2  # from here on they have pauses, so that timers come amid the kills
+# From here on they have pauses, long enough that timers come while a worker lives.
+RARE, RARE_S = len(TENANTS) // 2, 6
 COMMAND_S = 100.0
 
 
@@ -50,15 +53,16 @@ def run(folder: Path, *words: str, env: Mapping[str, str]) -> str:
     return done.stdout
 
 
-@pytest.fixture
-def folder(tmp_path: Path) -> Path:
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The package as `soma new` wrote it in an empty folder."""
+    empty = tmp_path_factory.mktemp("empty")
     bare = {k: v for k, v in os.environ.items() if not k.startswith(("SOMA_", "PYTEST_"))}
-    run(tmp_path, "agents.cli", "new", NAME, env=bare | {"PYTHONPATH": str(REPO)})
-    return tmp_path / NAME
+    run(empty, "agents.cli", "new", NAME, env=bare | {"PYTHONPATH": str(REPO)})
+    return empty / NAME
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def site(folder: Path) -> Path:
     """A folder of installed packages that has it and nothing else; no net is asked for it."""
     place = folder.parent / "site"
@@ -79,14 +83,13 @@ class Feeder(threading.Thread):
         self.failed: list[str] = []
 
     def run(self) -> None:
-        """Half of the tenants all the time, half of them every other SILENCE_S or so."""
+        """Half of the tenants all the time, the others in one second of RARE_S."""
         wire, choice = Wire(), random.Random(5)
         producer = Producer(self.settings.librdkafka(partitioner="murmur2_random"))
         begun = time.monotonic()
         for number in count():
             now = time.monotonic() - begun
-            rare = int(now / (2 * SILENCE_S)) % 2
-            tenant = choice.choice(TENANTS[: RARE if rare else len(TENANTS)])
+            tenant = choice.choice(TENANTS[: RARE if int(now) % RARE_S else len(TENANTS)])
             row = {
                 "tenant": tenant, "domain": "state", "ts": time.time_ns() // 1000,
                 "vector": bytes(16), "sequence": number,
@@ -191,6 +194,37 @@ def test_an_installed_package_of_ones_own_keeps_all_through_kills(
     await_end(read, last)
     assert last.stop() == 0, last.tail()
     compare(read, feeder.sent)
+
+
+def test_a_worker_goes_on_without_packages_that_cant_be_had_where_told_so(
+    site: Path, topics: Settings, worker: WorkerFactory, tmp_path: Path
+) -> None:
+    """One doesn't import, and the broker has another's topic otherwise than it declares it."""
+    (tmp_path / "foreign.py").write_text("import nowhere\n")
+    info = tmp_path / "foreign_counts-3.2.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: foreign-counts\nVersion: 3.2\n")
+    (info / "entry_points.txt").write_text("[soma.processors]\nforeign = foreign:PLUGIN\n")
+    other = NewTopic(topics.topic(SINK), PARTITIONS, 1, config={"cleanup.policy": "compact"})
+    admin = connect(topics.librdkafka())
+    for future in admin.create_topics([other]).values():
+        future.result(20)
+    wait_for(admin, [topics.topic(SINK)])
+    given = {"PYTHONPATH": f"{site}:{tmp_path}:{REPO}", "SOMA_AGENTS": f"predictors,{NAME}"}
+    unimported = "foreign-counts 3.2: can't be imported: No module named 'nowhere'"
+    otherwise = f"{topics.topic(f'soma.{NAME}.state')}: missing (declared by {NAME} 0.1.0)"
+    for optional, said in (("", unimported), ("foreign-counts", otherwise)):
+        one = worker(topics, ready=False, SOMA_PLUGINS_OPTIONAL=optional, **given)
+        assert one.process.wait(60.0) == 1 and said in one.tail(), one.tail()
+    one = worker(topics, SOMA_PLUGINS_OPTIONAL=f"foreign-counts,{NAME}", **given)
+    told = one.log.read_text()
+    without = "; going on without it (SOMA_PLUGINS_OPTIONAL)\n"
+    assert f"{unimported}{without}" in told
+    (said,) = [line for line in told.splitlines() if line.startswith(f"{NAME} 0.1.0: ")]
+    assert f"{topics.topic(SINK)}: cleanup.policy is compact, not delete" in said
+    assert otherwise in said
+    assert told.count(without) == 2
+    assert one.stop() == 0
 
 
 def await_end(read: Read, last: Worker) -> None:
