@@ -13,7 +13,8 @@ def recall(host: str | None, port: int | None) -> None:
 
     It is `soma api` with SOMA_RECALL__SERVE=on: the same routes, tokens and limits. It reads all of
     memory.latest into memory first (/readyz says when it is done) and follows it. A snapshot in
-    SOMA_RECALL__FOLDER, or recall in SOMA_HOME, lets the next one start quickly.
+    SOMA_RECALL__FOLDER, or recall in SOMA_HOME, lets the next one start quickly. Its journal is
+    SOMA_JOURNAL__FOLDER, or journal-recall in SOMA_HOME: a soma api beside it has the other.
 
     \b
     Example:
@@ -24,4 +25,6 @@ def recall(host: str | None, port: int | None) -> None:
 
     settings = with_(load(), host, port)
     own = settings.recall.model_copy(update={"serve": "on"})
-    run(settings.model_copy(update={"recall": own}))
+    folder = settings.journal.folder or settings.home / "journal-recall"
+    journal = settings.journal.model_copy(update={"folder": folder})
+    run(settings.model_copy(update={"recall": own, "journal": journal}))

@@ -157,7 +157,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def env(stack: Endpoints, place: Path) -> Iterator[dict[str, str]]:
     """Beside a demo that runs: a worker, this machine's observations, a recorded machine's."""
     settings = with_topics(settings_of(stack, f"ex{os.getpid()}", place / "home"))
-    found = environment(settings, PYTHONPATH=str(REPO), SOMA_JOURNAL__FOLDER=str(place / "journal"))
+    found = environment(settings, PYTHONPATH=str(REPO))
     assert soma("migrate", "up", env=found).returncode == 0
     found["SOMA_API__JWT_SECRET"] = "a secret of at least thirty-two bytes"
     found["PATH"] = f"{place / 'bin'}:{os.environ['PATH']}"
@@ -207,7 +207,8 @@ def run(example: str, env: dict[str, str], place: Path) -> Ended:
         try:
             if example in FOLLOWS:
                 await_sign(example, process, Path(out.name), place)
-                os.killpg(process.pid, signal.SIGINT)
+                if process.poll() is None:
+                    os.killpg(process.pid, signal.SIGINT)
             with suppress(subprocess.TimeoutExpired):
                 status = process.wait(LIMIT_S)
         finally:
@@ -239,6 +240,8 @@ def wrong(ended: Ended) -> str:
         return "a traceback"
     if said := REFUSED.get(ended.example):
         return "" if ended.status and said in ended.text else f"it isn't refused with {said!r}"
+    if (sign := FOLLOWS.get(ended.example, "")) not in ended.text:
+        return f"it ended without {sign!r}"
     return f"status {ended.status}" if ended.status else ""
 
 
