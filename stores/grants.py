@@ -2,6 +2,7 @@
 who reads a tenant's memories.
 """
 
+import hashlib
 from typing import Literal, get_args
 
 from stores.names import quoted
@@ -34,11 +35,14 @@ GRANT UPDATE (since) ON {schema}.projections TO {role};
 GRANT EXECUTE ON FUNCTION {schema}.frame_history_day(date) TO {role};
 GRANT EXECUTE ON FUNCTION {schema}.frame_history_drop_before(date) TO {role};"""
 
+NAME_BYTES = 63  # of a name in PostgreSQL, which cuts off what is beyond them
+DIGITS = 16  # of a name's digest
+
 # Without a policy of its own a role sees no memory. A tombstone takes rows away.
 _REMEMBERING = """\
 GRANT SELECT, INSERT, UPDATE, DELETE ON {schema}.memories TO {role};
 GRANT EXECUTE ON FUNCTION {schema}.memory_words(jsonb) TO {role};
-DROP POLICY IF EXISTS {policy} ON {schema}.memories;
+{former}DROP POLICY IF EXISTS {policy} ON {schema}.memories;
 CREATE POLICY {policy} ON {schema}.memories TO {role} USING (true) WITH CHECK (true);"""
 
 # Of the tenant that the process names for each question; it is trusted to ask for whom it may.
@@ -46,13 +50,13 @@ _RECALLING = """\
 GRANT SELECT ON {schema}.memories, {schema}.projections, {schema}.projection_positions TO {role};
 GRANT EXECUTE ON FUNCTION {schema}.memory_matches(
     text, text, integer, text, text, timestamptz, timestamptz, jsonb) TO {role};
-DROP POLICY IF EXISTS {policy} ON {schema}.memories;
+{former}DROP POLICY IF EXISTS {policy} ON {schema}.memories;
 CREATE POLICY {policy} ON {schema}.memories FOR SELECT TO {role}
     USING (tenant = current_setting('soma.tenant', true));"""
 
 _READING = """\
 GRANT SELECT ON {schema}.memories, {schema}.memories_now TO {role};
-DROP POLICY IF EXISTS {policy} ON {schema}.memories;
+{former}DROP POLICY IF EXISTS {policy} ON {schema}.memories;
 CREATE POLICY {policy} ON {schema}.memories FOR SELECT TO {role} USING (tenant = {tenant});"""
 
 # A projection made anew by a job: the owner's functions make its tables, and put them in place.
@@ -99,6 +103,34 @@ def grants_to(role: str, schema: str, purpose: Purpose = "worker", tenant: str =
     memories of `tenant`.
     """
     return "\n".join(_GRANTS[purpose]).format(
-        schema=quoted(schema), role=quoted(role), policy=quoted(f"{purpose} {role}"),
-        tenant="'" + tenant.replace("'", "''") + "'",
+        schema=quoted(schema), role=quoted(role), policy=quoted(policy_of(role, purpose)),
+        former=_former(role, schema, purpose), tenant=_literal(tenant),
     )  # fmt: skip
+
+
+def policy_of(role: str, purpose: Purpose) -> str:
+    """The name of a role's policy: no other role's, however long their names are."""
+    name = f"{purpose} {role}"
+    if len(name.encode()) <= NAME_BYTES:
+        return name
+    digest = hashlib.sha256(role.encode()).hexdigest()[:DIGITS]
+    begin = f"{purpose}: {digest} "  # no short one begins like it
+    return begin + role.encode()[: NAME_BYTES - len(begin)].decode(errors="ignore")
+
+
+def _former(role: str, schema: str, purpose: Purpose) -> str:
+    """Drops what was granted under a name that PostgreSQL cut off, if it is this role's."""
+    name = f"{purpose} {role}"
+    if len(name.encode()) <= NAME_BYTES:
+        return ""
+    body = (
+        f"BEGIN IF EXISTS (SELECT FROM pg_policies WHERE schemaname = {_literal(schema)}::name "
+        f"AND tablename = 'memories' AND policyname = {_literal(name)}::name "
+        f"AND roles = ARRAY[{_literal(role)}::name]) "
+        f"THEN DROP POLICY {quoted(name)} ON {quoted(schema)}.memories; END IF; END"
+    )
+    return f"DO {_literal(body)};\n"
+
+
+def _literal(text: str) -> str:
+    return "'" + text.replace("'", "''") + "'"
