@@ -25,8 +25,8 @@ _MATCHES = """
     ORDER BY found.score DESC, found.id
 """
 _REACHED = f"""
-    SELECT topic_id, next_offset FROM SCHEMA.projection_positions
-    WHERE projection = '{PROJECTION}' AND kafka_partition = $1
+    SELECT kafka_partition, topic_id, next_offset FROM SCHEMA.projection_positions
+    WHERE projection = '{PROJECTION}'
 """
 
 
@@ -73,8 +73,8 @@ class MemoryKeywords(OutboxWriter):
             rows = await connection.fetch(self._sql(_MATCHES), tenant, said, most, *asked)
         return [Match(row["id"], row["score"]) for row in rows]
 
-    async def reached(self, partition: int) -> tuple[str, int]:
-        """Topic id and next offset of memory.latest, of a partition; ("", 0): not begun."""
+    async def reached(self) -> dict[int, tuple[str, int]]:
+        """Partition of memory.latest -> topic id and next offset, of those that are begun."""
         async with self._connection() as connection:
-            row = await connection.fetchrow(self._sql(_REACHED), partition)
-        return ("", 0) if row is None else (row["topic_id"], row["next_offset"])
+            rows = await connection.fetch(self._sql(_REACHED))
+        return {row["kafka_partition"]: (row["topic_id"], row["next_offset"]) for row in rows}

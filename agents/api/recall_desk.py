@@ -11,6 +11,7 @@ from confluent_kafka import KafkaException
 from prometheus_client import CollectorRegistry, Gauge, Histogram
 
 from agents.api.problems import Problem
+from agents.api.projected import Projected
 from agents.recall.embedding import ProviderDown, UnfitText, Vector
 from agents.recall.memories import Memories
 from agents.recall.replica import Replica
@@ -35,6 +36,7 @@ class RecallDesk:
         self.replica = Replica(settings)
         self.was_ready = False
         self.keywords: MemoryKeywords  # from start to end
+        self.projected: Projected
         # As many as there are cores: a product uses one core or all of them, and more would queue.
         self._threads = ThreadPoolExecutor(len(os.sched_getaffinity(0)), "recall")
         # Apart from these, which compute: those only wait for a provider.
@@ -65,10 +67,12 @@ class RecallDesk:
         self.keywords = await MemoryKeywords.open(
             own.postgres(), own.namespace, "soma recall", own.api.connections
         )
+        self.projected = Projected(self.keywords.reached)
         self.replica.start()
 
     async def close(self) -> None:
         """End the reading, with a snapshot."""
+        await self.projected.close()
         await self.keywords.close()
         for pool in (self._threads, self._askers):
             pool.shutdown(wait=False, cancel_futures=True)

@@ -12,7 +12,8 @@ import time
 import numpy as np
 
 from agents.api.problems import Problem
-from agents.api.recall_desk import POLL_S, RETRY, RecallDesk
+from agents.api.projected import Positions
+from agents.api.recall_desk import RETRY, RecallDesk
 from agents.api.recall_models import TOP_K_MAX, SearchIn
 from agents.recall.embedding import Vector
 from agents.recall.entry import Filters, fits
@@ -112,16 +113,16 @@ async def until_projected(desk: RecallDesk, tenant: str, until: float) -> None:
     replica = desk.replica
     partition = partition_of(tenant, max(1, len(replica.reached)))
     reached = replica.reached.get(partition, 0)
-    while True:
-        try:
-            topic_id, offset = await desk.keywords.reached(partition)
-        except StoreDown as error:
-            raise _away(error) from None
-        if offset >= reached and topic_id == replica.topic_id:
-            return
-        if time.monotonic() >= until:
+
+    def there(positions: Positions) -> bool:
+        topic_id, offset = positions.get(partition, ("", 0))
+        return offset >= reached and topic_id == replica.topic_id
+
+    try:
+        if not await desk.projected.until(there, until):
             raise Problem(504, "PostgreSQL hasn't the memory's words in time.", RETRY)
-        await asyncio.sleep(POLL_S)
+    except StoreDown as error:
+        raise _away(error) from None
 
 
 def _away(error: StoreDown) -> Problem:
