@@ -204,7 +204,7 @@ def test_every_command_ends_and_names_the_server_that_does_not_answer(tmp_path: 
     for words in ENDS:
         if words.startswith("journal "):
             fill(tmp_path / words.replace(" ", "-")[:20])
-    with nobody_answers(tmp_path) as env, ThreadPoolExecutor(6) as pool:
+    with nobody_answers(tmp_path) as env, ThreadPoolExecutor(12) as pool:
         running = {
             words: pool.submit(
                 soma, *words.format(home=tmp_path).split(),
