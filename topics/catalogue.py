@@ -106,9 +106,11 @@ _TOPICS = (
         (USERS, "outbox", "api", "episodes", "prune", "memory", "control"), ("memory", "gateway"),
     ),
     Topic(
-        # What is remembered now, two rows a memory: agents/memory_rows.py.
+        # What is remembered now, two rows a memory: agents/memory_rows.py. What was replaced stays
+        # for a minute: an export reads to an end that moves (agents/tools/memory_reading.py).
         "memory.latest", "memory_state", "tenant 0x1f namespace 0x1f id", "as memory.events",
-        ("memory",), ("recall", "projections"), cleanup="compact", config=COMPACTED,
+        ("memory",), ("recall", "projections"), cleanup="compact",
+        config=COMPACTED | {"min.compaction.lag.ms": "60000"},
     ),
     Topic(
         "memory.audit", "memory_audit", "tenant", "tenant", ("memory", "prune"),

@@ -83,7 +83,7 @@ def list_(
         reading = Reading(settings, tenant)
         for head, content in reading.all(Wanted(namespace, memory_type)):
             if len(found) < limit:
-                shown = line_of(head, content, reading.remembered.coordinates())
+                shown = line_of(head, content, reading.names)
                 del shown["embedding"]
                 found.append({**shown, "id": head["id"], "version": head["version"]})
     if as_json:
@@ -108,9 +108,10 @@ def export(
 ) -> None:
     """Write what TENANT remembers to FILE as JSON lines ('-': standard output).
 
-    As memory.latest is when it begins: payloads, links by coordinate, vectors that came with the
-    memories (not those that recall makes of texts), and when each was changed. What was deleted
-    isn't written. FILE is there when all of it is.
+    As memory.latest is while it is read: payloads, links by coordinate, vectors that came with the
+    memories (not those that recall makes of texts), and when each was changed. Each memory that is
+    there all the time is written once, whatever is compacted meanwhile. What was deleted isn't
+    written. FILE is there when all of it is.
 
     \b
     Examples:
@@ -124,10 +125,8 @@ def export(
     settings, since, count = load(), time.monotonic(), 0
     with in_a_line(settings), replacing(path) as out, _progress("reading") as step:
         reading = Reading(settings, tenant, lambda done, total: step(done, total, ""))
-        names: dict[str, str] = {}
         for head, content in reading.all(Wanted(namespace, memory_type)):
-            names = names or reading.remembered.coordinates()
-            line = line_of(head, content, names)
+            line = line_of(head, content, reading.names)
             out.write(json.dumps(line, allow_nan=False).encode() + b"\n")
             count += 1
     seconds = time.monotonic() - since
