@@ -68,6 +68,7 @@ prove: setup jars kernels ## Kill workers and keep answers back; verify records,
 
 lock: setup ## Pin the newest versions that pyproject.toml allows
 	$(LOCK) --upgrade --extra stack --extra dev --extra quality -o requirements.txt pyproject.toml
+	$(LOCK) --upgrade --constraint requirements.txt --extra build -o requirements-run.txt pyproject.toml
 	$(LOCK) --upgrade --extra bench -o requirements-bench.txt pyproject.toml
 
 clean: ## Remove what was built here (data of the local stack stays in ~/.soma)
