@@ -32,7 +32,8 @@ test: setup ## All checks and tests, on real servers
 	$(BOUNDS) $(BIN)/pytest tests/unit/topics tests/unit/agents -m "not plain" -p no:cacheprovider $(SHARED) 2
 	$(BIN)/pytest --bounds-ran -m "not proof" $(SHARED) $(PROCESSES)
 
-quick: setup kernels ## Units and contracts, without servers
+quick: setup ## Units and contracts, without servers
+	@$(BIN)/soma warm
 	$(BIN)/pytest tests/unit tests/contract -m "not proof" $(SHARED) 2
 
 check: setup ## Style, types, schemas, and the pages' links
