@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
@@ -20,7 +21,7 @@ from agents.tools.mapping import NAME
 from agents.tools.output import counted, plain, say
 
 if TYPE_CHECKING:
-    from agents.tools.memory_lines import Line
+    from agents.tools.memory_lines import How, Line
     from agents.tools.memory_reading import Row
 
 EVENTS = "/events/memory.events"
@@ -40,6 +41,31 @@ def _tenant(ctx: click.Context, param: click.Parameter, value: str) -> str:
     if not NAME.fullmatch(value):
         raise click.BadParameter(f"{value[:40]!r} can't be a tenant", ctx, param)
     return value
+
+
+def _moment(ctx: click.Context, param: click.Parameter, value: str | None) -> str | None:
+    """A time that was, in UTC."""
+    if value is None:
+        return None
+    try:
+        found = datetime.fromisoformat(value)
+    except ValueError:
+        raise click.BadParameter(f"{value[:40]!r} is no time", ctx, param) from None
+    if found.tzinfo is None:
+        raise click.BadParameter("without a time zone: 2026-01-31T12:00:00Z", ctx, param)
+    if found > datetime.now(UTC):
+        raise click.BadParameter("is still to come", ctx, param)
+    return found.astimezone(UTC).isoformat(timespec="microseconds")
+
+
+def _how(restore: bool, replace: bool, at: str | None) -> "How":
+    from agents.tools.memory_lines import How
+
+    if not (restore or replace):
+        if at is not None:
+            raise click.BadParameter("of --restore or --replace", param_hint="--at")
+        return How()
+    return How(at or datetime.now(UTC).isoformat(timespec="microseconds"), replace)
 
 
 _whose = click.argument("tenant", callback=_tenant)
@@ -151,28 +177,41 @@ class Done:
 @click.command("import")
 @_whose
 @click.argument("path", metavar="FILE")
-@click.option("--replace", is_flag=True, help="Write over memories that are there.")
+@click.option("--restore", is_flag=True, help="Bring back what was deleted since, too.")
+@click.option("--replace", is_flag=True, help="As --restore; write over what is there, too.")
+@click.option(
+    "--at",
+    metavar="TIME",
+    callback=_moment,
+    help="When those two happen: to go on after an interruption.  [default: now]",
+)
 @click.option("--skip-bad", is_flag=True, help="Leave lines out that are no memories.")
 @click.option("--dry-run", is_flag=True, help="Check all lines and send none.")
 @asking
 @_json
 def import_(
-    tenant: str, path: str, replace: bool, skip_bad: bool, dry_run: bool, url: str | None,
-    token_file: Path | None, as_json: bool,
+    tenant: str, path: str, restore: bool, replace: bool, at: str | None, skip_bad: bool,
+    dry_run: bool, url: str | None, token_file: Path | None, as_json: bool,
 ) -> None:  # fmt: skip
     """Let TENANT remember what FILE says, as `soma memory export` writes it ('-': standard input).
 
     All lines are checked first, and nothing is sent if one is bad. Then memories, and links behind
     them, go through the outbox by the HTTP API. Each line's events have keys that follow from it:
-    after an interruption the same command goes on, and nothing is there twice. A memory that is
-    there already stays as it is, unless --replace; what was deleted after the line's time stays
-    deleted. What the processor refuses stands on memory.audit.
+    after an interruption the same command goes on, and nothing is there twice.
+
+    A memory that is there stays as it is, with the links that it has. What was deleted after the
+    line's time stays deleted (and, when the deletion is no longer known, what is as old in that
+    namespace). --restore brings that back, and --replace writes over what is there, too: its links
+    stay, and the line's come to them. Both happen at --at, not at the lines' times, and say which
+    time that is: to go on, give it again. What the processor refuses stands on memory.audit.
 
     \b
     Examples:
       soma memory import acme acme.jsonl --dry-run
       soma memory import acme-copy acme.jsonl --json
+      soma memory import acme acme.jsonl --restore
     """
+    how = _how(restore, replace, at)
     api = Api(tenant, url, token_file)
     done, since = Done(), time.monotonic()
     with _opened(path) as source, _progress("checking") as step:
@@ -181,13 +220,16 @@ def import_(
         if bad and not skip_bad:
             raise click.ClickException("nothing was sent:\n  " + "\n  ".join(bad))
         if not dry_run:
-            for events in (_created(source, tenant, replace), _linked(source, tenant)):
+            if how.at:
+                say(f"It happens at {how.at}: to go on after an interruption, give --at {how.at}")
+            for events in (_created(source, tenant, how), _linked(source, tenant, how)):
                 for batch in batches(events):
                     _send(api, batch, done)
                     step(source.tell(), size, f"{done.accepted + done.duplicates:,} events")
     seconds = time.monotonic() - since
     if as_json:
-        told = {"tenant": tenant, **asdict(done), "dry_run": dry_run, "seconds": seconds}
+        told = {"tenant": tenant, **asdict(done), "dry_run": dry_run, "seconds": seconds,
+                "at": how.at or None}  # fmt: skip
         click.echo(json.dumps(told))
     else:
         what = "checked" if dry_run else "accepted"
@@ -232,7 +274,7 @@ def _lines(source: BinaryIO) -> Iterator[tuple[int, "Line | str"]]:
             continue
         try:
             line = read_line(data)
-            if (size := _size(line.created("x" * 128, False))) > EVENT_BYTES_MAX:
+            if (size := _size(line.created("x" * 128))) > EVENT_BYTES_MAX:
                 raise LineError(f"{size:,} bytes as an event; the API takes {EVENT_BYTES_MAX:,}")
         except LineError as error:
             yield number, str(error)
@@ -240,16 +282,16 @@ def _lines(source: BinaryIO) -> Iterator[tuple[int, "Line | str"]]:
             yield number, line
 
 
-def _created(source: BinaryIO, tenant: str, replace: bool) -> Iterator[dict[str, Any]]:
+def _created(source: BinaryIO, tenant: str, how: "How") -> Iterator[dict[str, Any]]:
     for _, line in _lines(source):
         if not isinstance(line, str):
-            yield line.created(tenant, replace)
+            yield line.created(tenant, how)
 
 
-def _linked(source: BinaryIO, tenant: str) -> Iterator[dict[str, Any]]:
+def _linked(source: BinaryIO, tenant: str, how: "How") -> Iterator[dict[str, Any]]:
     for _, line in _lines(source):
         if not isinstance(line, str):
-            yield from line.linked(tenant)
+            yield from line.linked(tenant, how)
 
 
 def batches(events: Iterable[dict[str, Any]]) -> Iterator[list[dict[str, Any]]]:

@@ -86,6 +86,8 @@ def call_of(message: Message, topic_id: str) -> Call:
     said = codec.to_json(SCHEMA, record)
     if record["type"] in ("created", "updated"):
         return Call(tenant, key, MEMORIES, _memory(said))
+    if not said["expected_key"]:  # newer than the rest: who doesn't know it isn't told of none
+        del said["expected_key"]
     event = {"payload": said, "key": record["id"] or tenant}
     if record["dedupe_key"]:
         event["dedupe_key"] = record["dedupe_key"]

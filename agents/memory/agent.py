@@ -45,16 +45,22 @@ def event(tenant: Memory, record: Any, out: Emit) -> None:
     if (bad := checks.bad(record)) is not None:
         raise Refuse(bad.detail, bad.reason)
     now, horizon = record.log_ms * 1000, out.setting(HORIZON) * SECOND
-    if record.dedupe_key:
-        key = state.seen(record.dedupe_key)
+    key = state.seen(record.dedupe_key) if record.dedupe_key else ""
+    if key:
         before = out.known(key)
         if before is not None and before.due is not None and before.due > now:
             _refuse(record, law.Why(law.DUPLICATE, "its dedupe key came before"), None, out)
             return
-        out.row(key).due = now + horizon
+        seen = out.row(key)
+        seen.due, seen.version, seen.number = now + horizon, 0, 0
     row, space = out.known(record.id), out.known(state.space(record.namespace))
     links = law.linked(row, record)
-    why = law.judge(record, row, space, horizon) or _unfit(record, links, space, out)
+    written = out.known(state.seen(record.expected_key)) if record.expected_key else None
+    why = (
+        law.judge(record, row, space, horizon)
+        or law.judge_key(record, row, written)
+        or _unfit(record, links, space, out)
+    )
     if why is not None:
         _refuse(record, why, row, out)
         return
@@ -64,6 +70,9 @@ def event(tenant: Memory, record: Any, out: Emit) -> None:
     there = row is not None and not row.deleted
     row = out.row(record.id)
     law.apply(row, record, links, horizon)
+    if key and record.type in checks.WRITES:
+        seen = out.row(key)
+        seen.version, seen.number = row.content, state.begin_of(record.id)
     tenant.number += (not row.deleted) - there
     _tell(row, record, out)
 

@@ -9,6 +9,8 @@ makes none where a tombstone as old was let go.
 
 `expected_version` refuses a lost update: the memory's content must be the one that it had at that
 version. Accesses and links count as versions too, but nobody who updates a content loses them.
+`expected_key` refuses a link of a memory whose content another event wrote: an import's links are
+events behind its memories', and belong to those alone that it made.
 """
 
 from typing import Any, NamedTuple
@@ -48,6 +50,18 @@ def judge(event: Any, row: Memory | None, space: Memory | None, horizon_us: int)
     if expected is not None and not _fits(row, expected):
         return Why(VERSION, f"expected {expected}, it is at {row.version}")
     return None
+
+
+def judge_key(event: Any, row: Memory | None, written: Memory | None) -> Why | None:
+    """Why a link isn't for the content that is there; `written`: what is known of the dedupe key
+    that is expected, whose event wrote a content at that version, of the memory with that number.
+    """
+    if event.type != LINKED or not event.expected_key or row is None:
+        return None
+    this = row.content, state.begin_of(event.id)
+    if written is not None and (written.version, written.number) == this:
+        return None
+    return Why(VERSION, "another event wrote its content")
 
 
 def _judge_new(event: Any, space: Memory | None) -> Why | None:

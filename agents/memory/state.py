@@ -20,7 +20,7 @@ class Memory:
     """
 
     namespace: str = ""
-    version: int = 0  # events that changed it
+    version: int = 0  # events that changed it; of a dedupe key: that of the content it wrote
     content: int = 0  # at which of them its content was written
     size: int = 0  # of its content, bytes
     semantic: bool = False
@@ -31,7 +31,9 @@ class Memory:
     count: int = 0  # accesses
     links: str = ""  # JSON; "": none
     deleted: bool = False  # a tombstone
-    number: int = 0  # of a tenant: its memories; of a namespace: its vectors' dimension
+    # Of a tenant: its memories; of a namespace: its vectors' dimension; of a dedupe key: whose
+    # content it wrote, by `begin_of`.
+    number: int = 0
     gone: int = 0  # of a namespace: the newest deletion whose tombstone is no longer kept
     due: int | None = None  # when a dedupe key, a tombstone or an order is forgotten
 
@@ -54,6 +56,11 @@ def order(order_id: str) -> str:
 def is_memory(entity: str) -> bool:
     """Whether an entity is a memory's id."""
     return entity[:1] not in (TENANT, SEEN, SPACE, ORDER)
+
+
+def begin_of(id_: str) -> int:
+    """The first 32 bits of a memory's id."""
+    return int(id_[:8], 16)
 
 
 def links_of(row: Memory) -> dict[str, str]:

@@ -40,6 +40,24 @@ class LineError(ValueError):
 
 
 @dataclass(frozen=True, slots=True)
+class How:
+    """How lines become events: of their own times, or as what happens at `at`, which is after what
+    was deleted before; over memories that are there, or where there is none.
+    """
+
+    at: str = ""
+    replace: bool = False
+
+    @property
+    def what(self) -> str:
+        """Another time or way is another event of the same line."""
+        return f"{'replace' if self.replace else CREATED} {self.at}".rstrip()
+
+
+PLAIN = How()
+
+
+@dataclass(frozen=True, slots=True)
 class Line:
     """A memory of a line, of whichever tenant."""
 
@@ -50,27 +68,33 @@ class Line:
         said = json.dumps([tenant, what, dict(self.fields)], sort_keys=True)
         return f"import:{hashlib.sha256(said.encode()).hexdigest()[:KEY_DIGITS]}"
 
-    def created(self, tenant: str, replace: bool) -> dict[str, Any]:
-        """The memory_event that makes it, as JSON data: where there is none, unless `replace`."""
-        event = self._event(tenant, CREATED, "replace" if replace else CREATED)
+    def created(self, tenant: str, how: How = PLAIN) -> dict[str, Any]:
+        """The memory_event that makes it, as JSON data: where there is none, unless it replaces."""
         names = ("memory_type", "importance", "embedding", "model_revision")
-        return event | {name: self.fields[name] for name in names} | {
+        return self._event(tenant, CREATED, how.what, how) | {
+            name: self.fields[name] for name in names
+        } | {
             "payload": _text(self.fields["payload"]),
-            "expected_version": None if replace else 0,
+            "expected_version": None if how.replace else 0,
         }  # fmt: skip
 
-    def linked(self, tenant: str) -> Iterator[dict[str, Any]]:
-        """The memory_events of its links, one each: a link that can't be hinders no other."""
+    def linked(self, tenant: str, how: How = PLAIN) -> Iterator[dict[str, Any]]:
+        """The memory_events of its links, one each: a link that can't be hinders no other. Of a
+        memory that `created` made alone: one that was there stays as it is.
+        """
+        made = self.key(tenant, how.what)
         for to, kind in sorted(self.fields["links"].items()):
-            event = self._event(tenant, LINKED, f"{LINKED} {to} {kind}")
-            yield event | {"links": {memory_id(tenant, canonical(to)): kind}}
+            event = self._event(tenant, LINKED, f"{LINKED} as {how.what} {to} {kind}", how)
+            yield event | {
+                "links": {memory_id(tenant, canonical(to)): kind}, "expected_key": made,
+            }  # fmt: skip
 
-    def _event(self, tenant: str, type_: str, what: str) -> dict[str, Any]:
+    def _event(self, tenant: str, type_: str, what: str, how: How) -> dict[str, Any]:
         coordinate, key = canonical(self.fields["coordinate"]), self.key(tenant, what)
         return {
             "event_id": event_id(tenant, key), "id": memory_id(tenant, coordinate),
             "tenant": tenant, "namespace": self.fields["namespace"], "type": type_,
-            "ts": self.fields["ts"], "coordinate": coordinate, "dedupe_key": key,
+            "ts": how.at or self.fields["ts"], "coordinate": coordinate, "dedupe_key": key,
         }  # fmt: skip
 
 
@@ -134,7 +158,7 @@ def _check(line: Line) -> None:
     if not all(isinstance(kind, str) and kind for kind in links.values()):
         raise LineError("links: a kind is a text, and not empty")
     try:
-        for event in (line.created(tenant, False), *line.linked(tenant)):
+        for event in (line.created(tenant), *line.linked(tenant)):
             record = codec.from_json(SCHEMA, event)
             codec.encode(SCHEMA, record)
             if (bad := checks.bad(SimpleNamespace(**record))) is not None:

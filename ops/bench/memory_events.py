@@ -58,7 +58,7 @@ def events(workload: Workload) -> Iterator[tuple[bytes, bytes]]:
             "namespace": "notes", "type": "created", "ts": START + k, "coordinate": at,
             "memory_type": "episodic", "payload": json.dumps({"text": TEXT.format(k=k)}),
             "importance": 0.5, "embedding": vector.tobytes(), "model_revision": "m1", "links": {},
-            "dedupe_key": key, "expected_version": None,
+            "dedupe_key": key, "expected_version": None, "expected_key": "",
         })  # fmt: skip
 
 

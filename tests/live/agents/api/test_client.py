@@ -86,6 +86,8 @@ def memories(soma: Client) -> None:
     assert [(one.coordinate, one.links) for one in found] == [("c0", {made[1].id: "next"})]
     assert soma.neighbours("c1")[0].direction == "in"
     assert [one.coordinate for one in soma.path("c0", "c1", max_links=3)] == ["c0", "c1"]
+    # Of another key than c0: it may come later.
+    eventually(lambda: soma.stats().memories == 5, LONG_S, "all are there")
     one = soma.get("1,2.5")
     assert (one.id, one.payload, one.importance) == (again.id, {"n": 1}, 2.0)
     assert one.created.tzinfo is not None and one.version == 1
@@ -183,6 +185,14 @@ def through_a_file(soma: Client, settings: Settings, api: ApiProcess) -> None:
     eventually(lambda: copy.stats().memories == 6 and copy.neighbours("c0"), LONG_S, "all there")
     assert run("export", "copy", str(copied), "--json")["memories"] == 6
     assert sorted(copied.read_text().splitlines()) == lines
+    soma.forget("c0", namespace="things")
+    soma.link("n", "v", "mine")
+    run("import", "acme", str(path), "--json")  # brings back nothing, leaves what is there alone
+    eventually(lambda: soma.neighbours("n"), LONG_S, "the link is there")
+    assert soma.stats().memories == 5
+    run("import", "acme", str(path), "--restore", "--json")
+    eventually(lambda: soma.stats().memories == 6 and soma.neighbours("c0"), LONG_S, "it is back")
+    assert len(soma.neighbours("n")) == 1
     listed = run("list", "copy", "--namespace", "things", "--json")["memories"]
     assert sorted(one["coordinate"] for one in listed) == ["c0", "c1"]
 

@@ -70,6 +70,20 @@ def test_a_busy_api_is_asked_again_and_a_no_is_told(tmp_path: Path) -> None:
         Api("acme", url, None).insist("/x", [], give_up_s=0.4)
 
 
+def test_the_time_of_an_import_is_of_those_that_bring_back_or_replace(tmp_path: Path) -> None:
+    past = "2026-01-31T13:00:00+01:00"
+    for words, said in (
+        (["--at", past], "of --restore or --replace"),
+        (["--restore", "--at", "soon"], "'soon' is no time"),
+        (["--restore", "--at", "2026-01-31T12:00:00"], "without a time zone"),
+        (["--replace", "--at", "2999-01-01T00:00:00Z"], "still to come"),
+    ):
+        done = run(tmp_path, LINE, *words)
+        assert done.exit_code == 2 and said in done.stderr
+    done = run(tmp_path, LINE, "--restore", "--at", past, "--dry-run", "--json")
+    assert json.loads(done.stdout)["at"] == "2026-01-31T12:00:00.000000+00:00"
+
+
 def test_requests_have_limits() -> None:
     small = [{"n": k} for k in range(401)]
     assert [len(one) for one in memory_file.batches(small)] == [200, 200, 1]

@@ -68,7 +68,9 @@ def test_what_memories_has_no_post_for_goes_as_the_event_it_is(kind: str) -> Non
     assert call.path == "/events/memory.events"
     body = json.loads(call.body)
     assert body["key"] == "m1" and body["dedupe_key"] == "d1"
-    assert codec.from_json("memory_event", body["payload"]) == record(type=kind)
+    assert "expected_key" not in body["payload"]  # a service may be older than that
+    read = codec.from_json("memory_event", body["payload"])
+    assert read == record(type=kind) | {"expected_key": ""}
 
 
 def test_json_records_are_events_too() -> None:

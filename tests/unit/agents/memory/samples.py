@@ -22,7 +22,7 @@ def event(
         "id": memory_id(tenant, coordinate), "tenant": tenant, "namespace": "", "type": type_,
         "ts": START, "coordinate": coordinate, "memory_type": "episodic", "payload": payload,
         "importance": None, "embedding": b"", "model_revision": "", "links": {}, "dedupe_key": "",
-        "expected_version": None,
+        "expected_version": None, "expected_key": "",
     } | more  # fmt: skip
 
 

@@ -24,6 +24,7 @@ class Model:
 
     memories: dict[str, dict[str, Any]] = field(default_factory=dict)
     keys: dict[str, int] = field(default_factory=dict)  # dedupe key -> known until
+    wrote: dict[str, tuple[str, int]] = field(default_factory=dict)  # key -> id, content's version
     gone: int = -1
 
     def fold(self, e: dict[str, Any], now: int) -> str:
@@ -32,10 +33,15 @@ class Model:
             return "duplicate"
         if e["dedupe_key"]:
             self.keys[e["dedupe_key"]] = now + HORIZON_S * SECOND
+            self.wrote.pop(e["dedupe_key"], None)
         memory = self.memories.get(e["id"])
         alive = memory is not None and not memory["deleted"]
         if reason := self._refusal(e, memory, now):
             return reason
+        wrote = self.wrote.get(e["expected_key"], ("", 0))
+        by_key = e["expected_key"] and e["type"] == "linked"
+        if by_key and memory is not None and wrote != (e["id"], memory["content"]):
+            return "version"
         for other in e["links"]:
             found = self.memories.get(other)
             if e["type"] in ("created", "updated", "linked") and (not found or found["deleted"]):
@@ -81,11 +87,14 @@ class Model:
             memory["links"] = memory["links"] | e["links"]
         else:
             memory |= {"content": memory["version"], "payload": e["payload"]}
+            if e["dedupe_key"]:
+                self.wrote[e["dedupe_key"]] = e["id"], memory["version"]
             memory["updated"] = max(memory["updated"], e["ts"])
             memory["links"] = e["links"] or memory["links"]
 
     def tick(self, now: int) -> None:
         self.keys = {key: until for key, until in self.keys.items() if until > now}
+        self.wrote = {key: what for key, what in self.wrote.items() if key in self.keys}
         for id_, memory in list(self.memories.items()):
             if memory["deleted"] and memory["until"] <= now:
                 self.gone = max(self.gone, memory["updated"])
@@ -121,6 +130,7 @@ events = st.tuples(
     st.sampled_from([None, None, None, 0, 1, 2, 3]),  # expected version
     st.integers(-90, 5),  # event time beside the log's, s
     st.sampled_from([None, None, *AT]),  # link to
+    st.sampled_from(["", "", "k1", "k2"]),  # expected key
 )
 steps = st.lists(st.one_of(events, events, st.integers(1, 70), st.just("restart")), max_size=40)
 
@@ -137,11 +147,11 @@ def test_memories_are_what_the_model_says(given_steps: list[Any]) -> None:
             driver.tick(driver.time + step * SECOND)
             model.tick(driver.time)
         else:
-            type_, at, key, expected, shift, to = step
+            type_, at, key, expected, shift, to, by = step
             links = {IDS[to]: "near"} if to is not None and to != at else {}
             one = event(
                 type_, at, ts=driver.time + shift * SECOND, dedupe_key=key, links=links,
-                expected_version=expected, payload=f'{{"n": {k}}}',
+                expected_version=expected, expected_key=by, payload=f'{{"n": {k}}}',
             )  # fmt: skip
             driver.send(one)
             wanted.append(model.fold(one, driver.time))

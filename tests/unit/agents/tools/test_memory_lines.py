@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agents.coordinates import canonical, memory_id
-from agents.tools.memory_lines import LineError, line_of, read_line
+from agents.tools.memory_lines import How, LineError, line_of, read_line
 from topics.codec import from_json
 
 WHOLE: dict[str, Any] = {
@@ -53,7 +53,7 @@ def test_what_is_written_is_what_was_read(
     written = line_of(head, content, {"other": "o"})
     assert written["links"] == {}
     line = read_line(json.dumps(written).encode())
-    event = from_json("memory_event", line.created("b", replace=False))
+    event = from_json("memory_event", line.created("b"))
     assert json.loads(event["payload"]) == payload
     assert (event["embedding"], event["importance"], event["ts"]) == (raw, importance, ts)
     assert (event["id"], event["tenant"]) == (memory_id("b", coordinate), "b")
@@ -65,10 +65,23 @@ def test_links_follow_their_coordinates_and_are_events_of_their_own() -> None:
     assert [one["links"] for one in events] == [
         {memory_id("t", "b, 1"): "one"}, {memory_id("t", "c"): "two"},
     ]  # fmt: skip
-    made = line.created("t", replace=False)
+    made = line.created("t")
     assert "links" not in made and made["expected_version"] == 0
-    assert line.created("t", replace=True)["expected_version"] is None
+    assert line.created("t", How(replace=True))["expected_version"] is None
     assert {one["namespace"] for one in events} == {"people"}
+    assert {one["expected_key"] for one in events} == {made["dedupe_key"]}
+
+
+def test_what_happens_at_another_time_or_in_another_way_is_another_event() -> None:
+    line, at = read_line(data()), "2026-02-01T00:00:00Z"
+    ways = [How(), How(at), How(at, replace=True), How("2026-02-01T00:00:01Z")]
+    created = [line.created("t", how) for how in ways]
+    linked = [one for how in ways for one in line.linked("t", how)]
+    assert len({one["dedupe_key"] for one in created + linked}) == 8
+    assert [one["expected_key"] for one in linked] == [one["dedupe_key"] for one in created]
+    assert [one["ts"] for one in created] == [one["ts"] for one in linked]
+    assert [one["ts"] for one in created[:2]] == [WHOLE["ts"], at]
+    assert [one["expected_version"] for one in created] == [0, 0, None, 0]
 
 
 def test_a_key_follows_from_the_line_and_whose_it_is() -> None:
@@ -83,7 +96,7 @@ def test_a_key_follows_from_the_line_and_whose_it_is() -> None:
 
 def test_half_of_a_surrogate_pair_comes_through_as_it_was_escaped() -> None:
     line = read_line(rb'{"coordinate":"c","ts":"2026-01-31T12:00:00Z","payload":{"t":"\ud800"}}')
-    event = from_json("memory_event", line.created("a", replace=False))
+    event = from_json("memory_event", line.created("a"))
     assert event["payload"] == r'{"t":"\ud800"}'
 
 
