@@ -36,8 +36,8 @@ def explain(record_id: str, processor: str, tenant: str, as_json: bool) -> None:
     reads, or of a dead letter. The tenant's records are folded anew up to it, and over it, by the
     settings as they were; the words are the law's, with its numbers. Nothing is written.
 
-    Ids in records are as their writers said, and may name another tenant's records. With --tenant
-    only that tenant's are told, as by HTTP.
+    Ids in records are as their writers said, and may name another tenant's records: those are told
+    as another tenant's, beside its own. With --tenant only that tenant's are told, as by HTTP.
 
     \b
     Examples:
@@ -119,9 +119,10 @@ def _print_state(said: "Explained") -> None:
 
 
 def _line(step: "Step", here: bool) -> str:
-    shown = ", ".join(f"{name} {_short(value)}" for name, value in step.shows.items())
+    said = [f"{name} {_short(value)}" for name, value in step.shows.items()]
+    shown = ", ".join([*said, step.note] if step.note else said)
     where = f"{step.id}  {step.place}  " if step.place is not None else ""
-    return f"{step.what:<12} {where}{shown}{step.note}{'  ← this one' if here else ''}"
+    return f"{step.what:<12} {where}{shown}{'  ← this one' if here else ''}"
 
 
 def _short(value: Any) -> str:

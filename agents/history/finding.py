@@ -63,6 +63,11 @@ class Record:
         key = (self.key or b"").decode(errors="replace")
         return frozenset({key, str((self.fields or {}).get("tenant") or "")} - {""})
 
+    @property
+    def owner(self) -> str | None:
+        """Whose it is; None: that isn't clear."""
+        return next(iter(self.tenants)) if len(self.tenants) == 1 else None
+
     def of(self, tenant: str | None) -> bool:
         """Whether it is this tenant's and nobody else's; None: anybody's."""
         return tenant is None or self.tenants == {tenant}
@@ -126,12 +131,13 @@ class Finder:
         )
 
     def caused(
-        self, topic: str, name: str, cause: Record, most: int, tenant: str | None = None
-    ) -> list[Record]:
+        self, topic: str, name: str, cause: Record, most: int, tenant: str | None = None,
+        others: list[Record] | None = None,
+    ) -> list[Record]:  # fmt: skip
         """The records of a topic whose field `name` is the id of `cause`, at most so many.
 
-        Of a tenant alone, unless it is None: others' take no room from them. TookTooLong after
-        FIND_S.
+        Of a tenant alone, unless it is None: others' take no room from them, and those that were
+        met on the way go to `others`. TookTooLong after FIND_S.
         """
         place = self._settings.topic(topic), cause.place.partition
         start = since(self._settings, place, cause) if topic in self.ids else None
@@ -142,6 +148,8 @@ class Finder:
             records = [self._record(topic, one) for one in ones]
             named = [one for one in records if (one.fields or {}).get(name) == cause.id]
             found += [one for one in named if one.of(tenant)]
+            if others is not None:
+                others += [one for one in named if not one.of(tenant)]
             if len(found) >= most or self._behind(topic, last, name, cause):
                 break
         return found[:most]

@@ -36,6 +36,7 @@ LINKS = (
 )  # fmt: skip
 BY_TOPIC = {one.topic: one for one in LINKS}
 BY_WHAT = {one.what: one for one in LINKS}
+OTHERS = 10  # records of other tenants that are told of a step
 SHOWN = 60  # characters of a vector
 # To a tenant nothing tells another's record from one that is gone or never was, nor how far a log
 # goes that it shares with others.
@@ -45,7 +46,7 @@ LATE = "not all was looked through in the time that there is"
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One record of a lineage; without a record `note` says why."""
+    """One record of a lineage; without a record `note` says why, else whose it is, if another's."""
 
     what: str
     place: Place | None
@@ -64,7 +65,8 @@ def lineage(finder: Finder, record: Record, *, folded: bool, tenant: str | None)
 
     Empty where the record is of a topic that has no lineage. What wasn't folded caused nothing.
     Of `tenant`'s records alone, unless it is None: an id is what a record's writer says, and users
-    write updates, whose ids may name anybody's.
+    write updates, whose ids may name anybody's. Then other tenants' that are named by one, or name
+    one, are told beside the record's own tenant's, as what they are.
     """
     link = BY_TOPIC.get(record.place.topic)
     if link is None:
@@ -90,8 +92,9 @@ def _up(
         if isinstance(found, Step):
             steps[link.what] = [found]
             return
+        foreign = _foreign(found, record)
         record = found
-        known[link.what], steps[link.what] = [record], [_step(link, record)]
+        known[link.what], steps[link.what] = [record], [_step(link, record, foreign)]
 
 
 def _cause(finder: Finder, link: Link, text: str, tenant: str | None) -> Record | Step:
@@ -120,18 +123,29 @@ def _down(
         if link.what in steps or link.of not in known:
             continue
         found, none = list[Record](), "none" if link.most > 1 else "none (yet)"
+        cause, others = known[link.of][0], list[Record]()
+        owner = cause.owner if tenant is None else tenant
         try:
-            found = finder.caused(link.topic, link.field, known[link.of][0], link.most, tenant)
+            found = finder.caused(link.topic, link.field, cause, link.most, owner, others)
         except TookTooLong as error:
             none = str(error) if tenant is None else LATE
         if found:
             known[link.what] = found
-        steps[link.what] = [_step(link, one) for one in found] or [
-            Step(link.what, None, "", {}, none)
+        named = others[:OTHERS] if tenant is None else []
+        steps[link.what] = [
+            *(_step(link, one, _foreign(one, cause)) for one in named),
+            *([_step(link, one) for one in found] or [Step(link.what, None, "", {}, none)]),
         ]
 
 
-def _step(link: Link, record: Record) -> Step:
+def _foreign(record: Record, to: Record) -> str:
+    """What is said of a record that isn't of the same tenant as what it is told beside."""
+    if record.owner is not None and record.owner == to.owner:
+        return ""
+    return f"of another tenant: {' and '.join(sorted(record.tenants)) or 'nobody'}"
+
+
+def _step(link: Link, record: Record, note: str = "") -> Step:
     data = record.data or {}
     shows = {name: data[name] for name in link.shows if name in data}
-    return Step(link.what, record.place, record.id, shows)
+    return Step(link.what, record.place, record.id, shows, note)

@@ -193,6 +193,13 @@ def not_by_ids(
 
     first = others[0]["frame_id"]
     step = explain(topics, first)["lineage"][0]
+    assert step["note"] == f"of another tenant: {TENANT}"
+    # Of the victim's observation: its own update, frame and segment, and who else names it.
+    _, foreign, update, *rest = explain(topics, victim)["lineage"]
+    assert (foreign["id"], foreign["note"]) == (first, f"of another tenant: {OTHER}")
+    assert (update["id"], update["note"]) == (frame["frame_id"], "")
+    assert [one["what"] for one in rest][:1] == ["frame"] and rest[0]["note"] == ""
+    assert f"of another tenant: {OTHER}" in run(topics, "explain", victim).stdout
     assert step["place"] == f"{OBSERVATIONS}/{P}/{NAMED}" and "vector" in step
     everyone = client.get(f"/explain/{first}", headers=bearer(("*",))).json()
     assert everyone["lineage"][0] == step
