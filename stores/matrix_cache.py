@@ -1,7 +1,7 @@
 """Matrices in Redis: `rho:{tenant}:key` -> the envelope; never an older over a newer one.
 
-One Lua script (matrix_cache.lua) puts all matrices of a commit, each if it is newer. The braces let
-a cluster keep a tenant's matrices in one slot, as a script of several keys wants it.
+One Lua script (matrix_cache.lua) puts all matrices of a commit, each unless a newer one is there.
+The braces let a cluster keep a tenant's matrices in one slot, as a script of several keys wants it.
 """
 
 from collections.abc import Callable, Mapping
@@ -14,6 +14,7 @@ from stores.errors import StoreDown
 
 TIMEOUT_S = 0.5  # of connecting and of each answer: beyond it PostgreSQL is quicker
 CONNECTIONS = 32
+HEAD_BYTES = 32  # of an envelope: what tells one from another
 
 
 class MatrixCache:
@@ -35,8 +36,10 @@ class MatrixCache:
             ) from None
         self._redis = redis.Redis.from_pool(pool)
         self._key = key
-        lua = resources.files("stores") / "matrix_cache.lua"
-        self._put = self._redis.register_script(lua.read_text(encoding="utf-8"))
+        self._put, self._drop = (
+            self._redis.register_script((resources.files("stores") / name).read_text("utf-8"))
+            for name in ("matrix_cache.lua", "matrix_cache_drop.lua")
+        )
 
     def key(self, tenant: str, key: str) -> str:
         """Where a matrix is."""
@@ -50,18 +53,21 @@ class MatrixCache:
             raise StoreDown(f"Redis: {type(error).__name__}") from error
         return found if isinstance(found, bytes) else None
 
-    async def put(self, tenant: str, envelopes: Mapping[str, bytes], ttl_s: float) -> int:
-        """Put those by their keys that are newer than what is there; how many were."""
+    async def put(
+        self, tenant: str, envelopes: Mapping[str, bytes], ttl_s: float
+    ) -> dict[str, bytes]:
+        """Put them by their keys, but where a newer one is: key -> the head of that."""
         keys = [self.key(tenant, key) for key in envelopes]
         try:
-            return int(await self._put(keys, [round(ttl_s * 1000), *envelopes.values()]))
+            heads = await self._put(keys, [round(ttl_s * 1000), *envelopes.values()])
         except RedisError as error:
             raise StoreDown(f"Redis: {type(error).__name__}") from error
+        return {key: head for key, head in zip(envelopes, heads, strict=True) if head}
 
-    async def drop(self, tenant: str, key: str) -> None:
-        """Remove one, which is damaged."""
+    async def drop(self, tenant: str, key: str, found: bytes) -> None:
+        """Remove what was found, an envelope or its head, if it is still there."""
         try:
-            await self._redis.delete(self.key(tenant, key))
+            await self._drop([self.key(tenant, key)], [found[:HEAD_BYTES]])
         except RedisError as error:
             raise StoreDown(f"Redis: {type(error).__name__}") from error
 

@@ -20,6 +20,7 @@ KEPT_DAYS = 7  # an idempotency key at least; as the outbox keeps its dedupe key
 TIDIED = 4  # old ones that go with each that comes
 
 _READ = "SELECT version, matrix FROM SCHEMA.matrices WHERE tenant = $1 AND key = $2"
+_HEAD = "SELECT substring(matrix FOR 32) FROM SCHEMA.matrices WHERE tenant = $1 AND key = $2"
 _CURRENT = "SELECT version FROM SCHEMA.matrices WHERE tenant = $1 AND key = $2"
 _FIRST = """
     INSERT INTO SCHEMA.matrices (tenant, key, version, matrix) VALUES ($1, $2, 1, $3)
@@ -27,7 +28,8 @@ _FIRST = """
 """
 _NEXT = """
     UPDATE SCHEMA.matrices SET version = version + 1, matrix = $3, updated_at = now()
-    WHERE tenant = $1 AND key = $2 AND version = $4 RETURNING version
+    WHERE tenant = $1 AND key = $2 AND version = $4
+      AND ($5::bytea IS NULL OR substring(matrix FROM 29 FOR 4) = $5) RETURNING version
 """
 _CLAIM = """
     INSERT INTO SCHEMA.matrix_commits (tenant, idempotency_key, digest, versions)
@@ -54,6 +56,7 @@ class Write:
     expected: int  # 0: there must be none
     envelope: bytes  # of version `expected` + 1
     event: Event
+    expected_crc: bytes | None = None  # 4 bytes of what it replaces; None: whatever that holds
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,10 +69,11 @@ class Written:
 
 @dataclass(frozen=True, slots=True)
 class Conflict:
-    """A key is at another version; 0: there is none."""
+    """A key is at another version (0: there is none), or at this one with another CRC."""
 
     key: str
     current: int
+    expected: int
 
 
 class OtherCommitError(Exception):
@@ -79,9 +83,9 @@ class OtherCommitError(Exception):
 class _ConflictError(Exception):
     """Ends the transaction."""
 
-    def __init__(self, key: str) -> None:
-        super().__init__(key)
-        self.key = key
+    def __init__(self, one: Write) -> None:
+        super().__init__(one.key)
+        self.one = one
 
 
 class MatrixStore(OutboxWriter):
@@ -95,6 +99,12 @@ class MatrixStore(OutboxWriter):
         async with self._connection() as connection:
             row = await connection.fetchrow(self._sql(_READ), tenant, key)
         return None if row is None else (row["version"], row["matrix"])
+
+    async def head(self, tenant: str, key: str) -> bytes | None:
+        """The first 32 bytes of its envelope; None: there is none."""
+        async with self._connection() as connection:
+            found: bytes | None = await connection.fetchval(self._sql(_HEAD), tenant, key)
+        return found
 
     async def commit(
         self, tenant: str, writes: Sequence[Write], digest: bytes, idempotency_key: str | None
@@ -129,19 +139,22 @@ class MatrixStore(OutboxWriter):
                 events = checks.batch([one.event for one in writes])
                 await connection.fetch(self._sql(outbox_sql.ADD), *events)
         except _ConflictError as conflict:
-            current = await connection.fetchval(self._sql(_CURRENT), tenant, conflict.key)
-            return Conflict(conflict.key, current or 0)
+            key, expected = conflict.one.key, conflict.one.expected
+            current = await connection.fetchval(self._sql(_CURRENT), tenant, key)
+            return Conflict(key, current or 0, expected)
         return Written(versions)
 
     async def _write(self, connection: Any, tenant: str, one: Write) -> None:
-        text, given = _FIRST, (tenant, one.key, one.envelope)
+        if one.expected_crc and not one.expected:
+            raise _ConflictError(one)  # what isn't there has none
+        given = tenant, one.key, one.envelope
         found = (
-            await connection.fetchval(self._sql(_NEXT), *given, one.expected)
+            await connection.fetchval(self._sql(_NEXT), *given, one.expected, one.expected_crc)
             if one.expected
-            else await connection.fetchval(self._sql(text), *given)
+            else await connection.fetchval(self._sql(_FIRST), *given)
         )
         if found is None:
-            raise _ConflictError(one.key)
+            raise _ConflictError(one)
 
     async def _repeated(
         self, connection: Any, tenant: str, digest: bytes, idempotency_key: str

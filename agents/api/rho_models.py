@@ -61,6 +61,11 @@ Expected = Annotated[
     int,
     Field(ge=0, le=EXPECTED_MAX, description="The version that it replaces; 0: there is none."),
 ]
+CRC = r"^[0-9a-f]{8}$"
+CRC_TOLD = (
+    "The CRC of the version that it replaces, as it was read: where PostgreSQL went back in time "
+    "since, and gave its number to another matrix, nothing is committed."
+)
 
 
 class MatrixIn(BodyModel):
@@ -86,6 +91,7 @@ class CommitIn(MatrixIn):
 
     key: Key
     expected_version: Expected
+    expected_crc: Annotated[str, Field(pattern=CRC)] | None = Field(None, description=CRC_TOLD)
 
 
 class CommitsIn(BodyModel):
@@ -103,7 +109,10 @@ class CommitsIn(BodyModel):
 
     def proposals(self) -> list[Proposal]:
         """What is to be committed."""
-        return [Proposal(one.key, one.expected_version, one.numbers()) for one in self.commits]
+        return [
+            Proposal(one.key, one.expected_version, one.numbers(), one.expected_crc)
+            for one in self.commits
+        ]
 
 
 class CommitOut(BaseModel):
@@ -112,6 +121,7 @@ class CommitOut(BaseModel):
     result: str = Field(examples=["OK"])
     tenant: str
     versions: dict[str, int] = Field(description="key -> version")
+    crcs: dict[str, str] = Field(description="key -> CRC of its envelope, for `expected_crc`")
     repeated: bool = Field(description="they were before, by the same idempotency key")
     cached: bool = Field(
         description="Redis has them. Where not, reads may give an older version for "
@@ -127,6 +137,7 @@ class MatrixOut(BaseModel):
     tenant: str
     key: str
     version: int = Field(ge=1, le=VERSION_MAX)
+    crc: str = Field(description="of its envelope, for `expected_crc`", examples=["1f0c93ab"])
     source: str = Field(examples=["redis", "postgres"])
     trace_error: float
     matrix: list[list[float]]

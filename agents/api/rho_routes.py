@@ -22,7 +22,7 @@ from agents.api.dependencies import (
 )
 from agents.api.permission import MayI
 from agents.api.problems import Problem, documented, invalid
-from agents.api.rho_models import CommitOut, CommitsIn, MatrixIn, MatrixOut
+from agents.api.rho_models import CRC, CRC_TOLD, CommitOut, CommitsIn, MatrixIn, MatrixOut
 from agents.api.writing import PENDING_S, RETRY_S
 from agents.rho.envelope import MEDIA_TYPE, VERSION_MAX, BadEnvelope, bytes_of, unpack
 from agents.rho.law import IdempotencyMismatch, InvariantViolation, VersionConflict, trace_error
@@ -118,7 +118,7 @@ class Committing:
             raise _problem(done)
         return CommitOut(
             result=name, tenant=self._whose, versions=done.ok.versions,
-            repeated=done.ok.repeated, cached=done.cached,
+            crcs=done.ok.crcs, repeated=done.ok.repeated, cached=done.cached,
         )  # fmt: skip
 
 
@@ -138,13 +138,14 @@ async def put(
     expected_version: Annotated[
         int, Query(ge=0, le=EXPECTED_MAX, description="which it replaces; 0: there is none")
     ],
+    expected_crc: Annotated[str | None, Query(pattern=CRC, description=CRC_TOLD)] = None,
 ) -> CommitOut:
     """The next version, if the one that is there is `expected_version`. A density matrix: float64,
     square, symmetric, positive semidefinite, of trace 1. An envelope's own version isn't looked at.
     """
     data, kind = await committing.request.body(), media_type(committing.request)
     return await committing.do(
-        lambda: [Proposal(key, expected_version, _numbers(data, kind))], len(data)
+        lambda: [Proposal(key, expected_version, _numbers(data, kind), expected_crc)], len(data)
     )
 
 
@@ -186,12 +187,16 @@ async def get(
     resources.take(whose)
     held = await _read(resources, whose, key, min_version)
     resources.metrics.rho_reads.labels(held.source).inc()
-    named = {"X-Rho-Version": str(held.envelope.version), "X-Rho-Source": held.source}
+    named = {
+        "X-Rho-Version": str(held.envelope.version), "X-Rho-Crc": held.crc,
+        "X-Rho-Source": held.source,
+    }  # fmt: skip
     if MEDIA_TYPE in request.headers.get("accept", ""):
         return Response(held.data, media_type=MEDIA_TYPE, headers=named)
     shown = {
-        "tenant": whose, "key": key, "version": held.envelope.version, "source": held.source,
-        "trace_error": trace_error(held.envelope.matrix), "matrix": held.envelope.matrix,
+        "tenant": whose, "key": key, "version": held.envelope.version, "crc": held.crc,
+        "source": held.source, "trace_error": trace_error(held.envelope.matrix),
+        "matrix": held.envelope.matrix,
     }  # fmt: skip
     text = await resources.offload.do(
         whose, len(held.data), lambda: orjson.dumps(shown, option=orjson.OPT_SERIALIZE_NUMPY)
@@ -212,6 +217,8 @@ async def _read(resources: Resources, whose: str, key: str, min_version: int) ->
         return found
     if found.current:
         older = f"It is at version {found.current}."
+        if min_version:
+            older += " Who saw a later one saw what PostgreSQL lost when it went back in time."
         raise Problem(409, older, result="VERSION_CONFLICT", key=key, current=found.current)
     raise Problem(404, "There is no such matrix.")
 
@@ -235,9 +242,10 @@ def _problem(refused: Refused | InvariantViolation) -> Problem:
         case InvariantViolation(which, detail, key):
             told = f"The matrix {key} is refused ({which}): {detail}."
             return Problem(422, told, result=refused.name, which=which, key=key)
-        case VersionConflict(key, current):
-            told = f"The matrix {key} is at version {current}; nothing was committed."
-            return Problem(409, told, result=refused.name, key=key, current=current)
+        case VersionConflict(key, current, lost):
+            problem = Problem(409, refused.told, result=refused.name, key=key, current=current)
+            problem.more |= {"lost": True} if lost else {}
+            return problem
         case IdempotencyMismatch():
             told = "The idempotency key was used for another commit; nothing was committed."
             return Problem(409, told, result=refused.name)

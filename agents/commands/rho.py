@@ -76,7 +76,7 @@ def check(files: tuple[str, ...], as_json: bool) -> None:
 
 
 @rho.command()
-@click.argument("commits", metavar="KEY=FILE@VERSION...", nargs=-1, required=True)
+@click.argument("commits", metavar="KEY=FILE@VERSION[:CRC]...", nargs=-1, required=True)
 @_tenant
 @click.option(
     "--idempotency-key",
@@ -88,12 +88,15 @@ def commit(
 ) -> None:
     """Commit the matrix in FILE as the next version of KEY, if KEY is at VERSION (0: not there).
 
-    Several are committed all or none. Fails, and says why, where one can't be.
+    Several are committed all or none. Fails, and says why, where one can't be. With CRC, as `soma
+    rho get` told it, VERSION must have that content still: a PostgreSQL that went back in time
+    gives numbers again.
 
     \b
     Examples:
       soma rho commit left=left.npy@0 --tenant acme
       soma rho commit left=left.npy@1 right=right.rho@4 --tenant acme --idempotency-key move-17
+      soma rho commit left=left.npy@2:1f0c93ab --tenant acme
     """
     from agents.rho import law, matrices
 
@@ -110,21 +113,24 @@ def commit(
                 prepared.name, as_json)  # fmt: skip
     done = _asked(lambda one: one.commit(tenant, prepared, idempotency_key))
     match done:
-        case law.VersionConflict(key, current):
-            _refuse({"key": key, "current": current}, done.name, as_json)
+        case law.VersionConflict(key, current, lost):
+            more = {"lost": "what it expects isn't there: PostgreSQL went back, or it never was"}
+            said = {"key": key, "current": current, **(more if lost else {})}
+            _refuse(said, done.name, as_json)
         case law.IdempotencyMismatch():
             _refuse({"idempotency_key": idempotency_key}, done.name, as_json)
         case law.Unavailable(detail):
             raise click.ClickException(detail)
     said = {
         "result": done.ok.name, "tenant": tenant, "versions": done.ok.versions,
-        "repeated": done.ok.repeated, "cached": done.cached,
+        "crcs": done.ok.crcs, "repeated": done.ok.repeated, "cached": done.cached,
     }  # fmt: skip
     if as_json:
         click.echo(json.dumps(said))
         return
     for key, version in done.ok.versions.items():
-        click.echo(f"{key} is at version {version}" + (" already" if done.ok.repeated else ""))
+        already = " already" if done.ok.repeated else ""
+        click.echo(f"{key} is at version {version}{already}, CRC {done.ok.crcs[key]}")
     if not done.cached and not done.ok.repeated:
         click.echo("Redis doesn't have it: readers may see an older version for a while.", err=True)
 
@@ -159,27 +165,32 @@ def get(key: str, tenant: str, min_version: int, out: Path | None, as_json: bool
     if out is not None:
         _write(held, out)
     said = {
-        "tenant": tenant, "key": key, "version": held.envelope.version, "source": held.source,
-        "dimension": matrix.shape[0], "trace_error": law.trace_error(matrix),
+        "tenant": tenant, "key": key, "version": held.envelope.version, "crc": held.crc,
+        "source": held.source, "dimension": matrix.shape[0], "trace_error": law.trace_error(matrix),
     }  # fmt: skip
     if as_json:
         click.echo(json.dumps(said if out else {**said, "matrix": matrix.tolist()}))
         return
     size = " × ".join(map(str, matrix.shape))
-    click.echo(f"{key}: version {said['version']}, {size}, from {held.source}")
+    at = f"version {said['version']}, CRC {held.crc}"
+    click.echo(f"{key}: {at}, {size}, from {held.source}")
 
 
 def _proposal(text: str) -> "Proposal":
-    """KEY=FILE@VERSION."""
+    """KEY=FILE@VERSION[:CRC]."""
     import re
 
     from agents.rho.matrices import EXPECTED_MAX, KEY, Proposal
 
     key, _, rest = text.partition("=")
-    name, _, version = rest.rpartition("@")
-    if not (re.match(KEY, key) and name and version.isdecimal() and int(version) <= EXPECTED_MAX):
-        raise click.ClickException(f"{text[:80]!r}: give KEY=FILE@VERSION, as left=left.npy@3")
-    return Proposal(key, int(version), _matrix(Path(name)))
+    name, _, at = rest.rpartition("@")
+    version, colon, crc = at.partition(":")
+    fits = re.match(KEY, key) and name and version.isdecimal() and int(version) <= EXPECTED_MAX
+    if not fits or (colon and not re.fullmatch(r"[0-9a-f]{8}", crc)):
+        raise click.ClickException(
+            f"{text[:80]!r}: give KEY=FILE@VERSION or KEY=FILE@VERSION:CRC, as left=left.npy@3"
+        )
+    return Proposal(key, int(version), _matrix(Path(name)), crc or None)
 
 
 def _matrix(path: Path) -> "NDArray[np.float64]":

@@ -6,8 +6,8 @@
     6  2  0                           24  4  0
                                       28  4  CRC-32 (zlib's) of all else
 
-Little-endian throughout. The Lua script of the cache reads the version where it stands
-(stores/matrix_cache.lua).
+Little-endian throughout. The Lua script of the cache reads version and CRC where they stand
+(stores/matrix_cache.lua), and PostgreSQL the CRC (stores/matrix_store.py).
 """
 
 import struct
@@ -68,6 +68,21 @@ def unpack(data: bytes) -> Envelope:
     if _CRC.unpack_from(data, _HEAD.size)[0] != zlib.crc32(body, zlib.crc32(head)):
         raise BadEnvelope("the CRC isn't that of what came: it is damaged")
     return Envelope(version, np.frombuffer(body, _NUMBERS).reshape(rows, columns))
+
+
+def crc_of(data: bytes) -> str:
+    """The CRC of an envelope, or of its head, as eight digits of 16."""
+    return f"{_CRC.unpack_from(data, _HEAD.size)[0]:08x}"
+
+
+def packed_crc(text: str) -> bytes:
+    """What `crc_of` told, as an envelope has it; ValueError for other text."""
+    return _CRC.pack(int(text, 16))
+
+
+def version_of(data: bytes) -> int:
+    """The version by the head alone."""
+    return int(_HEAD.unpack_from(data)[6])
 
 
 def shape_of(data: bytes) -> tuple[int, int]:

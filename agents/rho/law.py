@@ -11,7 +11,7 @@ A density matrix is symmetric, positive semidefinite (PSD) and of trace 1. Numbe
 """
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal
 
 import numpy as np
@@ -38,20 +38,39 @@ class Checked:
 
 @dataclass(frozen=True, slots=True)
 class Ok:
-    """Committed: each key's version. `repeated`: it was before, by the same idempotency key."""
+    """Committed: each key's version, and the CRC of its envelope. `repeated`: it was before, by
+    the same idempotency key.
+    """
 
     name: ClassVar[str] = "OK"
     versions: dict[str, int]
     repeated: bool = False
+    crcs: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
 class VersionConflict:
-    """A key is at another version than the commit expects; nothing was committed."""
+    """A key is at another version than the commit expects; nothing was committed.
+
+    `lost`: what it expects isn't there, or of another content: PostgreSQL went back in time since
+    it was read, or it never was.
+    """
 
     name: ClassVar[str] = "VERSION_CONFLICT"
     key: str
     current: int  # 0: there is none
+    lost: bool = False
+
+    @property
+    def told(self) -> str:
+        """For people."""
+        at = f"The matrix {self.key} is at version {self.current}"
+        if not self.lost:
+            return f"{at}; nothing was committed."
+        return (
+            f"{at}, and what the commit expects isn't there: PostgreSQL went back in time since it "
+            "was read, or it never was. Nothing was committed: read the matrix anew."
+        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,6 +14,17 @@ What a reader sees:
 - Where Redis doesn't answer or has nothing, PostgreSQL gives the newest; where PostgreSQL doesn't,
   Redis goes on answering.
 - Keys of one commit change together in either store, but two reads are two moments.
+
+Where PostgreSQL went back in time (a backup), its version numbers are given again, and Redis may
+still have what is lost, for `ttl_s` at most:
+
+- A version isn't known by its number alone, but by it and the CRC of its envelope. Of the same
+  number with another CRC, what is committed now replaces what Redis has.
+- What Redis has of a greater number is judged by PostgreSQL, asked after it (what Redis has was
+  committed before): where that is behind, it is lost, and goes.
+- Who was given what is lost, and hands its CRC back (`expected_crc`), commits nothing on top of
+  it. Without, the number decides: a version that was given again is taken for the one that was
+  read. Where PostgreSQL is behind what the commit expects, it says that too (`lost`).
 """
 
 import hashlib
@@ -61,11 +72,14 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Proposal:
-    """A matrix that is to follow the version `expected` of its key (0: it must be the first)."""
+    """A matrix that is to follow the version `expected` of its key (0: it must be the first), and
+    only the one of `expected_crc` (`envelope.crc_of`), if that is given.
+    """
 
     key: str
     expected: int
     matrix: NDArray[np.float64]
+    expected_crc: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +107,11 @@ class Held:
     data: bytes
     source: Source
 
+    @property
+    def crc(self) -> str:
+        """What a commit on top of it may hand back."""
+        return envelopes.crc_of(self.data)
+
 
 @dataclass(frozen=True, slots=True)
 class Behind:
@@ -119,9 +138,10 @@ def prepare(
             return InvariantViolation(found.which, found.detail, one.key)
         version = one.expected + 1
         data = envelopes.pack(one.matrix, version)
+        crc = envelopes.packed_crc(one.expected_crc) if one.expected_crc else None
         digest.update(f"{one.key}\x1f{version}\x1f".encode() + data)
         event = _event(tenant, one, found, (node, now))
-        writes.append(Write(one.key, one.expected, data, event))
+        writes.append(Write(one.key, one.expected, data, event, crc))
         worst = max(worst, found.trace_error)
     return Prepared(writes, digest.digest(), worst)
 
@@ -153,12 +173,16 @@ class Matrices:
         except StoreDown as error:
             return Unavailable(str(error))
         if isinstance(done, Conflict):
-            return VersionConflict(done.key, done.current)
+            lost = done.current <= done.expected
+            if lost:
+                await self._look_again(tenant, done.key)
+            return VersionConflict(done.key, done.current, lost)
         self.psd_ok, self.trace_error = True, prepared.trace_error
         # Of a repeated one there may be newer versions by now, and Redis may have lost these.
         data = {one.key: one.envelope for one in prepared.writes}
         cached = not done.repeated and await self._put(tenant, data)
-        return Committed(Ok(done.versions, done.repeated), cached)
+        crcs = {key: envelopes.crc_of(envelope) for key, envelope in data.items()}
+        return Committed(Ok(done.versions, done.repeated, crcs), cached)
 
     async def read(self, tenant: str, key: str, min_version: int = 0) -> Held | Behind:
         """The matrix, at `min_version` or newer. `StoreDown`; `BadEnvelope` where it is damaged in
@@ -169,6 +193,8 @@ class Matrices:
             return self._seen(held)
         row = await self._store.read(tenant, key)
         if row is None or row[0] < min_version:
+            if held is not None:
+                await self._judge(tenant, key, held.data)
             return Behind(0 if row is None else row[0])
         try:
             found = envelopes.unpack(row[1])
@@ -199,18 +225,48 @@ class Matrices:
         except BadEnvelope as error:
             logger.warning("A matrix in Redis is dropped: %s", error)
             with suppress(StoreDown):
-                await cache.drop(tenant, key)
+                await cache.drop(tenant, key, data)
             return None
 
     async def _put(self, tenant: str, data: dict[str, bytes]) -> bool:
+        """Whether Redis has them now, or newer ones that PostgreSQL knows."""
+        newer = await self._given(tenant, data)
+        if not newer:
+            return newer is not None
+        lost = [key for key, head in newer.items() if await self._judge(tenant, key, head)]
+        return not lost or await self._given(tenant, {key: data[key] for key in lost}) == {}
+
+    async def _given(self, tenant: str, data: dict[str, bytes]) -> dict[str, bytes] | None:
+        """The heads of newer ones that stay there; None: Redis doesn't answer."""
         if (cache := self._asked()) is None:
-            return False
+            return None
         try:
-            await cache.put(tenant, data, self._ttl_s)
+            newer = await cache.put(tenant, data, self._ttl_s)
         except StoreDown as error:
             self._went(error)
-            return False
+            return None
         self._came()
+        return newer
+
+    async def _look_again(self, tenant: str, key: str) -> None:
+        """Somebody was given a version that PostgreSQL doesn't have: perhaps by Redis."""
+        if (held := await self._cached(tenant, key)) is not None:
+            await self._judge(tenant, key, held.data)
+
+    async def _judge(self, tenant: str, key: str, found: bytes) -> bool:
+        """Whether what Redis has (its head will do) is lost in PostgreSQL; then it is dropped."""
+        try:
+            row = await self._store.head(tenant, key)
+        except StoreDown:
+            return False  # nobody knows
+        version, now = envelopes.version_of(found), envelopes.version_of(row) if row else 0
+        if now > version or row == found[: envelopes.HEADER_BYTES]:
+            return False
+        said = "Redis has version %d of the matrix %s of %s, and PostgreSQL is at %d: it went back "
+        logger.warning(said + "in time (ops/RESTORE.md)", version, key, tenant, now)
+        if (cache := self._asked()) is not None:
+            with suppress(StoreDown):
+                await cache.drop(tenant, key, found)
         return True
 
     def _asked(self) -> MatrixCache | None:

@@ -1,7 +1,7 @@
 """What the API answers, as typed values. Fields that a newer API adds are passed over."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from datetime import datetime
 from typing import Any, TypeVar
 
@@ -214,3 +214,4 @@ class Committed:
     versions: Mapping[str, int]
     repeated: bool
     cached: bool  # else reads may give an older version for a while, unless min_version insists
+    crcs: Mapping[str, str] = field(default_factory=dict)  # for `expected_crc`; no older API has it

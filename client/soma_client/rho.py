@@ -41,6 +41,7 @@ class Matrix:
     rows: int
     columns: int
     numbers: "array[float]"  # row by row
+    crc: str  # of its envelope: what a commit on top of it may hand back
 
     @property
     def view(self) -> "memoryview[float]":
@@ -55,13 +56,22 @@ class Matrix:
 
 
 def rho_commit(
-    key: str, matrix: Rows, expected_version: int, *, idempotency_key: str | None = None
+    key: str,
+    matrix: Rows,
+    expected_version: int,
+    *,
+    expected_crc: str | None = None,
+    idempotency_key: str | None = None,
 ) -> Call[Committed]:
     """The next version of a matrix, if it is at `expected_version` (0: there is none). `Conflict`.
 
-    Symmetric, positive semidefinite, of trace 1; else `BadRequest` says which it isn't.
+    `expected_crc`: of the one that was read (`Matrix.crc`); after a restored backup another may
+    have its number. Symmetric, positive semidefinite, of trace 1; else `BadRequest` says which it
+    isn't.
     """
     query = {"expected_version": str(expected_version)}
+    if expected_crc:
+        query["expected_crc"] = expected_crc
     return Call(
         "PUT", f"/rho/{quote(key, safe='')}", _committed, query, pack(matrix), OCTETS,
         key=idempotency_key or new_key(),
@@ -69,12 +79,19 @@ def rho_commit(
 
 
 def rho_commit_all(
-    matrices: Mapping[str, tuple[Rows, int]], *, idempotency_key: str | None = None
+    matrices: Mapping[str, tuple[Rows, int] | tuple[Rows, int, str]],
+    *,
+    idempotency_key: str | None = None,
 ) -> Call[Committed]:
-    """Several at once, all or none: key -> (matrix, expected version)."""
+    """Several at once, all or none: key -> (matrix, expected version), or with its CRC third."""
     commits = [
-        {"key": key, "expected_version": expected, "envelope": base64.b64encode(pack(one)).decode()}
-        for key, (one, expected) in matrices.items()
+        {
+            "key": key,
+            "expected_version": expected,
+            "expected_crc": crc[0] if crc else None,
+            "envelope": base64.b64encode(pack(one)).decode(),
+        }
+        for key, (one, expected, *crc) in matrices.items()
     ]
     body = as_json({"commits": commits})
     return Call("POST", "/rho", _committed, body=body, key=idempotency_key or new_key())
@@ -110,7 +127,7 @@ def unpack(data: bytes) -> Matrix:
     numbers = array("d", body)
     if sys.byteorder == "big":
         numbers.byteswap()
-    return Matrix(version, rows, columns, numbers)
+    return Matrix(version, rows, columns, numbers, f"{crc:08x}")
 
 
 def _body(matrix: Rows) -> tuple[int, int, bytes]:

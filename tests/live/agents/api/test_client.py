@@ -101,11 +101,14 @@ def memories(soma: Client) -> None:
 
 def matrices(soma: Client) -> None:
     assert soma.rho_commit("k", EYE, 0, idempotency_key="one").versions == {"k": 1}
-    assert soma.rho_commit("k", EYE, 0, idempotency_key="one").repeated
+    again = soma.rho_commit("k", EYE, 0, idempotency_key="one")
+    assert again.repeated and again.crcs == {"k": soma.rho_read("k").crc}
     with pytest.raises(Conflict) as stale:
         soma.rho_commit("k", EYE, 7)
     assert stale.value.current == 1
-    done = soma.rho_commit_all({"k": ([[1.0]], 1), "new": (EYE, 0)})
+    with pytest.raises(Conflict, match="went back in time"):
+        soma.rho_commit("k", EYE, 1, expected_crc="00000000")
+    done = soma.rho_commit_all({"k": ([[1.0]], 1, again.crcs["k"]), "new": (EYE, 0)})
     assert done.versions == {"k": 2, "new": 1}
     read_back = soma.rho_read("k", min_version=2)
     assert (read_back.version, read_back.lists()) == (2, [[1.0]])

@@ -7,7 +7,7 @@ import httpx
 import numpy as np
 from numpy.typing import NDArray
 
-from agents.rho.envelope import pack, unpack
+from agents.rho.envelope import crc_of, pack, unpack
 from agents.settings import Settings
 from tests.live.agents.api.helpers import acme, bearer, events_of
 from tests.live.agents.api.inside import Client
@@ -21,7 +21,7 @@ def mixed(share: float) -> NDArray[np.float64]:
     return found
 
 
-def put(client: Client, content: bytes, expected: int = 0, **headers: str) -> httpx.Response:
+def put(client: Client, content: bytes, expected: int | str = 0, **headers: str) -> httpx.Response:
     who = acme(content_type=OCTETS, **headers)
     return client.request(
         "PUT", f"/rho/k?expected_version={expected}", content=content, headers=who
@@ -36,22 +36,29 @@ def as_json(client: Client, matrix: Any, key: str = "j") -> httpx.Response:
 def test_octets_and_json_are_one_matrix(client: Client, database: Settings) -> None:
     assert client.get("/healthz").json()["psd_ok"] is None
     first = put(client, pack(mixed(1 / 3)), idempotency_key="one")
+    crc = crc_of(pack(mixed(1 / 3), 1))
     assert first.json() == {
-        "result": "OK", "tenant": "acme", "versions": {"k": 1}, "repeated": False, "cached": True,
+        "result": "OK", "tenant": "acme", "versions": {"k": 1}, "crcs": {"k": crc},
+        "repeated": False, "cached": True,
     }, first.text  # fmt: skip
-    assert put(client, pack(mixed(1 / 3)), idempotency_key="one").json()["repeated"]
+    again = put(client, pack(mixed(1 / 3)), idempotency_key="one").json()
+    assert again["repeated"] and again["crcs"] == {"k": crc}
     other = put(client, pack(mixed(0.5)), idempotency_key="one")
     assert (other.status_code, other.json()["result"]) == (409, "IDEMPOTENCY_MISMATCH")
     stale = put(client, pack(mixed(0.5)), 7)
-    assert (stale.status_code, stale.json()["current"]) == (409, 1)
+    assert (stale.status_code, stale.json()["current"], stale.json()["lost"]) == (409, 1, True)
+    lost = put(client, pack(mixed(0.5)), "1&expected_crc=00000000")
+    assert (lost.status_code, lost.json()["lost"]) == (409, True)
+    assert "went back in time" in lost.json()["detail"]
     octets = client.get("/rho/k", headers=acme(accept=OCTETS))
     assert octets.content == pack(mixed(1 / 3), 1) and octets.headers["x-rho-version"] == "1"
     shown = client.get("/rho/k", headers=acme()).json()
-    assert (shown["version"], shown["source"]) == (1, "redis")
+    assert (shown["version"], shown["source"], shown["crc"]) == (1, "redis", crc)
+    assert octets.headers["x-rho-crc"] == crc
     assert (np.array(shown["matrix"]) == unpack(octets.content).matrix).all()
     packed = base64.b64encode(pack(EYE)).decode()
     both = {"commits": [
-        {"key": "k", "expected_version": 1, "envelope": packed},
+        {"key": "k", "expected_version": 1, "expected_crc": crc, "envelope": packed},
         {"key": "new", "expected_version": 0, "matrix": EYE.tolist()},
     ]}  # fmt: skip
     assert client.post("/rho", json=both, headers=acme()).json()["versions"] == {"k": 2, "new": 1}
@@ -86,7 +93,8 @@ def test_what_is_no_density_matrix_or_not_the_callers_is_refused(client: Client)
     assert as_json(client, EYE.tolist(), "a b").status_code == 422
     assert client.get("/rho/none", headers=acme()).status_code == 404
     assert as_json(client, EYE.tolist()).status_code == 200
-    assert client.get("/rho/j?min_version=9", headers=acme()).json()["current"] == 1
+    behind = client.get("/rho/j?min_version=9", headers=acme()).json()
+    assert behind["current"] == 1 and "went back in time" in behind["detail"]
     foreign = bearer(("other",)) | {"x-soma-tenant": "acme"}
     absent = client.get("/rho/none", headers=foreign)
     there = client.get("/rho/j", headers=foreign)

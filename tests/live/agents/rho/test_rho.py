@@ -54,9 +54,9 @@ def density(n: int, d: int = D) -> NDArray[np.float64]:
     return found
 
 
-def prepared(*proposals: tuple[str, int, int]) -> Prepared:
-    """Of (key, expected version, which matrix)."""
-    given = [Proposal(key, expected, density(n)) for key, expected, n in proposals]
+def prepared(*proposals: tuple[str, int, int], crc: str | None = None) -> Prepared:
+    """Of (key, expected version, which matrix); `crc`: of what each is to replace."""
+    given = [Proposal(key, expected, density(n), crc) for key, expected, n in proposals]
     found = prepare(TENANT, given, 1024)
     assert isinstance(found, Prepared)
     return found
@@ -146,8 +146,10 @@ def test_several_keys_change_together_and_a_repetition_is_answered_as_the_first(
         assert isinstance(again, Committed) and again.ok.repeated
         assert versions_of(again) == {"a": 1, "b": 1}
         assert await commit(("b", 0, 1), ("a", 0, 3), key="one") == IdempotencyMismatch()
-        assert await commit(("a", 1, 5), ("b", 7, 5)) == VersionConflict("b", 1)
-        assert await commit(("a", 1, 5), ("new", 1, 5), key="two") == VersionConflict("new", 0)
+        assert await commit(("a", 1, 5), ("b", 7, 5)) == VersionConflict("b", 1, lost=True)
+        assert await commit(("a", 1, 5), ("new", 1, 5), key="two") == VersionConflict(
+            "new", 0, lost=True
+        )
         held = await matrices.read(TENANT, "a", 1)
         assert isinstance(held, Held) and (held.envelope.matrix == density(2)).all()
         assert await matrices.read(TENANT, "a", 2) == Behind(1)

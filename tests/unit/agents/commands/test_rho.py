@@ -38,7 +38,9 @@ def test_what_is_no_matrix_is_one_line(tmp_path: Path, content: bytes, name: str
     assert len(told.output.splitlines()) == 1
 
 
-@pytest.mark.parametrize("given", ["k", "k=f", "k=@3", "a b=f@3", "k=f@-1", "k=f@x", "k=none@0"])
+@pytest.mark.parametrize(
+    "given", ["k", "k=f", "k=@3", "a b=f@3", "k=f@-1", "k=f@x", "k=none@0", "k=f@1:", "k=f@1:12"]
+)
 def test_a_commit_names_key_file_and_version(given: str) -> None:
     told = CliRunner().invoke(main, ["rho", "commit", given])
     assert told.exit_code == 1 and told.output.startswith("Error: "), told.output

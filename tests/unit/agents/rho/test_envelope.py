@@ -12,9 +12,12 @@ from agents.rho.envelope import (
     VERSION_MAX,
     BadEnvelope,
     bytes_of,
+    crc_of,
     pack,
+    packed_crc,
     shape_of,
     unpack,
+    version_of,
 )
 
 shapes = st.tuples(st.integers(0, 6), st.integers(0, 6))
@@ -57,6 +60,8 @@ def test_each_changed_or_lacking_byte_is_seen(data: st.DataObject) -> None:
 
 def test_the_header_is_as_it_is_written_down() -> None:
     made = pack(np.zeros((2, 3)), 258)
+    assert version_of(made[:HEADER_BYTES]) == 258
+    assert packed_crc(crc_of(made)) == made[28:32] and len(crc_of(made)) == 8
     assert struct.unpack_from("<4sBBHIIQI", made) == (b"SRHO", 1, 1, 0, 2, 3, 258, 0)
     assert HEADER_BYTES == 32 and len(made) == 32 + 48 and bytes_of(512) == 2_097_184
 
