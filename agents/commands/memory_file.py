@@ -1,10 +1,11 @@
 """`soma memory list|export|import`: a tenant's memories out of the log, and from a file again."""
 
+import functools
 import json
 import os
 import tempfile
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
@@ -66,6 +67,24 @@ def _how(restore: bool, replace: bool, at: str | None) -> "How":
             raise click.BadParameter("of --restore or --replace", param_hint="--at")
         return How()
     return How(at or datetime.now(UTC).isoformat(timespec="microseconds"), replace)
+
+
+def _happening(command: Callable[..., None]) -> Callable[..., None]:
+    """The options of how lines become events, which the command has as `how`."""
+
+    @click.option("--restore", is_flag=True, help="Bring back what was deleted since, too.")
+    @click.option("--replace", is_flag=True, help="As --restore; write over what is there, too.")
+    @click.option(
+        "--at",
+        metavar="TIME",
+        callback=_moment,
+        help="When those two happen: to go on after an interruption.  [default: now]",
+    )
+    @functools.wraps(command)
+    def with_how(*, restore: bool, replace: bool, at: str | None, **rest: Any) -> None:
+        command(how=_how(restore, replace, at), **rest)
+
+    return with_how
 
 
 _whose = click.argument("tenant", callback=_tenant)
@@ -177,20 +196,13 @@ class Done:
 @click.command("import")
 @_whose
 @click.argument("path", metavar="FILE")
-@click.option("--restore", is_flag=True, help="Bring back what was deleted since, too.")
-@click.option("--replace", is_flag=True, help="As --restore; write over what is there, too.")
-@click.option(
-    "--at",
-    metavar="TIME",
-    callback=_moment,
-    help="When those two happen: to go on after an interruption.  [default: now]",
-)
+@_happening
 @click.option("--skip-bad", is_flag=True, help="Leave lines out that are no memories.")
 @click.option("--dry-run", is_flag=True, help="Check all lines and send none.")
 @asking
 @_json
 def import_(
-    tenant: str, path: str, restore: bool, replace: bool, at: str | None, skip_bad: bool,
+    tenant: str, path: str, how: "How", skip_bad: bool,
     dry_run: bool, url: str | None, token_file: Path | None, as_json: bool,
 ) -> None:  # fmt: skip
     """Let TENANT remember what FILE says, as `soma memory export` writes it ('-': standard input).
@@ -211,7 +223,6 @@ def import_(
       soma memory import acme-copy acme.jsonl --json
       soma memory import acme acme.jsonl --restore
     """
-    how = _how(restore, replace, at)
     api = Api(tenant, url, token_file)
     done, since = Done(), time.monotonic()
     with _opened(path) as source, _progress("checking") as step:
