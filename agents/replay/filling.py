@@ -115,6 +115,12 @@ class Filling:
         for p in range(topics[self._topic].partitions):
             low, end = span_of(self._consumer, (self._topic, p), ANSWER_S)
             at = self._at.setdefault(p, 0)
+            if at > end:
+                raise JobFailedError(
+                    f"partition {p} of {self._topic}: what is read reaches to offset {at}, and the "
+                    f"log ends at {end}: Kafka went back in time, and these rows may be of records "
+                    "that it lost: start another job"
+                )
             if at < low and not self._plan["partial"]:
                 raise JobFailedError(
                     f"partition {p} of {self._topic}: offsets {at} to {low - 1} went from the log "

@@ -241,6 +241,28 @@ def test_large_memories_are_filled_in_by_parts_that_fit_into_memory(topics: Sett
     assert sorted(one["id"] for one in rows) == sorted(ids)
 
 
+def test_a_job_that_is_ahead_of_the_log_fails_and_names_it(topics: Settings) -> None:
+    """Kafka went back in time: what it has filled may be of records that aren't there any more."""
+    migrated(topics)
+    write(topics, [memory("t0", str(k), 1, '{"text": "kept"}') for k in range(30)])
+    command, job = Command(mode="projection", target="memories"), Remaking(topics, "one")
+    plan = asyncio.run(job.plan(command, few)).said
+
+    async def half() -> None:
+        async with aclosing(job.steps(command, plan, {}, few)) as steps:
+            async for step in steps:
+                if step.read:
+                    return
+
+    asyncio.run(half())
+    sql(topics, "UPDATE SCHEMA.projection_rebuild_positions SET next_offset = next_offset + 1000")
+    with pytest.raises(
+        JobFailedError, match=r"reaches to offset 10\d\d, and the log ends at \d+: K"
+    ):
+        asyncio.run(told(topics, command, plan))
+    assert sql(topics, "SELECT count(*) FROM SCHEMA.memories")[0][0] == 0
+
+
 async def told(
     settings: Settings,
     command: Command,
