@@ -71,14 +71,22 @@ class Mending:
         return True
 
     async def _said(self) -> list[Rebuild]:
-        if await self._host.epochs_end(self._plan, self._partition) <= self._since:
+        if await self._end() <= self._since:
             return []
         found, self._since = await self._host.rebuilds(self._plan, self._partition, self._since)
         return found
 
     async def _news(self) -> None:
         """Until the epochs log has grown."""
-        end = self._since
-        while end <= self._since:
+        while True:
             await asyncio.sleep(LOOK_S)
-            end = await self._host.epochs_end(self._plan, self._partition)
+            if await self._end() > self._since:
+                return
+
+    async def _end(self) -> int:
+        """Where the epochs log ends. Where it is shorter than it was (Kafka went back in time),
+        words come at offsets that others had: they are heard from its end on.
+        """
+        end = await self._host.epochs_end(self._plan, self._partition)
+        self._since = min(self._since, end)
+        return end

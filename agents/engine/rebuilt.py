@@ -32,6 +32,7 @@ class Rebuilt:
     def __init__(self, settings: Settings, admin: Admin, threads: Executor, epochs: str) -> None:
         self._settings, self._admin, self._threads, self._epochs = settings, admin, threads, epochs
         self._heard: dict[int, int] = {}  # partition of the log -> before which all is heard
+        self._shorter: dict[int, int] = {}  # partition of the log -> its end, below what was heard
         self._look_at = 0.0
 
     async def look(self, owned: Mapping[Part, Partition]) -> None:
@@ -48,11 +49,23 @@ class Rebuilt:
         except (BrokerError, KafkaException, TimeoutError, UnknownVersion) as error:
             log.info("whether states were made anew isn't known just now: %r", error)
             return
+        self._lower(owned.values())
         for offset, word in found:
             for part, one in owned.items():
                 of_it = (part.processor, part.partition) == (word.processor, word.partition)
                 if of_it and one.phase == "running" and offset >= one.epochs_end:
                     one.take_anew(f"its state was made anew by {word.job}")
+
+    def _lower(self, owned: Collection[Partition]) -> None:
+        """Where the log is shorter than it was, words come at offsets that others had."""
+        for p, end in self._shorter.items():
+            said = "%s/%d ends at %d, before what was heard of it: Kafka went back in time"
+            log.warning(said, self._epochs, p, end)
+            self._heard[p] = end
+            for one in owned:
+                if one.tp.partition == p:
+                    one.epochs_end = min(one.epochs_end, end)
+        self._shorter = {}
 
     def _since(self, owned: Collection[Partition]) -> dict[int, int]:
         """From where on each partition of the log is to be heard.
@@ -73,6 +86,9 @@ class Rebuilt:
         """In a thread."""
         places = [TopicPartition(self._epochs, partition) for partition in since]
         ends = ends_now(self._admin, places, self._settings.answer_timeout_s)
+        self._shorter = {
+            p: ends[self._epochs, p] for p, at in since.items() if ends[self._epochs, p] < at
+        }
         grown = {p: at for p, at in since.items() if ends[self._epochs, p] > at}
         if not grown:
             return []

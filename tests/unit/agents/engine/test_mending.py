@@ -79,3 +79,23 @@ def test_the_end_of_a_job_ends_the_wait_for_it_whatever_it_said_before(last: str
 
 def test_the_wait_for_a_job_that_says_nothing_ends_with_its_time() -> None:
     assert asyncio.run(Log(*[()] * 40).mending().of(Rebuilding("nightly", 0.3))) is None
+
+
+def test_words_of_a_log_that_went_back_are_heard_from_its_end_on() -> None:
+    class Shorter(Log):
+        since = 0
+
+        async def epochs_end(self, *_: Any) -> int:
+            return 40 if self.looks == 0 and not self.since else 42
+
+        async def rebuilds(self, _: Any, __: Any, since: int) -> tuple[list[Rebuild], int]:
+            self.since = since
+            return await super().rebuilds()
+
+    log = Shorter((BEGINS, DONE))
+    mending = log.mending()
+    mending._since = 100  # of the log that is lost
+    assert asyncio.run(mending._said()) == []
+    log.since = 1
+    assert [one.state for one in asyncio.run(mending._said())] == [BEGINS, DONE]
+    assert log.since == 40

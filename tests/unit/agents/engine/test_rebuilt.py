@@ -35,10 +35,11 @@ class Told(Rebuilt):
     def __init__(self, words: list[tuple[int, Rebuild]]) -> None:
         nothing = cast(Any, None)
         super().__init__(nothing, nothing, ThreadPoolExecutor(1), EPOCHS)
-        self.words, self.since = words, dict[int, int]()
+        self.words, self.since, self.ends = words, dict[int, int](), dict[int, int]()
 
     def _news(self, since: Mapping[int, int], keys: set[bytes]) -> list[tuple[int, Rebuild]]:
         self.since = dict(since)
+        self._shorter = {p: end for p, end in self.ends.items() if end < since.get(p, end)}
         found = [(at, one) for at, one in self.words if at >= since.get(one.partition, at + 1)]
         self._heard |= dict.fromkeys(since, 100)
         return found
@@ -91,3 +92,15 @@ def test_the_broker_is_asked_every_few_seconds_only() -> None:
     look(told, {})
     asyncio.run(told.look(cast(dict[Part, Partition], owned)))
     assert told.since == {}
+
+
+def test_in_a_log_that_went_back_words_are_heard_from_its_end_on() -> None:
+    owned = owned_by(("a", 0, 90, "running"), ("a", 1, 5, "running"))
+    told = Told([])
+    look(told, owned)
+    told.ends = {0: 40}
+    look(told, owned)
+    assert told.since == {0: 100, 1: 100}
+    told.words, told.ends = [(41, done("a", 0))], {}
+    assert look(told, owned)["a/0"] == ["its state was made anew by job-a-0"]
+    assert told.since == {0: 40, 1: 100}
