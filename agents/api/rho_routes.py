@@ -207,9 +207,9 @@ async def get(
 async def _read(resources: Resources, whose: str, key: str, min_version: int) -> Held:
     try:
         found = await resources.matrices.read(whose, key, min_version)
-    except StoreDown:
-        down = "PostgreSQL doesn't answer, and Redis doesn't have it."
-        raise Problem(503, down, RETRY_S) from None
+    except StoreDown as error:
+        logger.warning("A matrix of %s isn't read: %s", whose, error)
+        raise Problem(503, f"Redis doesn't have it, and {error}.", RETRY_S) from None
     except BadEnvelope as error:
         logger.error("The matrix %s of %s is damaged in PostgreSQL: %s", key, whose, error)
         raise Problem(500, "The matrix is damaged where it is kept.") from None
@@ -249,5 +249,6 @@ def _problem(refused: Refused | InvariantViolation) -> Problem:
         case IdempotencyMismatch():
             told = "The idempotency key was used for another commit; nothing was committed."
             return Problem(409, told, result=refused.name)
-    told = "PostgreSQL doesn't answer; what was sent may or may not be committed."
+    logger.warning("A commit of matrices isn't answered: %s", refused.detail)
+    told = f"{refused.detail}. What was sent may or may not be committed."
     return Problem(503, told, RETRY_S, result=refused.name)

@@ -92,7 +92,9 @@ class InvariantViolation:
 
 @dataclass(frozen=True, slots=True)
 class Unavailable:
-    """PostgreSQL doesn't answer. With an idempotency key a repetition is safe: it may be there."""
+    """PostgreSQL doesn't answer, or not so: `detail` says why. With an idempotency key a
+    repetition is safe: it may be there.
+    """
 
     name: ClassVar[str] = "UNAVAILABLE"
     detail: str

@@ -1,10 +1,12 @@
 """/rho: octets and JSON, what is refused and how, and what /healthz says of it."""
 
 import base64
+from collections.abc import Callable
 from typing import Any
 
 import httpx
 import numpy as np
+import pytest
 from numpy.typing import NDArray
 
 from agents.rho.envelope import crc_of, pack, unpack
@@ -71,6 +73,17 @@ def test_octets_and_json_are_one_matrix(client: Client, database: Settings) -> N
     metrics = client.get("/metrics").text
     assert 'soma_rho_commits_total{result="OK"} 3.0' in metrics
     assert "soma_rho_degraded_mode 0.0" in metrics and "acme" not in metrics
+
+
+def test_why_the_database_gives_no_answer_is_said_and_logged(
+    api: Callable[..., Client], database: Settings, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Not "PostgreSQL doesn't answer" where it does: nobody would look for the migration."""
+    lacking = api(database.model_copy(update={"namespace": f"{database.namespace}_none"}))
+    for answer in (put(lacking, pack(EYE)), lacking.get("/rho/k", headers=acme())):
+        assert answer.status_code == 503 and "run `soma migrate up`" in answer.json()["detail"]
+    said = [one.getMessage() for one in caplog.records if one.name == "agents.api.rho_routes"]
+    assert len(said) == 2 and all("run `soma migrate up`" in one for one in said)
 
 
 def test_what_is_no_density_matrix_or_not_the_callers_is_refused(client: Client) -> None:
