@@ -34,7 +34,6 @@ class RecallDesk:
     def __init__(self, settings: Settings, registry: CollectorRegistry) -> None:
         self._settings = settings
         self.replica = Replica(settings)
-        self.was_ready = False
         self.keywords: MemoryKeywords  # from start to end
         self.projected: Projected
         # As many as there are cores: a product uses one core or all of them, and more would queue.
@@ -79,14 +78,16 @@ class RecallDesk:
         await asyncio.to_thread(self.replica.stop)
 
     def ready(self) -> bool:
-        """Whether all that was there at the start is read. What comes later may lag."""
-        self.was_ready = self.was_ready or not self.replica.why
-        return self.was_ready
+        """Whether all that was there when it began, or began anew, is read. What comes later may
+        lag.
+        """
+        return self.replica.whole
 
     def of(self, tenant: str) -> Memories:
         """A tenant's memories. `Problem` 503 until they are read."""
         if not self.ready():
-            raise Problem(503, "Memories are still being read here.", RETRY)
+            why = self.replica.why
+            raise Problem(503, f"Memories are still being read here: {why}.", RETRY)
         return self.replica.rows.of(tenant)
 
     async def search(self, work: Callable[[], T]) -> T:

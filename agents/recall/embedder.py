@@ -17,6 +17,7 @@ from agents.recall.pace import AGAIN_S, Pace
 
 TEXTS_MAX = 64  # of a tenant at a time: all get their turn
 IDLE_S = 0.05
+DEFECT_S = 10.0
 
 logger = logging.getLogger(__name__)
 
@@ -60,10 +61,11 @@ class Embedder:
                 self.why = str(error)
                 self._stopping.wait(max(AGAIN_S, self._provider.rest_s()))
                 continue
-            except Exception as error:  # a defect: say so, and leave them waiting
+            except Exception as error:  # a defect: say so, and try others' first
                 self.why = f"a defect: {error!r}"
-                logger.exception("embedding has ended")
-                return
+                logger.exception("memories wait %g s for vectors, for a defect", DEFECT_S)
+                self._stopping.wait(DEFECT_S)
+                continue
             self.why = ""
             if not worked:
                 self._stopping.wait(IDLE_S)
@@ -82,7 +84,7 @@ class Embedder:
                 worked += self.work(memories)
             except NotAsked:
                 raise
-            except ProviderDown:
+            except Exception:
                 self._failed = name
                 raise
         return worked

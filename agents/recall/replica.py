@@ -2,7 +2,8 @@
 
 It belongs to no group: each node reads everything by itself. A snapshot on its disk lets it begin
 where that was taken; without one, or where it is refused, it reads from the beginning. What makes
-the log another (made anew, shorter than what was read, records deleted unread) lets it begin anew.
+the log another (made anew, gone back in time, records deleted unread) lets it begin anew, and so
+does a defect: what is held is thrown away, and nothing is served before all is read again.
 """
 
 import logging
@@ -12,7 +13,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
+from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
 from agents.recall import snapshot
 from agents.recall.embedder import Embedder
@@ -21,8 +22,10 @@ from agents.recall.memories import Holding
 from agents.recall.remote import provider_of
 from agents.recall.rows import Rows
 from agents.recall.shelf import Law
+from agents.recall.trail import GoneError, Trails, mark_of
 from agents.recall.vectors import warm
 from topics.broker import BrokerError, topic_ids
+from topics.messages import as_bytes
 from topics.missed import Admin, Missed, let_go
 from topics.reading import PASSED, TopicAndPartition, committed_of, ends_of, span_of
 
@@ -34,14 +37,11 @@ READ_MAX, READ_S = 2000, 0.05
 FETCH_WAIT_MS = 20  # of the broker, for a record that comes: staleness
 ANSWER_S = 5.0
 AGAIN_S = 1.0  # after an error of the broker
+DEFECT_S = 10.0  # after one of our own
 NAMED_EVERY_S = 10.0  # how soon a topic that was made anew is noticed
 STOP_S = 10.0
 
 logger = logging.getLogger(__name__)
-
-
-class GoneError(Exception):
-    """The log isn't the one that was read: begin anew."""
 
 
 def holding_of(settings: "Settings") -> Holding:
@@ -65,11 +65,15 @@ class Replica:
         self._file = (settings.recall.folder or settings.home / "recall") / "memories.snapshot"
         self.rows = Rows(holding_of(settings))
         self.why = "memory.latest isn't read yet"  # not ready, in words; "" when it is
+        self.whole = (
+            False  # all that was there when it began is read: it stays so while Kafka is away
+        )
         self.began = ""  # from a snapshot or from the log, and why
         self._id = ""
         self._places: list[TopicAndPartition] = []
         self.reached: dict[int, int] = {}  # partition -> next offset; of the thread
         self.ends: dict[int, int] = {}  # as they were asked for
+        self._trails = Trails()
         self._stopping = threading.Event()
         self._admin = Admin(settings.librdkafka())
         self._saved_at = time.monotonic()
@@ -121,9 +125,9 @@ class Replica:
     # --- the thread ---
 
     def _run(self) -> None:
-        warm(self.rows.holding.bits)
         while not self._stopping.is_set():
             try:
+                warm(self.rows.holding.bits)
                 self._follow()
             except GoneError as error:
                 logger.warning("recall begins anew: %s", error)
@@ -132,10 +136,10 @@ class Replica:
                 self.why = f"Kafka: {error}"
                 logger.warning("recall: %s", error)
                 self._stopping.wait(AGAIN_S)
-            except Exception as error:  # a defect: say so where readiness is asked for
-                self.why = f"a defect: {error!r}"
-                logger.exception("recall has ended")
-                return
+            except Exception as error:  # a defect: what is held may be wrong
+                logger.exception("recall begins anew in %g s, for a defect", DEFECT_S)
+                self._forget(f"a defect: {error!r}")
+                self._stopping.wait(DEFECT_S)
         self._save()
 
     def _follow(self) -> None:
@@ -179,14 +183,14 @@ class Replica:
             self._restore()
         starts = []
         for place in self._places:
-            low, end = span_of(consumer, place, ANSWER_S)
-            at = self.reached.setdefault(place[1], 0)
-            if at > end:
-                raise GoneError(f"partition {place[1]} ends at {end}, and was read to {at}")
+            number, (low, end) = place[1], span_of(consumer, place, ANSWER_S)
             # Compaction leaves the log's start where it is: below it are rows deleted by age.
-            self.reached[place[1]] = max(at, low)
-            self.ends[place[1]] = end
-            starts.append(TopicPartition(*place, self.reached[place[1]]))
+            at = self.reached[number] = max(self.reached.get(number, 0), low)
+            self.ends[number] = end
+            # What was read last is read again: is it still this log?
+            starts.append(TopicPartition(*place, self._trails.begin(number, low, at)))
+            if at > end:
+                self._trails.ended(number, end)
         consumer.assign(starts)
 
     def _restore(self) -> None:
@@ -205,7 +209,7 @@ class Replica:
             self.began = "from the log: the snapshot has partitions that the topic hasn't"
             return
         self.rows.tenants, self.rows.folded = tenants, dict(taken.folded)
-        self.reached = dict(taken.positions)
+        self.reached, self._trails = dict(taken.positions), Trails(taken.trails)
         self.began = f"from the snapshot of {time.strftime('%FT%TZ', time.gmtime(taken.at))}"
         logger.info("recall begins %s", self.began)
 
@@ -215,8 +219,10 @@ class Replica:
         for message in consumer.consume(READ_MAX, READ_S):
             error, partition = message.error(), message.partition() or 0
             if error is None:
-                good.append(message)
+                if self._new(message):
+                    good.append(message)
             elif error.code() == KafkaError._PARTITION_EOF:
+                self._trails.ended(partition, message.offset() or 0)
                 self.ends[partition] = self.reached[partition] = message.offset() or 0
             elif error.code() == KafkaError._AUTO_OFFSET_RESET:
                 raise GoneError(f"partition {partition}: what came next is gone from the log")
@@ -225,8 +231,17 @@ class Replica:
         self.rows.take(good)
         for message in good:
             self.reached[message.partition() or 0] = (message.offset() or 0) + 1
+        self._trails.settle(self.reached, self.ends)
+        if not self._trails.proved:
+            return
         if self.why and all(self.reached[p] >= end for p, end in self.ends.items()):
-            self.why = ""
+            self.whole, self.why = True, ""
+
+    def _new(self, message: Message) -> bool:
+        """Whether it isn't taken in yet. GoneError."""
+        key, value = as_bytes(message.key()) or b"", as_bytes(message.value())
+        mark = mark_of(message.offset() or 0, key, value, message.timestamp()[1])
+        return self._trails.new(message.partition() or 0, mark)
 
     def _all(self) -> Mapping[TopicAndPartition, int]:
         return {place: self.reached[place[1]] for place in self._places}
@@ -242,8 +257,8 @@ class Replica:
         )  # fmt: skip
 
     def _forget(self, why: str) -> None:
-        self.rows = Rows(self.rows.holding)
-        self.why = why
+        self.whole, self.why = False, why  # before the rows go: nobody takes them for all
+        self.rows, self._trails = Rows(self.rows.holding), Trails()
         self.began = f"from the log: {why}"
         self._id, self.reached, self.ends = "", {}, {}
         snapshot.discard(self._file)
@@ -251,11 +266,12 @@ class Replica:
     def _save(self) -> None:
         """Take a snapshot of what is whole, if there is any."""
         self._saved_at = time.monotonic()
-        if self.why or not self._settings.recall.snapshot_every_s:
+        if self.why or not (self._trails.proved and self._settings.recall.snapshot_every_s):
             return
         taken = snapshot.Taken(
-            self._topic, self._id, dict(self.reached), dict(self.rows.folded), time.time()
-        )
+            self._topic, self._id, dict(self.reached), dict(self.rows.folded), time.time(),
+            self._trails.kept,
+        )  # fmt: skip
         try:
             snapshot.save(self._file, taken, self.rows.tenants, self.rows.holding)
         except OSError as error:

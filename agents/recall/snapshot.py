@@ -1,8 +1,8 @@
 """All memories of a recall node in one file, so that it starts without reading the whole log.
 
     magic, length of the head, sha-256 of the head
-    head: JSON: format, when it was taken, topic and its id, position of each partition, how vectors
-          are kept, and for each part its place, length and sha-256
+    head: JSON: when it was taken, topic and its id, position of each partition and the last records
+          read (trail.py), how vectors are kept, and for each part its place, length and sha-256
     parts: arrays as they are in memory; entries and tenants as lines of JSON
 
 Whatever is wrong with a file it is refused, by name, and the log is read instead: one that is
@@ -16,7 +16,7 @@ import os
 import struct
 import time
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -27,8 +27,10 @@ from agents.recall.entry import Entry
 from agents.recall.importance import Quantiles, Scale
 from agents.recall.memories import Holding, Memories
 from agents.recall.shelf import Shelf
+from agents.recall.trail import Mark
 
-MAGIC = b"soma-recall-1\n\x00\x00"
+MAGIC = b"soma-recall-2\n\x00\x00"
+ANY_MAGIC = b"soma-recall-"
 HEAD = struct.Struct("<q32s")
 HEAD_BYTES_MAX = 1 << 28
 ALIGNED = 64
@@ -51,6 +53,7 @@ class Taken:
     positions: Mapping[int, int]  # partition -> next offset
     folded: Mapping[int, int]  # partition -> newest event's offset that a row said
     at: float  # time.time()
+    trails: Mapping[int, Iterable[Mark]] = field(default_factory=dict)  # partition -> read last
 
 
 def save(path: Path, taken: Taken, tenants: Mapping[str, Memories], holding: Holding) -> int:
@@ -115,8 +118,11 @@ def _write(
     parts["tenants"] = _part(file, (orjson.dumps(one, default=_bytes) + b"\n" for one in told))
     head = orjson.dumps(
         {
-            "taken": {**asdict(taken), "positions": _texts(taken.positions),
-                      "folded": _texts(taken.folded)},
+            "taken": {
+                "topic": taken.topic, "topic_id": taken.topic_id, "at": taken.at,
+                "positions": _texts(taken.positions), "folded": _texts(taken.folded),
+                "trails": {str(p): [[*one] for one in some] for p, some in taken.trails.items()},
+            },
             "kept": _kept(holding), "parts": parts,
         }
     )  # fmt: skip
@@ -178,6 +184,7 @@ def _read(
     taken = Taken(
         said["topic"], said["topic_id"], _numbers(said["positions"]), _numbers(said["folded"]),
         float(said["at"]),
+        {int(p): [Mark(*one) for one in some] for p, some in said["trails"].items()},
     )  # fmt: skip
     _fits(taken, head["kept"], topic, topic_id, holding)
     parts, found = head["parts"], {}
@@ -189,8 +196,10 @@ def _read(
 
 def _head(file: BinaryIO) -> dict[str, Any]:
     first = file.read(ALIGNED)
+    if first.startswith(ANY_MAGIC) and not first.startswith(MAGIC):
+        raise RefusedError("is a snapshot of another version")
     if not first.startswith(MAGIC) or len(first) < ALIGNED:
-        raise RefusedError("is no snapshot of this version")
+        raise RefusedError("is no snapshot")
     file.seek(struct.unpack_from("<q", first, len(MAGIC))[0])
     length, digest = HEAD.unpack(file.read(HEAD.size))
     head = file.read(length) if 0 < length <= HEAD_BYTES_MAX else b""

@@ -167,13 +167,14 @@ class Broker(StackPart):
 
 @pytest.fixture
 def broker(
-    new_home: Callable[[], Path], namespace: str, tmp_path: Path, partitions: int
-) -> Iterator[Broker]:
-    """A Kafka to treat badly; `broker.settings` are for it alone (all topics made)."""
+    new_home: Callable[[], Path], namespace: str, tmp_path: Path, partitions: int,
+    request: pytest.FixtureRequest,
+) -> Iterator[Broker]:  # fmt: skip
+    """A Kafka to treat badly; `broker.settings` are for it alone (topics made as for `topics`)."""
     own = Stack(new_home(), ephemeral=True, cache=SHARED, without=("postgres", "valkey"))
     try:
         one = Broker(own, lambda ends: settings_of(ends, namespace, tmp_path, partitions))
-        with_topics(one.settings)
+        with_topics(one.settings, getattr(request.module, "MADE", CATALOGUE))
         yield one
     finally:
         own.down()

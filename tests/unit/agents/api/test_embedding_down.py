@@ -21,7 +21,7 @@ from tests.unit.agents.recall.test_remote import own
 def desk_of(settings: Settings, registry: CollectorRegistry) -> RecallDesk:
     """One that has read all."""
     desk = RecallDesk(settings, registry)
-    desk.was_ready = True
+    desk.replica.whole = True
     return desk
 
 

@@ -13,11 +13,13 @@ from agents.recall.entry import Filters
 from agents.recall.memories import Holding
 from agents.recall.shelf import Law
 from agents.recall.snapshot import RefusedError, Taken
+from agents.recall.trail import mark_of
 from tests.unit.agents.recall.samples import SECOND, Log
 
 TOPIC = "memory.latest"
 HOLDING = Holding(Law(1.0, 3600.0), 32, HashedNgrams(16))
-TAKEN = Taken(TOPIC, "id-1", {0: 41, 1: 7}, {0: 40}, time.time())
+TRAILS = {0: [mark_of(39, b"k", b"v", 5), mark_of(40, b"k", None, 6)]}
+TAKEN = Taken(TOPIC, "id-1", {0: 41, 1: 7}, {0: 40}, time.time(), TRAILS)
 
 
 def log_of(holding: Holding) -> Log:
@@ -91,6 +93,8 @@ def test_what_cant_be_trusted_is_refused_by_name(tmp_path: Path) -> None:
     assert "25.0 h old: what was deleted since may have left no trace" in why()
     saved(replace(TAKEN, at=time.time() + 3600))
     assert "-1.0 h old" in why()
+    path.write_bytes(path.read_bytes().replace(b"soma-recall-2", b"soma-recall-1", 1))
+    assert "is a snapshot of another version" in why()
     with pytest.raises(FileNotFoundError):
         snapshot.load(tmp_path / "none", TOPIC, "id-1", HOLDING)
 
