@@ -87,6 +87,7 @@ kernels: setup
 
 jars: setup
 	@$(BIN)/python -c 'from ops.stack.jars import main; main()'
+	@$(BIN)/python -m tests.live.apicurio
 
 .venv/.done: requirements.txt pyproject.toml
 	@echo "Setting up .venv from requirements.txt (the first time only, a few minutes)"

@@ -43,6 +43,7 @@ from topics.broker import BrokerError, connect, look, session_limits_s
 from topics.catalogue import dlq_of
 from topics.plugins import optional, plugins, refuse
 from topics.preflight import check_topics
+from topics.registry import RegistryError
 
 log = logging.getLogger(__name__)
 
@@ -204,7 +205,7 @@ def make() -> tuple[faust.App, Engine]:
         sys.exit(f"soma worker: Kafka: {error.args[0].str()}")
     except TimeoutError:
         sys.exit("soma worker: Kafka went away while it was asked about its settings")
-    except (SettingsError, BrokerError, ValueError) as error:
+    except (SettingsError, BrokerError, RegistryError, ValueError) as error:
         sys.exit(f"soma worker: {error}")
     register(made, engine)
     pages.register(made, engine, beside)

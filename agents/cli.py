@@ -122,6 +122,9 @@ def in_words(error: Exception) -> str | None:
     ours = sys.modules.get("agents.settings")  # not imported for the help of all verbs
     if ours is not None and isinstance(error, ours.SettingsError):
         return str(error)
+    registry = sys.modules.get("topics.registry")
+    if registry is not None and isinstance(error, registry.RegistryError):
+        return str(error)
     if isinstance(error, OSError) and error.errno in AROUND_US:
         if error.errno == errno.ENOSPC and error.filename is None:
             # What couldn't be written would be tried once more, with a traceback, at the exit.

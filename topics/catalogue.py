@@ -9,6 +9,7 @@ from importlib import import_module
 from pkgutil import iter_modules
 
 from topics import made
+from topics.chosen_ids import mark
 from topics.plugins import bring, plugins, take
 from topics.schemas import schemas
 from topics.topic import (
@@ -222,7 +223,7 @@ _TOPICS = (
     dlq("cog.teach.feedback", "feedback"),
 )  # fmt: skip
 
-CATALOGUE: dict[str, Topic] = {topic.name: topic for topic in _TOPICS}
+CATALOGUE: dict[str, Topic] = mark() | {topic.name: topic for topic in _TOPICS}
 for _module in iter_modules(made.__path__):
     bring(import_module(f"{made.__name__}.{_module.name}").PLUGIN, CATALOGUE)
 if plugins():

@@ -38,7 +38,7 @@ def header(schema_id: int) -> bytes:
 
 @cache
 def headers(name: str) -> frozenset[bytes]:
-    """How the values of a schema begin, in all its versions."""
+    """How the values of a schema that we write begin, in all its versions."""
     return frozenset(header(number) for number in schemas().writers(name))
 
 
@@ -78,8 +78,8 @@ def decode(value: bytes) -> tuple[str, dict[str, Any]]:
     number = schema_of(value)
     try:
         name, version, writer = known.by_id(number)
-    except KeyError:
-        raise BadRecord("unknown_schema", f"no schema has the id {number}") from None
+    except KeyError as error:
+        raise BadRecord("unknown_schema", error.args[0]) from None
     Walk(value, HEADER).record(writer)
     reader = None if version == known.versions(name)[-1] else known.newest(name)
     stream = io.BytesIO(value)
@@ -120,8 +120,8 @@ def _known(number: int) -> tuple[str, int, Any, Any]:
     known = schemas()
     try:
         name, version, writer = known.by_id(number)
-    except KeyError:
-        raise BadRecord("unknown_schema", f"no schema has the id {number}") from None
+    except KeyError as error:
+        raise BadRecord("unknown_schema", error.args[0]) from None
     return (
         name,
         version,

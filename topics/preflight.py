@@ -11,6 +11,7 @@ from typing import Any, Protocol
 
 from topics.broker import BrokerError, Found, alter, connect, create_all, look, topic_ids, wait_for
 from topics.catalogue import CATALOGUE, DLQ_EXTRA_BYTES, Topic, dlq_of
+from topics.chosen_ids import EPOCHS, MARK, contradiction, mark
 from topics.plugins import bringer_of
 
 __all__ = [
@@ -50,8 +51,8 @@ class BrokerSettings(Protocol):
 class Difference:
     """One thing about one topic that isn't as wanted.
 
-    `kind` is missing, partitions, replication or config. `refused`: a worker must not start so.
-    `fixable`: `apply` can settle it.
+    `kind` is missing, partitions, replication, config or ids. `refused`: a worker must not start
+    so. `fixable`: `apply` can settle it.
     """
 
     topic: str  # as on the broker
@@ -123,15 +124,21 @@ class _Plan:
     def __init__(
         self, settings: BrokerSettings, names: Iterable[str], partitions: int | None
     ) -> None:
-        self.names = tuple(names)
+        self.settings = settings
+        self.names = tuple(dict.fromkeys((*mark(), *names)))
         self.replication = settings.topics_replication
         self.admin = connect(settings.librdkafka())
-        self.topics = {settings.topic(name): CATALOGUE[name] for name in self.names}
+        rows = CATALOGUE | mark()
+        self.topics = {settings.topic(name): rows[name] for name in self.names}
         self.dlqs = {settings.topic(dlq_of(name)): settings.topic(name) for name in self.names}
-        self.found = look(self.admin, {*self.topics, *self.dlqs.values()})
+        asked = {*self.topics, *self.dlqs.values(), *map(settings.topic, (MARK, EPOCHS))}
+        self.found = look(self.admin, asked)
         self.partitions = partitions or settings.topics_partitions or self._usual()
 
     def differences(self) -> list[Difference]:
+        if why := contradiction(self.found, self.settings):
+            name = self.settings.topic(MARK)
+            return [Difference(name, "ids", f"of this installation, {why}", True, False)]
         return [
             _of_package(one, topic)
             for name, topic in self.topics.items()

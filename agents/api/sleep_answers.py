@@ -24,7 +24,10 @@ from agents.api.sleep_log import (
 )
 from agents.settings import Settings
 from topics import codec
+from topics.broker import BrokerError
+from topics.chosen_ids import insist
 from topics.reading import PASSED, ends_of
+from topics.registry import RegistryError
 
 POLL_S = 0.005
 READ_MAX = 500
@@ -46,7 +49,12 @@ class Requests:
     async def write(self, record: dict[str, Any]) -> None:
         """Returns when it is written. AwayError: it isn't, as far as we know."""
         if self._producer is None:
-            self._producer = self._made()
+            try:
+                await asyncio.wait_for(asyncio.to_thread(insist, self._settings), DELIVERY_S)
+            except (BrokerError, RegistryError, TimeoutError) as error:
+                why = "no answer" if isinstance(error, TimeoutError) else error
+                raise AwayError(f"the request isn't written: {why}") from error
+            self._producer = self._producer or self._made()
         producer, heard = self._producer, list[KafkaError | None]()
         try:
             producer.produce(

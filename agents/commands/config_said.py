@@ -17,6 +17,7 @@ from agents.tools.reader import TopicReader
 from topics import codec, strictjson
 from topics.broker import connect, topic_ids
 from topics.catalogue import sources
+from topics.chosen_ids import insist
 from topics.partition import partition_of
 
 if TYPE_CHECKING:
@@ -114,6 +115,7 @@ def _write(settings: "Settings", said: Sequence[Said]) -> int:
         )
     )
     partitions = len(partitions_of(producer, settings, UPDATES))
+    insist(settings)
     name = settings.topic(UPDATES)
     topic_id = topic_ids(connect(settings.librdkafka()), [name])[name][:8]
 

@@ -22,6 +22,8 @@ from stores.migrations import MigrationError, Step
 from stores.names import schema_of
 from topics import preflight
 from topics.broker import BrokerError
+from topics.registry import RegistryError, chosen
+from topics.schemas import schemas
 
 if TYPE_CHECKING:
     from agents.settings import Settings
@@ -93,6 +95,8 @@ def examine(settings: "Settings") -> list[Finding]:
         ("outbox", lambda: _outbox(settings)),
         ("cognition", lambda: _cognition(settings)),
     ]
+    if chosen() is not None:
+        checks.append(("registry", _registry))
     if settings.memory_http_endpoint:
         checks.append(("memory", lambda: _memory(settings)))
     if settings.policy_dir is not None or settings.opa_url:
@@ -256,6 +260,19 @@ def _api(settings: "Settings") -> Finding | None:
     down = ", ".join(name for name, said in parts.items() if said != "up")
     detail = f"{where} is {state}" + (f", without {down}" if down else "")
     return Finding("api", state == "ready", detail)
+
+
+def _registry() -> str:
+    """Whether the schema registry has our schemas, by the ids that are in use."""
+    from topics.registered import RegisteredSchemas
+
+    known = schemas()
+    assert isinstance(known, RegisteredSchemas)
+    try:
+        known.ask(anew=True)
+    except RegistryError as error:
+        raise SettingsError(str(error)) from error
+    return f"{known.access.url} has all {len(known.all())} schemas, by the ids that are in use"
 
 
 def _memory(settings: "Settings") -> str:

@@ -8,6 +8,7 @@ import asyncio
 import logging
 import random
 import time
+from functools import partial
 
 from aiokafka.errors import KafkaError
 from confluent_kafka import KafkaException
@@ -30,6 +31,7 @@ from agents.engine.processor import Asking, Place, Question, RemotePolicy
 from agents.engine.producer import Transactions
 from agents.engine.progress import FETCH, Progress
 from agents.engine.records import frame_one
+from agents.engine.settling import settled
 from agents.engine.transport import Fetched
 from agents.engine.work import UnknownSchema, Worker
 from agents.engine.workspace import Outcome, Workspace
@@ -375,7 +377,8 @@ class Partition:
         progress.doing, progress.folding = "its fold", True
         try:
             size = sum(len(batch.data) for batch in batches)
-            outcome = await self.host.work(self.plan, job, count, size)
+            work = partial(self.host.work, self.plan, job, count, size)
+            outcome = await settled(self.where, progress, work)
         finally:
             progress.folding = False
         progress.doing = "a commit"

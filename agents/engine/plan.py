@@ -37,7 +37,8 @@ class Kind:
             raise ValueError(f"there is no schema {schema}")
         self.schema, self.reads = schema, reads
         self.layout = Layout(known.newest(schema))
-        self.reader = Reader(self.layout, known.writers(schema))
+        self._age = known.age
+        self._reader = Reader(self.layout, known.writers(schema))
         self.tenant = self._slot(reads.tenant, STRING_KIND)
         self.domain = self._slot(reads.domain, STRING_KIND)
         self.ts = self._slot(reads.ts, LONG)
@@ -46,6 +47,15 @@ class Kind:
         self.limits = np.array([reads.strings.get(f.name, STRING_MAX) for f in strings], np.int64)
         if unknown := reads.strings.keys() - {f.name for f in strings}:
             raise ValueError(f"{schema} has no string {', '.join(sorted(unknown))}")
+
+    @property
+    def reader(self) -> Reader:
+        """Of all schemas that are known by now: with a registry there may be more of them."""
+        known = schemas()
+        if self._age != known.age:
+            self._age = known.age
+            self._reader = Reader(self.layout, known.writers(self.schema))
+        return self._reader
 
     def _slot(self, name: str | None, kind: int) -> int:
         """Where a field lies that must always be there; -1 for none."""

@@ -38,11 +38,22 @@ from agents.engine.sending import emit, encode_rows
 from agents.engine.workspace import FRAME_BYTES, Outcome, Workspace, empty_rows
 from topics import codec
 from topics.catalogue import MESSAGE_BYTES_MAX
+from topics.schemas import schemas
 
 FOLD_S = 0.2  # after which a fold that can should end early: what it has done is committed
 ROOM_MIN = 64
 POSITION_KEY = b"@position"
 PositionMaker = Callable[[int], bytes]  # next offset -> the position row
+
+
+class Unsettled(Exception):
+    """Schema ids of which it isn't known yet whether they can be read: nothing was folded, and the
+    fold is as it was. Ask (`schemas().settle(ids)`, which may wait for a server), and run again.
+    """
+
+    def __init__(self, ids: list[int]) -> None:
+        super().__init__(f"schema ids {', '.join(map(str, ids[:10]))} aren't settled")
+        self.ids = ids
 
 
 class UnknownSchema(Exception):
@@ -78,7 +89,8 @@ class Worker:
         or as the fold takes before it ends early.
 
         Of those from offset `until` on only the first, and that one alone. Raises UnknownSchema,
-        and LawFailed with the record; whatever else it raises is a defect. The fold is then spent.
+        Unsettled, and LawFailed with the record; whatever else it raises is a defect. After all but
+        Unsettled the fold is spent.
         """
         ws.clear()
         letters = DeadLetters(self.plan, self.place, batches)
@@ -166,6 +178,7 @@ class Worker:
         odd = classify(ws.buf.data, ws.vpos, ws.vlen, n, plan.reserved, ws.status)
         written = self._from_json(ws, letters) if odd else {}
         self._read(ws, status)
+        self._settle(ws, status, letters)
         if not plan.public and (status == reasons.UNKNOWN_SCHEMA).any():
             at = int(ws.offs[int(np.argmax(status == reasons.UNKNOWN_SCHEMA))])
             raise UnknownSchema(f"{plan.source}/{self.place.partition} offset {at}")
@@ -181,8 +194,9 @@ class Worker:
         """Columns of each of the source's schemas; what isn't of the first may be of another."""
         n, left = ws.n, status
         for k, (kind, columns) in enumerate(zip(self.plan.kinds, ws.columns_of, strict=True)):
-            constants = ws.buf.append(kind.reader.constants)
-            kind.reader.decode(ws.buf.data, ws.vpos[:n], ws.vlen[:n], left, columns, constants)
+            reader = kind.reader
+            constants = ws.buf.append(reader.constants)
+            reader.decode(ws.buf.data, ws.vpos[:n], ws.vlen[:n], left, columns, constants)
             if k:
                 mine = (status == reasons.UNKNOWN_SCHEMA) & (left != reasons.UNKNOWN_SCHEMA)
                 status[mine], ws.kind[:n][mine] = left[mine], k
@@ -190,6 +204,24 @@ class Worker:
             if k + 1 == len(self.plan.kinds) or not unread.any():
                 return
             left = np.where(unread, reasons.OK, reasons.UNKNOWN_SCHEMA).astype(np.uint8)
+
+    def _settle(self, ws: Workspace, status: NDArray[np.uint8], letters: DeadLetters) -> None:
+        """Raise Unsettled where a registry is to be asked about ids before anything is folded; note
+        what it said of the others.
+        """
+        unknown = np.flatnonzero(status == reasons.UNKNOWN_SCHEMA)
+        if not unknown.shape[0]:
+            return
+        at = (ws.vpos[unknown, None] + np.arange(1, codec.HEADER)).astype(np.int64)
+        known, numbers = schemas(), ws.buf.data[at].view(">u4")[:, 0].tolist()
+        if left := known.unsettled(sorted(set(numbers))):
+            raise Unsettled(left)
+        whys = {number: why for number in set(numbers) if (why := known.why(number))}
+        letters.details |= {
+            r: whys[number]
+            for r, number in zip(unknown.tolist(), numbers, strict=True)
+            if number in whys
+        }
 
     def _admit(self, ws: Workspace, status: NDArray[np.uint8]) -> None:
         """Check what was read, by the rules of each schema; and note where its tenants stand."""

@@ -14,7 +14,7 @@ from agents.engine.plan import Plan
 from agents.engine.processor import Control, Fold, Place, Processor
 from agents.engine.recovery import CHUNK, begun
 from agents.engine.transport import Fetched
-from agents.engine.work import PositionMaker, UnknownSchema, Worker
+from agents.engine.work import PositionMaker, UnknownSchema, Unsettled, Worker
 from agents.engine.workspace import Outcome, Workspace, empty_rows
 from agents.history.epochs import Epoch, Stretch
 from agents.history.errors import HistoryError
@@ -26,6 +26,7 @@ from agents.history.rows import Rows, only
 from agents.kit.schema import SETTINGS
 from agents.kit.setting import EVERYONE, find, parse
 from topics import codec
+from topics.schemas import schemas
 
 Changes = Mapping[str, str]  # NAME of a setting -> its value as text
 
@@ -54,9 +55,13 @@ class Refold(Worker):
     def fold_batches(self, ws: Workspace, batches: list[RawBatch], first: int) -> int:
         """Fold them from offset `first` on, or a part of them; returns the offset behind it.
 
-        Raises what `Worker.run` does.
+        Raises what `Worker.run` does, and RegistryAway.
         """
-        outcome = self.run(ws, batches, first, _no_position)
+        try:
+            outcome = self.run(ws, batches, first, _no_position)
+        except Unsettled as error:  # nothing was folded
+            schemas().settle(error.ids)
+            outcome = self.run(ws, batches, first, _no_position)
         self.folded += outcome.results["folded"]
         return outcome.next_offset
 

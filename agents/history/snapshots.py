@@ -24,6 +24,7 @@ from agents.history.stored import stored
 from agents.settings import Settings
 from topics import codec
 from topics.broker import connect, not_taking
+from topics.chosen_ids import insist
 from topics.missed import Admin
 from topics.reading import TopicAndPartition, ends_of, read_to, span_of
 from topics.topic import snapshots_of
@@ -102,6 +103,7 @@ def _written(
     """Write rows and the closing record in one transaction. HistoryError, BrokerError."""
     if why := not_taking(connect(settings.librdkafka()), [place[0]]):
         raise HistoryError(f"no snapshot: {why}")
+    insist(settings)
     told: list[int] = []
     deadline = time.monotonic() + TRANSACTION_S
     name = f"soma-snapshot-{record['processor']}-{place[1]}"

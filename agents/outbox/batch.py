@@ -57,10 +57,11 @@ class Preparer:
         self._out = np.zeros(FRAME_BYTES + ROOM_BYTES, np.uint8)
         self._encoded = Buffer()
         self._names = Names()
-        self._constants = {name: one.constants for name, one in self._checkers.items()}
+        self._constants: dict[bytes, bytes] = {}
 
     def prepare(self, copied: bytes, most: int) -> Prepared:
         """Check, encode and frame the rows of a COPY, in the order in which they come."""
+        self._constants = {name: one.constants() for name, one in self._checkers.items()}
         rows = rows_of(copied, most, b"".join(self._constants.values()))
         self._encoded.clear()
         done = Prepared(bytes=len(copied))

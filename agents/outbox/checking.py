@@ -22,11 +22,19 @@ class Checker:
             raise ValueError(f"{topic} has no schema")
         self.schema = schema
         self._json = JsonEncoder(schemas().raw(schema), codec.header(schemas().schema_id(schema)))
-        layout = Layout(schemas().newest(schema))
+        self._layout = layout = Layout(schemas().newest(schema))
+        self._age = schemas().age
         self._reader = Reader(layout, schemas().writers(schema))
-        self.constants = self._reader.constants
         self._columns = Columns(layout)
         self._tenant = next(field.slot for field in layout.fields if field.name == "tenant")
+
+    def constants(self) -> bytes:
+        """What must lie in the buffer that `avro` reads, from now on until this is called again."""
+        known = schemas()
+        if self._age != known.age:  # a registry told of another's schema meanwhile
+            self._age = known.age
+            self._reader = Reader(self._layout, known.writers(self.schema))
+        return self._reader.constants
 
     def avro(self, rows: Rows, which: Ints, constants_at: int) -> None:
         """Refuse those of these rows whose value isn't of the topic's schema and their tenant."""

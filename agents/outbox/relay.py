@@ -25,6 +25,7 @@ from stores.errors import NotMigrated, StoreDown
 from stores.outbox_relay import Keeper, RelayConnection, State
 from topics.broker import BrokerError, connect, look
 from topics.catalogue import CATALOGUE
+from topics.chosen_ids import insist
 
 BEAT_S = 2.0  # how soon a relay that came or went is noticed; and the poll that NOTIFY spares us
 STATE_S = 15.0  # how old the gauges of the queue may be; where rows move, a beat,
@@ -48,8 +49,10 @@ def relayed_topics() -> list[str]:
 def topics_there(settings: Settings) -> dict[str, int]:
     """Topic -> partitions, of the receipts and those that events are for and are there.
 
-    `BrokerError` where no broker answers, or without receipts.
+    `BrokerError` where no broker answers, or without receipts; `RegistryError` where ids of ours
+    aren't this installation's.
     """
+    insist(settings)
     names = {settings.topic(name): name for name in [*relayed_topics(), RECEIPTS]}
     admin = connect(settings.librdkafka())
     found = {names[name]: one.partitions for name, one in look(admin, names).items()}

@@ -12,7 +12,9 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, Producer, Topi
 
 from agents.settings import Settings
 from topics import codec
+from topics.broker import BrokerError
 from topics.catalogue import CATALOGUE
+from topics.chosen_ids import insist
 from topics.partition import partition_of
 from topics.reading import PASSED, ends_of, read_to
 
@@ -50,6 +52,10 @@ def command(given: Mapping[str, Any]) -> dict[str, Any]:
 
 def say(settings: Settings, record: dict[str, Any]) -> None:
     """Write a command, and wait until it is there. NobodyAnswersError."""
+    try:
+        insist(settings)
+    except BrokerError as error:
+        raise NobodyAnswersError(f"the command isn't written: {error}") from error
     failed: list[KafkaError] = []
     producer = Producer(
         settings.librdkafka(

@@ -1,6 +1,7 @@
 """Records of a partition, unpacked and parsed: spans into one buffer."""
 
 from collections.abc import Sequence
+from functools import cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,9 +14,14 @@ from agents.replay.modes import JobFailedError
 from topics.columns import Buffer
 from topics.schemas import control_ids
 
-RESERVED = np.array(control_ids(), np.int64)
 RECORDS_MAX = 50_000  # of a part, unless a batch alone has more
 BYTES_MAX = 4 << 20  # likewise, as they lie in the log
+
+
+@cache
+def reserved() -> NDArray[np.int64]:
+    """The ids of control records."""
+    return np.array(control_ids(), np.int64)
 
 
 class Records:
@@ -88,7 +94,7 @@ def records_of(
         found.n += int(stored)
     found.n = int(np.searchsorted(found.offs[: found.n], end))
     look(
-        found.buf.data, found.n, found.kpos, found.klen, found.vpos, found.vlen, RESERVED,
+        found.buf.data, found.n, found.kpos, found.klen, found.vpos, found.vlen, reserved(),
         found.tlen, found.control,
     )  # fmt: skip
     return found

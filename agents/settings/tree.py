@@ -64,10 +64,12 @@ def _postgres(value: SecretStr) -> SecretStr:
     return value
 
 
-def _no_registry(value: str) -> str:
-    if value:
-        raise ValueError("a schema registry isn't supported: ids come from avro/ids.json")
-    return value
+def _readable(path: Path) -> Path:
+    try:
+        path.open("rb").close()
+    except OSError as error:
+        raise ValueError(f"{path} can't be read: {error.strerror}") from None
+    return path
 
 
 class Settings(BaseSettings):
@@ -124,9 +126,18 @@ class Settings(BaseSettings):
         None, "partitions of a topic; elsewhere than on the local stack it must be said", 1, 10_000
     )
     topics_replication: int = setting(3, "replicas of a topic; the local stack has 1", 1, 9)
-    schema_registry_url: Annotated[str, AfterValidator(_no_registry)] = setting(
-        "", "not supported: ids come from avro/ids.json", values="nothing"
+    # These are read before there are settings (topics/registry.py).
+    schema_registry_url: Annotated[HttpUrl, Field(pattern="^[^@]*$")] = setting(
+        "",
+        "registry that schema ids come from, for good; not set: avro/ids.json",
+        values="an http(s) URL without user",
     )
+    schema_registry_user: str = setting("", "told to it (basic auth)")
+    schema_registry_password: SecretStr = setting(SecretStr(""), "told to it")
+    schema_registry_ca: Annotated[WholePath, AfterValidator(_readable)] | None = setting(
+        None, "PEM file of who signs its certificate; not set: whom this machine believes"
+    )
+    schema_registry_timeout_s: float = setting(5.0, "for one answer of it", 0, 60, above=True)
     redis_url: Annotated[SecretStr, AfterValidator(_redis)] = setting(
         SecretStr(""), "Redis; not set: the local stack's", values="redis://host:port/0"
     )

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Self
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
 from agents.tools.known import partitions_of
+from topics.chosen_ids import insist
 
 if TYPE_CHECKING:
     from agents.settings import Settings
@@ -42,6 +43,7 @@ class Publisher:
             )
         )
         self.partitions = len(partitions_of(self._producer, settings, topic))
+        insist(settings)
 
     def send(self, key: bytes, value: bytes, number: int = 0, partition: int = -1) -> None:
         """Hand over a record; waits while too many are under way. `number` names it on failure."""

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, TypeVar
 from confluent_kafka import KafkaError, KafkaException, Producer
 
 from agents.tools.marks import FencedError, LedgerError, RefusedError
+from topics.chosen_ids import insist
 
 if TYPE_CHECKING:
     from agents.settings import Settings
@@ -42,6 +43,7 @@ class Transactions:
         self, settings: "Settings", name: str, fenced: str, patience_s: float = PATIENCE_S
     ) -> None:
         """`name`: the transactional id without the namespace; `fenced`: what it means to be."""
+        self._settings = settings
         self._fenced = fenced
         self._patience_s = patience_s
         self.producer = Producer(
@@ -61,6 +63,7 @@ class Transactions:
     def fence(self) -> None:
         """End who came before: what he hasn't committed is aborted."""
         self._do("start a transaction", lambda: self.producer.init_transactions(TIMEOUT_S))
+        insist(self._settings)
 
     def send(
         self, topic: str, key: bytes | None, value: bytes | None, partition: int = -1,

@@ -19,7 +19,8 @@ from typing import Protocol
 
 from agents.cli import main
 
-AT_IMPORT = ("SOMA_PLUGINS", "SOMA_KERNELS_DIR")  # read while our modules are imported
+# Read while our modules are imported.
+AT_IMPORT = ("SOMA_PLUGINS", "SOMA_KERNELS_DIR", "SOMA_SCHEMA_REGISTRY_")
 LOADED = "tests.live.loaded"
 
 
@@ -87,7 +88,7 @@ def run(words: list[str], env: dict[str, str], folder: str, log: str) -> None:
 
 def late(name: str) -> bool:
     """Whether a variable of the environment is read only after all is imported."""
-    return name.startswith("SOMA_") and name not in AT_IMPORT
+    return name.startswith("SOMA_") and not name.startswith(AT_IMPORT)
 
 
 def forked(words: list[str], env: Mapping[str, str], folder: Path, log: Path) -> Started:

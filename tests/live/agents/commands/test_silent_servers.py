@@ -130,7 +130,7 @@ GO_ON = {
 ALONE = {
     "api openapi", "api token", "bench", "config list", "demo", "journal events", "journal stats",
     "mcp", "migrate grants", "new", "policy check", "policy eval", "rho check", "schema check",
-    "schema record", "schema row", "schema topics", "segment", "settings print",
+    "schema record", "schema register", "schema row", "schema topics", "segment", "settings print",
     "settings reference", "stack down", "stack status", "stack up", "warm",
 }  # fmt: skip
 
