@@ -126,6 +126,22 @@ def session_limits_s(admin: AdminClient) -> tuple[float, float] | None:
     return int(least.value) / 1000.0, int(most.value) / 1000.0
 
 
+def seen(admin: AdminClient, names: Iterable[str]) -> set[str]:
+    """Which of these topics exist and aren't hidden from us by ACLs."""
+    asked = admin.describe_topics(TopicCollection(list(names)), request_timeout=TIMEOUT_S)
+    hidden = KafkaError.TOPIC_AUTHORIZATION_FAILED
+    found: set[str] = set()
+    for name, future in asked.items():
+        try:
+            if _answer(future, f"about {name}") is not None:
+                found.add(name)
+        except BrokerError as error:
+            cause = error.__cause__
+            if not (isinstance(cause, KafkaException) and cause.args[0].code() == hidden):
+                raise
+    return found
+
+
 def hex_id(uuid: Any) -> str:
     """A confluent Uuid as 32 hex digits, its bytes in order."""
     high, low = uuid.get_most_significant_bits(), uuid.get_least_significant_bits()

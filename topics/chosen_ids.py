@@ -5,10 +5,10 @@ forgets the setting, or sets it later, must not write a byte. An installation wi
 the topic MARK, which `soma topics apply` makes before all others; it holds nothing.
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection
 from typing import Any, Protocol
 
-from topics.broker import connect, topic_ids
+from topics.broker import connect, seen
 from topics.registry import URL, RegistryError, chosen
 from topics.topic import Topic
 
@@ -33,7 +33,7 @@ def mark() -> dict[str, Topic]:
     return {MARK: ROW} if chosen() is not None else {}
 
 
-def contradiction(there: Mapping[str, object], settings: Named) -> str:
+def contradiction(there: Collection[str], settings: Named) -> str:
     """Why ids mustn't be taken from where they are; empty: they may. `there`: topics that are, of
     all that belong to the installation.
     """
@@ -45,8 +45,8 @@ def contradiction(there: Mapping[str, object], settings: Named) -> str:
     if marked or not there:
         return ""
     return (
-        f"its schema ids come from avro/ids.json (there are topics, but not {name}): unset {URL}, "
-        "or begin anew with another SOMA_NAMESPACE"
+        f"its schema ids come from avro/ids.json (there are topics, but none {name} that we may "
+        f"see): unset {URL}, or begin anew with another SOMA_NAMESPACE"
     )
 
 
@@ -58,6 +58,6 @@ def insist(settings: Named) -> None:
     if installation in _right:
         return
     names = [settings.topic(MARK), settings.topic(EPOCHS)]
-    if why := contradiction(topic_ids(connect(settings.librdkafka()), names), settings):
+    if why := contradiction(seen(connect(settings.librdkafka()), names), settings):
         raise RegistryError(f"nothing is written: of this installation, {why}")
     _right.add(installation)

@@ -9,7 +9,17 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
-from topics.broker import BrokerError, Found, alter, connect, create_all, look, topic_ids, wait_for
+from topics.broker import (
+    BrokerError,
+    Found,
+    alter,
+    connect,
+    create_all,
+    look,
+    seen,
+    topic_ids,
+    wait_for,
+)
 from topics.catalogue import CATALOGUE, DLQ_EXTRA_BYTES, Topic, dlq_of
 from topics.chosen_ids import EPOCHS, MARK, contradiction, mark
 from topics.plugins import bringer_of
@@ -131,12 +141,12 @@ class _Plan:
         rows = CATALOGUE | mark()
         self.topics = {settings.topic(name): rows[name] for name in self.names}
         self.dlqs = {settings.topic(dlq_of(name)): settings.topic(name) for name in self.names}
-        asked = {*self.topics, *self.dlqs.values(), *map(settings.topic, (MARK, EPOCHS))}
-        self.found = look(self.admin, asked)
+        self.found = look(self.admin, {*self.topics, *self.dlqs.values()})
+        self.there = self.found.keys() | seen(self.admin, map(settings.topic, (MARK, EPOCHS)))
         self.partitions = partitions or settings.topics_partitions or self._usual()
 
     def differences(self) -> list[Difference]:
-        if why := contradiction(self.found, self.settings):
+        if why := contradiction(self.there, self.settings):
             name = self.settings.topic(MARK)
             return [Difference(name, "ids", f"of this installation, {why}", True, False)]
         return [
