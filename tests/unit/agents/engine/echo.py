@@ -22,7 +22,7 @@ from topics.schemas import schemas
 
 SOURCE, SINK, SCHEMA = "cog.observations", "memory.events", "memory_event"
 SPANS = ("event_id", "id", "tenant", "namespace", "coordinate", "payload", "model_revision",
-    "dedupe_key", "embedding", "links.key", "links.item")  # fmt: skip
+    "dedupe_key", "expected_key", "embedding", "links.key", "links.item")  # fmt: skip
 KINDS = {
     SCHEMA: Reads(domain=None, strings={"payload": 5000}),
     "import_mark": Reads(tenant="source", domain=None, ts=None),
