@@ -180,7 +180,7 @@ def newer(row: type[Any], version: int) -> Plan:
     known = schemas.schemas()
     number, key = 1500 + version, ("counting_state", version)
     raw = row_schema("counting", row)
-    known._ids[key], known._stems[number] = number, f"counting_state.v{version}"
+    known._numbers[key], known._keys[number] = number, key
     known._raw[key], known._parsed[key] = raw, schemas.parse(raw, f"counting_state.v{version}")
     return Plan(made(row=row)(), SETTINGS, 1)
 
@@ -198,8 +198,8 @@ class Grown:
 def _versions() -> Any:
     yield
     known = schemas.schemas()
-    for key in [key for key in known._ids if key[0] == "counting_state" and key[1] > 1]:
-        del known._stems[known._ids.pop(key)], known._raw[key], known._parsed[key]
+    for key in [key for key in known._numbers if key[0] == "counting_state" and key[1] > 1]:
+        del known._keys[known._numbers.pop(key)], known._raw[key], known._parsed[key]
 
 
 @pytest.mark.usefixtures("_versions")
