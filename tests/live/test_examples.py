@@ -53,6 +53,8 @@ FOLLOWS = {
 }
 # What is refused, as the example stands; with what must be said.
 REFUSED = {
+    "soma schema register": "SOMA_SCHEMA_REGISTRY_URL isn't set",
+    "soma schema register --dry-run": "SOMA_SCHEMA_REGISTRY_URL isn't set",
     "soma topics apply --partitions 24": "would send tenants away from their state",
     "soma skip cog.observations/3/1234 --processor counting --reason 'a unit nobody knows'": (
         "counting doesn't read cog.observations"
